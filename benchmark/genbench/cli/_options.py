@@ -1,0 +1,246 @@
+"""Options that several commands share, and the suite that they describe."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from genbench.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from genbench.plan import Plan
+    from genbench.registry import Registry
+    from genbench.spec import Suite
+    from genbench.store import Store
+
+Command = Callable[..., Any]
+
+
+def store_option(command: Command) -> Command:
+    """Add `--store`."""
+    return click.option(
+        "--store",
+        "store_folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder of stored results [default: $GENBENCH_STORE, else ~/.cache/genbench].",
+    )(command)
+
+
+def plugin_options(command: Command) -> Command:
+    """Add `--plugin` and `--no-plugins`."""
+    command = click.option("--no-plugins", is_flag=True, help="Load built-in components only.")(command)
+    return click.option(
+        "--plugin",
+        "plugin_files",
+        multiple=True,
+        metavar="FILE",
+        help="Load a single-file plugin; may be repeated.",
+    )(command)
+
+
+def suite_options(command: Command) -> Command:
+    """Add the argument SUITE and the options that name cells."""
+    for option in reversed(_SUITE_OPTIONS):
+        command = option(command)
+    return click.argument("suite", required=False)(command)
+
+
+_SUITE_OPTIONS = [
+    click.option(
+        "-d",
+        "--dataset",
+        "datasets",
+        multiple=True,
+        metavar="NAME[:OPTION=VALUE,...]",
+        help="Dataset [default: digits].",
+    ),
+    click.option(
+        "-g",
+        "--generator",
+        "generators",
+        multiple=True,
+        metavar="NAME[:...]",
+        help="Generator; `none` is always added.",
+    ),
+    click.option(
+        "-f",
+        "--filter",
+        "filters",
+        multiple=True,
+        metavar="NAME[:...]",
+        help="Filter of synthetic images [default: none].",
+    ),
+    click.option(
+        "-c", "--classifier", "classifiers", multiple=True, metavar="NAME[:...]", help="Classifier."
+    ),
+    click.option(
+        "-e",
+        "--evaluator",
+        "evaluators",
+        multiple=True,
+        metavar="NAME[:...]",
+        help="Evaluator [default: accuracy, fid, mmd].",
+    ),
+    click.option(
+        "--ratio", "ratios", type=float, multiple=True, help="Synthetic images per real one [default: 1]."
+    ),
+    click.option(
+        "--mode",
+        "modes",
+        type=click.Choice(["append", "replace", "synthetic-only"]),
+        multiple=True,
+        help="How synthetic images enter [default: append].",
+    ),
+    click.option(
+        "--augment",
+        "augments",
+        type=click.Choice(["off", "standard", "strong"]),
+        multiple=True,
+        help="On-the-fly augmentation of all arms [default: standard].",
+    ),
+    click.option(
+        "--budget",
+        type=click.Choice(["steps", "epochs"]),
+        help="Equal optimizer steps in all arms, or equal epochs [default: steps].",
+    ),
+    click.option(
+        "--budget-scale",
+        "budget_scales",
+        type=float,
+        multiple=True,
+        help="Factor on every arm's budget [default: 1].",
+    ),
+    click.option("--batch-fraction", type=float, help="Fix the synthetic share of every batch."),
+    click.option("--preset", help="smoke (seconds), quick (minutes, CPU) or paper (GPU) [default: quick]."),
+    click.option("--seeds", type=int, help="Number of paired seeds [default: 5]."),
+    click.option("--base-seed", type=int, help="Base of all seeds [default: 0]."),
+    click.option("--limit-train", type=int, help="Use only this many training images of every dataset."),
+    click.option(
+        "--reference",
+        metavar="NAME[:...]",
+        help="Architecture of the frozen reference classifier [default: cnn].",
+    ),
+]
+
+
+def make_registry(plugin_files: tuple[str, ...], no_plugins: bool) -> "Registry":
+    """Load the plugins that the options name."""
+    from genbench.registry import PluginSource, Registry
+    from genbench.registry import plugin_files as absolute
+
+    return Registry(PluginSource(files=absolute(plugin_files), third_party=not no_plugins))
+
+
+def make_store(folder: Path | None) -> "Store":
+    """Open the store that the options name."""
+    from genbench.store import Store, default_root
+
+    return Store((folder or default_root()).expanduser().resolve())
+
+
+def make_plan_of(registry: "Registry", store: "Store", suite: "Suite") -> "Plan":
+    """Settle a suite's components and expand it."""
+    from genbench.plan import make_plan
+    from genbench.spec import resolve_suite
+
+    resolved = resolve_suite(registry, suite, store.fingerprint)
+    store.keep_fingerprints()
+    return make_plan(resolved)
+
+
+def read_suite(suite: str | None, flags: Mapping[str, Any]) -> "Suite":
+    """Build a suite from a file or a ready suite's name, with what the flags say laid over it."""
+    from genbench.spec import load_suite, make_suite
+
+    content = load_suite(suite_path(suite)).model_dump(mode="json") if suite else {}
+    said = {name: value for name, value in flags.items() if value not in ((), None)}
+    mixes = _mixes(said)
+    content |= {name: said[name] for name in _WHOLE_ENTRIES if name in said}
+    if mixes:
+        content["mixes"] = mixes
+    if "classifiers" not in content:
+        raise UsageError(
+            "name at least one classifier, or a suite",
+            hint="genbench run --generator ddpm --classifier resnet32   (genbench list classifiers)",
+        )
+    made = make_suite({"name": _name(content), **content}, origin="options")
+    return _limited(made, said["limit_train"]) if "limit_train" in said else made
+
+
+def suite_path(suite: str) -> Path:
+    """Return the file of a suite: a path, or the name of a ready one."""
+    if Path(suite).is_file():
+        return Path(suite)
+    ready = {path.stem: path for path in ready_suites()}
+    if suite in ready:
+        return ready[suite]
+    raise UsageError(
+        f"no suite {suite!r}: neither a file nor a ready suite. {did_you_mean(suite, ready)}",
+        hint="genbench list suites",
+    )
+
+
+def ready_suites() -> list[Path]:
+    """Return the suites that come with genbench."""
+    return sorted((Path(__file__).parent.parent / "suites").glob("*.toml"))
+
+
+def default_jobs(device: str) -> int:
+    """Return one job per core on a CPU, one on a GPU."""
+    if device.startswith("cuda"):
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+_WHOLE_ENTRIES = (
+    "datasets",
+    "generators",
+    "filters",
+    "classifiers",
+    "evaluators",
+    "preset",
+    "seeds",
+    "base_seed",
+    "reference",
+)
+
+
+def _mixes(said: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the cross-product of the mix options, or nothing if none was given."""
+    names = ("ratios", "modes", "augments", "budget", "budget_scales", "batch_fraction")
+    if not any(name in said for name in names):
+        return []
+    fixed = {name: said[name] for name in ("budget", "batch_fraction") if name in said}
+    return [
+        {**fixed, "ratio": ratio, "mode": mode, "augment": augment, "budget_scale": scale}
+        for ratio in said.get("ratios", (1.0,))
+        for mode in said.get("modes", ("append",))
+        for augment in said.get("augments", ("standard",))
+        for scale in said.get("budget_scales", (1.0,))
+    ]
+
+
+def _limited(suite: "Suite", limit: int) -> "Suite":
+    """Lay `--limit-train` over every dataset."""
+    datasets = tuple(
+        entry.model_copy(update={"options": {**entry.options, "limit_train": limit}})
+        for entry in suite.datasets
+    )
+    return suite.model_copy(update={"datasets": datasets})
+
+
+def _name(content: Mapping[str, Any]) -> str:
+    """Name a run after what it runs: `digits-ddpm-resnet32`."""
+    parts = [
+        content.get("datasets", ("digits",)),
+        content.get("generators", ("none",)),
+        content["classifiers"],
+    ]
+    words = [
+        str(item if isinstance(item, str) else item["use"]).partition(":")[0]
+        for part in parts
+        for item in part
+    ]
+    return "-".join(words)

@@ -1,0 +1,152 @@
+"""Live progress: bars on a terminal, one plain line per step elsewhere."""
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from genbench.runner import Observer
+
+if TYPE_CHECKING:
+    from genbench.executors import Event
+    from genbench.plan import Plan, Step
+
+_PLAIN_SECONDS = 15.0  # a long step says how far it is this often, where there are no bars
+
+
+class Lines(AbstractContextManager["Lines"]):
+    """One line per finished step, and one now and then for a long one."""
+
+    def __init__(self) -> None:
+        self._total = self._finished = 0
+        self._spoke: dict[str, float] = {}
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to clean up."""
+
+    @property
+    def observer(self) -> Observer:
+        """What the runner talks to."""
+        return Observer(planned=self.planned, event=self.event, notice=self.notice)
+
+    def planned(self, steps: "Sequence[Step]", plan: "Plan") -> None:
+        """Say how much is to do."""
+        self._total = len(steps)
+        self.say(f"{len(plan.cells)} cells, {len(plan.steps)} steps: {len(steps)} to run, the rest is cached")
+
+    def event(self, step: "Step", event: "Event") -> None:
+        """Take news of one step."""
+        if event.status == "progress":
+            self.progress(step, event)
+        elif event.status in {"done", "failed"}:
+            self._finished += 1
+            self.finished(step, event)
+
+    def progress(self, step: "Step", event: "Event") -> None:
+        """Say how far a step is, now and then."""
+        now = time.monotonic()
+        if now - self._spoke.setdefault(event.id, now) >= _PLAIN_SECONDS:
+            self._spoke[event.id] = now
+            self.say(f"  {step.label}: {event.done}/{event.total}{_metrics(event)}")
+
+    def finished(self, step: "Step", event: "Event") -> None:
+        """Say that a step is done, or why it failed."""
+        width = len(str(self._total))
+        head = f"[{self._finished:{width}}/{self._total}] {step.label}"
+        if event.outcome is not None:
+            self.say(f"{head}  FAILED: {event.outcome.reason}")
+        else:
+            self.say(f"{head}  {event.seconds:.1f} s")
+
+    def notice(self, message: str) -> None:
+        """Pass on a remark of the runner."""
+        self.say(f"note: {message}")
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        click.echo(line, err=True)
+
+
+class Bars(Lines):
+    """A bar for the run, and one for each running step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._overall: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> "Bars":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def planned(self, steps: "Sequence[Step]", plan: "Plan") -> None:
+        """Open the bar of the whole run."""
+        super().planned(steps, plan)
+        self._overall = self._bars.add_task("[bold]steps", total=len(steps), metrics="")
+
+    def progress(self, step: "Step", event: "Event") -> None:
+        """Move a step's bar."""
+        task = self._tasks.get(event.id)
+        if task is None:
+            task = self._tasks[event.id] = self._bars.add_task(step.label, total=event.total, metrics="")
+        self._bars.update(task, completed=event.done, total=event.total, metrics=_metrics(event))
+
+    def finished(self, step: "Step", event: "Event") -> None:
+        """Take a step's bar away and write its line above the bars."""
+        super().finished(step, event)
+        if event.id in self._tasks:
+            self._bars.remove_task(self._tasks.pop(event.id))
+        self._bars.update(self._overall, completed=self._finished)
+
+    def say(self, line: str) -> None:
+        """Print one line above the bars."""
+        self._bars.console.print(line, markup=False, highlight=False)
+
+
+def make_progress(*, quiet: bool) -> Lines:
+    """Return bars on a terminal, lines elsewhere, and neither if asked to be quiet."""
+    if quiet:
+        return Silence()
+    return Bars() if sys.stderr.isatty() else Lines()
+
+
+class Silence(Lines):
+    """Failures and notices only."""
+
+    def planned(self, steps: "Sequence[Step]", plan: "Plan") -> None:
+        """Say nothing."""
+        self._total = len(steps)
+
+    def progress(self, step: "Step", event: "Event") -> None:
+        """Say nothing."""
+
+    def finished(self, step: "Step", event: "Event") -> None:
+        """Say only why a step failed."""
+        if event.outcome is not None:
+            super().finished(step, event)
+
+
+def _metrics(event: "Event") -> str:
+    return (
+        "  " + ", ".join(f"{name} {value:.4g}" for name, value in event.metrics.items())
+        if event.metrics
+        else ""
+    )

@@ -1,0 +1,55 @@
+"""`genbench leaderboard`."""
+
+from pathlib import Path
+
+import click
+
+from genbench.cli._options import make_store, store_option
+from genbench.errors import UsageError
+
+_FORMATS = ("text", "markdown", "csv", "json")
+
+
+@click.command("leaderboard")
+@click.argument(
+    "records", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[FILE_OR_FOLDER]..."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(_FORMATS),
+    default="text",
+    show_default=True,
+    help="How to write it.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to a file instead of the terminal.",
+)
+@store_option
+def command(records: tuple[Path, ...], form: str, out: Path | None, store_folder: Path | None) -> None:
+    r"""Render records as markdown, text, CSV or JSON; without paths, all records of the store.
+
+    \b
+    genbench leaderboard leaderboard/records --format markdown -o leaderboard/README.md
+    """
+    from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
+
+    from genbench.records import read_records
+    from genbench_leaderboard.board import build_board
+
+    store = make_store(store_folder)
+    found = list(read_records(records or (store.root / "records",)))
+    if not found:
+        raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
+    render = {"text": render_terminal, "markdown": render_markdown, "csv": render_csv, "json": render_json}[
+        form
+    ]
+    content = render(build_board(found))
+    if out is None:
+        click.echo(content)
+    else:
+        out.write_text(content, encoding="utf-8")
+        click.echo(f"written: {out}", err=True)

@@ -1,0 +1,50 @@
+"""`genbench list`."""
+
+import click
+
+from genbench.cli._options import make_registry, plugin_options, ready_suites
+from genbench.errors import UsageError, did_you_mean
+
+_PLURALS = ("datasets", "generators", "filters", "classifiers", "evaluators", "executors", "suites")
+_BUILT_IN_EXECUTORS = (
+    ("inline", "in this process, one step at a time (what --jobs 0 uses)"),
+    ("processes", "in persistent worker processes on this machine (the default)"),
+)
+
+
+@click.command("list")
+@click.argument("kinds", nargs=-1, metavar="[KIND]...")
+@plugin_options
+def command(kinds: tuple[str, ...], plugin_files: tuple[str, ...], no_plugins: bool) -> None:
+    """List components by kind, or everything.
+
+    KIND is datasets, generators, filters, classifiers, evaluators, executors or suites.
+    """
+    wanted = [_plural(kind) for kind in kinds] or list(_PLURALS)
+    registry = make_registry(plugin_files, no_plugins)
+    for position, plural in enumerate(wanted):
+        if plural == "suites":
+            rows = [(path.stem, _first_comment(path.read_text(encoding="utf-8"))) for path in ready_suites()]
+        else:
+            kind = plural.removesuffix("s")
+            rows = [(spec.name, spec.summary) for spec in registry.specs(kind)]  # type: ignore[arg-type]
+            rows = [*_BUILT_IN_EXECUTORS, *rows] if kind == "executor" else rows
+        if rows:
+            click.echo(("\n" if position else "") + click.style(plural, bold=True))
+            width = max(len(name) for name, _ in rows)
+            for name, summary in rows:
+                click.echo(f"  {name:{width}}  {summary}")
+    broken = [plugin.name for plugin in registry.plugins if plugin.state in {"failed", "conflict"}]
+    if broken:
+        click.echo(f"\nnot loaded: {', '.join(broken)} (genbench plugins says why)", err=True)
+
+
+def _plural(kind: str) -> str:
+    plural = kind if kind.endswith("s") else f"{kind}s"
+    if plural not in _PLURALS:
+        raise UsageError(f"unknown kind {kind!r}. {did_you_mean(plural, _PLURALS)}")
+    return plural
+
+
+def _first_comment(toml: str) -> str:
+    return toml.partition("\n")[0].lstrip("# ")

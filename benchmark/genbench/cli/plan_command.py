@@ -1,0 +1,111 @@
+"""`genbench plan`."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from genbench.cli._options import (
+    make_plan_of,
+    make_registry,
+    make_store,
+    plugin_options,
+    read_suite,
+    store_option,
+    suite_options,
+)
+
+if TYPE_CHECKING:
+    from genbench.plan import Plan
+    from genbench.runner import State
+    from genbench.store import Store
+
+_SHOWN_CELLS = 30
+
+
+@click.command("plan")
+@suite_options
+@click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
+@store_option
+@plugin_options
+def command(**options: Any) -> None:
+    """Show the cells and steps of a run, what is cached, and what it would cost.
+
+    Takes the same SUITE and options as `genbench run`, and runs nothing.
+    """
+    from genbench.runner import survey
+
+    registry = make_registry(options["plugin_files"], options["no_plugins"])
+    store = make_store(options["store_folder"])
+    plan = make_plan_of(registry, store, read_suite(options["suite"], options))
+    states = survey(plan, store)
+    click.echo(
+        json.dumps(_as_json(plan, states), indent=1) if as_json(options) else _as_text(plan, states, store)
+    )
+
+
+def as_json(options: Mapping[str, Any]) -> bool:
+    """Say whether `--json` was given."""
+    return bool(options["as_json"])
+
+
+def _as_json(plan: "Plan", states: "Mapping[str, State]") -> dict[str, Any]:
+    return {
+        "cells": [
+            {"name": cell.name, "state": _cell_state(cell.steps, states), "steps": cell.steps}
+            for cell in plan.cells
+        ],
+        "steps": {
+            key: {"label": step.label, "state": states[key], "document": step.document}
+            for key, step in plan.steps.items()
+        },
+    }
+
+
+def _as_text(plan: "Plan", states: "Mapping[str, State]", store: "Store") -> str:
+    from tabulate import tabulate
+
+    from genbench.plan import STAGES
+    from genbench.runner import estimate_seconds
+
+    cell_rows = [(cell.name, _cell_state(cell.steps, states)) for cell in plan.cells]
+    lines = [tabulate(cell_rows[:_SHOWN_CELLS], headers=["cell", "state"], tablefmt="simple")]
+    if len(cell_rows) > _SHOWN_CELLS:
+        lines.append(f"... and {len(cell_rows) - _SHOWN_CELLS} more (--json lists all)")
+    counts = Counter((step.stage, states[key]) for key, step in plan.steps.items())
+    kinds: tuple[State, ...] = ("cached", "new", "stale", "failed")
+    step_rows = [(stage, *(counts[stage, kind] or "" for kind in kinds)) for stage in STAGES]
+    used = [row for row in step_rows if any(row[1:])]
+    lines += ["", tabulate(used, headers=["steps", *kinds], tablefmt="simple"), ""]
+    for key in [key for key in plan.steps if states[key] == "failed"][:5]:
+        failure = store.failure(key) or {}
+        lines.append(f"failed: {plan.steps[key].label}: {failure.get('reason', '')}")
+    if any(state == "stale" for state in states.values()):
+        lines.append("stale: results of another component version exist; `genbench why CELL` names it")
+    todo = [key for key, state in states.items() if state != "cached"]
+    seconds, unknown = estimate_seconds(plan, todo, store)
+    lines.append(_estimate(len(todo), seconds, unknown))
+    return "\n".join(lines)
+
+
+def _estimate(todo: int, seconds: float, unknown: int) -> str:
+    if not todo:
+        return "nothing to run: every step is cached"
+    if unknown == todo:
+        return f"{todo} steps to run; no earlier run to estimate their cost from"
+    known = (
+        f"about {seconds / 60:.1f} core-minutes by earlier runs"
+        if seconds >= 60
+        else f"about {seconds:.0f} core-seconds by earlier runs"
+    )
+    return f"{todo} steps to run: {known}" + (
+        f", and {unknown} steps without an earlier run" if unknown else ""
+    )
+
+
+def _cell_state(steps: tuple[str, ...], states: "Mapping[str, State]") -> "State":
+    found = {states[key] for key in steps}
+    worst: tuple[State, ...] = ("failed", "stale", "new")
+    return next((state for state in worst if state in found), "cached")

@@ -1,0 +1,22 @@
+"""`genbench plugins`."""
+
+import sys
+
+import click
+
+from genbench.cli._options import make_registry, plugin_options
+from genbench.errors import ExitCode
+
+
+@click.command("plugins")
+@plugin_options
+def command(plugin_files: tuple[str, ...], no_plugins: bool) -> None:
+    """Show every plugin, its state, and why one did not load; exit code 2 if one did not."""
+    registry = make_registry(plugin_files, no_plugins)
+    width = max(len(plugin.name) for plugin in registry.plugins)
+    for plugin in registry.plugins:
+        names = ", ".join(name for _, name in plugin.components)
+        state = click.style(f"{plugin.state:8}", fg="green" if plugin.state == "ok" else "red")
+        click.echo(f"{plugin.name:{width}}  {state}  {plugin.origin:24}  {plugin.reason or names}")
+    if any(plugin.state in {"failed", "conflict"} for plugin in registry.plugins):
+        sys.exit(ExitCode.USAGE)

@@ -1,0 +1,28 @@
+"""`genbench retry`."""
+
+from pathlib import Path
+
+import click
+
+from genbench.cli._options import make_store, store_option
+
+
+@click.command("retry")
+@click.argument("text", default="")
+@store_option
+def command(text: str, store_folder: Path | None) -> None:
+    """Forget failures, so that the next run tries those steps again from their start.
+
+    TEXT selects failures by a part of their label; without it all are forgotten. A run tries failed steps
+    again anyway, from their last checkpoint: `retry` also throws the checkpoint away.
+    """
+    store = make_store(store_folder)
+    forgotten = 0
+    for key in sorted(store.failed_keys()):
+        failure = store.failure(key) or {}
+        if text in failure.get("label", ""):
+            click.echo(f"{failure.get('label', key[:16])}: {failure.get('reason', '')}")
+            store.remove(key)
+            store.forget_failure(key)
+            forgotten += 1
+    click.echo(f"{forgotten} failures forgotten; run the same `genbench run` again")

@@ -1,0 +1,114 @@
+"""`genbench run`."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from genbench.cli._devices import choose_device
+from genbench.cli._options import (
+    default_jobs,
+    make_plan_of,
+    make_registry,
+    make_store,
+    plugin_options,
+    read_suite,
+    store_option,
+    suite_options,
+)
+from genbench.errors import ExitCode
+
+
+@click.command("run")
+@suite_options
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=0),
+    help="Worker processes; 0 runs in this process [default: cores, or 1 on a GPU].",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where networks run.",
+)
+@click.option(
+    "--step-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Give up a step that takes longer.",
+)
+@click.option(
+    "--executor", default="processes", show_default=True, help="Where steps run (`genbench list executors`)."
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("genbench-results"),
+    show_default=True,
+    help="Folder for the leaderboard; records go to <out>/<suite>/records.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print failures and the leaderboard only.")
+@store_option
+@plugin_options
+def command(**options: Any) -> None:
+    r"""Run a suite, or the cells that options name, and print the leaderboard.
+
+    SUITE is a TOML file or the name of a ready suite (`genbench list suites`); options override its entries.
+    What the store already holds is not done again: after Ctrl-C or a crash, the same command goes on.
+
+    \b
+    genbench run --generator ddpm --classifier resnet32
+    genbench run -d cifar10 -g ddpm:schedule=linear -g classical -c cnn --seeds 10
+    genbench run -d imagefolder:photos -g ddpm -c resnet32 --ratio 0.5 --ratio 2
+    """
+    from genbench.cli._progress import make_progress
+    from genbench.runner import RunOptions, run
+
+    registry = make_registry(options["plugin_files"], options["no_plugins"])
+    store = make_store(options["store_folder"])
+    suite = read_suite(options["suite"], options)
+    plan = make_plan_of(registry, store, suite)
+    device = choose_device(options["device"])
+    jobs = default_jobs(device) if options["jobs"] is None else options["jobs"]
+    run_options = RunOptions(
+        jobs=jobs,
+        device=device,
+        step_timeout_seconds=options["step_timeout"],
+        executor=options["executor"],
+        command=shlex.join(["genbench", *sys.argv[1:]]),
+    )
+    with make_progress(quiet=options["quiet"]) as progress:
+        outcome = run(plan, store, registry, run_options, progress.observer)
+    _publish(outcome.records, options["out"] / suite.name)
+    if outcome.failed:
+        count = len({record.result.key for record in outcome.records if record.result.status == "failed"})
+        click.echo(
+            f"{count} evaluations failed; `genbench retry` clears failures, logs lie in {store.root}/logs",
+            err=True,
+        )
+        sys.exit(ExitCode.CELLS_FAILED)
+
+
+def _publish(records: list[Any], folder: Path) -> None:
+    """Print the leaderboard, and write it with its records."""
+    from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
+
+    from genbench_leaderboard.board import build_board
+
+    board = build_board(records)
+    click.echo(render_terminal(board))
+    (folder / "records").mkdir(parents=True, exist_ok=True)
+    for record in records:
+        (folder / "records" / record.file_name).write_text(record.to_json(), encoding="utf-8")
+    renderings = {"md": render_markdown(board), "csv": render_csv(board), "json": render_json(board)}
+    for suffix, content in renderings.items():
+        (folder / f"leaderboard.{suffix}").write_text(content, encoding="utf-8")
+    click.echo(
+        f"written: {folder}/leaderboard.md (and .csv, .json), {len(records)} records in {folder}/records"
+    )

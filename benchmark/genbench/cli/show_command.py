@@ -1,0 +1,131 @@
+"""`genbench show`."""
+
+import types
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
+
+import click
+
+from genbench.cli._options import make_registry, plugin_options
+from genbench.hookspecs import KINDS
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
+    from genbench.hookspecs import ComponentSpec
+    from genbench.protocols import ComponentConfig
+
+
+@click.command("show")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("name")
+@plugin_options
+def command(kind: Any, name: str, plugin_files: tuple[str, ...], no_plugins: bool) -> None:
+    r"""Show one component: what it does, its options, presets and paper.
+
+    \b
+    genbench show generator ddpm
+    genbench show classifier resnet32
+    """
+    from genbench.registry import import_target
+
+    registry = make_registry(plugin_files, no_plugins)
+    spec = registry.spec(kind, name)
+    schema = cast("type[ComponentConfig]", import_target(spec.config, name))
+    owner = registry.owner(kind, name)
+    click.echo("\n".join(_described(kind, spec, schema, f"{owner.name} ({owner.origin})")))
+
+
+def _described(
+    kind: str, spec: "ComponentSpec", schema: "type[ComponentConfig]", owner: str
+) -> Iterator[str]:
+    """Yield the page, line by line."""
+    yield click.style(f"{kind} {spec.name}", bold=True) + f"  (version {spec.version}, plugin {owner})"
+    yield f"  {spec.summary}"
+    facts = {
+        "paper": spec.paper,
+        "requires": ", ".join(spec.requires),
+        "external data": ", ".join(spec.external_data),
+        "GPU memory at `paper`": f"{spec.resources.gpu_memory_gib:g} GiB"
+        if spec.resources.gpu_memory_gib
+        else "",
+        "implementation": spec.target,
+    }
+    for title, fact in facts.items():
+        if fact:
+            yield f"  {title}: {fact}"
+    yield ""
+    primary = f"  ({spec.name}:VALUE sets {schema.primary})" if schema.primary else ""
+    yield click.style("options", bold=True) + primary
+    rows = list(_option_rows(schema))
+    width = max((len(row[0]) for row in rows), default=0)
+    default_width = max((len(row[1]) for row in rows), default=0)
+    for option, default, allowed, description in rows:
+        bounds = f"  [{allowed}]" if allowed else ""
+        yield f"  {option:{width}}  {default:{default_width}}  {description}{bounds}"
+    yield ""
+    yield click.style("presets", bold=True)
+    for preset in dict.fromkeys(("smoke", "quick", "paper", *schema.presets)):
+        values = schema.presets.get(preset)
+        yield f"  {preset}: " + (", ".join(_flat(values)) if values else "the defaults")
+    yield ""
+    option = next((row[0] for row in rows), "")
+    example = f"{spec.name}:{option}={rows[0][1]}" if option else spec.name
+    yield f"example: genbench run --{kind} {example} ..." if kind != "executor" else ""
+
+
+def _option_rows(schema: "type[BaseModel]", prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Yield (option, default, allowed values, description), nested options with their dots."""
+    from pydantic import BaseModel
+
+    from genbench.protocols import ComponentRef
+
+    for name, entry in schema.model_fields.items():
+        inner = entry.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not ComponentRef:
+            yield from _option_rows(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _default(entry), _allowed(entry), entry.description or ""
+
+
+def _default(entry: "FieldInfo") -> str:
+    from genbench.protocols import ComponentRef
+
+    if entry.is_required():
+        return "required"
+    value = entry.get_default(call_default_factory=True, validated_data={})
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, ComponentRef):
+        return value.use
+    return str(list(value)).replace("'", "") if isinstance(value, tuple) else str(value)
+
+
+def _allowed(entry: "FieldInfo") -> str:
+    """Write bounds and choices as people do: `1..100`, `> 0`, `linear | cosine`."""
+    for annotation in (entry.annotation, *_members(entry.annotation)):
+        if get_origin(annotation) is Literal:
+            return " | ".join(str(choice) for choice in get_args(annotation))
+    signs = {"Gt": ">", "Ge": ">=", "Lt": "<", "Le": "<="}
+    bounds = [
+        f"{sign} {getattr(mark, kind.lower()):g}"
+        for kind, sign in signs.items()
+        for mark in entry.metadata
+        if type(mark).__name__ == kind
+    ]
+    return ", ".join(bounds)
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if isinstance(annotation, types.UnionType) else ()
+
+
+def _flat(values: Any, prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}={value}"

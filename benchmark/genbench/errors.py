@@ -1,0 +1,81 @@
+"""The errors that genbench prints without a traceback, and the exit code of each.
+
+A message says what was found, what is allowed, and the next command to type.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the exit status of `genbench` means."""
+
+    OK = 0
+    CELLS_FAILED = 1  #: the run finished, but at least one cell failed
+    USAGE = 2  #: a wrong name, option, suite or path; nothing was run
+    DATA = 3  #: a dataset or weights cannot be read, or hold something that cannot be used
+    STORE = 4  #: the store is full, read-only or damaged beyond repair
+    INTERRUPTED = 130  #: Ctrl-C; the same command goes on where this one stopped
+
+
+class GenbenchError(Exception):
+    """A problem that the user can mend: printed as one message, no traceback.
+
+    Args:
+        message: What was found and what is allowed.
+        hint: The next command to type, or the next thing to do.
+    """
+
+    exit_code: ExitCode = ExitCode.USAGE
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(f"{message}\n  {hint}" if hint else message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[type["GenbenchError"], tuple[str], dict[str, object]]:
+        """Travel between processes with the hint intact."""
+        return (type(self), (self.message,), {"hint": self.hint, "args": self.args})
+
+
+class UsageError(GenbenchError):
+    """A name, an option, a suite or a path that genbench does not know."""
+
+
+class PluginError(GenbenchError):
+    """A plugin broke the contract."""
+
+
+class ProtocolError(GenbenchError):
+    """A rule of the experimental protocol would be broken (`docs/protocol.md`)."""
+
+
+class DataError(GenbenchError):
+    """A dataset, image, label or weight file that cannot be used."""
+
+    exit_code = ExitCode.DATA
+
+
+class StoreError(GenbenchError):
+    """The store cannot be read or written."""
+
+    exit_code = ExitCode.STORE
+
+
+class Interrupted(GenbenchError):  # noqa: N818 - being asked to stop is no error
+    """The run was asked to stop, and stopped with its work saved."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+def did_you_mean(found: str, known: Iterable[str]) -> str:
+    """Return a sentence that names the nearest known names, and all of them.
+
+    >>> did_you_mean("resnet23", ["cnn", "resnet32"])
+    'Did you mean resnet32? Known: cnn, resnet32.'
+    """
+    names = sorted(known)
+    near = get_close_matches(found, names, n=2)
+    guess = f"Did you mean {' or '.join(near)}? " if near else ""
+    return f"{guess}Known: {', '.join(names) if names else 'none'}."

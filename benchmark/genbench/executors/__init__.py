@@ -1,0 +1,9 @@
+"""Where tasks run. An executor knows no step: it is given a function by name, and payloads for it.
+
+inline     in this process, one at a time: for debugging
+processes  in persistent worker processes: a crash, a hang or a kill is one failed task
+"""
+
+from genbench.executors.base import Event, Executor, Outcome, Setup, Task
+
+__all__ = ["Event", "Executor", "Outcome", "Setup", "Task"]

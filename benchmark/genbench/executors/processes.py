@@ -1,0 +1,204 @@
+"""Persistent worker processes: a crash, a hang or an out-of-memory kill is one failed task, not a lost run.
+
+Workers are spawned, so that they start clean, with one torch thread each that waits passively: two busy
+processes with two spinning threads each ran six times slower than with one.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from genbench.errors import Interrupted
+from genbench.executors.base import Event, Executor, Outcome, Setup, Task
+from genbench.executors.inline import outcome_of
+from genbench.registry import import_target
+
+_ONE_PASSIVE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    tasks: list[Task] = field(default_factory=list)
+    started: float = 0.0
+
+
+class ProcessExecutor(Executor):
+    """Runs bundles in `jobs` worker processes.
+
+    Args:
+        setup: How a worker gets its function.
+        jobs: Number of workers; they are started as they are needed.
+        timeout_seconds: How long one task may take; its worker is killed then.
+    """
+
+    def __init__(self, setup: Setup, jobs: int, timeout_seconds: float | None = None) -> None:
+        self._setup = setup
+        self._jobs = jobs
+        self._timeout = timeout_seconds
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: list[_Worker] = []
+        self._stopping = False
+
+    @property
+    def free(self) -> int:
+        """Idle workers, and those that may still be started."""
+        busy = sum(bool(worker.tasks) for worker in self._workers)
+        return 0 if self._stopping else self._jobs - busy
+
+    def submit(self, bundle: Sequence[Task]) -> None:
+        """Hand a bundle to an idle worker, or to a new one."""
+        worker = next((worker for worker in self._workers if not worker.tasks), None) or self._start()
+        worker.tasks = list(bundle)
+        worker.started = time.monotonic()
+        worker.connection.send((list(bundle), self._timeout))
+
+    def events(self, timeout_seconds: float) -> Sequence[Event]:
+        """Wait for news from any worker: messages, deaths, and tasks that take too long."""
+        sources: list[Any] = [worker.connection for worker in self._workers if worker.tasks]
+        if not sources:
+            time.sleep(timeout_seconds)
+        ready = wait(sources, timeout_seconds) if sources else []
+        found: list[Event] = []
+        for worker in list(self._workers):
+            if worker.connection in ready:
+                found += self._read(worker)
+            elif worker.tasks and self._timeout and time.monotonic() - worker.started > self._timeout:
+                found += self._end(worker, f"no end within {self._timeout:g} s (--step-timeout)")
+        return found
+
+    def stop(self, grace_seconds: float) -> None:
+        """Ask every worker to save its work and stop, then end those that did not."""
+        self._stopping = True
+        for worker in self._workers:
+            if worker.process.is_alive():
+                worker.process.terminate()
+        until = time.monotonic() + grace_seconds
+        while any(worker.tasks for worker in self._workers) and time.monotonic() < until:
+            self.events(0.2)
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self._workers:
+            with contextlib.suppress(OSError):
+                worker.connection.close()
+        for worker in self._workers:
+            worker.process.join(timeout=0.5 if not worker.tasks else 0)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._workers.clear()
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(theirs, self._setup), daemon=True)
+        with _environment(_ONE_PASSIVE_THREAD):
+            process.start()
+        theirs.close()
+        worker = _Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+    def _read(self, worker: _Worker) -> list[Event]:
+        """Read what a worker has to say, or find out how it died."""
+        found: list[Event] = []
+        try:
+            while worker.connection.poll():
+                event: Event = worker.connection.recv()
+                found.append(event)
+                if event.status in {"done", "failed", "interrupted"}:
+                    worker.tasks = [task for task in worker.tasks if task.id != event.id]
+                    worker.started = time.monotonic()
+        except (EOFError, OSError):
+            worker.process.join(timeout=5)
+            found += self._end(worker, _cause_of_death(worker.process.exitcode))
+        return found
+
+    def _end(self, worker: _Worker, reason: str) -> list[Event]:
+        """Bury a worker: its running task failed; the rest of its bundle is handed to another."""
+        worker.process.kill()
+        worker.process.join()
+        worker.connection.close()
+        self._workers.remove(worker)
+        if not worker.tasks:
+            return []
+        first, *rest = worker.tasks
+        if rest and not self._stopping:
+            self.submit(rest)
+        return [Event(first.id, "failed", outcome=Outcome(reason), seconds=time.monotonic() - worker.started)]
+
+
+def _cause_of_death(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        advice = " (often: out of memory)" if name == "SIGKILL" else ""
+        return f"the worker was killed by {name}{advice}"
+    return f"the worker ended without a word (exit code {exit_code})"
+
+
+def _work(connection: Connection, setup: Setup) -> None:
+    """The life of a worker: import once, then bundle after bundle, until the pipe closes."""
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the main process, which asks us to stop
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    import torch
+
+    torch.set_num_threads(1)
+    perform = import_target(setup.target, "executor")(**setup.settings, must_stop=stop.is_set)
+    while not stop.is_set():
+        if not connection.poll(0.2):
+            continue
+        try:
+            bundle, timeout = connection.recv()
+        except (EOFError, OSError):
+            return
+        for task in bundle:
+            connection.send(_perform(perform, task, timeout, connection, stop))
+
+
+def _perform(
+    perform: Any, task: Task, timeout: float | None, connection: Connection, stop: threading.Event
+) -> Event:
+    """Do one task; whatever it raises becomes an event."""
+    if stop.is_set():
+        return Event(task.id, "interrupted")
+
+    def report(done: int, total: int, metrics: Mapping[str, float]) -> None:
+        connection.send(Event(task.id, "progress", done=done, total=total, metrics=dict(metrics)))
+
+    connection.send(Event(task.id, "started"))
+    started = time.perf_counter()
+    try:
+        perform(task.payload, report, time.time() + timeout if timeout else None)
+    except Interrupted:
+        return Event(task.id, "interrupted")
+    except BaseException as problem:  # whatever a plugin raises, SystemExit included, is this task's failure
+        return Event(task.id, "failed", outcome=outcome_of(problem), seconds=time.perf_counter() - started)
+    return Event(task.id, "done", seconds=time.perf_counter() - started)
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Any:
+    """Set variables for a child that is started inside; the user's own settings win."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]

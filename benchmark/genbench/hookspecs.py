@@ -1,0 +1,126 @@
+"""The pluggy hooks through which components enter, and `ComponentSpec`, what they return.
+
+Registration is data: a hook returns specs, a spec names its implementation as `"module:Class"`, and nothing
+is imported before it is used. Built-in components come in through the same hooks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import pluggy
+
+from genbench.errors import PluginError
+
+if TYPE_CHECKING:
+    import click
+
+#: The version of the contract. A plugin module may say `genbench_api = 2`; it is loaded if we are that new.
+API_VERSION = 1
+
+Kind = Literal["dataset", "generator", "filter", "classifier", "evaluator", "executor"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+hookspec = pluggy.HookspecMarker("genbench")
+hookimpl = pluggy.HookimplMarker("genbench")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a component needs to run; shown by `genbench show` and checked by `genbench doctor`.
+
+    Attributes:
+        gpu_memory_gib: GPU memory at the `paper` preset; 0 when a CPU is enough.
+        network: Whether weights must be fetched (or lie in `GENBENCH_HUB_MIRROR`).
+    """
+
+    gpu_memory_gib: float = 0
+    network: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentSpec:
+    """One component, as data.
+
+    Attributes:
+        name: What users type: lower-case letters, digits, `_` and `-`.
+        target: `"module:Class"`, the implementation; imported when a step needs it.
+        config: `"module:Class"`, its options; imported without torch when a plan names it.
+        version: Raise it when the same options give other results: old artifacts become stale.
+        summary: One line for `genbench list`.
+        paper: Where the method is published, for example `arXiv:2006.11239`.
+        requires: Modules that must be importable.
+        resources: What it needs to run.
+        external_data: What it learned from beyond `train` (weights, captions, judges); such rows rank apart.
+        needs_fit: Generators: whether `fit` must run before `sample`.
+        needs_reserve: Generators: hand over the reserve of held-out real images instead of `train`.
+        reads: Evaluators: splits it reads besides `train` and `val`.
+    """
+
+    name: str
+    target: str
+    config: str
+    summary: str
+    version: int = 1
+    paper: str = ""
+    requires: tuple[str, ...] = ()
+    resources: Resources = Resources()
+    external_data: tuple[str, ...] = ()
+    needs_fit: bool = False
+    needs_reserve: bool = False
+    reads: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name.replace("-", "").replace("_", "").isalnum() or not self.name.islower():
+            raise PluginError(
+                f"component name {self.name!r}: use lower-case letters, digits, '_' and '-', with a letter"
+            )
+        for option in ("target", "config"):
+            module, _, attribute = getattr(self, option).partition(":")
+            if not module or not attribute.isidentifier():
+                raise PluginError(f"component {self.name!r}: {option} must be 'module:Class'")
+
+
+class Hooks:
+    """Every hook; a plugin implements those it needs, marked with `@genbench.hookimpl`."""
+
+    @hookspec
+    def genbench_datasets(self) -> Sequence[ComponentSpec]:  # type: ignore[empty-body]
+        """Return datasets: real images in train, test and named shifts."""
+
+    @hookspec
+    def genbench_generators(self) -> Sequence[ComponentSpec]:  # type: ignore[empty-body]
+        """Return generators: what makes synthetic images for the classes of train."""
+
+    @hookspec
+    def genbench_filters(self) -> Sequence[ComponentSpec]:  # type: ignore[empty-body]
+        """Return filters: what drops synthetic images of poor quality."""
+
+    @hookspec
+    def genbench_classifiers(self) -> Sequence[ComponentSpec]:  # type: ignore[empty-body]
+        """Return classifiers: networks with their training recipes."""
+
+    @hookspec
+    def genbench_evaluators(self) -> Sequence[ComponentSpec]:  # type: ignore[empty-body]
+        """Return evaluators: what turns images, predictions or a network into metrics."""
+
+    @hookspec
+    def genbench_executors(self) -> Sequence[ComponentSpec]:  # type: ignore[empty-body]
+        """Return executors: where steps run."""
+
+    @hookspec
+    def genbench_commands(self) -> "Sequence[click.Command]":  # type: ignore[empty-body]
+        """Return commands to add to the `genbench` program."""
+
+    @hookspec
+    def genbench_step_finished(self, stage: str, key: str, status: str, seconds: float) -> None:
+        """Observe: called in the main process after each step that ran. The return value is ignored."""
+
+
+HOOK_OF_KIND: dict[Kind, str] = {kind: f"genbench_{kind}s" for kind in KINDS}
+
+
+def specs_of(plugin: Any, kind: Kind) -> Sequence[Any]:
+    """Call one plugin's hook for `kind`; an empty list where it has none."""
+    hook = getattr(plugin, HOOK_OF_KIND[kind], None)
+    return list(hook() or ()) if callable(hook) else []

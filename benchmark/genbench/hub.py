@@ -1,0 +1,79 @@
+"""Files that are named by a Hugging Face Hub id: from a mirror folder, the local cache, or the network.
+
+`GENBENCH_HUB_MIRROR` names a folder with `<org>/<name>/...` laid out as on the Hub: what an air-gapped
+cluster needs. It is read first; then the Hub's cache on this machine; then, unless `HF_HUB_OFFLINE=1`, the
+Hub itself.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from genbench.errors import DataError
+
+MIRROR_VARIABLE = "GENBENCH_HUB_MIRROR"
+
+
+def mirror() -> Path | None:
+    """Return the mirror folder, or None.
+
+    Raises:
+        DataError: The variable names something that is not a folder.
+    """
+    named = os.environ.get(MIRROR_VARIABLE)
+    if not named:
+        return None
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"{MIRROR_VARIABLE} names {named!r}, which is not a folder")
+    return folder
+
+
+def find(
+    repository: str, patterns: Sequence[str], kind: Literal["dataset", "model"] = "model"
+) -> Mapping[str, Path]:
+    """Return the repository's files that match any of `patterns`, by their path inside it.
+
+    Raises:
+        DataError: None was found anywhere; the message lists what was tried.
+    """
+    tried = []
+    folder = mirror()
+    if folder is None:
+        tried.append(f"no mirror ({MIRROR_VARIABLE} is not set)")
+    else:
+        files = _matching(folder / repository, patterns)
+        if files:
+            return files
+        tried.append(f"mirror {folder}: no {repository}/{' or '.join(patterns)}")
+    for offline in (True, False):
+        try:
+            files = _matching(_snapshot(repository, patterns, kind, offline=offline), patterns)
+            if files:
+                return files
+            tried.append("the Hub has no such files")
+        except (OSError, ValueError, RuntimeError) as problem:  # what huggingface_hub and its clients raise
+            place = "cache of this machine" if offline else "Hugging Face Hub"
+            tried.append(f"{place}: {type(problem).__name__}")
+    raise DataError(
+        f"cannot find {kind} {repository!r}. Tried: {'; '.join(tried)}",
+        hint=f"{MIRROR_VARIABLE}=FOLDER genbench ... with FOLDER/{repository}/ as on the Hub, or go online: "
+        f"huggingface-cli download --repo-type {kind} {repository}",
+    )
+
+
+def _matching(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
+    if not folder.is_dir():
+        return {}
+    found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path for path in sorted(found)}
+
+
+def _snapshot(repository: str, patterns: Sequence[str], kind: str, *, offline: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    folder = snapshot_download(
+        repository, repo_type=kind, allow_patterns=list(patterns), local_files_only=offline, etag_timeout=5
+    )
+    return Path(folder)

@@ -1,0 +1,344 @@
+"""`LabelledImages`, the currency between steps, and where its pixels may live.
+
+Pixels are `uint8 [n, 3, H, W]`, 0-255, RGB; labels are `int64 [N]`. A set lives in a tensor, in
+memory-mapped `.npy` shards, or in an Arrow table that is decoded as it is read: whoever reads it cannot tell
+the difference.
+"""
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from genbench import seeding
+from genbench.errors import DataError
+
+Labels = npt.NDArray[np.int64]
+RESIDENT_SHARE = 0.25  #: sets that fill less of the memory than this are held in it
+_SHARD_IMAGES = 10_000
+
+
+class LabelledImages(ABC):
+    """A set of images of one size, with one label each.
+
+    Attributes:
+        labels: `int64 [N]`, each in `range(len(class_names))`.
+        class_names: One name per class, in label order.
+    """
+
+    labels: Labels
+    class_names: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width: (3, H, W)."""
+
+    @abstractmethod
+    def batch(self, indices: Sequence[int] | npt.NDArray[np.int64] | torch.Tensor) -> torch.Tensor:
+        """Return the images at `indices`, in that order: `uint8 [n, 3, H, W]` on the CPU."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the set is labelled with (some may have no image)."""
+        return len(self.class_names)
+
+    def class_counts(self) -> Labels:
+        """Images per class: `int64 [num_classes]`."""
+        return np.bincount(self.labels, minlength=self.num_classes).astype(np.int64)
+
+    def all(self) -> torch.Tensor:
+        """Return every image: `uint8 [N, 3, H, W]`. For sets that fit in memory only."""
+        return self.batch(np.arange(len(self)))
+
+    def write(self, folder: Path) -> None:
+        """Write the set into an empty folder, for `open_images`; a shard in memory at a time."""
+        write_images(folder, self.batches(_SHARD_IMAGES), self.labels, self.class_names)
+
+    def batches(self, size: int) -> Iterator[torch.Tensor]:
+        """Yield the images in order, `size` at a time: `uint8 [<= size, 3, H, W]`."""
+        for start in range(0, len(self), size):
+            yield self.batch(np.arange(start, min(start + size, len(self))))
+
+
+class TensorImages(LabelledImages):
+    """Images in memory.
+
+    Raises:
+        DataError: Pixels are not `uint8 [N, 3, H, W]`, or labels do not fit them.
+    """
+
+    def __init__(self, pixels: torch.Tensor, labels: Labels, class_names: Sequence[str]) -> None:
+        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
+            raise DataError(f"images must be uint8 [N, 3, H, W], found {pixels.dtype} {list(pixels.shape)}")
+        self._pixels = pixels
+        self.labels = _checked_labels(labels, len(pixels), class_names)
+        self.class_names = tuple(class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        _, channels, height, width = self._pixels.shape
+        return channels, height, width
+
+    def batch(self, indices: Sequence[int] | npt.NDArray[np.int64] | torch.Tensor) -> torch.Tensor:
+        """Return the images at `indices`: `uint8 [n, 3, H, W]`."""
+        return self._pixels[torch.as_tensor(indices, dtype=torch.int64)]
+
+    def all(self) -> torch.Tensor:
+        """Return every image without a copy."""
+        return self._pixels
+
+
+class ShardImages(LabelledImages):
+    """Images in a folder that `write_images` wrote: memory-mapped, read as they are asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        card = json.loads((folder / "images.json").read_text())
+        self.labels = np.load(folder / "labels.npy")
+        self.class_names = tuple(card["class_names"])
+        self._shape = (3, int(card["height"]), int(card["width"]))
+        self._shards = [np.load(folder / name, mmap_mode="r") for name in card["shards"]]
+        self._starts = np.cumsum([0, *[len(shard) for shard in self._shards]])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return self._shape
+
+    def batch(self, indices: Sequence[int] | npt.NDArray[np.int64] | torch.Tensor) -> torch.Tensor:
+        """Return the images at `indices`: `uint8 [n, 3, H, W]`."""
+        wanted = np.asarray(indices, dtype=np.int64)
+        pixels = np.empty((len(wanted), *self._shape), dtype=np.uint8)
+        shard_of = np.searchsorted(self._starts, wanted, side="right") - 1
+        for shard in np.unique(shard_of):
+            here = shard_of == shard
+            pixels[here] = self._shards[shard][wanted[here] - self._starts[shard]]
+        return torch.from_numpy(pixels)
+
+
+class ArrowImages(LabelledImages):
+    """Encoded images in a `datasets` table, decoded and resized batch by batch: for sets larger than memory.
+
+    Args:
+        table: A `datasets.Dataset`.
+        image_column: The column of images (any mode and size).
+        labels: `int64 [N]`.
+        class_names: One name per class.
+        size: Height and width in pixels that every image is brought to (see `to_square`).
+    """
+
+    def __init__(
+        self, table: Any, image_column: str, labels: Labels, class_names: Sequence[str], size: int
+    ) -> None:
+        self.table = table.select_columns([image_column])
+        self._column = image_column
+        self._size = size
+        self.labels = _checked_labels(labels, len(table), class_names)
+        self.class_names = tuple(class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return 3, self._size, self._size
+
+    def batch(self, indices: Sequence[int] | npt.NDArray[np.int64] | torch.Tensor) -> torch.Tensor:
+        """Decode the images at `indices`: `uint8 [n, 3, H, W]`."""
+        rows = self.table[np.asarray(indices, dtype=np.int64)][self._column]
+        pixels = [to_square(image, self._size) for image in rows]
+        return torch.from_numpy(np.stack(pixels)) if pixels else torch.empty(0, *self.image_shape).byte()
+
+    def write(self, folder: Path) -> None:
+        """Write the encoded images, not the pixels."""
+        self.write_rows(folder, np.arange(len(self)))
+
+    def write_rows(self, folder: Path, rows: npt.NDArray[np.int64]) -> None:
+        """Write some rows, encoded as they are."""
+        self.table.select(rows).save_to_disk(str(folder / "arrow"))
+        np.save(folder / "labels.npy", self.labels[rows])
+        card = {"class_names": list(self.class_names), "column": self._column, "size": self._size}
+        (folder / "arrow.json").write_text(json.dumps(card, indent=1))
+
+
+class Subset(LabelledImages):
+    """Some images of another set, in the order of `indices`."""
+
+    def __init__(self, images: LabelledImages, indices: npt.NDArray[np.int64]) -> None:
+        self._images = images
+        self._indices = np.asarray(indices, dtype=np.int64)
+        self.labels = images.labels[self._indices]
+        self.class_names = images.class_names
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return self._images.image_shape
+
+    def batch(self, indices: Sequence[int] | npt.NDArray[np.int64] | torch.Tensor) -> torch.Tensor:
+        """Return the images at `indices` of this subset: `uint8 [n, 3, H, W]`."""
+        return self._images.batch(self._indices[np.asarray(indices, dtype=np.int64)])
+
+    def write(self, folder: Path) -> None:
+        """Write the set: encoded where it is encoded, else as pixels."""
+        if isinstance(self._images, ArrowImages):
+            self._images.write_rows(folder, self._indices)
+        else:
+            super().write(folder)
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """What a dataset plugin hands over: everything that is real, before the harness splits it.
+
+    Attributes:
+        train: All training images; the harness takes `val` and the reserve out of them.
+        test: The test split.
+        shifts: Named out-of-distribution test sets with the same classes.
+    """
+
+    train: LabelledImages
+    test: LabelledImages
+    shifts: dict[str, LabelledImages] = field(default_factory=dict)
+
+
+class ImageStatistics(NamedTuple):
+    """Mean and standard deviation per channel, in units of 0-1: what the engine normalises with."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def statistics(images: LabelledImages) -> ImageStatistics:
+    """Compute mean and standard deviation per channel over all pixels, in float64."""
+    total = torch.zeros(3, dtype=torch.float64)
+    squares = torch.zeros(3, dtype=torch.float64)
+    for batch in images.batches(2048):
+        pixels = batch.double() / 255
+        total += pixels.sum(dim=(0, 2, 3))
+        squares += pixels.square().sum(dim=(0, 2, 3))
+    count = len(images) * images.image_shape[1] * images.image_shape[2]
+    mean = total / count
+    std = (squares / count - mean.square()).clamp(min=0).sqrt().clamp(min=1e-3)  # one-colour sets
+    return ImageStatistics(tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def write_images(folder: Path, batches: Iterable[torch.Tensor], labels: Labels, names: Sequence[str]) -> None:
+    """Write a set as `.npy` shards with `labels.npy` and `images.json`, a shard in memory at a time.
+
+    Args:
+        folder: An existing folder.
+        batches: `uint8 [n, 3, H, W]` in the order of `labels`.
+        labels: `int64 [N]`.
+        names: One name per class.
+    """
+    shards: list[str] = []
+    waiting: list[torch.Tensor] = []
+    height, width = 0, 0
+
+    def flush() -> None:
+        if waiting:
+            name = f"images-{len(shards):05d}.npy"
+            np.save(folder / name, torch.cat(waiting).contiguous().numpy())
+            shards.append(name)
+            waiting.clear()
+
+    written = 0
+    for batch in batches:
+        waiting.append(batch)
+        written += len(batch)
+        height, width = int(batch.shape[2]), int(batch.shape[3])
+        if sum(map(len, waiting)) >= _SHARD_IMAGES:
+            flush()
+    flush()
+    np.save(folder / "labels.npy", _checked_labels(labels, written, names))
+    card = {"class_names": list(names), "height": height, "width": width, "shards": shards}
+    (folder / "images.json").write_text(json.dumps(card, indent=1))
+
+
+def open_images(folder: Path) -> LabelledImages:
+    """Open a set that `LabelledImages.write` wrote; pixels are read as they are asked for."""
+    if not (folder / "arrow.json").is_file():
+        return ShardImages(folder)
+    import datasets
+
+    card = json.loads((folder / "arrow.json").read_text())
+    table = datasets.load_from_disk(str(folder / "arrow"))
+    return ArrowImages(
+        table, card["column"], np.load(folder / "labels.npy"), card["class_names"], card["size"]
+    )
+
+
+def memory_limit_bytes() -> int:
+    """Return how large a set may be to be held in memory: a quarter of it, or `GENBENCH_RESIDENT_MIB`."""
+    named = os.environ.get("GENBENCH_RESIDENT_MIB")
+    if named:
+        return int(named) << 20
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * RESIDENT_SHARE)
+
+
+def stratified_counts(class_counts: Labels, total: int) -> Labels:
+    """Share `total` images out over classes in proportion to `class_counts`, by largest remainder.
+
+    >>> stratified_counts(np.array([10, 20, 30]), 7).tolist()
+    [1, 2, 4]
+    """
+    exact = class_counts * (total / class_counts.sum())
+    counts: Labels = np.floor(exact).astype(np.int64)
+    largest = np.argsort(counts - exact, kind="stable")
+    counts[largest[: total - counts.sum()]] += 1
+    return counts
+
+
+def stratified_choice(labels: Labels, counts: Labels, *seed: str | int) -> tuple[Labels, Labels]:
+    """Draw `counts[c]` images of each class: (rows drawn, rows left), each sorted: `int64`."""
+    drawn = []
+    for label, count in enumerate(counts):
+        rows = np.flatnonzero(labels == label)
+        order = torch.randperm(len(rows), generator=seeding.generator(*seed, label)).numpy()
+        drawn.append(rows[order[:count]])
+    chosen = np.sort(np.concatenate(drawn)).astype(np.int64)
+    return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
+
+
+def to_square(image: Any, size: int) -> npt.NDArray[np.uint8]:
+    """Bring any PIL image to RGB, `size` x `size`: `uint8 [3, size, size]`.
+
+    Transparency is laid over white, one channel becomes three, 16-bit grey is scaled; an image that is not
+    square is cropped to its centre. Resizing is PIL's antialiased Lanczos; an image of the right size keeps
+    every pixel.
+    """
+    from PIL import Image, ImageOps
+
+    if image.mode in {"I", "I;16", "I;16B", "F"}:
+        levels = np.asarray(image, dtype=np.float64)
+        image = Image.fromarray((levels / max(levels.max(), 1) * 255).astype(np.uint8))
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        canvas = Image.new("RGBA", image.size, "white")
+        canvas.alpha_composite(image.convert("RGBA"))
+        image = canvas
+    image = image.convert("RGB")
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), method=Image.Resampling.LANCZOS)
+    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def _checked_labels(labels: Labels, count: int, class_names: Sequence[str]) -> Labels:
+    labels = np.asarray(labels, dtype=np.int64)
+    if len(labels) != count:
+        raise DataError(f"{count} images but {len(labels)} labels")
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(class_names)):
+        raise DataError(
+            f"labels must lie in 0..{len(class_names) - 1} ({len(class_names)} classes), "
+            f"found {labels.min()}..{labels.max()}"
+        )
+    return labels

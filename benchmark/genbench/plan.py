@@ -1,0 +1,410 @@
+"""A suite becomes steps with keys: pure data, without torch.
+
+The key of a step is the digest of its document: stage, component with resolved options, keys of its
+inputs, protocol, seed. Steps that several cells share appear once. `family` is the same digest with
+component versions left out: an artifact of the family under another key is *stale*.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from genbench.digest import differences, digest
+from genbench.errors import ProtocolError
+from genbench.protocols import EmbeddingConfig, EvaluatorConfig, FilterConfig, GeneratorConfig, Mix
+from genbench.records import Subject
+from genbench.seeding import derive_seed
+from genbench.spec import BASELINE, Resolved, ResolvedSuite
+
+KEY_VERSION = 1
+STAGES = ("dataset", "fit", "sample", "filter", "train", "predict", "embed", "evaluate")
+#: Where the documents of two compared training steps may differ: in their data, and nowhere else.
+_DATA_ENTRIES = ("mix.ratio", "mix.mode", "mix.batch_fraction", "inputs.sample", "inputs.filter")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of the plan. Picklable, and complete: a worker needs nothing else.
+
+    Attributes:
+        key: Identity: digest of `document`.
+        document: Everything that the result depends on.
+        label: For people: `train resnet32 on digits + ddpm, seed 0`.
+        family: Digest of the document without component versions.
+        location: Options that say where files lie; not part of the identity.
+    """
+
+    key: str
+    document: Mapping[str, Any]
+    label: str
+    family: str
+    location: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def stage(self) -> str:
+        """Which kind of step."""
+        stage: str = self.document["stage"]
+        return stage
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """Keys of the steps it needs, by role."""
+        inputs: Mapping[str, str] = self.document["inputs"]
+        return inputs
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a row of the table is about, for one seed index."""
+
+    dataset: Resolved
+    generator: Resolved
+    filter: Resolved
+    mix: Mapping[str, Any]
+    classifier: Resolved | None
+    index: int
+
+
+@dataclass(frozen=True)
+class PlannedRecord:
+    """A record that the run will leave: one `evaluate` step and what it is about.
+
+    Attributes:
+        key: Key of the `evaluate` step.
+        subject: `cell` or `image_set`.
+        arm: What is evaluated.
+        evaluator: With what.
+        costs: The steps whose cost is the cell's: fit, sample, filter, train.
+        train: Key of the `train` step whose ledger belongs to the record, or empty.
+    """
+
+    key: str
+    subject: Subject
+    arm: Arm
+    evaluator: Resolved
+    costs: tuple[str, ...]
+    train: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (dataset, generator, filter, mix, classifier, seed) and the steps that it consists of."""
+
+    name: str
+    steps: tuple[str, ...]
+
+
+@dataclass
+class Plan:
+    """Steps in an order in which each comes after its inputs, the cells they serve, and the records due."""
+
+    steps: dict[str, Step] = field(default_factory=dict)
+    cells: list[Cell] = field(default_factory=list)
+    records: dict[str, PlannedRecord] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    planned_indices: int = 0
+
+
+def make_plan(resolved: ResolvedSuite) -> Plan:
+    """Expand a suite into its plan."""
+    suite = resolved.suite
+    protocol = {
+        "base_seed": suite.base_seed,
+        "preset": suite.preset,
+        "reference": resolved.reference.identity,
+    }
+    planner = _Planner(resolved, Plan(protocol=protocol, planned_indices=suite.seeds))
+    for dataset in resolved.datasets:
+        for classifier in resolved.classifiers:
+            for generator, image_filter, mix in _data_arms(resolved):
+                for index in range(suite.seeds):
+                    planner.add_cell(Arm(dataset, generator, image_filter, mix, classifier, index))
+    return planner.plan
+
+
+def check_comparable(arm: Mapping[str, Any], baseline: Mapping[str, Any]) -> None:
+    """Refuse to compare two training documents that differ in more than their data.
+
+    Raises:
+        ProtocolError: They do; the message names what differs.
+    """
+    for path, found, expected in differences(arm, baseline):
+        if not path.startswith(_DATA_ENTRIES):
+            raise ProtocolError(
+                f"compared arms must share everything but their data: {path} is {found}, not {expected}"
+            )
+
+
+class _Planner:
+    """Adds cells to a plan; every step is made once, its inputs before it."""
+
+    def __init__(self, resolved: ResolvedSuite, plan: Plan) -> None:
+        self.plan = plan
+        self._resolved = resolved
+        self._base_seed = resolved.suite.base_seed
+        self._families: dict[str, str] = {}
+        self._datasets: dict[int, str] = {}
+
+    def add_cell(self, arm: Arm) -> None:
+        """Add one cell with all its steps and records."""
+        assert arm.classifier is not None
+        costs = [*self._image_steps(arm)]
+        train = self._train(arm, arm.classifier)
+        baseline = self._train(_baseline_of(arm, self._resolved), arm.classifier)
+        if baseline != train:
+            check_comparable(self.plan.steps[train].document, self.plan.steps[baseline].document)
+        predict = self._predict(arm, train)
+        evaluations = []
+        for evaluator in self._resolved.evaluators:
+            subject = _subject(evaluator)
+            if subject == "cell":
+                others = (train, predict, self._predict(_baseline_of(arm, self._resolved), baseline))
+                evaluations.append(self._evaluate_cell(arm, evaluator, others, (*costs, train)))
+            elif subject == "image_set" and arm.generator.name != BASELINE:
+                evaluations.append(self._evaluate_images(arm, evaluator, tuple(costs)))
+        steps = (self._dataset(arm.dataset), *costs, train, predict, *evaluations)
+        self.plan.cells.append(Cell(_cell_name(arm), steps))
+
+    # ------------------------------------------------------------------------------------- one per stage
+
+    def _dataset(self, dataset: Resolved) -> str:
+        if id(dataset) not in self._datasets:
+            document = {"stage": "dataset", "component": dataset.identity, "inputs": {}}
+            self._datasets[id(dataset)] = self._add(document, f"load {dataset.label}", dataset.location)
+        return self._datasets[id(dataset)]
+
+    def _image_steps(self, arm: Arm) -> Iterator[str]:
+        """Yield the steps that make the arm's synthetic images: none for the baseline."""
+        if arm.generator.name == BASELINE:
+            return
+        if arm.generator.spec.needs_fit:
+            yield self._fit(arm.dataset, arm.generator, arm.index)
+        yield self._sample(arm)
+        if arm.filter.name != BASELINE:
+            yield self._filter(arm)
+
+    def _fit(self, dataset: Resolved, generator: Resolved, index: int) -> str:
+        config = generator.config
+        left_out = config.sample_fields if isinstance(config, GeneratorConfig) else frozenset[str]()
+        document = {
+            "stage": "fit",
+            "component": generator.options(without=left_out),
+            "inputs": {"dataset": self._dataset(dataset), **self._references(dataset, generator, index)},
+            "seed": self._seed("generator", dataset, generator, index),
+        }
+        return self._add(
+            document, f"fit {generator.label} on {dataset.label}, seed {index}", generator.location
+        )
+
+    def _sample(self, arm: Arm) -> str:
+        filter_config = arm.filter.config
+        oversample = filter_config.oversample if isinstance(filter_config, FilterConfig) else 1.0
+        inputs = {
+            "dataset": self._dataset(arm.dataset),
+            **self._references(arm.dataset, arm.generator, arm.index),
+        }
+        if arm.generator.spec.needs_fit:
+            inputs["fit"] = self._fit(arm.dataset, arm.generator, arm.index)
+        document = {
+            "stage": "sample",
+            "component": arm.generator.identity,
+            "inputs": inputs,
+            "images": {"ratio": arm.mix["ratio"], "oversample": oversample},
+            "seed": self._seed("generator", arm.dataset, arm.generator, arm.index),
+        }
+        label = (
+            f"sample {arm.generator.label} x{arm.mix['ratio']:g} for {arm.dataset.label}, seed {arm.index}"
+        )
+        return self._add(document, label, arm.generator.location)
+
+    def _filter(self, arm: Arm) -> str:
+        document = {
+            "stage": "filter",
+            "component": arm.filter.identity,
+            "inputs": {
+                "dataset": self._dataset(arm.dataset),
+                "sample": self._sample(arm),
+                **self._references(arm.dataset, arm.filter, arm.index),
+            },
+        }
+        return self._add(document, f"filter {arm.generator.label} by {arm.filter.label}, seed {arm.index}")
+
+    def _train(self, arm: Arm, classifier: Resolved) -> str:
+        inputs = {"dataset": self._dataset(arm.dataset)}
+        if arm.generator.name != BASELINE:
+            inputs["sample"] = self._sample(arm)
+            if arm.filter.name != BASELINE:
+                inputs["filter"] = self._filter(arm)
+        seed = derive_seed("train", self._base_seed, arm.dataset.name, classifier.name, arm.index)
+        images = arm.dataset.label + (f" + {arm.generator.label}" if arm.generator.name != BASELINE else "")
+        return self._add_train(
+            classifier, arm.mix, inputs, seed, f"train {classifier.label} on {images}, seed {arm.index}"
+        )
+
+    def _reference_network(self, dataset: Resolved) -> str:
+        """An ordinary train step: train split only, fixed seed and recipe; never ranked."""
+        classifier = self._resolved.reference
+        seed = derive_seed("reference", dataset.name, classifier.name)
+        inputs = {"dataset": self._dataset(dataset)}
+        label = f"train reference {classifier.label} on {dataset.label}"
+        return self._add_train(classifier, _baseline_mix(Mix()), inputs, seed, label)
+
+    def _add_train(
+        self, classifier: Resolved, mix: Mapping[str, Any], inputs: Mapping[str, str], seed: int, label: str
+    ) -> str:
+        document = {
+            "stage": "train",
+            "component": classifier.identity,
+            "mix": mix,
+            "inputs": inputs,
+            "seed": seed,
+        }
+        return self._add(document, label, classifier.location)
+
+    def _predict(self, arm: Arm, train: str) -> str:
+        document = {"stage": "predict", "inputs": {"dataset": self._dataset(arm.dataset), "train": train}}
+        return self._add(document, self.plan.steps[train].label.replace("train", "predict with", 1))
+
+    def _embed(
+        self, dataset: Resolved, extractor: str, fingerprint: str, split: str, sample: str = ""
+    ) -> str:
+        inputs = {"dataset": self._dataset(dataset)}
+        if sample:
+            inputs["sample"] = sample
+        if extractor == "reference":
+            inputs["network"] = self._reference_network(dataset)
+        document = {
+            "stage": "embed",
+            "component": {"use": extractor, "fingerprint": fingerprint},
+            "split": split,
+            "inputs": inputs,
+        }
+        what = (
+            self.plan.steps[sample].label.removeprefix("sample ") if sample else f"{split} of {dataset.label}"
+        )
+        return self._add(document, f"embed {what} by {extractor}")
+
+    def _evaluate_cell(
+        self, arm: Arm, evaluator: Resolved, steps: tuple[str, str, str], costs: tuple[str, ...]
+    ) -> str:
+        train, predict, baseline = steps
+        config = evaluator.config
+        inputs = {"dataset": self._dataset(arm.dataset), "predict": predict}
+        if isinstance(config, EvaluatorConfig) and config.reads_baseline and arm.generator.name != BASELINE:
+            inputs["baseline"] = baseline
+        if isinstance(config, EvaluatorConfig) and config.reads_network:
+            inputs["train"] = train
+        key = self._add_evaluate(
+            evaluator, "cell", inputs, f"evaluate {evaluator.label} of {_cell_name(arm)}"
+        )
+        self.plan.records.setdefault(key, PlannedRecord(key, "cell", arm, evaluator, costs, train))
+        return key
+
+    def _evaluate_images(self, arm: Arm, evaluator: Resolved, costs: tuple[str, ...]) -> str:
+        sample = self._sample(arm)
+        inputs = {"dataset": self._dataset(arm.dataset), "sample": sample}
+        if arm.filter.name != BASELINE:
+            inputs["filter"] = self._filter(arm)
+        if isinstance(evaluator.config, EmbeddingConfig):
+            extractor = (evaluator.config.extractor, evaluator.fingerprint)
+            inputs["synthetic"] = self._embed(arm.dataset, *extractor, "synthetic", sample)
+            for split in ("train", "val", *evaluator.spec.reads):
+                inputs[f"real:{split}"] = self._embed(arm.dataset, *extractor, split)
+        images = Arm(arm.dataset, arm.generator, arm.filter, {"ratio": arm.mix["ratio"]}, None, arm.index)
+        key = self._add_evaluate(
+            evaluator, "image_set", inputs, f"evaluate {evaluator.label} of {_cell_name(images)}"
+        )
+        self.plan.records.setdefault(key, PlannedRecord(key, "image_set", images, evaluator, costs))
+        return key
+
+    def _add_evaluate(
+        self, evaluator: Resolved, subject: Subject, inputs: Mapping[str, str], label: str
+    ) -> str:
+        document = {
+            "stage": "evaluate",
+            "subject": subject,
+            "component": evaluator.identity,
+            "inputs": inputs,
+        }
+        return self._add(document, label, evaluator.location)
+
+    # ------------------------------------------------------------------------------------------- helpers
+
+    def _references(self, dataset: Resolved, owner: Resolved, index: int) -> dict[str, str]:
+        """Make the steps of the components among `owner`'s options: `option:NAME` to key."""
+        steps = {}
+        for option, (mark, component) in owner.references.items():
+            if mark.kind == "classifier":
+                steps[f"option:{option}"] = self._reference_network(dataset)
+            elif mark.stage == "fit":
+                steps[f"option:{option}"] = self._fit(dataset, component, index)
+        return steps
+
+    def _seed(self, purpose: str, dataset: Resolved, component: Resolved, index: int) -> int:
+        return derive_seed(purpose, self._base_seed, dataset.name, component.name, index)
+
+    def _add(self, document: dict[str, Any], label: str, location: Mapping[str, Any] | None = None) -> str:
+        document["key_version"] = KEY_VERSION
+        key = digest(document)
+        if key not in self.plan.steps:
+            self._families[key] = self._family(document)
+            self.plan.steps[key] = Step(key, document, label, self._families[key], location or {})
+        return key
+
+    def _family(self, document: Mapping[str, Any]) -> str:
+        component = {
+            name: value for name, value in document.get("component", {}).items() if name != "version"
+        }
+        inputs = {role: self._families[key] for role, key in document["inputs"].items()}
+        return digest({**document, "component": component, "inputs": inputs, "key_version": None})
+
+
+def _data_arms(resolved: ResolvedSuite) -> Iterator[tuple[Resolved, Resolved, Mapping[str, Any]]]:
+    """Yield (generator, filter, mix) once each; the baseline knows neither filter nor ratio."""
+    seen: set[str] = set()
+    for generator in resolved.generators:
+        for image_filter in resolved.filters:
+            for mix in resolved.suite.mixes:
+                is_baseline = generator.name == BASELINE
+                settled = _baseline_mix(mix) if is_baseline else mix.model_dump(mode="json")
+                chosen = resolved.no_filter if is_baseline else image_filter
+                mark = digest([generator.identity, chosen.identity, settled])
+                if mark not in seen:
+                    seen.add(mark)
+                    yield generator, chosen, settled
+
+
+def _baseline_of(arm: Arm, resolved: ResolvedSuite) -> Arm:
+    """Return the arm of real images alone that this one is paired with."""
+    mix = _baseline_mix(Mix.model_validate({**arm.mix, "ratio": arm.mix["ratio"] or 1.0}))
+    return Arm(arm.dataset, resolved.generators[0], resolved.no_filter, mix, arm.classifier, arm.index)
+
+
+def _baseline_mix(mix: Mix) -> Mapping[str, Any]:
+    """Real images alone, under the same augmentation and budget."""
+    return {**mix.model_dump(mode="json"), "ratio": 0.0, "mode": "append", "batch_fraction": None}
+
+
+def _subject(evaluator: Resolved) -> Subject:
+    config = evaluator.config
+    return config.subject if isinstance(config, EvaluatorConfig | EmbeddingConfig) else "cell"
+
+
+def _cell_name(arm: Arm) -> str:
+    """`digits/ddpm/x1-append-standard/resnet32/0`: unique within a suite, and what `genbench why` takes."""
+    images = arm.generator.label + (f"+{arm.filter.label}" if arm.filter.name != BASELINE else "")
+    parts = [arm.dataset.label, images, mix_label(arm.mix)]
+    if arm.classifier is not None:
+        parts.append(arm.classifier.label)
+    return "/".join([*parts, str(arm.index)])
+
+
+def mix_label(mix: Mapping[str, Any]) -> str:
+    """Write a mix in a few characters; what has its usual value is left out."""
+    words = [f"x{mix['ratio']:g}"] if mix["ratio"] else []
+    words += [mix["mode"]] if mix.get("mode", "append") != "append" else []
+    words += [f"p{mix['batch_fraction']:g}"] if mix.get("batch_fraction") else []
+    words += [mix["augment"]] if mix.get("augment") else []
+    words += [mix["budget"]] if mix.get("budget", "steps") != "steps" else []
+    words += [f"T{mix['budget_scale']:g}"] if mix.get("budget_scale", 1.0) != 1.0 else []
+    return "-".join(words)

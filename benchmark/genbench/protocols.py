@@ -1,0 +1,509 @@
+"""The plugin contract: what a dataset, generator, filter, classifier and evaluator must do, and when.
+
+Read this file alone to write a plugin. It imports neither torch nor numpy: options and recipes are data, and
+an implementation is imported when a step needs it. Required methods come first and say when they are called.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from genbench import hub
+from genbench.records import Metric, Record, Subject
+
+if TYPE_CHECKING:
+    import logging
+
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+    from genbench.images import LabelledImages, RealImages
+
+# --------------------------------------------------------------------------------------------- options
+
+
+class Options(BaseModel):
+    """Frozen options: unknown names are errors, every field has a description and bounds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class ComponentConfig(Options):
+    """The options of one component.
+
+    Class attributes:
+        presets: Option values by preset name. Every component answers to `smoke` (seconds), `quick` (minutes
+            on two CPU cores) and `paper` (what one would publish, on a GPU); a preset it does not list means
+            the defaults. `source-...` presets are a source paper's exact settings.
+        primary: The option that takes the bare value of `name:VALUE` on the command line.
+        location_fields: Options that say where something lies (paths): never part of an identity; what lies
+            there is, through `source_files`.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    primary: ClassVar[str | None] = None
+    location_fields: ClassVar[frozenset[str]] = frozenset()
+
+    def source_files(self) -> Mapping[str, Path]:
+        """Return the files that this component reads, by names that do not depend on where they lie.
+
+        Called before planning, without torch; the files' contents are hashed into every key.
+
+        Raises:
+            DataError: They cannot be had; the message says what was tried and what to type.
+        """
+        return {}
+
+
+class ComponentRef(Options):
+    """An option whose value is another component (an editor, a base model): it becomes an input step."""
+
+    use: str = Field(description="name of the component")
+    options: Mapping[str, Any] = Field(default_factory=dict, description="its options")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_table(cls, value: Any) -> Any:
+        """Accept `"ddpm"` and `{use = "ddpm", schedule = "cosine"}` besides the full form."""
+        if isinstance(value, str):
+            return {"use": value}
+        if isinstance(value, Mapping) and "options" not in value:
+            return {"use": value.get("use"), "options": {k: v for k, v in value.items() if k != "use"}}
+        return value
+
+
+@dataclass(frozen=True)
+class InputStep:
+    """Marks a `ComponentRef` option: which artifact of that component arrives as `ctx.inputs[option]`.
+
+    `Annotated[ComponentRef, InputStep("generator", "fit")]` hands over the fitted generator.
+    """
+
+    kind: Literal["generator", "classifier"]
+    stage: Literal["fit", "sample", "train"]
+
+
+class DatasetConfig(ComponentConfig):
+    """Options that every dataset has: the splits are the harness's, the same for all cells."""
+
+    limit_train: int | None = Field(
+        default=None, ge=2, description="use only this many training images, stratified by class"
+    )
+    val_fraction: float = Field(
+        default=0.1, gt=0, lt=0.9, description="share of train set aside as val, never folded back"
+    )
+    reserve: int = Field(
+        default=0, ge=0, description="real images held out of train for generators that ask for them"
+    )
+    split_seed: int = Field(
+        default=0, ge=0, description="seed of the stratified val, reserve and limit splits"
+    )
+    augment_shift_pixels: int = Field(
+        default=4, ge=0, description="largest shift of the standard augmentation"
+    )
+    augment_flip: bool = Field(default=True, description="whether the standard augmentation mirrors images")
+
+
+class GeneratorConfig(ComponentConfig):
+    """The options of a generator.
+
+    Class attributes:
+        sample_fields: Options that change how images are sampled but not what is fitted: one fit serves
+            all their values.
+    """
+
+    sample_fields: ClassVar[frozenset[str]] = frozenset()
+
+
+class FilterConfig(ComponentConfig):
+    """The options of a filter."""
+
+    oversample: float = Field(
+        default=1.0, ge=1, le=100, description="images sampled per image wanted, to survive the filter"
+    )
+
+
+class TrainRecipe(Options):
+    """How a network is trained. The loop is the harness's and the same for all; this is all that varies."""
+
+    optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="optimizer")
+    learning_rate: float = Field(default=0.1, gt=0, description="peak learning rate")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD momentum")
+    nesterov: bool = Field(default=False, description="SGD with Nesterov momentum")
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="Adam moment decay rates")
+    weight_decay: float = Field(default=5e-4, ge=0, description="weight decay (decoupled for adamw)")
+    decay_norm_and_bias: bool = Field(
+        default=True, description="whether norm weights and biases are decayed, too"
+    )
+    schedule: Literal["constant", "multistep", "cosine", "onecycle"] = Field(
+        default="cosine", description="learning-rate schedule over the whole budget"
+    )
+    milestones: tuple[float, ...] = Field(
+        default=(0.5, 0.75), description="multistep: fractions of the budget at which the rate drops"
+    )
+    gamma: float = Field(default=0.1, gt=0, lt=1, description="multistep: factor of each drop")
+    warmup_fraction: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the budget in which the rate rises linearly from 0"
+    )
+    epochs: float = Field(
+        default=20, gt=0, description="budget, in passes over the real training images of the baseline"
+    )
+    batch_size_images: int = Field(default=128, ge=1, description="images per optimizer step")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing")
+    clip_norm: float | None = Field(default=None, gt=0, description="gradient norm above which it is clipped")
+    ema_decay: float = Field(
+        default=0.0, ge=0, lt=1, description="decay of the averaged weights that are evaluated; 0 is off"
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="autocast precision of the network"
+    )
+    channels_last: bool = Field(default=True, description="NHWC memory layout")
+    compile: bool = Field(default=False, description="torch.compile the network (5 to 60 s, then faster)")
+
+
+class ClassifierConfig(ComponentConfig):
+    """The options of a classifier: those of the network, and its `recipe` (`cnn:recipe.epochs=5`)."""
+
+    recipe: TrainRecipe = Field(default=TrainRecipe(), description="how it is trained")
+
+
+Extractor = Literal["reference", "pixels", "inception"]
+
+
+class EmbeddingConfig(ComponentConfig):
+    """Options of an image evaluator that wants features of a frozen extractor, computed once and shared."""
+
+    subject: ClassVar[Subject] = "image_set"
+
+    extractor: Extractor = Field(
+        default="reference",
+        description="`reference`: a classifier trained by the harness on real train images only; "
+        "`inception`: torchvision's InceptionV3 pool3, where its weights are present; `pixels`: raw values",
+    )
+
+    def source_files(self) -> Mapping[str, Path]:
+        """Return the extractor's weights."""
+        return (
+            hub.find("torchvision/inception_v3", ("model.safetensors",))
+            if self.extractor == "inception"
+            else {}
+        )
+
+
+class EvaluatorConfig(ComponentConfig):
+    """The options of an evaluator that needs no extractor.
+
+    Class attributes:
+        subject: `cell` or `suite` (or `image_set`, for one that looks at pixels alone).
+        reads_baseline: Whether it wants the predictions of the baseline of the same seed.
+        reads_network: Whether it wants the trained network (`ModelEvaluator`).
+    """
+
+    subject: ClassVar[Subject] = "cell"
+    reads_baseline: ClassVar[bool] = False
+    reads_network: ClassVar[bool] = False
+
+
+class Mix(Options):
+    """How images form the training set."""
+
+    ratio: float = Field(default=1.0, gt=0, le=100, description="synthetic images per real training image")
+    mode: Literal["append", "replace", "synthetic-only"] = Field(
+        default="append",
+        description="add synthetic images, replace real ones by them, or train on them alone",
+    )
+    augment: Literal["off", "standard", "strong"] = Field(
+        default="standard", description="on-the-fly augmentation of real and synthetic images alike"
+    )
+    budget: Literal["steps", "epochs"] = Field(
+        default="steps",
+        description="`steps`: every arm takes the same optimizer steps; `epochs`: for replays",
+    )
+    budget_scale: float = Field(default=1.0, gt=0, le=100, description="factor on the budget of every arm")
+    batch_fraction: float | None = Field(
+        default=None, gt=0, lt=1, description="fix the synthetic share of every batch"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Mix":
+        if self.mode == "replace" and self.ratio > 1:
+            raise ValueError("mode 'replace' needs ratio <= 1: it drops as many real images as it adds")
+        if self.mode != "append" and self.batch_fraction is not None:
+            raise ValueError("batch_fraction needs mode 'append'")
+        return self
+
+
+# --------------------------------------------------------------------------------------------- context
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a long step left when it was stopped: tensors by name, and JSON data."""
+
+    tensors: "Mapping[str, torch.Tensor]"
+    meta: Mapping[str, Any]
+
+
+class RunContext(ABC):
+    """What the harness hands to every call of a plugin.
+
+    Attributes:
+        device: `"cpu"` or `"cuda"`: where tensors should live.
+        work: A folder for scratch files; kept when the step is interrupted, removed when it is done.
+        files: A folder whose files become part of the artifact (pictures of an evaluator, for example).
+        inputs: The artifacts of `ComponentRef` options, by option name.
+        log: A logger; its lines go to the step's log file.
+        deadline: Seconds since the epoch after which the step is stopped, or None.
+    """
+
+    device: str
+    work: Path
+    files: Path
+    inputs: Mapping[str, Any]
+    log: "logging.Logger"
+    deadline: float | None
+
+    @abstractmethod
+    def seed(self, *purpose: str | int) -> int:
+        """Return a seed in [0, 2**63) that depends on this step's seed and on `purpose` alone."""
+
+    @abstractmethod
+    def rng(self, *purpose: str | int) -> "torch.Generator":
+        """Return a fresh CPU generator with `seed(*purpose)`."""
+
+    @abstractmethod
+    def progress(self, done: int, total: int, **metrics: float) -> None:
+        """Report progress; cheap enough to call at every iteration."""
+
+    @abstractmethod
+    def checkpoint_due(self) -> bool:
+        """Say whether now is a good time to call `checkpoint`: enough time has passed, or we must stop."""
+
+    @abstractmethod
+    def checkpoint(self, tensors: "Mapping[str, torch.Tensor]", meta: Mapping[str, Any]) -> None:
+        """Save enough to go on from here, crash-safely.
+
+        Raises:
+            Interrupted: The run was asked to stop; let it through.
+        """
+
+    @abstractmethod
+    def restore(self) -> Checkpoint | None:
+        """Return what the last `checkpoint` of this very step saved, or None."""
+
+
+# --------------------------------------------------------------------------------------------- datasets
+
+
+class Dataset(ABC):
+    """Real images. Built with its config."""
+
+    @abstractmethod
+    def load(self, ctx: RunContext) -> "RealImages":
+        """Return all images; called once per dataset configuration, its result is stored.
+
+        Raises:
+            DataError: An image or label cannot be used; the message names the file or row.
+        """
+
+
+# -------------------------------------------------------------------------------------------- generators
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """Which images to make.
+
+    Attributes:
+        labels: Intended class of each image: `int64 [n]`.
+        seeds: One seed per image: `int64 [n]`. Image i depends on `labels[i]`, `seeds[i]` and
+            `source_indices[i]` alone, however the request was split.
+        source_indices: For each image, a training image of its class to start from: `int64 [n]`.
+        train: The training images (or the reserve, where the spec says `needs_reserve`).
+    """
+
+    labels: "npt.NDArray[np.int64]"
+    seeds: "npt.NDArray[np.int64]"
+    source_indices: "npt.NDArray[np.int64]"
+    train: "LabelledImages"
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class SyntheticBatch:
+    """Some of the requested images, in the order of the request.
+
+    Attributes:
+        images: `uint8 [n, 3, H, W]`, 0-255, on the CPU.
+        labels: `int64 [n]`.
+        source_indices: The training image each was made from, or -1: `int64 [n]`.
+    """
+
+    images: "torch.Tensor"
+    labels: "npt.NDArray[np.int64]"
+    source_indices: "npt.NDArray[np.int64]"
+
+
+class Generator(ABC):
+    """Makes synthetic images for the classes of train. Built with its config."""
+
+    @abstractmethod
+    def sample(self, request: SampleRequest, ctx: RunContext) -> Iterator[SyntheticBatch]:
+        """Yield the requested images in order; called for one shard of the request at a time."""
+
+    def fit(self, train: "LabelledImages", ctx: RunContext) -> None:
+        """Learn from the training images; called once, before `sample`, where the spec says `needs_fit`."""
+        raise NotImplementedError(f"{type(self).__name__} says needs_fit and does not implement fit")
+
+    def save(self, folder: Path) -> None:
+        """Write what `fit` learned into an empty folder: safetensors and JSON, never pickles."""
+        raise NotImplementedError(f"{type(self).__name__} says needs_fit and does not implement save")
+
+    def load(self, folder: Path) -> None:
+        """Read back what `save` wrote; called on a fresh instance before `sample`."""
+        raise NotImplementedError(f"{type(self).__name__} says needs_fit and does not implement load")
+
+
+# ----------------------------------------------------------------------------------------------- filters
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Which synthetic images stay.
+
+    Attributes:
+        keep: `bool [N]`.
+        reasons: One short reason per image; empty for those that stay.
+    """
+
+    keep: "npt.NDArray[np.bool_]"
+    reasons: Sequence[str]
+
+
+class Filter(ABC):
+    """Drops synthetic images of poor quality, class by class. Built with its config."""
+
+    @abstractmethod
+    def keep(self, synthetic: "LabelledImages", train: "LabelledImages", ctx: RunContext) -> Verdicts:
+        """Judge every synthetic image; called once per sampled set. Val and test are never handed over."""
+
+
+# ------------------------------------------------------------------------------------------- classifiers
+
+
+class Classifier(ABC):
+    """Builds a network and names its recipe; the harness trains it. Built with its config."""
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def build(self, num_classes: int, image_shape: tuple[int, int, int]) -> "torch.nn.Module":
+        """Return a network from `float [n, 3, H, W]` (normalised) to logits `float [n, num_classes]`.
+
+        Called once per train step; weights are drawn from torch's global generator, which the harness seeds.
+        The network has timm's `forward_features(x)` and `forward_head(x, pre_logits=False)`, where
+        `forward_head(forward_features(x), pre_logits=True)` are the penultimate features `float [n, D]`.
+
+        Raises:
+            UsageError: The image is too small; the message says which sizes work.
+        """
+
+    def recipe(self) -> TrainRecipe:
+        """Return how it is trained; called with `build`."""
+        return self.config.recipe
+
+
+# -------------------------------------------------------------------------------------------- evaluators
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluator found: metrics for the table, and larger JSON results."""
+
+    metrics: Sequence[Metric]
+    tables: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set as an image evaluator sees it.
+
+    Attributes:
+        images: Pixels and labels.
+        features: Features of the configured extractor: `float32 [N, D]`; None without an extractor.
+    """
+
+    images: "LabelledImages"
+    features: "npt.NDArray[np.float32] | None"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a trained network said about one split.
+
+    Attributes:
+        logits: `float32 [N, num_classes]`.
+        features: Penultimate features: `float32 [N, D]`.
+        labels: True labels: `int64 [N]`.
+        class_names: One name per class.
+    """
+
+    logits: "npt.NDArray[np.float32]"
+    features: "npt.NDArray[np.float32]"
+    labels: "npt.NDArray[np.int64]"
+    class_names: tuple[str, ...]
+
+
+class Evaluator(ABC):  # noqa: B024 - its four kinds have a method each, and none in common
+    """Common to all evaluators. Built with its config. Implement one of the four below."""
+
+
+class ImageEvaluator(Evaluator):
+    """Compares a synthetic set with real images. Subject: `image_set`."""
+
+    @abstractmethod
+    def evaluate(self, synthetic: ImageSet, real: Mapping[str, ImageSet], ctx: RunContext) -> Evaluation:
+        """Called once per image set; `real` holds `train`, `val`, and what the spec's `reads` names."""
+
+
+class PredictionEvaluator(Evaluator):
+    """Reads stored predictions. Subject: `cell`."""
+
+    @abstractmethod
+    def evaluate(
+        self,
+        predictions: Mapping[str, Predictions],
+        baseline: Mapping[str, Predictions] | None,
+        ctx: RunContext,
+    ) -> Evaluation:
+        """Called once per cell with its predictions by split, and those of the baseline of the same seed."""
+
+
+class ModelEvaluator(Evaluator):
+    """Needs the trained network itself. Subject: `cell`."""
+
+    @abstractmethod
+    def evaluate(
+        self, network: "torch.nn.Module", splits: "Mapping[str, LabelledImages]", ctx: RunContext
+    ) -> Evaluation:
+        """Called once per cell; `network` takes `uint8 [n, 3, H, W]` and is in evaluation mode."""
+
+
+class SuiteEvaluator(Evaluator):
+    """Reads the records of a whole suite. Subject: `suite`."""
+
+    @abstractmethod
+    def evaluate(self, records: Sequence[Record], ctx: RunContext) -> Evaluation:
+        """Called once, after every cell of the suite has its records."""
+
+
+FittedGenerator = Annotated[ComponentRef, InputStep("generator", "fit")]
+"""An option that takes another generator, fitted: `base: FittedGenerator`."""

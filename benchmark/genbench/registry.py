@@ -1,0 +1,232 @@
+"""Finding plugins: a small loader over entry points in which one broken plugin never hides the others.
+
+A plugin is a module of hooks. Each ends in a state (`ok`, `failed`, `conflict`, `disabled`) with a reason
+that `genbench plugins` prints. Nothing here imports what a component is made of.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import pluggy
+
+from genbench.digest import file_digest
+from genbench.errors import PluginError, UsageError, did_you_mean
+from genbench.hookspecs import API_VERSION, KINDS, ComponentSpec, Hooks, Kind, specs_of
+
+ENTRY_POINT_GROUP = "genbench"
+OWN_DISTRIBUTION = "genbench"
+State = Literal["ok", "failed", "conflict", "disabled"]
+
+
+@dataclass
+class Plugin:
+    """One plugin and what became of it.
+
+    Attributes:
+        name: Entry-point name, or the file's name for `--plugin`.
+        origin: Distribution and version, or the path of a single-file plugin.
+        builtin: Whether it came with genbench: built-ins win a contested name.
+        state: `ok`, `failed`, `conflict` or `disabled`.
+        reason: Why it is not `ok`.
+        components: What it registered, as (kind, name).
+    """
+
+    name: str
+    origin: str
+    builtin: bool = False
+    state: State = "ok"
+    reason: str = ""
+    components: list[tuple[Kind, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PluginSource:
+    """Which plugins to load: enough to load the same ones in another process.
+
+    Attributes:
+        files: Single-file plugins (`--plugin path.py`).
+        third_party: Whether other distributions' entry points are loaded (`--no-plugins` says no).
+        disabled: Entry-point names to leave out (`GENBENCH_DISABLE`, comma-separated).
+    """
+
+    files: tuple[str, ...] = ()
+    third_party: bool = True
+    disabled: frozenset[str] = frozenset(filter(None, os.environ.get("GENBENCH_DISABLE", "").split(",")))
+
+
+class Registry:
+    """All components by kind and name, and the state of every plugin."""
+
+    def __init__(self, source: PluginSource = PluginSource()) -> None:
+        self.source = source
+        self.plugins: list[Plugin] = []
+        self._specs: dict[Kind, dict[str, ComponentSpec]] = {kind: {} for kind in KINDS}
+        self._owners: dict[tuple[Kind, str], Plugin] = {}
+        self._manager = pluggy.PluginManager("genbench")
+        self._manager.add_hookspecs(Hooks)
+        for plugin, load in _candidates(source):
+            self._enter(plugin, load)
+
+    def specs(self, kind: Kind) -> Sequence[ComponentSpec]:
+        """Return the components of one kind, by name."""
+        return [self._specs[kind][name] for name in sorted(self._specs[kind])]
+
+    def spec(self, kind: Kind, name: str) -> ComponentSpec:
+        """Return one component.
+
+        Raises:
+            UsageError: There is none of that name; says which are near, and which plugins failed to load.
+        """
+        found = self._specs[kind].get(name)
+        if found is None:
+            broken = [plugin.name for plugin in self.plugins if plugin.state in {"failed", "conflict"}]
+            note = (
+                f" Plugins that did not load: {', '.join(broken)} (see `genbench plugins`)." if broken else ""
+            )
+            raise UsageError(
+                f"unknown {kind} {name!r}. {did_you_mean(name, self._specs[kind])}{note}",
+                hint=f"genbench list {kind}s",
+            )
+        return found
+
+    def owner(self, kind: Kind, name: str) -> Plugin:
+        """Return the plugin that registered a component."""
+        return self._owners[kind, name]
+
+    def commands(self) -> Iterator[Any]:
+        """Yield the commands that plugins add to the program."""
+        for commands in self._manager.hook.genbench_commands():
+            yield from commands
+
+    def step_finished(self, stage: str, key: str, status: str, seconds: float) -> None:
+        """Tell every observer that a step ran."""
+        self._manager.hook.genbench_step_finished(stage=stage, key=key, status=status, seconds=seconds)
+
+    def _enter(self, plugin: Plugin, load: Any) -> None:
+        """Load one plugin, whatever it does, and note what became of it."""
+        self.plugins.append(plugin)
+        if plugin.name in self.source.disabled:
+            plugin.state, plugin.reason = "disabled", "named in GENBENCH_DISABLE"
+            return
+        try:
+            specs = list(self._register(plugin, load()))
+        except Exception as problem:  # a stranger's code may raise anything, and must not stop the others
+            plugin.state, plugin.reason = "failed", f"{type(problem).__name__}: {problem}"
+            self._manager.unregister(name=plugin.name) if self._manager.has_plugin(plugin.name) else None
+            return
+        for kind, spec in specs:
+            self._claim(plugin, kind, spec)
+
+    def _register(self, plugin: Plugin, module: ModuleType) -> Iterator[tuple[Kind, ComponentSpec]]:
+        wanted = getattr(module, "genbench_api", API_VERSION)
+        if wanted > API_VERSION:
+            raise PluginError(
+                f"asks for plugin API {wanted}; this genbench has API {API_VERSION}: upgrade it"
+            )
+        self._manager.register(module, name=plugin.name)
+        _refuse_unknown_hooks(module)
+        for kind in KINDS:
+            for spec in specs_of(module, kind):
+                if not isinstance(spec, ComponentSpec):
+                    raise PluginError(f"genbench_{kind}s must return ComponentSpecs, found {spec!r}")
+                yield kind, spec
+
+    def _claim(self, plugin: Plugin, kind: Kind, spec: ComponentSpec) -> None:
+        holder = self._owners.get((kind, spec.name))
+        if holder is None:
+            self._owners[kind, spec.name] = plugin
+            self._specs[kind][spec.name] = spec
+            plugin.components.append((kind, spec.name))
+            return
+        plugin.state = "conflict"
+        plugin.reason = f"{kind} {spec.name!r} is already registered by plugin {holder.name!r}"
+        if not holder.builtin:  # two strangers claim one name: neither is trusted with it
+            holder.state = "conflict"
+            holder.reason = f"{kind} {spec.name!r} is also claimed by plugin {plugin.name!r}"
+            self._specs[kind].pop(spec.name, None)
+
+
+def import_target(target: str, component: str) -> Any:
+    """Import `"module:Class"`.
+
+    Raises:
+        PluginError: The module or the class does not exist, or importing it fails.
+    """
+    module_name, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except Exception as problem:
+        raise PluginError(
+            f"component {component!r}: cannot import {target} ({type(problem).__name__}: {problem})",
+            hint=f"genbench plugin check {component}" if isinstance(problem, AttributeError) else "",
+        ) from problem
+
+
+def code_digest(target: str) -> str:
+    """Return the digest of the source file of `"module:Class"`, without importing the module."""
+    try:
+        spec = importlib.util.find_spec(target.partition(":")[0])
+    except (ImportError, ValueError):
+        return ""
+    origin = spec.origin if spec else None
+    return file_digest(Path(origin)) if origin and Path(origin).is_file() else ""
+
+
+def _candidates(source: PluginSource) -> Iterator[tuple[Plugin, Any]]:
+    """Yield every plugin with a function that loads its module: built-ins first, then by name."""
+    entries = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    ranked = sorted(entries, key=lambda entry: (not _is_own(entry), entry.name, entry.value))
+    seen: set[tuple[str, str]] = set()
+    for entry in ranked:
+        if (entry.name, entry.value) in seen or not (source.third_party or _is_own(entry)):
+            continue
+        seen.add((entry.name, entry.value))
+        distribution = entry.dist
+        origin = f"{distribution.name} {distribution.version}" if distribution else entry.value
+        yield Plugin(entry.name, origin, builtin=_is_own(entry)), entry.load
+    for file in source.files:
+        yield Plugin(Path(file).stem, file), lambda file=file: _load_file(Path(file))
+
+
+def _is_own(entry: importlib.metadata.EntryPoint) -> bool:
+    return entry.dist is not None and entry.dist.name == OWN_DISTRIBUTION
+
+
+def _load_file(path: Path) -> ModuleType:
+    """Import a single-file plugin under its own stem, so that `"my_plugin:Class"` targets resolve."""
+    if not path.is_file():
+        raise UsageError(f"plugin file {path} does not exist")
+    if path.stem in sys.modules and getattr(sys.modules[path.stem], "__file__", None) != str(path):
+        raise PluginError(f"a module named {path.stem!r} is already imported: rename {path.name}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
+    return module
+
+
+def _refuse_unknown_hooks(module: ModuleType) -> None:
+    """Name a misspelt hook: pluggy would only call it never."""
+    known = [name for name in dir(Hooks) if name.startswith("genbench_")]
+    for name in dir(module):
+        if name.startswith("genbench_") and name != "genbench_api" and name not in known:
+            raise PluginError(f"unknown hook {name!r}. {did_you_mean(name, known)}")
+
+
+def plugin_files(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return absolute paths, in the order given, each once."""
+    return tuple(dict.fromkeys(str(Path(path).resolve()) for path in paths))

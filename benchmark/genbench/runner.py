@@ -1,0 +1,374 @@
+"""Walk a plan: skip what the store has, hand the rest to an executor, gather the records."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from genbench.digest import digest
+from genbench.errors import Interrupted, StoreError
+from genbench.executors import Event, Executor, Setup, Task
+from genbench.plan import Plan, PlannedRecord, Step
+from genbench.records import Cost, Metric, Record, Result, Run
+from genbench.registry import PluginSource, Registry, code_digest, import_target
+from genbench.store import Artifact, Store, write_atomically
+
+State = Literal["cached", "new", "stale", "failed"]
+GRACE_SECONDS = 10.0  #: how long a step may take to save its work after Ctrl-C
+WORKER = "genbench.runner:make_worker"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a plan is run; nothing here changes a result's identity."""
+
+    jobs: int
+    device: str = "cpu"
+    step_timeout_seconds: float | None = None
+    checkpoint_seconds: float = 30.0
+    executor: str = "processes"
+    command: str = "genbench run"
+
+
+@dataclass
+class Observer:
+    """What a run tells whoever watches; every function may be replaced."""
+
+    planned: Callable[[Sequence[Step], Plan], None] = lambda steps, plan: None
+    event: Callable[[Step, Event], None] = lambda step, event: None
+    notice: Callable[[str], None] = lambda message: None
+
+
+@dataclass
+class Outcome:
+    """What a run left.
+
+    Attributes:
+        records: One per planned record, failed ones included.
+        failed: Steps that failed, with the reason.
+        ran: How many steps ran.
+        busy_seconds: Wall seconds that steps took, summed.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    ran: int = 0
+    busy_seconds: float = 0.0
+
+
+def survey(plan: Plan, store: Store) -> dict[str, State]:
+    """Say for every step whether it is cached, new, stale or failed."""
+    families: dict[str, str] = {}
+    for line in store.index():
+        families[str(line.get("family"))] = str(line.get("key"))
+    failed = store.failed_keys()
+    states: dict[str, State] = {}
+    for key, step in plan.steps.items():
+        if store.has(key):
+            states[key] = "cached"
+        elif key in failed:
+            states[key] = "failed"
+        else:
+            states[key] = "stale" if families.get(step.family, key) != key else "new"
+    return states
+
+
+def estimate_seconds(plan: Plan, keys: Sequence[str], store: Store) -> tuple[float, int]:
+    """Estimate the wall seconds of steps from finished ones of the same stage: (seconds, steps unknown)."""
+    by_kind: dict[str, list[float]] = {}
+    by_key = {str(line.get("key")): line for line in store.index()}
+    for key, line in by_key.items():
+        manifest = store.manifest(key)
+        if manifest is not None and line.get("seconds") is not None:
+            by_kind.setdefault(_kind_of_work(manifest["document"]), []).append(float(line["seconds"]))
+    total, unknown = 0.0, 0
+    for key in keys:
+        known = by_kind.get(_kind_of_work(plan.steps[key].document))
+        if known is None:
+            unknown += 1
+        else:
+            total += sum(known) / len(known)
+    return total, unknown
+
+
+def run(
+    plan: Plan, store: Store, registry: Registry, options: RunOptions, observer: Observer | None = None
+) -> Outcome:
+    """Run every step that the store lacks, and return the records of the plan.
+
+    A failed step fails the cells that need it; the others go on. Ctrl-C saves the work of running steps.
+
+    Raises:
+        Interrupted: Ctrl-C; the same plan goes on where it was.
+        StoreError: The store is full or read-only.
+    """
+    watcher = observer or Observer()
+    walk = _Walk(plan, store, registry, watcher)
+    watcher.planned([plan.steps[key] for key in walk.missing], plan)
+    for message in changed_code(plan, store, registry):
+        watcher.notice(message)
+    if walk.missing:
+        executor = _make_executor(store, registry, options)
+        try:
+            walk.go(executor)
+        except KeyboardInterrupt:
+            executor.stop(GRACE_SECONDS)
+            raise Interrupted("stopped; the same command goes on where it was") from None
+        finally:
+            executor.close()
+            walk.release_all()
+    walk.outcome.records = list(gather(plan, store, walk.outcome.failed, options.command))
+    save_records(store, walk.outcome.records)
+    return walk.outcome
+
+
+def changed_code(plan: Plan, store: Store, registry: Registry) -> Iterator[str]:
+    """Name components whose code changed since cached results were made, while their version did not."""
+    seen: set[str] = set()
+    now: dict[str, str] = {}
+    for key, step in plan.steps.items():
+        component = step.document.get("component", {}).get("use")
+        kind_of_work = f"{step.stage} {component}"
+        if kind_of_work in seen or not store.has(key):
+            continue
+        seen.add(kind_of_work)
+        manifest = store.manifest(key)
+        for name, then in (manifest or {"run": {}})["run"].get("code", {}).items():
+            kind, _, component_name = name.partition(" ")
+            if name not in now:
+                now[name] = code_digest(registry.spec(kind, component_name).target)
+            if now[name] and then and now[name] != then:
+                yield (
+                    f"the code of {name} changed since cached results were made, but its version did not: "
+                    "they are used as they are. Raise `version` in its ComponentSpec to make them again."
+                )
+
+
+def gather(plan: Plan, store: Store, failed: Mapping[str, str], command: str) -> Iterator[Record]:
+    """Compose the record of every evaluation in the plan; failed cells have one, too."""
+    for planned in plan.records.values():
+        artifact = store.open(planned.key)
+        if artifact is not None:
+            yield _record(plan, store, planned, artifact, command)
+        else:
+            culprit = _culprit(plan, planned.key, failed)
+            reason = failed.get(culprit, "not run") if culprit else "not run"
+            yield _failed_record(plan, planned, culprit, reason, command)
+
+
+def save_records(store: Store, records: Sequence[Record]) -> None:
+    """Write each record once: a result that is already recorded is not written again."""
+    folder = store.root / "records"
+    with store.writing():
+        folder.mkdir(parents=True, exist_ok=True)
+        for record in records:
+            path = (
+                folder / f"{record.result.subject}-{record.result.key[:16]}-{record.result_digest[:8]}.json"
+            )
+            if record.result.status == "ok" and not path.exists():
+                write_atomically(path, record.to_json().encode())
+
+
+def make_worker(
+    *, root: str, source: PluginSource, device: str, checkpoint_seconds: float, must_stop: Callable[[], bool]
+) -> Callable[..., None]:
+    """Build what a worker process does with a step; called there."""
+    from genbench.steps import Workshop, execute
+
+    workshop = Workshop(Store(Path(root)), Registry(source), device, must_stop, checkpoint_seconds)
+
+    def perform(step: Step, report: Any, deadline: float | None) -> None:
+        execute(step, workshop, report, deadline)
+
+    return perform
+
+
+class _Walk:
+    """The state of one walk through a plan."""
+
+    def __init__(self, plan: Plan, store: Store, registry: Registry, observer: Observer) -> None:
+        self.outcome = Outcome()
+        self.missing = _missing(plan, store)
+        self._plan, self._store, self._registry, self._observer = plan, store, registry, observer
+        self._waiting = dict.fromkeys(self.missing)
+        self._running: set[str] = set()
+        self._leased: set[str] = set()
+        self._users: dict[str, list[str]] = {}
+        for key in self.missing:
+            for needed in plan.steps[key].inputs.values():
+                self._users.setdefault(needed, []).append(key)
+
+    def go(self, executor: Executor) -> None:
+        """Submit steps as their inputs are done, until none is left."""
+        beat = time.monotonic()
+        while self._waiting or self._running:
+            self._submit_ready(executor)
+            for event in executor.events(0.2 if self._running else 0.05):
+                self._take(event)
+            if time.monotonic() - beat > 10:
+                beat = time.monotonic()
+                for key in self._leased:
+                    self._store.heartbeat(key)
+
+    def release_all(self) -> None:
+        """Give back the leases of steps that did not end."""
+        for key in list(self._leased):
+            self._release(key)
+
+    def _submit_ready(self, executor: Executor) -> None:
+        for key in list(self._waiting):
+            if executor.free <= 0:
+                return
+            step = self._plan.steps[key]
+            if any(needed in self._waiting or needed in self._running for needed in step.inputs.values()):
+                continue
+            if not self._store.acquire(key):  # another process is at it
+                if self._store.has(key):
+                    del self._waiting[key]
+                continue
+            self._leased.add(key)
+            if self._store.has(key):  # it was done while we waited
+                self._release(key)
+                del self._waiting[key]
+                continue
+            del self._waiting[key]
+            self._running.add(key)
+            executor.submit([Task(key, step)])
+
+    def _take(self, event: Event) -> None:
+        step = self._plan.steps[event.id]
+        self._observer.event(step, event)
+        if event.status in {"started", "progress"}:
+            return
+        self._running.discard(event.id)
+        self._release(event.id)
+        self.outcome.busy_seconds += event.seconds
+        self.outcome.ran += event.status == "done"
+        self._registry.step_finished(step.stage, step.key, event.status, event.seconds)
+        if event.status == "failed" and event.outcome is not None:
+            self._fail(step, event.outcome.reason, event.outcome.details)
+
+    def _fail(self, step: Step, reason: str, details: str) -> None:
+        """Note a failure, and give up the steps that need this one."""
+        if reason.startswith("cannot write to the store"):
+            raise StoreError(*reason.split("\n  ", 1)[:1], hint=reason.partition("\n  ")[2])
+        self.outcome.failed[step.key] = reason
+        log = self._store.log_path(step.key)
+        with self._store.writing(), log.open("a", encoding="utf-8") as file:
+            file.write(f"FAILED {reason}\n{details}\n")
+        note = {"label": step.label, "reason": reason, "log": f"logs/{log.name}", "document": step.document}
+        self._store.note_failure(step.key, note)
+        self._give_up(step.key)
+
+    def _give_up(self, key: str) -> None:
+        for user in self._users.get(key, ()):
+            if user in self._waiting:
+                del self._waiting[user]
+                self._give_up(user)
+
+    def _release(self, key: str) -> None:
+        self._leased.discard(key)
+        self._store.release(key)
+
+
+def _missing(plan: Plan, store: Store) -> list[str]:
+    """Return the steps to run, in the plan's order: those that are missing and needed by a missing one.
+
+    An intermediate result that was cleaned up is made again only if something that needs it is missing.
+    """
+    needed: set[str] = {key for key in plan.records if store.open(key) is None}
+    for key in reversed(plan.steps):
+        if key in needed:
+            needed |= {used for used in plan.steps[key].inputs.values() if store.open(used) is None}
+    return [key for key in plan.steps if key in needed]
+
+
+def _make_executor(store: Store, registry: Registry, options: RunOptions) -> Executor:
+    name = "inline" if options.jobs == 0 else options.executor
+    settings = {
+        "root": str(store.root),
+        "source": registry.source,
+        "device": options.device,
+        "checkpoint_seconds": options.checkpoint_seconds,
+    }
+    target = {
+        "inline": "genbench.executors.inline:InlineExecutor",
+        "processes": "genbench.executors.processes:ProcessExecutor",
+    }
+    chosen = target.get(name) or registry.spec("executor", name).target
+    made: Executor = import_target(chosen, name)(
+        Setup(WORKER, settings), max(options.jobs, 1), options.step_timeout_seconds
+    )
+    return made
+
+
+def _record(plan: Plan, store: Store, planned: PlannedRecord, artifact: Artifact, command: str) -> Record:
+    content = artifact.read_json("evaluation.json")
+    metrics = tuple(Metric(**{**metric, "bounds": tuple(metric["bounds"])}) for metric in content["metrics"])
+    trained = store.open(planned.train) if planned.train else None
+    manifests = [store.manifest(key) for key in planned.costs]
+    costs = tuple(_cost(manifest) for manifest in manifests if manifest is not None)
+    code: dict[str, str] = {}
+    for manifest in [*manifests, store.manifest(planned.key)]:
+        code |= (manifest or {"run": {}})["run"].get("code", {})
+    source = trained.run if trained is not None else artifact.run
+    result = _result(plan, planned, "ok", metrics=metrics, tables=content["tables"])
+    ledger = trained.read_json("ledger.json") if trained is not None else {}
+    result = Result(**{**vars(result), "ledger": ledger})
+    run_part = Run(source["finished"], command, source["hardware"], source["versions"], costs, code)
+    return Record(result, run_part)
+
+
+def _failed_record(plan: Plan, planned: PlannedRecord, culprit: str, reason: str, command: str) -> Record:
+    where = f"{plan.steps[culprit].label}: " if culprit else ""
+    result = _result(plan, planned, "failed", reason=f"{where}{reason}")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Record(result, Run(now, command, log=f"logs/{culprit}.log" if culprit else ""))
+
+
+def _result(plan: Plan, planned: PlannedRecord, status: Any, **entries: Any) -> Result:
+    arm = planned.arm
+    classifier = (
+        None if arm.classifier is None else {**arm.classifier.identity, "label": arm.classifier.label}
+    )
+    generator = {**arm.generator.identity, "label": arm.generator.label}
+    external = [*arm.generator.spec.external_data, *arm.filter.spec.external_data]
+    return Result(
+        subject=planned.subject,
+        status=status,
+        dataset={**arm.dataset.identity, "label": arm.dataset.label},
+        generator={**generator, "external_data": external} if external else generator,
+        filter={**arm.filter.identity, "label": arm.filter.label},
+        mix=arm.mix,
+        classifier=classifier,
+        index=arm.index,
+        protocol=plan.protocol,
+        evaluator={**planned.evaluator.identity, "label": planned.evaluator.label},
+        key=planned.key,
+        planned_indices=plan.planned_indices,
+        **entries,
+    )
+
+
+def _cost(manifest: Mapping[str, Any]) -> Cost:
+    facts = manifest["run"]
+    stage, device = manifest["document"]["stage"], facts["hardware"]["device"]
+    return Cost(stage, facts["seconds"], facts["peak_memory_bytes"], device)
+
+
+def _culprit(plan: Plan, key: str, failed: Mapping[str, str]) -> str:
+    """Return the failed step that kept this one from being done, or an empty string."""
+    if key in failed:
+        return key
+    for needed in plan.steps[key].inputs.values():
+        found = _culprit(plan, needed, failed)
+        if found:
+            return found
+    return ""
+
+
+def _kind_of_work(document: Mapping[str, Any]) -> str:
+    """What makes two steps cost alike: everything but inputs and seed."""
+    return digest({name: value for name, value in document.items() if name not in {"inputs", "seed"}})

@@ -1,0 +1,319 @@
+"""A suite as typed data: TOML files and command-line flags become resolved components.
+
+`ddpm:timesteps=100,schedule=cosine` on the command line and `{use = "ddpm", timesteps = 100, schedule =
+"cosine"}` in a suite mean the same. Only resolved values, defaults and presets filled in, reach a key.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from genbench.digest import canonical_json, digest
+from genbench.errors import UsageError, did_you_mean
+from genbench.hookspecs import ComponentSpec, Kind
+from genbench.protocols import ComponentConfig, ComponentRef, InputStep, Mix, Options
+from genbench.registry import Registry, import_target
+
+STANDARD_PRESETS = ("smoke", "quick", "paper")
+BASELINE = "none"  #: the generator that is always added: real images alone
+FileDigest = Callable[[Path], str]
+_BARE = ""  # the value of `name:VALUE`, until the config says which option that is
+_OUTER_COMMA = re.compile(r",(?![^\[]*\])")  # a comma that is not inside [...]
+
+
+class Suite(Options):
+    """Which cells to run, under which protocol, and what to measure."""
+
+    name: str = Field(default="run", description="name of the suite; never part of an identity")
+    preset: str = Field(default="quick", description="preset of every component that does not name its own")
+    seeds: int = Field(default=5, ge=1, le=1000, description="seed indices: 0, 1, ..., seeds - 1")
+    base_seed: int = Field(default=0, ge=0, description="base of all seeds")
+    datasets: tuple[ComponentRef, ...] = Field(
+        default=(ComponentRef(use="digits"),), min_length=1, description="datasets"
+    )
+    generators: tuple[ComponentRef, ...] = Field(default=(), description="generators; `none` is always added")
+    filters: tuple[ComponentRef, ...] = Field(
+        default=(ComponentRef(use="none"),), min_length=1, description="filters"
+    )
+    classifiers: tuple[ComponentRef, ...] = Field(min_length=1, description="classifiers")
+    evaluators: tuple[ComponentRef, ...] = Field(
+        default=(ComponentRef(use="accuracy"), ComponentRef(use="fid"), ComponentRef(use="mmd")),
+        description="evaluators",
+    )
+    mixes: tuple[Mix, ...] = Field(default=(Mix(),), min_length=1, description="mixes")
+    reference: ComponentRef = Field(
+        default=ComponentRef(use="cnn"), description="architecture of the frozen reference classifier"
+    )
+
+    @field_validator("datasets", "generators", "filters", "classifiers", "evaluators", mode="before")
+    @classmethod
+    def _parse_references(cls, value: Any) -> Any:
+        return [_as_reference(item) for item in value] if isinstance(value, list | tuple) else value
+
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _parse_reference(cls, value: Any) -> Any:
+        return _as_reference(value)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A component with every option settled.
+
+    Attributes:
+        kind: Which kind of component.
+        spec: What it registered.
+        config: Its options.
+        label: What users typed, for tables: the name with the options they set.
+        references: Components among its options, with the artifact that each hands over.
+        fingerprint: Digest of the content of the files it reads; empty when it reads none.
+    """
+
+    kind: Kind
+    spec: ComponentSpec
+    config: ComponentConfig
+    label: str
+    references: Mapping[str, tuple[InputStep, "Resolved"]] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    @property
+    def name(self) -> str:
+        """The component's name."""
+        return self.spec.name
+
+    @cached_property
+    def identity(self) -> Mapping[str, Any]:
+        """Name, version, resolved options and the content of its files: what enters a key. No paths."""
+        config = self.config.model_dump(mode="json", exclude=set(self.config.location_fields))
+        for option, (_, component) in self.references.items():
+            config[option] = component.identity
+        identity = {"use": self.name, "version": self.spec.version, "config": config}
+        return {**identity, "fingerprint": self.fingerprint} if self.fingerprint else identity
+
+    @property
+    def location(self) -> Mapping[str, Any]:
+        """Options that say where something lies: handed to the step, never part of a key."""
+        return self.config.model_dump(mode="json", include=set(self.config.location_fields))
+
+    def options(self, *, without: frozenset[str] = frozenset()) -> Mapping[str, Any]:
+        """Return the identity with some options left out."""
+        config = {name: value for name, value in self.identity["config"].items() if name not in without}
+        return {**self.identity, "config": config}
+
+
+def parse_reference(text: str) -> ComponentRef:
+    """Parse `name`, `name:VALUE` and `name:option=value,option=value`.
+
+    >>> parse_reference("ddpm:timesteps=100,recipe.epochs=3").options
+    {'timesteps': 100, 'recipe': {'epochs': 3}}
+    """
+    name, colon, rest = text.partition(":")
+    if not name or (colon and not rest):
+        raise UsageError(f"cannot read component {text!r}: use NAME, NAME:VALUE or NAME:OPTION=VALUE,...")
+    options: dict[str, Any] = {}
+    for position, piece in enumerate(_OUTER_COMMA.split(rest) if rest else []):
+        option, equals, value = piece.partition("=")
+        if not equals and position == 0:
+            options[_BARE] = piece
+        elif not equals or not option:
+            raise UsageError(f"cannot read option {piece!r} of {name!r}: use OPTION=VALUE")
+        else:
+            _set_dotted(options, option.strip(), _scalar(value.strip()))
+    return ComponentRef(use=name, options=options)
+
+
+def load_suite(path: Path) -> Suite:
+    """Read a suite from TOML.
+
+    Raises:
+        UsageError: The file cannot be read, is not TOML, or has an unknown or unusable entry.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise UsageError(
+            f"cannot read suite {path}: {problem.strerror}", hint="genbench list suites"
+        ) from problem
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise UsageError(f"suite {path} is not valid TOML: {problem}") from problem
+    return make_suite({"name": path.stem, **content}, origin=f"suite {path}")
+
+
+def make_suite(content: Mapping[str, Any], origin: str) -> Suite:
+    """Validate a suite, and say in the user's words what is wrong with it."""
+    try:
+        return Suite.model_validate(content)
+    except ValidationError as problem:
+        raise UsageError(_explain(problem, origin, Suite), hint="docs/protocol.md describes suites") from None
+
+
+@dataclass(frozen=True)
+class ResolvedSuite:
+    """A suite with every component settled; `none` stands first among the generators."""
+
+    suite: Suite
+    datasets: tuple[Resolved, ...]
+    generators: tuple[Resolved, ...]
+    filters: tuple[Resolved, ...]
+    classifiers: tuple[Resolved, ...]
+    evaluators: tuple[Resolved, ...]
+    reference: Resolved
+    no_filter: Resolved
+
+
+def resolve_suite(registry: Registry, suite: Suite, file_digest: FileDigest) -> ResolvedSuite:
+    """Settle every component of a suite; the same component named twice counts once."""
+
+    def settle(kind: Kind, references: Iterable[ComponentRef]) -> tuple[Resolved, ...]:
+        found = [resolve(registry, kind, reference, suite.preset, file_digest) for reference in references]
+        return tuple({canonical_json(component.identity): component for component in found}.values())
+
+    return ResolvedSuite(
+        suite,
+        datasets=settle("dataset", suite.datasets),
+        generators=settle("generator", (ComponentRef(use=BASELINE), *suite.generators)),
+        filters=settle("filter", suite.filters),
+        classifiers=settle("classifier", suite.classifiers),
+        evaluators=settle("evaluator", suite.evaluators),
+        reference=resolve(registry, "classifier", suite.reference, suite.preset, file_digest),
+        no_filter=resolve(registry, "filter", ComponentRef(use=BASELINE), suite.preset, file_digest),
+    )
+
+
+def resolve(
+    registry: Registry, kind: Kind, reference: ComponentRef, preset: str, file_digest: FileDigest
+) -> Resolved:
+    """Settle every option of a component: defaults, then the preset, then what the user set.
+
+    Args:
+        registry: Where components are found.
+        kind: Which kind.
+        reference: The component and the options that the user set.
+        preset: The suite's preset, for components that do not name their own.
+        file_digest: How the files that the component reads are hashed.
+
+    Raises:
+        UsageError: The component, a preset or an option is unknown, or a value is out of bounds.
+    """
+    spec = registry.spec(kind, reference.use)
+    schema = cast("type[ComponentConfig]", import_target(spec.config, spec.name))
+    chosen = dict(reference.options)
+    origin = f"{kind} {spec.name!r}"
+    if _BARE in chosen:
+        if schema.primary is None:
+            raise UsageError(
+                f"{origin} takes no bare value, found {chosen[_BARE]!r}: write OPTION=VALUE",
+                hint=f"genbench show {kind} {spec.name}",
+            )
+        chosen = {schema.primary: chosen.pop(_BARE), **chosen}
+    named_preset = chosen.pop("preset", None)
+    values = _merged(_preset_values(schema, named_preset, preset, origin), chosen)
+    try:
+        config = schema.model_validate(values)
+    except ValidationError as problem:
+        raise UsageError(
+            _explain(problem, origin, schema), hint=f"genbench show {kind} {spec.name}"
+        ) from None
+    shown = {**chosen, **({"preset": named_preset} if named_preset else {})}
+    label = ",".join(f"{name}={_short(value)}" for name, value in _flattened(shown))
+    references = {
+        option: (step, resolve(registry, step.kind, getattr(config, option), preset, file_digest))
+        for option, step in _reference_options(schema)
+    }
+    files = {name: file_digest(path) for name, path in config.source_files().items()}
+    full_label = f"{spec.name}:{label}" if label else spec.name
+    return Resolved(kind, spec, config, full_label, references, digest(files) if files else "")
+
+
+def _as_reference(value: Any) -> Any:
+    return parse_reference(value) if isinstance(value, str) else value
+
+
+def _reference_options(schema: type[ComponentConfig]) -> Iterator[tuple[str, InputStep]]:
+    for name, entry in schema.model_fields.items():
+        for mark in entry.metadata:
+            if isinstance(mark, InputStep):
+                yield name, mark
+
+
+def _preset_values(
+    schema: type[ComponentConfig], named: str | None, default: str, origin: str
+) -> Mapping[str, Any]:
+    """Return a preset's values. One named for the component must exist; the suite's may mean defaults."""
+    preset = named or default
+    if preset in schema.presets:
+        return schema.presets[preset]
+    if preset in STANDARD_PRESETS or not named:
+        return {}
+    raise UsageError(f"{origin} has no preset {preset!r}. {did_you_mean(preset, schema.presets)}")
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        below = merged.get(name)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[name] = _merged(cast("Mapping[str, Any]", below), value) if both else value
+    return merged
+
+
+def _flattened(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _short(value: Any) -> str:
+    """Shorten a path to its name: labels are published, and say nothing about somebody's disk."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", ".", "~")) else text
+
+
+def _set_dotted(options: dict[str, Any], option: str, value: Any) -> None:
+    *parents, last = option.split(".")
+    for parent in parents:
+        options = options.setdefault(parent, {})
+    options[last] = value
+
+
+def _scalar(text: str) -> Any:
+    """Read a command-line value as JSON where it is JSON (numbers, true, lists), else as text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _explain(problem: ValidationError, origin: str, schema: type[BaseModel]) -> str:
+    """Turn pydantic's findings into lines that name the option, the value found and what is allowed."""
+    lines = []
+    for finding in problem.errors():
+        path = ".".join(str(part) for part in finding["loc"])
+        if finding["type"] == "extra_forbidden":
+            known = _fields_at(schema, finding["loc"][:-1])
+            lines.append(f"{origin}: unknown option {path!r}. {did_you_mean(str(finding['loc'][-1]), known)}")
+        elif finding["type"] == "missing":
+            lines.append(f"{origin}: option {path!r} is missing")
+        else:
+            message = finding["msg"].removeprefix("Value error, ")
+            lines.append(f"{origin}: option {path!r} is {finding['input']!r}: {message}")
+    return "\n".join(lines)
+
+
+def _fields_at(schema: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Return the option names of the model that `path` leads to."""
+    for part in path:
+        entry = schema.model_fields.get(str(part))
+        inner = entry.annotation if entry else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            schema = inner
+    return list(schema.model_fields)

@@ -1,0 +1,109 @@
+"""`StepContext`: what a step hands to the plugin it calls, and how a killed step goes on."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genbench.errors import Interrupted
+from genbench.protocols import Checkpoint, RunContext
+from genbench.seeding import derive_seed
+from genbench.store import write_atomically
+
+if TYPE_CHECKING:
+    import torch
+
+Report = Callable[[int, int, Mapping[str, float]], None]
+_REPORT_SECONDS = 0.2  # progress is sent to the main process at most this often
+
+
+@dataclass
+class StepContext(RunContext):
+    """The context of one step.
+
+    Args:
+        step_seed: The step's own seed.
+        device: `"cpu"` or `"cuda"`.
+        work: Folder for checkpoints and scratch.
+        files: Folder whose files become part of the artifact.
+        inputs: Artifacts of `ComponentRef` options.
+        report: Where progress goes.
+        must_stop: Says whether the run was asked to stop.
+        checkpoint_seconds: Time between checkpoints.
+        deadline: When the step is stopped, or None.
+    """
+
+    step_seed: int
+    device: str
+    work: Path
+    files: Path
+    log: logging.Logger
+    report: Report
+    must_stop: Callable[[], bool] = lambda: False
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint_seconds: float = 30.0
+    deadline: float | None = None
+    _last_checkpoint: float = field(default_factory=time.monotonic)
+    _last_report: float = 0.0
+
+    def seed(self, *purpose: str | int) -> int:
+        """Return a seed in [0, 2**63) for a purpose within this step."""
+        return derive_seed(self.step_seed, *purpose)
+
+    def rng(self, *purpose: str | int) -> "torch.Generator":
+        """Return a fresh CPU generator with `seed(*purpose)`."""
+        import torch
+
+        return torch.Generator().manual_seed(self.seed(*purpose))
+
+    def progress(self, done: int, total: int, **metrics: float) -> None:
+        """Pass progress on, a few times a second at most."""
+        now = time.monotonic()
+        if done >= total or now - self._last_report >= _REPORT_SECONDS:
+            self._last_report = now
+            self.report(done, total, metrics)
+
+    def checkpoint_due(self) -> bool:
+        """Say whether enough time has passed, or the run must stop."""
+        return self.must_stop() or time.monotonic() - self._last_checkpoint >= self.checkpoint_seconds
+
+    def checkpoint(self, tensors: "Mapping[str, torch.Tensor]", meta: Mapping[str, Any]) -> None:
+        """Write a checkpoint beside the last one, switch to it, and stop if the run must stop."""
+        from safetensors.torch import save_file
+
+        self.work.mkdir(parents=True, exist_ok=True)
+        name = f"checkpoint-{time.time_ns()}.safetensors"
+        save_file(
+            {key: value.detach().cpu().contiguous() for key, value in tensors.items()}, self.work / name
+        )
+        pointer = json.dumps({"file": name, "meta": dict(meta)})
+        write_atomically(self.work / "checkpoint.json", pointer.encode())
+        for old in self.work.glob("checkpoint-*.safetensors"):
+            if old.name != name:
+                old.unlink()
+        self._last_checkpoint = time.monotonic()
+        self.stop_if_asked()
+
+    def restore(self) -> Checkpoint | None:
+        """Return the last checkpoint, or None; one that cannot be read is none."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            pointer = json.loads((self.work / "checkpoint.json").read_text(encoding="utf-8"))
+            return Checkpoint(load_file(self.work / pointer["file"]), pointer["meta"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, SafetensorError) as problem:
+            self.log.warning("the checkpoint cannot be read (%r): starting again", problem)
+            shutil.rmtree(self.work, ignore_errors=True)
+            return None
+
+    def stop_if_asked(self) -> None:
+        """Raise `Interrupted` if the run was asked to stop; what was saved is kept."""
+        if self.must_stop():
+            raise Interrupted("stopped; the same command goes on from here")

@@ -1,0 +1,270 @@
+"""Run one step: open its inputs, build its component, call it, and put what it leaves into the store."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from genbench.errors import GenbenchError, StoreError
+from genbench.hookspecs import Kind
+from genbench.plan import Step
+from genbench.protocols import Classifier, Filter, Generator
+from genbench.registry import Registry, code_digest, import_target
+from genbench.steps import evaluation, network, real, synthetic
+from genbench.steps.context import Report, StepContext
+from genbench.steps.provenance import hardware, peak_memory_bytes, versions
+from genbench.store import Artifact, Store
+
+_KIND_OF_STAGE: dict[str, Kind] = {
+    "dataset": "dataset",
+    "fit": "generator",
+    "sample": "generator",
+    "filter": "filter",
+    "train": "classifier",
+    "evaluate": "evaluator",
+}
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where steps are executed.
+
+    Attributes:
+        store: Inputs come from here, results go there.
+        registry: Where components are found.
+        device: `"cpu"` or `"cuda"`.
+        must_stop: Says whether the run was asked to stop.
+        checkpoint_seconds: Time between the checkpoints of a long step.
+    """
+
+    store: Store
+    registry: Registry
+    device: str = "cpu"
+    must_stop: Callable[[], bool] = field(default=lambda: False)
+    checkpoint_seconds: float = 30.0
+
+
+def execute(step: Step, workshop: Workshop, report: Report, deadline: float | None = None) -> None:
+    """Run one step and store what it leaves.
+
+    Raises:
+        GenbenchError: The step cannot be done; the message is for the user.
+        Exception: Whatever a plugin raises.
+    """
+    store = workshop.store
+    artifacts = {role: _opened(store, key, step) for role, key in step.inputs.items()}
+    with _logger(store.log_path(step.key)) as log:
+        log.info("%s (%s)", step.label, step.key)
+
+        def fill(folder: Path) -> Mapping[str, Any]:
+            ctx = StepContext(
+                step_seed=int(step.document.get("seed", int(step.key[:15], 16))),
+                device=workshop.device,
+                work=store.work_folder(step.key),
+                files=folder,
+                log=log,
+                report=report,
+                must_stop=workshop.must_stop,
+                checkpoint_seconds=workshop.checkpoint_seconds,
+                deadline=deadline,
+            )
+            started = time.perf_counter()
+            extra = _STAGES[step.stage](step, artifacts, workshop, ctx) or {}
+            return {"seconds": time.perf_counter() - started, **extra, **_provenance(step, workshop)}
+
+        store.put(step.key, step.document, fill, step.family)
+        log.info("done")
+
+
+# ------------------------------------------------------------------------------------------- one per stage
+
+
+def _dataset(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:
+    dataset = _component(step.document["component"], "dataset", workshop, step.location)
+    config = _config(step.document["component"], "dataset", workshop, step.location)
+    real.write_splits(dataset, config, ctx, ctx.files)
+
+
+def _fit(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:
+    generator = cast(
+        "Generator", _component(step.document["component"], "generator", workshop, step.location)
+    )
+    ctx.inputs = _references(step, artifacts, workshop)
+    generator.fit(real.open_splits(artifacts["dataset"]).train, ctx)
+    generator.save(ctx.files)
+
+
+def _sample(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:
+    component = step.document["component"]
+    generator = cast("Generator", _component(component, "generator", workshop, step.location))
+    if "fit" in artifacts:
+        generator.load(artifacts["fit"].folder)
+    ctx.inputs = _references(step, artifacts, workshop)
+    splits = real.open_splits(artifacts["dataset"])
+    source = splits.train
+    if workshop.registry.spec("generator", component["use"]).needs_reserve:
+        if splits.reserve is None:
+            raise GenbenchError(
+                f"{component['use']} needs held-out real images, and the dataset has no reserve",
+                hint="--dataset NAME:reserve=N",
+            )
+        source = splits.reserve
+    asked = step.document["images"]
+    synthetic.write_sample(generator, source, asked["ratio"], asked["oversample"], ctx, ctx.files)
+
+
+def _filter(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:
+    chosen = cast("Filter", _component(step.document["component"], "filter", workshop, step.location))
+    ctx.inputs = _references(step, artifacts, workshop)
+    train = real.open_splits(artifacts["dataset"]).train
+    synthetic.write_verdicts(chosen, synthetic.open_sample(artifacts["sample"]), train, ctx, ctx.files)
+
+
+def _train(
+    step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext
+) -> Mapping[str, Any]:
+    splits = real.open_splits(artifacts["dataset"])
+    images = None
+    if "sample" in artifacts:
+        images = synthetic.usable(
+            synthetic.open_sample(artifacts["sample"]),
+            artifacts.get("filter"),
+            splits.train,
+            step.document["mix"]["ratio"],
+            int(step.document["seed"]),
+        )
+    classifier = _classifier(step.document["component"], workshop)
+    return network.write_training(classifier, splits, images, step.document, ctx, ctx.files)
+
+
+def _predict(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:
+    splits = real.open_splits(artifacts["dataset"])
+    classifier = _classifier(artifacts["train"].document["component"], workshop)
+    trained = network.open_network(classifier, splits, artifacts["train"], ctx.device)
+    network.write_predictions(trained, splits, classifier.recipe(), ctx, ctx.files)
+
+
+def _embed(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:
+    splits = real.open_splits(artifacts["dataset"])
+    split = step.document["split"]
+    images = (
+        synthetic.open_sample(artifacts["sample"]).images if split == "synthetic" else splits.named(split)
+    )
+    trained = None
+    if "network" in artifacts:
+        classifier = _classifier(artifacts["network"].document["component"], workshop)
+        trained = network.open_network(classifier, splits, artifacts["network"], ctx.device)
+    network.write_embedding(step.document["component"]["use"], images, trained, ctx.device, ctx.files)
+
+
+def _evaluate(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:
+    evaluator = _component(step.document["component"], "evaluator", workshop, step.location)
+    splits = real.open_splits(artifacts["dataset"])
+    trained = None
+    if "train" in artifacts:
+        classifier = _classifier(artifacts["train"].document["component"], workshop)
+        trained = network.open_network(classifier, splits, artifacts["train"], ctx.device)
+    found = evaluation.evaluate(evaluator, artifacts, splits, trained, ctx)
+    evaluation.write_evaluation(found, ctx.files)
+
+
+_STAGES: dict[
+    str, Callable[[Step, Mapping[str, Artifact], Workshop, StepContext], Mapping[str, Any] | None]
+] = {
+    "dataset": _dataset,
+    "fit": _fit,
+    "sample": _sample,
+    "filter": _filter,
+    "train": _train,
+    "predict": _predict,
+    "embed": _embed,
+    "evaluate": _evaluate,
+}
+
+
+# ------------------------------------------------------------------------------------------------- helpers
+
+
+def _config(identity: Mapping[str, Any], kind: Kind, workshop: Workshop, location: Mapping[str, Any]) -> Any:
+    """Build a component's config from its resolved identity and its locations."""
+    spec = workshop.registry.spec(kind, identity["use"])
+    schema = import_target(spec.config, spec.name)
+    values = {name: _as_option(value) for name, value in identity["config"].items()}
+    return schema.model_validate({**values, **location})
+
+
+def _as_option(value: Any) -> Any:
+    """Turn a resolved component among the options back into a reference."""
+    if isinstance(value, Mapping) and value.keys() >= {"use", "version", "config"}:
+        return {"use": value["use"], "options": value["config"]}
+    return value
+
+
+def _component(
+    identity: Mapping[str, Any], kind: Kind, workshop: Workshop, location: Mapping[str, Any] | None = None
+) -> Any:
+    """Build a component from its resolved identity."""
+    spec = workshop.registry.spec(kind, identity["use"])
+    return import_target(spec.target, spec.name)(_config(identity, kind, workshop, location or {}))
+
+
+def _classifier(identity: Mapping[str, Any], workshop: Workshop) -> Classifier:
+    return cast("Classifier", _component(identity, "classifier", workshop))
+
+
+def _references(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop) -> dict[str, Any]:
+    """Open the artifacts of `ComponentRef` options: a fitted generator, or a trained network."""
+    found: dict[str, Any] = {}
+    for role, artifact in artifacts.items():
+        prefix, _, option = role.partition(":")
+        if prefix != "option":
+            continue
+        if artifact.document["stage"] == "fit":
+            found[option] = _component(artifact.document["component"], "generator", workshop)
+            found[option].load(artifact.folder)
+        else:
+            classifier = _classifier(artifact.document["component"], workshop)
+            splits = real.open_splits(artifacts["dataset"])
+            found[option] = network.open_network(classifier, splits, artifact, workshop.device)
+    return found
+
+
+def _opened(store: Store, key: str, step: Step) -> Artifact:
+    artifact = store.open(key)
+    if artifact is None:
+        raise StoreError(
+            f"{step.label}: an input is missing or damaged ({key[:12]})",
+            hint="run the same command again: it is rebuilt",
+        )
+    return artifact
+
+
+def _provenance(step: Step, workshop: Workshop) -> Mapping[str, Any]:
+    facts: dict[str, Any] = {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": hardware(workshop.device),
+        "versions": versions(),
+        "peak_memory_bytes": peak_memory_bytes(workshop.device),
+    }
+    kind = _KIND_OF_STAGE.get(step.stage)
+    if kind is not None:
+        name = step.document["component"]["use"]
+        facts["code"] = {f"{kind} {name}": code_digest(workshop.registry.spec(kind, name).target)}
+    return facts
+
+
+@contextlib.contextmanager
+def _logger(path: Path) -> Iterator[logging.Logger]:
+    """A logger that writes to the step's log file alone."""
+    log = logging.Logger(f"genbench.step.{path.stem[:12]}", level=logging.INFO)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield log
+    finally:
+        handler.close()

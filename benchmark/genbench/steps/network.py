@@ -1,0 +1,166 @@
+"""The `train`, `predict` and `embed` steps: networks, what they say, and what they see."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+
+from genbench import hub
+from genbench.images import LabelledImages, Subset, stratified_choice, stratified_counts
+from genbench.protocols import Classifier, Mix, Predictions, TrainRecipe
+from genbench.seeding import derive_seed
+from genbench.steps.context import StepContext
+from genbench.steps.real import Splits
+from genbench.store import Artifact
+from genbench.training import NormalisedNetwork, TrainingData, predict, total_steps, train
+
+
+def write_training(
+    classifier: Classifier,
+    splits: Splits,
+    synthetic: LabelledImages | None,
+    document: Mapping[str, Any],
+    ctx: StepContext,
+    folder: Path,
+) -> Mapping[str, Any]:
+    """Train one classifier on one arm; write weights, history, ledger and what the run took."""
+    recipe, mix, seed = classifier.recipe(), document["mix"], int(document["seed"])
+    real, identities = arm_images(splits.train, synthetic, mix, seed)
+    data = TrainingData(
+        real,
+        synthetic,
+        identities=identities,
+        statistics=splits.statistics,
+        augmentation=splits.augmentation(mix["augment"]),
+        device=ctx.device,
+        seed=seed,
+    )
+    arm_size = data.real_rows + data.synthetic_rows
+    steps = total_steps(recipe, len(splits.train), arm_size, mix["budget"], mix["budget_scale"])
+    network = build(classifier, splits.train, recipe, seed).to(ctx.device)
+    trained = train(network, data, recipe, _as_mix(mix), steps, seed, ctx)
+    save_file(_contiguous(trained.network.state_dict()), folder / "network.safetensors")
+    _write_json(folder / "ledger.json", trained.ledger)
+    _write_json(folder / "history.json", trained.history)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    facts = {"steps": steps, "parameters": parameters, "recipe": recipe.model_dump(mode="json")}
+    _write_json(folder / "training.json", facts)
+    return {"images_per_second": trained.images_per_second}
+
+
+def arm_images(
+    train_images: LabelledImages, synthetic: LabelledImages | None, mix: Mapping[str, Any], seed: int
+) -> tuple[LabelledImages, torch.Tensor]:
+    """Return the real images of an arm, and the identity of each row of real plus synthetic images.
+
+    `replace` drops a seeded stratified subset of as many real images as there are synthetic ones;
+    `synthetic-only` drops all. A real image keeps its number in `train` whatever the arm, so that paired arms
+    augment it alike.
+    """
+    count = len(synthetic) if synthetic is not None else 0
+    rows = np.arange(len(train_images))
+    if mix["mode"] == "replace" and synthetic is not None:
+        dropped = stratified_counts(train_images.class_counts(), count)
+        _, rows = stratified_choice(train_images.labels, dropped, "replace", seed)
+    elif mix["mode"] == "synthetic-only":
+        rows = rows[:0]
+    identities = np.concatenate([rows, len(train_images) + np.arange(count)])
+    return Subset(train_images, rows), torch.from_numpy(identities)
+
+
+def build(classifier: Classifier, images: LabelledImages, recipe: TrainRecipe, seed: int) -> torch.nn.Module:
+    """Build a network whose initial weights depend on the training seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "init"))
+        network = classifier.build(images.num_classes, images.image_shape)
+    return network.to(memory_format=torch.channels_last) if recipe.channels_last else network
+
+
+def open_network(classifier: Classifier, splits: Splits, trained: Artifact, device: str) -> NormalisedNetwork:
+    """Rebuild a trained network: pixels in, logits out, evaluation mode."""
+    network = build(classifier, splits.train, classifier.recipe(), seed=0)
+    network.load_state_dict(load_file(trained.folder / "network.safetensors"))
+    return NormalisedNetwork(network, splits.statistics).to(device).eval()
+
+
+def write_predictions(
+    network: NormalisedNetwork, splits: Splits, recipe: TrainRecipe, ctx: StepContext, folder: Path
+) -> None:
+    """Write logits and features of val, test and every shift, each read once."""
+    for position, (name, images) in enumerate(splits.evaluated.items()):
+        outputs = predict(network, images, recipe.precision, ctx.device)
+        np.save(folder / f"{name}.logits.npy", outputs.logits)
+        np.save(folder / f"{name}.features.npy", outputs.features)
+        ctx.progress(position + 1, len(splits.evaluated))
+
+
+def open_predictions(artifact: Artifact, splits: Splits) -> dict[str, Predictions]:
+    """Open what `write_predictions` wrote."""
+    return {
+        name: Predictions(
+            np.load(artifact.folder / f"{name}.logits.npy"),
+            np.load(artifact.folder / f"{name}.features.npy"),
+            images.labels,
+            images.class_names,
+        )
+        for name, images in splits.evaluated.items()
+    }
+
+
+def write_embedding(
+    extractor: str, images: LabelledImages, network: NormalisedNetwork | None, device: str, folder: Path
+) -> None:
+    """Write the features of every image: `float32 [N, D]`."""
+    np.save(folder / "features.npy", _embedded(extractor, images, network, device))
+
+
+def _embedded(
+    extractor: str, images: LabelledImages, network: NormalisedNetwork | None, device: str
+) -> npt.NDArray[np.float32]:
+    if extractor == "pixels":
+        return np.concatenate([batch.flatten(1).float().numpy() / 255 for batch in images.batches(2048)])
+    if extractor == "inception":
+        return _inception_features(images, device)
+    assert network is not None
+    return predict(network, images, "fp32", device).features
+
+
+@torch.inference_mode()
+def _inception_features(images: LabelledImages, device: str) -> npt.NDArray[np.float32]:
+    """Pool3 features of torchvision's InceptionV3 (ImageNet weights): `float32 [N, 2048]`.
+
+    Not the TensorFlow network of published FIDs: never compare across the two.
+    """
+    from torchvision.models import inception_v3
+
+    weights = hub.find("torchvision/inception_v3", ("model.safetensors",))["model.safetensors"]
+    network = inception_v3(weights=None, init_weights=False, transform_input=True)
+    network.load_state_dict(load_file(weights))
+    network.fc = torch.nn.Identity()
+    network.eval().to(device)
+    mean = torch.tensor([0.485, 0.456, 0.406], device=device)[:, None, None]
+    std = torch.tensor([0.229, 0.224, 0.225], device=device)[:, None, None]
+    features = []
+    for batch in images.batches(64):
+        pixels = torch.nn.functional.interpolate(
+            batch.to(device).float() / 255, size=(299, 299), mode="bilinear", antialias=True
+        )
+        features.append(network((pixels - mean) / std).float().cpu().numpy())
+    return np.concatenate(features)
+
+
+def _as_mix(mix: Mapping[str, Any]) -> Mix:
+    return Mix.model_validate({**mix, "ratio": mix["ratio"] or 1.0})
+
+
+def _contiguous(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1))

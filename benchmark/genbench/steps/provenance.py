@@ -1,0 +1,66 @@
+"""Where and with what a step ran: hardware, versions, code. Recorded, never part of an identity."""
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from genbench import __version__
+
+_LIBRARIES = ("torch", "torchvision", "diffusers", "timm", "numpy", "scipy", "datasets")
+
+
+@cache
+def hardware(device: str) -> Mapping[str, Any]:
+    """Describe the machine as far as it touches numbers or time."""
+    import torch
+
+    facts = {
+        "device": device,
+        "processor": _processor(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+    if device.startswith("cuda"):
+        facts["device"] = torch.cuda.get_device_name(device)
+        facts["cuda"] = torch.version.cuda
+    return facts
+
+
+@cache
+def versions() -> Mapping[str, str]:
+    """Return the versions of genbench, Python and the libraries that touch numbers."""
+    found = {"genbench": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Return the peak of GPU memory on a GPU, else of this process's memory."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) if sys.platform == "darwin" else int(peak) * 1024
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

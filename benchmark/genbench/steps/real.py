@@ -1,0 +1,129 @@
+"""The `dataset` step: real images become train, val, reserve, test and shifts, the same for all cells."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genbench.errors import DataError
+from genbench.images import (
+    ImageStatistics,
+    LabelledImages,
+    RealImages,
+    Subset,
+    open_images,
+    statistics,
+    stratified_choice,
+    stratified_counts,
+)
+from genbench.protocols import Dataset, DatasetConfig
+from genbench.store import Artifact
+from genbench.training.data import Augmentation
+
+_VAL_IMAGES_WANTED = 1000  # val has at least this many where a fifth of train allows
+_VAL_LARGEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The splits of a dataset, opened from its artifact; pixels are read as they are asked for."""
+
+    train: LabelledImages
+    reserve: LabelledImages | None
+    evaluated: dict[str, LabelledImages]
+    statistics: ImageStatistics
+    shift_pixels: int
+    flip: bool
+
+    def augmentation(self, level: str) -> Augmentation:
+        """Return what a mix's `augment` means for these images."""
+        return Augmentation(level, self.shift_pixels, self.flip)
+
+    def named(self, split: str) -> LabelledImages:
+        """Return `train`, `val`, `test` or a shift."""
+        return self.train if split == "train" else self.evaluated[split]
+
+
+def write_splits(dataset: Dataset, config: DatasetConfig, ctx: Any, folder: Path) -> None:
+    """Load a dataset, split it, and write every split.
+
+    Raises:
+        DataError: A class has no training image, or too few images are left for a split.
+    """
+    real = dataset.load(ctx)
+    train, val, reserve = split(real.train, config)
+    parts = {"train": train, "val": val, "test": real.test, **_shifts(real)}
+    if reserve is not None:
+        parts["reserve"] = reserve
+    for name, images in parts.items():
+        (folder / name).mkdir()
+        images.write(folder / name)
+    mean_and_std = statistics(train)
+    card = {
+        "splits": {name: len(images) for name, images in parts.items()},
+        "class_names": list(real.train.class_names),
+        "image_shape": list(real.train.image_shape),
+        "mean": list(mean_and_std.mean),
+        "std": list(mean_and_std.std),
+        "shift_pixels": config.augment_shift_pixels,
+        "flip": config.augment_flip,
+    }
+    (folder / "dataset.json").write_text(json.dumps(card, indent=1))
+
+
+def open_splits(artifact: Artifact) -> Splits:
+    """Open what `write_splits` wrote."""
+    card = artifact.read_json("dataset.json")
+    images = {name: open_images(artifact.folder / name) for name in card["splits"]}
+    train, reserve = images.pop("train"), images.pop("reserve", None)
+    mean_and_std = ImageStatistics(tuple(card["mean"]), tuple(card["std"]))
+    return Splits(train, reserve, images, mean_and_std, card["shift_pixels"], card["flip"])
+
+
+def split(
+    images: LabelledImages, config: DatasetConfig
+) -> tuple[LabelledImages, LabelledImages, LabelledImages | None]:
+    """Split training images into (train, val, reserve), stratified by class and drawn from names.
+
+    Val is `val_fraction` of the images, raised to 1,000 where a fifth of them allows; the reserve comes next;
+    `limit_train` limits what is left.
+    """
+    counts = images.class_counts()
+    empty = [images.class_names[label] for label in np.flatnonzero(counts == 0)]
+    if empty:
+        raise DataError(f"classes without a training image: {', '.join(empty)}")
+    total = len(images)
+    val_wanted = max(
+        round(config.val_fraction * total), min(_VAL_IMAGES_WANTED, int(_VAL_LARGEST_SHARE * total))
+    )
+    rest = np.arange(total)
+    val, rest = _take(images, rest, val_wanted, "val", config.split_seed)
+    reserve, rest = _take(images, rest, config.reserve, "reserve", config.split_seed)
+    if config.limit_train is not None and config.limit_train < len(rest):
+        rest, _ = _take(images, rest, config.limit_train, "limit", config.split_seed)
+    if len(np.unique(images.labels[rest])) < images.num_classes:
+        raise DataError(
+            f"{len(rest)} training images are left after val ({len(val)}) and reserve ({len(reserve)}), "
+            f"and some of the {images.num_classes} classes have none",
+            hint="raise limit_train, or lower val_fraction or reserve",
+        )
+    return Subset(images, rest), Subset(images, val), Subset(images, reserve) if len(reserve) else None
+
+
+def _take(images: LabelledImages, rows: Any, wanted: int, purpose: str, split_seed: int) -> tuple[Any, Any]:
+    """Take `wanted` of `rows`, stratified: (taken, left)."""
+    if wanted >= len(rows):
+        raise DataError(f"{purpose} asks for {wanted} images, and {len(rows)} are left of train")
+    labels = images.labels[rows]
+    counts = stratified_counts(np.bincount(labels, minlength=images.num_classes), wanted)
+    taken, left = stratified_choice(labels, counts, "split", purpose, split_seed)
+    return rows[taken], rows[left]
+
+
+def _shifts(real: RealImages) -> dict[str, LabelledImages]:
+    taken = {"train", "val", "test", "reserve"} & real.shifts.keys()
+    if taken:
+        raise DataError(f"a shift may not be called {', '.join(sorted(taken))}")
+    return dict(real.shifts)

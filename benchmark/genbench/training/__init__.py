@@ -1,0 +1,18 @@
+"""The one training engine: every classifier of every arm goes through this loop.
+
+data      images on the device, shifted, mirrored and normalised a batch at a time
+augment   the strong augmentation: RandAugment-like operations and CutMix, batched
+order     which image enters which step: permutations from names, no state
+schedule  learning rate by step, in closed form
+optimise  optimizers, averaged weights, and their state as flat tensors
+ledger    how many images of which source entered gradient steps
+engine    the loop
+predict   logits and penultimate features of a trained network
+"""
+
+from genbench.training.data import TrainingData
+from genbench.training.engine import Trained, total_steps, train
+from genbench.training.ledger import Ledger
+from genbench.training.predict import NormalisedNetwork, predict
+
+__all__ = ["Ledger", "NormalisedNetwork", "Trained", "TrainingData", "predict", "total_steps", "train"]

@@ -1,0 +1,91 @@
+"""Optimizers, averaged weights, and their state as flat tensors for safetensors checkpoints."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from genbench.protocols import TrainRecipe
+
+
+def make_optimizer(network: nn.Module, recipe: TrainRecipe) -> torch.optim.Optimizer:
+    """Build the recipe's optimizer, in torch's fused form (one kernel for all parameters)."""
+    groups = _parameter_groups(network, recipe)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True
+        )
+    adam = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return adam(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set one rate for all parameter groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+class AveragedWeights:
+    """Exponential moving average of a network's weights and float buffers, one fused update per step.
+
+    The decay is warmed up, min(decay, (1 + t) / (10 + t)), so that short runs are not averaged with their
+    random start.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self._live = [value for value in network.state_dict().values() if value.is_floating_point()]
+        self._names = [name for name, value in network.state_dict().items() if value.is_floating_point()]
+        self.shadow = [value.detach().clone() for value in self._live]
+
+    def update(self, step: int) -> None:
+        """Move the average towards the present weights, after optimizer step `step`."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.shadow, self._live, 1 - decay)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the averages by name."""
+        return dict(zip(self._names, self.shadow, strict=True))
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Restore what `tensors` returned."""
+        for name, value in zip(self._names, self.shadow, strict=True):
+            value.copy_(tensors[name])
+
+    def move_into_network(self) -> None:
+        """Replace the network's weights by their averages."""
+        torch._foreach_copy_(self._live, self.shadow)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return an optimizer's state as flat tensors, `"<parameter>.<name>"`."""
+    state: Mapping[int, Mapping[str, Any]] = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": value
+        for index, entries in state.items()
+        for name, value in entries.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Restore what `optimizer_tensors` returned."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, entry = name.partition(".")
+        state.setdefault(int(index), {})[entry] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _parameter_groups(network: nn.Module, recipe: TrainRecipe) -> list[dict[str, Any]]:
+    """Decay everything, or everything but vectors (norm weights and biases)."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if recipe.decay_norm_and_bias:
+        return [{"params": trained, "weight_decay": recipe.weight_decay}]
+    matrices = [parameter for parameter in trained if parameter.ndim > 1]
+    vectors = [parameter for parameter in trained if parameter.ndim <= 1]
+    return [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]

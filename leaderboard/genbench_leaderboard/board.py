@@ -1,0 +1,219 @@
+"""From records to the board: `build_board` is the way in, `genbench_leaderboard.tables` the way out.
+
+The same records give the same board, in whatever order they come.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from genbench.digest import canonical_json
+from genbench.records import Record
+from genbench_leaderboard.contrasts import (
+    Contrasts,
+    all_contrasts,
+    cost_of,
+    external_data,
+    mean_of,
+    rank_entries,
+)
+from genbench_leaderboard.distances import DistanceIndex
+from genbench_leaderboard.gather import Entry, RawGroup, gather, label_of, missing, mix_label, settle
+from genbench_leaderboard.rows import (
+    Board,
+    BudgetLimit,
+    Contrast,
+    Environment,
+    Failure,
+    Group,
+    Row,
+)
+from genbench_leaderboard.statistics import estimate
+
+__all__ = ["Board", "Group", "Row", "build_board"]
+
+#: Rule 3: where the baseline's val rises by more than this with the larger budget, rows are budget-limited.
+BUDGET_RISE_POINTS = 0.5
+
+
+def build_board(records: Iterable[Record]) -> Board:
+    """Compute everything that is published from records.
+
+    Raises:
+        DataError: A record lacks what its status promises.
+        ProtocolError: A row and its baseline differ in more than their images.
+    """
+    settled, notes = settle(records)
+    raw = gather(settled)
+    contrasts, family_size = all_contrasts(raw)
+    distances = DistanceIndex(settled)
+    titles = _titles(raw)
+    groups = tuple(
+        _group(position, raw, titles[position], contrasts, distances) for position in range(len(raw))
+    )
+    cells = sum(len(entry.measured) for group in raw for entry in group.entries.values())
+    return Board(groups, family_size, _other_failures(settled), (*notes, *_grown_plans(raw)), cells)
+
+
+def _group(
+    position: int, raw: Sequence[RawGroup], title: str, contrasts: Contrasts, distances: DistanceIndex
+) -> Group:
+    group = raw[position]
+    own = {key: contrast for (where, key), contrast in contrasts.items() if where == position}
+    ranking = rank_entries(group, own)
+    context = _Context(group, raw, _environments(group), distances)
+    rows = [
+        _row(entry, context, own.get(key), ranking.by_entry.get(key)) for key, entry in group.entries.items()
+    ]
+    return Group(
+        title=title,
+        dataset=label_of(group.dataset),
+        classifier=label_of(group.classifier),
+        budget=group.budget,
+        budget_scale=group.budget_scale,
+        protocol=group.protocol,
+        rows=tuple(sorted(rows, key=_row_order)),
+        ranked_pairs=ranking.pairs,
+        failures=tuple(sorted(group.failures, key=_failure_order)),
+        environments=context.environments,
+        commands=tuple(sorted({record.run.command for record in _measured(group) if record.run.command})),
+    )
+
+
+class _Context(NamedTuple):
+    """What a row needs to know besides itself."""
+
+    group: RawGroup
+    raw: Sequence[RawGroup]
+    environments: tuple[Environment, ...]
+    distances: DistanceIndex
+
+
+def _row(entry: Entry, context: _Context, contrast: Contrast | None, rank: int | None) -> Row:
+    top1, val_top1 = (list(entry.scores(name).values()) for name in ("top1", "val_top1"))
+    return Row(
+        generator=entry.generator_label,
+        filter=entry.filter_label,
+        mix=mix_label(entry.mix),
+        mix_values=entry.mix,
+        external_data=external_data(entry),
+        planned=entry.planned,
+        top1=estimate(top1) if top1 else None,
+        val_top1=estimate(val_top1) if val_top1 else None,
+        contrast=contrast,
+        rank=rank,
+        cost=cost_of(entry),
+        distances=() if entry.is_baseline else context.distances.of(entry, context.group),
+        metrics=_other_metrics(entry),
+        budget_limited=_budget_limit(entry, context.group, context.raw),
+        mixed_environment=_is_mixed(entry, context.environments),
+    )
+
+
+def _row_order(row: Row) -> tuple[object, ...]:
+    """Baselines first, the plain one before all; then by rank, external data last; then by test top-1."""
+    rank = math.inf if row.rank is None else row.rank
+    mean = -row.top1.mean if row.top1 else math.inf
+    return (not row.is_baseline, row.contrast is not None, bool(row.external_data), rank, mean, row.name)
+
+
+def _other_metrics(entry: Entry) -> dict[str, float]:
+    """Average every metric but the two that have columns, by name; per index the newest record counts."""
+    values: dict[str, dict[int, float]] = defaultdict(dict)
+    others = sorted(entry.others, key=lambda record: (record.run.created, record.result.key))
+    for record in (*others, *(entry.measured[index] for index in sorted(entry.measured))):
+        for metric in record.result.metrics:
+            if metric.value is not None and metric.name not in ("top1", "val_top1"):
+                values[metric.name][record.result.index] = metric.value
+    return {name: math.fsum(found.values()) / len(found) for name, found in sorted(values.items())}
+
+
+def _budget_limit(entry: Entry, group: RawGroup, raw: Sequence[RawGroup]) -> BudgetLimit | None:
+    """Say whether the plain baseline gains from a larger budget at which this row was run, too (rule 3)."""
+    if entry.is_baseline:
+        return None
+    here = _plain_val(group)
+    for other in raw:
+        larger = other.kin == group.kin and other.budget_scale > group.budget_scale
+        there = _plain_val(other) if larger and entry.key in other.entries else None
+        if here is not None and there is not None and there - here > BUDGET_RISE_POINTS:
+            return BudgetLimit(other.budget_scale / group.budget_scale, there - here)
+    return None
+
+
+def _plain_val(group: RawGroup) -> float | None:
+    """Val top-1 of real images under the standard augmentation."""
+    plain = (entry for entry in group.entries.values() if entry.is_baseline and entry.augment == "standard")
+    baseline = next(plain, None)
+    return mean_of(baseline, "val_top1") if baseline else None
+
+
+def _measured(group: RawGroup) -> list[Record]:
+    return [record for entry in group.entries.values() for record in entry.measured.values()]
+
+
+def _environment_key(record: Record) -> str:
+    return canonical_json([record.run.hardware, record.run.versions])
+
+
+def _environments(group: RawGroup) -> tuple[Environment, ...]:
+    """Return the distinct environments of a group, the most common first."""
+    records = {_environment_key(record): record for record in _measured(group)}
+    counts = Counter(_environment_key(record) for record in _measured(group))
+    order = sorted(counts, key=lambda key: (-counts[key], key))
+    return tuple(
+        Environment(records[key].run.hardware, records[key].run.versions, counts[key]) for key in order
+    )
+
+
+def _is_mixed(entry: Entry, environments: Sequence[Environment]) -> bool:
+    usual = canonical_json([environments[0].hardware, environments[0].versions]) if environments else ""
+    return any(_environment_key(record) != usual for record in entry.measured.values())
+
+
+def _titles(raw: Sequence[RawGroup]) -> list[str]:
+    """Name the groups; preset, base seed or digest only where names would be shared."""
+    titles = []
+    for group in raw:
+        budget = [f"{group.budget_scale:g}x budget"] if group.budget_scale != 1 else []
+        budget += [group.budget] if group.budget != "steps" else []
+        titles.append(", ".join([label_of(group.dataset), label_of(group.classifier), *budget]))
+    ways = [
+        [f", preset {group.protocol.get('preset', '?')}" for group in raw],
+        [f", base seed {group.protocol.get('base_seed', '?')}" for group in raw],
+        [f" #{group.kin[:4]}" for group in raw],
+    ]
+    for marks in ways:
+        shared = {title for title, count in Counter(titles).items() if count > 1}
+        titles = [title + mark * (title in shared) for title, mark in zip(titles, marks, strict=True)]
+    return titles
+
+
+def _failure_order(failure: Failure) -> tuple[str, ...]:
+    return (failure.status, failure.name, f"{failure.index:09d}", failure.reason, failure.log)
+
+
+def _other_failures(records: Iterable[Record]) -> tuple[Failure, ...]:
+    """Return the records without numbers that are about image sets and suites."""
+    found = set()
+    for record in records:
+        result = record.result
+        if result.subject != "cell" and result.status != "ok":
+            images = f"{label_of(result.generator)} on {label_of(result.dataset)}"
+            found.add(missing(record, f"{label_of(result.evaluator)} of {images}"))
+    return tuple(sorted(found, key=_failure_order))
+
+
+def _grown_plans(raw: Sequence[RawGroup]) -> list[str]:
+    """Say which rows were given more seeds after test had been read: their p values do not know it."""
+    notes = []
+    for group in raw:
+        for entry in group.entries.values():
+            plans = {index: one.result.planned_indices for index, one in entry.measured.items()}
+            if len(set(plans.values())) > 1:
+                notes.append(
+                    f"{entry.label} on {label_of(group.dataset)}: the plan grew from {min(plans.values())} "
+                    f"to {entry.planned} seeds after test had been read; its p does not account for that"
+                )
+    return sorted(notes)

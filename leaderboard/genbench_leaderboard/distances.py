@@ -1,0 +1,55 @@
+"""Distances of image sets: read from metric names, averaged over seed indices, joined to rows."""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from genbench.digest import digest
+from genbench.records import Record
+from genbench_leaderboard.gather import Entry, RawGroup, identity
+from genbench_leaderboard.rows import Distance
+
+_NAME = re.compile(
+    r"(?P<family>[a-z0-9]+)(?P<floor>_floor)?\[(?P<extractor>[^,\]]+),n=(?P<n>\d+),(?P<split>\w+)\]"
+)
+
+
+class DistanceIndex:
+    """Records of image sets, found by what a row says about its images."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._found: dict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            result = record.result
+            if result.subject == "image_set" and result.status == "ok":
+                images = [result.dataset, result.generator, result.filter]
+                self._found[_images_key([identity(one) for one in images], result.mix["ratio"])].append(
+                    record
+                )
+
+    def of(self, entry: Entry, group: RawGroup) -> tuple[Distance, ...]:
+        """Return a row's distances; those measured under the row's own protocol where there are any."""
+        images = [identity(one) for one in (group.dataset, entry.generator, entry.filter)]
+        found = self._found.get(_images_key(images, entry.mix["ratio"]), [])
+        own = [record for record in found if record.result.protocol == group.protocol]
+        return _average(own or found)
+
+
+def _images_key(components: Sequence[object], ratio: float) -> str:
+    return digest([*components, float(ratio)])
+
+
+def _average(records: Iterable[Record]) -> tuple[Distance, ...]:
+    """Average every distance over seed indices; the newest record of an index counts."""
+    values: dict[tuple[str, str, int, str, bool], dict[int, float]] = defaultdict(dict)
+    for record in sorted(records, key=lambda one: (one.run.created, one.result.key)):
+        for metric in record.result.metrics:
+            name = _NAME.fullmatch(metric.name)
+            if name and metric.value is not None:
+                key = (name["family"], name["extractor"], int(name["n"]), name["split"], bool(name["floor"]))
+                values[key][record.result.index] = metric.value
+    return tuple(
+        Distance(*key, mean=math.fsum(found.values()) / len(found), seeds=len(found))
+        for key, found in sorted(values.items())
+    )

@@ -1,0 +1,102 @@
+"""The board for machines: one CSV line per row, or everything as JSON. Numbers are not rounded."""
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from typing import Any
+
+from genbench.digest import canonical_json
+from genbench_leaderboard.rows import Board, Distance, Group, Row
+from genbench_leaderboard.statistics import Estimate, Interval
+
+SCHEMA_VERSION = 1
+
+
+def render_json(board: Board) -> str:
+    """Return the whole board as indented JSON with sorted names."""
+    body = {"schema_version": SCHEMA_VERSION, **asdict(board)}
+    return json.dumps(json.loads(canonical_json(body)), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def render_csv(board: Board) -> str:
+    """Return one line per row; a missing value is empty, distances are columns by metric name."""
+    lines = [_line(group, row) for group in board.groups for row in group.rows]
+    names: dict[str, None] = {}
+    for line in lines:
+        names |= dict.fromkeys(line)
+    distances = sorted(name for name in names if "[" in name)
+    text = io.StringIO()
+    columns = [name for name in names if "[" not in name] + distances
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _line(group: Group, row: Row) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "dataset": group.dataset,
+        "classifier": group.classifier,
+        "budget": group.budget,
+        "budget_scale": group.budget_scale,
+        "preset": group.protocol.get("preset", ""),
+        "base_seed": group.protocol.get("base_seed", ""),
+        "generator": row.generator,
+        "filter": row.filter,
+        "mix": row.mix,
+        "ratio": row.mix_values["ratio"],
+        "augment": row.mix_values.get("augment", "standard"),
+        "external_data": " ".join(row.external_data),
+        "seeds_planned": row.planned,
+        "seeds": row.top1.n if row.top1 else 0,
+        **_estimate("top1", row.top1),
+        **_estimate("val_top1", row.val_top1),
+        **_contrast(row),
+        "rank": row.rank,
+        "budget_limited": row.budget_limited is not None,
+        "mixed_environment": row.mixed_environment,
+        "cost_seconds": row.cost.seconds if row.cost else None,
+        "peak_memory_bytes": row.cost.peak_memory_bytes if row.cost else None,
+        "devices": " ".join(row.cost.devices) if row.cost else "",
+    }
+    return line | {_distance(one): one.mean for one in row.distances}
+
+
+def _estimate(name: str, value: Estimate | None) -> dict[str, Any]:
+    interval = value.interval if value else None
+    return {
+        name: value.mean if value else None,
+        **_interval(name, interval),
+        f"{name}_sd": value.sd if value else None,
+    }
+
+
+def _interval(name: str, interval: Interval | None) -> dict[str, Any]:
+    return {
+        f"{name}_low": interval.low if interval else None,
+        f"{name}_high": interval.high if interval else None,
+    }
+
+
+def _contrast(row: Row) -> dict[str, Any]:
+    contrast = row.contrast
+    test = contrast.test if contrast else None
+    return {
+        "baseline": contrast.baseline if contrast else "",
+        "pairs": test.difference.n if test else None,
+        **_estimate("delta_points", test.difference if test else None),
+        **_interval("delta_images", contrast.images if contrast else None),
+        "pair_correlation": test.correlation if test else None,
+        "p_unadjusted": test.p if test else None,
+        "p_holm": contrast.adjusted_p if contrast else None,
+        "holm_level": contrast.level if contrast else None,
+        "confirmatory": contrast.confirmatory if contrast else None,
+        "verdict": contrast.verdict if contrast else "",
+        "minimum_detectable_points": contrast.minimum_detectable_points if contrast else None,
+        "points_per_minute": contrast.points_per_minute if contrast else None,
+    }
+
+
+def _distance(one: Distance) -> str:
+    return f"{one.family}{'_floor' * one.floor}[{one.extractor},n={one.n},{one.split}]"

@@ -1,0 +1,188 @@
+"""What a board consists of: plain, frozen data, from which every rendering is made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from genbench_leaderboard.statistics import Estimate, Interval, PairedTest, Verdict
+
+BASELINE = "none"  #: the generator and the filter that do nothing
+
+
+@dataclass(frozen=True)
+class Distance:
+    """One distance between an image set and real images, averaged over seed indices.
+
+    Attributes:
+        family: `fid`, `mmd2`, ...
+        extractor: What made the features.
+        n: How many images of each side entered.
+        split: Against which real images: `train` or `val`.
+        floor: Whether it is the distance between real and real at equal n.
+        mean: Mean over seed indices.
+        seeds: How many seed indices.
+    """
+
+    family: str
+    extractor: str
+    n: int
+    split: str
+    floor: bool
+    mean: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Fit + filter + sample + train of one cell: mean wall seconds over seeds, largest memory peak."""
+
+    seconds: float
+    peak_memory_bytes: int
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, order=True)
+class BudgetLimit:
+    """At `scale` times the budget, val top-1 of the plain baseline is `val_rise` points higher (rule 3)."""
+
+    scale: float
+    val_rise: float
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A row against its baseline: `none` with the same augmentation.
+
+    Attributes:
+        baseline: The baseline's mix.
+        test: Paired over seeds; None where the two share no seed.
+        images: Bootstrap interval over test images, in points.
+        confirmatory: Whether it belongs to the board's Holm family.
+        adjusted_p: Holm-adjusted p.
+        level: The level that Holm holds this contrast to.
+        verdict: Better, worse, or why there is none.
+        minimum_detectable_points: What a *cannot tell* would have found with 80 % power, in points.
+        points_per_minute: Only for *better*: gain per minute of extra cost, if there is any.
+    """
+
+    baseline: str
+    test: PairedTest | None
+    images: Interval | None
+    confirmatory: bool
+    adjusted_p: float | None = None
+    level: float | None = None
+    verdict: Verdict = "incomplete"
+    minimum_detectable_points: float | None = None
+    points_per_minute: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One (generator, filter, mix) of a group.
+
+    Attributes:
+        generator: Short name, unique in its group.
+        filter: Short name.
+        mix: For people: `+1.0x standard`.
+        mix_values: The mix, resolved.
+        external_data: What the generator or filter knows from elsewhere; such rows are ranked apart.
+        planned: How many seed indices were planned.
+        top1: On test, in %; None where every seed failed.
+        val_top1: On val, in %.
+        contrast: None for the baseline itself, and where there is no baseline.
+        rank: Among the complete rows of its pool with enough seeds.
+        cost: None where no record says.
+        distances: Of its image sets.
+        metrics: Mean over seeds of every other metric of the row's cells, by name.
+        budget_limited: Why its gain may be owed to fewer visits of real images.
+        mixed_environment: Whether some of its records come from another environment than most of the group.
+    """
+
+    generator: str
+    filter: str
+    mix: str
+    mix_values: Mapping[str, Any]
+    external_data: tuple[str, ...]
+    planned: int
+    top1: Estimate | None
+    val_top1: Estimate | None
+    contrast: Contrast | None
+    rank: int | None
+    cost: Cost | None
+    distances: tuple[Distance, ...]
+    metrics: Mapping[str, float]
+    budget_limited: BudgetLimit | None
+    mixed_environment: bool
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether its training images are real alone."""
+        return float(self.mix_values["ratio"]) == 0
+
+    @property
+    def name(self) -> str:
+        """Generator, filter and mix in one."""
+        images = self.generator if self.filter == BASELINE else f"{self.generator} + {self.filter}"
+        return f"{images}, {self.mix}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A record without numbers."""
+
+    status: Literal["failed", "skipped"]
+    name: str
+    index: int
+    reason: str
+    log: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Hardware and library versions, and how many records come from them."""
+
+    hardware: Mapping[str, Any]
+    versions: Mapping[str, str]
+    records: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that may be compared: same dataset, protocol, budget and classifier.
+
+    Attributes:
+        ranked_pairs: Size of the Holm family of the ranks, all pools together.
+        environments: The most common first.
+        commands: What repeats the runs.
+    """
+
+    title: str
+    dataset: str
+    classifier: str
+    budget: str
+    budget_scale: float
+    protocol: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    ranked_pairs: int
+    failures: tuple[Failure, ...]
+    environments: tuple[Environment, ...]
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Board:
+    """Everything that is published.
+
+    Attributes:
+        family_size: How many confirmatory contrasts Holm adjusted over, on the whole board.
+        failures: Records without numbers that belong to no row: of image sets and suites.
+        notes: What a reader must know about the records themselves.
+        cells: How many cells were counted.
+    """
+
+    groups: tuple[Group, ...]
+    family_size: int
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+    cells: int = 0
+    primary_metric: str = field(default="test top-1")

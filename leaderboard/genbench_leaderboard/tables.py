@@ -1,0 +1,170 @@
+"""The board as text: Markdown for the web, plain text for the terminal, CSV and JSON for machines.
+
+The same board gives the same bytes. Every table carries what its columns mean, the hardware and versions, and
+the command that repeats it.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from genbench_leaderboard.export import render_csv, render_json
+from genbench_leaderboard.layout import Column, Section, section
+from genbench_leaderboard.rows import Board
+from genbench_leaderboard.sentences import failure_line, summary
+
+__all__ = ["render_csv", "render_json", "render_markdown", "render_terminal"]
+
+_EMPTY = "No records of cells: run a suite first (genbench run)."
+_NARROWEST = 8
+
+
+def render_markdown(board: Board) -> str:
+    """Return the board as GitHub Markdown."""
+    blocks = ["# Leaderboard", summary(board) if board.groups else _EMPTY]
+    for group in board.groups:
+        blocks += _markdown_section(section(group, board), [failure_line(one) for one in group.failures])
+    blocks += _markdown_list("Failed or skipped besides", [failure_line(one) for one in board.failures])
+    blocks += _markdown_list("Notes on the records", board.notes)
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def render_terminal(board: Board, width: int = 120) -> str:
+    """Return the board as plain text, at most `width` characters wide where words allow it."""
+    blocks = [summary(board) if board.groups else _EMPTY]
+    for group in board.groups:
+        blocks += _terminal_section(
+            section(group, board), [failure_line(one) for one in group.failures], width
+        )
+    blocks += _terminal_list(
+        "Failed or skipped besides", [failure_line(one) for one in board.failures], width
+    )
+    blocks += _terminal_list("Notes on the records", board.notes, width)
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+# --------------------------------------------------------------------------------------------- Markdown
+
+
+def _markdown_section(part: Section, failures: Sequence[str]) -> list[str]:
+    blocks = [f"## {part.title}", part.intro, _markdown_table(part.table), *part.legend]
+    blocks += ["\n".join(f"- {_escaped(note)}" for note in part.notes)]
+    blocks += _markdown_list("Failed or skipped", failures)
+    if part.distances:
+        blocks += ["### Distances of the image sets", _markdown_table(part.distances), part.distances_legend]
+    blocks.append(_escaped(part.environment))
+    if part.commands:
+        blocks.append("Repeat with:\n\n```sh\n" + "\n".join(part.commands) + "\n```")
+    return blocks
+
+
+def _markdown_table(columns: Sequence[Column]) -> str:
+    if not columns or not columns[0].cells:
+        return ""
+    import pandas as pd  # here, since half a second is a price that only Markdown should pay
+
+    frame = pd.DataFrame({column.name: [_escaped(cell) for cell in column.cells] for column in columns})
+    table: str = frame.to_markdown(
+        index=False, disable_numparse=True, colalign=[column.align for column in columns]
+    )
+    return table
+
+
+def _markdown_list(title: str, lines: Iterable[str]) -> list[str]:
+    items = [f"- {_escaped(line)}" for line in lines]
+    return [f"### {title}", "\n".join(items)] if items else []
+
+
+def _escaped(text: str) -> str:
+    """Keep Markdown from reading a cell's characters as its own."""
+    return re.sub(r"[\\|*`]|<(?=[A-Za-z/!?])", lambda found: f"\\{found[0]}", text)
+
+
+# --------------------------------------------------------------------------------------------- terminal
+
+
+def _terminal_section(part: Section, failures: Sequence[str], width: int) -> list[str]:
+    blocks = [f"{part.title}\n{'═' * len(part.title)}\n{_filled(part.intro, width)}"]
+    blocks += [_terminal_table(part.table, width), "\n".join(_filled(text, width) for text in part.legend)]
+    blocks += ["\n".join(_item(note, width) for note in part.notes)]
+    blocks += _terminal_list("Failed or skipped", failures, width)
+    if part.distances:
+        table = _terminal_table(part.distances, width)
+        blocks += [f"Distances of the image sets\n{table}\n{_filled(part.distances_legend, width)}"]
+    blocks.append(_filled(part.environment, width))
+    if part.commands:
+        blocks.append("Repeat with:\n" + "\n".join(f"  {command}" for command in part.commands))
+    return blocks
+
+
+def _terminal_table(columns: Sequence[Column], width: int) -> str:
+    """Draw the columns in a rounded box, with nothing but space between them."""
+    if not columns or not columns[0].cells:
+        return ""
+    kept = _narrowed(columns, width)
+    lines = _wrapped(kept, width)
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    drawn = [
+        "  ".join(
+            text.rjust(size) if column.align == "right" else text.ljust(size)
+            for text, size, column in zip(line, widths, kept, strict=True)
+        )
+        for line in lines
+    ]
+    rule = "─" * (len(drawn[0]) + 2)
+    header, *body = (f"│ {line} │" for line in drawn)
+    return "\n".join([f"╭{rule}╮", header, f"├{rule}┤", *body, f"╰{rule}╯"])
+
+
+def _natural(column: Column) -> int:
+    return max(len(text) for text in (column.name, *column.cells))
+
+
+def _table_width(widths: Iterable[int]) -> int:
+    return 2 + sum(width + 2 for width in widths)
+
+
+def _narrowed(columns: Sequence[Column], width: int) -> list[Column]:
+    """Leave out spare columns from the right until the table fits, and always an unused filter."""
+    kept = [column for column in columns if not (column.name == "filter" and column.spare)]
+    for column in reversed([column for column in kept if column.spare]):
+        if _table_width(map(_natural, kept)) > width:
+            kept.remove(column)
+    return kept
+
+
+def _wrapped(columns: Sequence[Column], width: int) -> list[list[str]]:
+    """Return header and rows; the widest columns of words go on in further lines until the table fits."""
+    widths = [_natural(column) for column in columns]
+    words = [place for place, column in enumerate(columns) if column.align == "left"]
+    while _table_width(widths) > width and words:
+        widest = max(words, key=lambda place: widths[place])
+        if widths[widest] <= _NARROWEST:
+            break
+        widths[widest] -= 1
+    lines = [[column.name for column in columns]]
+    for row in zip(*(column.cells for column in columns), strict=True):
+        cells = [textwrap.wrap(cell, size) or [""] for cell, size in zip(row, widths, strict=True)]
+        for depth in range(max(map(len, cells))):
+            lines.append([cell[depth] if depth < len(cell) else "" for cell in cells])
+    return lines
+
+
+def _filled(text: str, width: int) -> str:
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def _item(text: str, width: int) -> str:
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent="· ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _terminal_list(title: str, lines: Iterable[str], width: int) -> list[str]:
+    items = [_item(line, width) for line in lines]
+    return [f"{title}\n" + "\n".join(items)] if items else []

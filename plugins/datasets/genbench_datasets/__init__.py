@@ -1,0 +1,1 @@
+"""Real images: the built-in datasets."""

@@ -1,0 +1,31 @@
+"""`cifar10`: Krizhevsky's 60,000 images, read through the `datasets` library."""
+
+from genbench.errors import DataError
+from genbench.images import RealImages
+from genbench.protocols import Dataset, RunContext
+from genbench_datasets._tables import first_column, labelled, read_parquet
+from genbench_datasets.configs import Cifar10Config
+
+CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_SIZE = 32
+
+
+class Cifar10(Dataset):
+    """CIFAR-10, ten classes, 32x32."""
+
+    def __init__(self, config: Cifar10Config) -> None:
+        self._config = config
+
+    def load(self, ctx: RunContext) -> RealImages:
+        """Return the official train and test splits."""
+        files = self._config.source_files()
+        parts = {}
+        for split in ("train", "test"):
+            here = [path for name, path in files.items() if split in path.name]
+            if not here:
+                raise DataError(f"cifar10: no parquet file of the {split} split. Found: {', '.join(files)}")
+            table = read_parquet(here, ctx)
+            image = first_column(table.features, "img", "image")
+            label = first_column(table.features, "label", "labels")
+            parts[split] = labelled(table, image, label, CLASS_NAMES, _SIZE, ctx)
+        return RealImages(train=parts["train"], test=parts["test"])

@@ -1,0 +1,34 @@
+"""Registers the built-in datasets: data only, nothing is imported."""
+
+from collections.abc import Sequence
+
+from genbench import ComponentSpec, hookimpl
+
+
+@hookimpl
+def genbench_datasets() -> Sequence[ComponentSpec]:
+    """Return the built-in datasets."""
+    return [
+        ComponentSpec(
+            name="digits",
+            target="genbench_datasets.digits:Digits",
+            config="genbench_datasets.configs:DigitsConfig",
+            summary="1,797 handwritten digits, 8x8 grey, embedded in scikit-learn: works anywhere",
+            paper="Alpaydin and Kaynak, UCI 1998, doi:10.24432/C50P49",
+            requires=("sklearn",),
+        ),
+        ComponentSpec(
+            name="cifar10",
+            target="genbench_datasets.cifar10:Cifar10",
+            config="genbench_datasets.configs:Cifar10Config",
+            summary="CIFAR-10 from the Hub or a mirror (uoft-cs/cifar10): 50,000 + 10,000 images, 32x32",
+            paper="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+            requires=("datasets",),
+        ),
+        ComponentSpec(
+            name="imagefolder",
+            target="genbench_datasets.imagefolder:ImageFolder",
+            config="genbench_datasets.configs:ImageFolderConfig",
+            summary="any folder of class folders: imagefolder:PATH, with train/ and test/ or split here",
+        ),
+    ]

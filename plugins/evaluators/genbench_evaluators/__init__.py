@@ -1,0 +1,1 @@
+"""What turns images and predictions into metrics: the built-in evaluators."""

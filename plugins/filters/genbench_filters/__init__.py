@@ -1,0 +1,1 @@
+"""What drops synthetic images of poor quality: the built-in filters."""
