@@ -54,12 +54,16 @@ class ToyData(Dataset):
         self._config = config
 
     def load(self, ctx: RunContext) -> RealImages:
-        return RealImages(train=self._make("train"), test=self._make("test"), shifts={"noisy": self._make("noisy")})
+        return RealImages(
+            train=self._make("train"), test=self._make("test"), shifts={"noisy": self._make("noisy")}
+        )
 
     def _make(self, split: str) -> TensorImages:
         config = self._config
         labels = torch.arange(config.images) % config.classes
-        noise = torch.rand(config.images, 3, config.size, config.size, generator=seeding.generator("toy", split))
+        noise = torch.rand(
+            config.images, 3, config.size, config.size, generator=seeding.generator("toy", split)
+        )
         level = labels.float() / config.classes
         pixels = ((level[:, None, None, None] + 0.6 * noise) / 1.6 * 255).byte()
         return TensorImages(pixels, labels.numpy(), [f"class{label}" for label in range(config.classes)])
@@ -102,7 +106,9 @@ class ToyGenerator(Generator):
         images = request.train.batch(request.source_indices).float()
         shape = images.shape[1:]
         counters = torch.arange(shape.numel())
-        noise = torch.stack([counter_bits(int(seed), counters) % 256 for seed in request.seeds]).view(images.shape)
+        noise = torch.stack([counter_bits(int(seed), counters) % 256 for seed in request.seeds]).view(
+            images.shape
+        )
         mixed = (1 - self._config.noise) * images + self._config.noise * noise
         labels = request.labels if self._config.fault != "labels" else (request.labels + 1) % 2
         stop = len(labels) - 1 if self._config.fault == "short" else len(labels)
@@ -142,7 +148,8 @@ class ToyClassifierConfig(ClassifierConfig):
 
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout")
     recipe: TrainRecipe = Field(
-        default=TrainRecipe(epochs=4, batch_size_images=16, learning_rate=0.05), description="how it is trained"
+        default=TrainRecipe(epochs=4, batch_size_images=16, learning_rate=0.05),
+        description="how it is trained",
     )
 
 
@@ -180,10 +187,12 @@ class ToyEvaluator(ModelEvaluator):
     def __init__(self, config: ToyEvaluatorConfig) -> None:
         self._config = config
 
-    def evaluate(self, network: nn.Module, splits: Mapping[str, LabelledImages], ctx: RunContext) -> Evaluation:
+    def evaluate(
+        self, network: nn.Module, splits: Mapping[str, LabelledImages], ctx: RunContext
+    ) -> Evaluation:
         logits = network(splits["test"].all())
         (ctx.files / "note.txt").write_text("a file of the evaluator")
-        return Evaluation([Metric("mean_logit", float(logits.mean()))])
+        return Evaluation([Metric("mean_logit", float(logits.detach().mean()))])
 
 
 def _spec(name: str, stem: str, **facts: object) -> genbench.ComponentSpec:

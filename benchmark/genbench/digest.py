@@ -44,16 +44,22 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.sha256(usedforsecurity=False)).hexdigest()
 
 
+ABSENT = "(absent)"
+
+
 def differences(left: Any, right: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """List where two JSON values differ, as (path, left value, right value); a missing side is None.
+    """List where two JSON values differ, as (path, left value, right value); a missing side is `ABSENT`.
 
     >>> differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})
     [('a.b', 1, 3)]
     """
-    if isinstance(left, dict) and isinstance(right, dict):
-        found = []
-        for name in sorted(left.keys() | right.keys()):
-            below = f"{path}.{name}" if path else str(name)
-            found += differences(left.get(name), right.get(name), below)
-        return found
-    return [] if left == right else [(path, left, right)]
+    if not (isinstance(left, dict) and isinstance(right, dict)):
+        return [] if left == right else [(path, left, right)]
+    found = []
+    for name in sorted(left.keys() | right.keys()):
+        below = f"{path}.{name}" if path else str(name)
+        if name in left and name in right:
+            found += differences(left[name], right[name], below)
+        else:
+            found.append((below, left.get(name, ABSENT), right.get(name, ABSENT)))
+    return found

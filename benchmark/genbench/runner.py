@@ -107,10 +107,12 @@ def run(
     watcher = observer or Observer()
     walk = _Walk(plan, store, registry, watcher)
     watcher.planned([plan.steps[key] for key in walk.missing], plan)
+    for damage in store.found_damaged:
+        watcher.notice(f"a damaged result is made again: {plan.steps[damage.key].label} ({damage.reason})")
     for message in changed_code(plan, store, registry):
         watcher.notice(message)
     if walk.missing:
-        executor = _make_executor(store, registry, options)
+        executor = _make_executor(store, registry, options, most=len(walk.missing))
         try:
             walk.go(executor)
         except KeyboardInterrupt:
@@ -285,7 +287,7 @@ def _missing(plan: Plan, store: Store) -> list[str]:
     return [key for key in plan.steps if key in needed]
 
 
-def _make_executor(store: Store, registry: Registry, options: RunOptions) -> Executor:
+def _make_executor(store: Store, registry: Registry, options: RunOptions, most: int) -> Executor:
     name = "inline" if options.jobs == 0 else options.executor
     settings = {
         "root": str(store.root),
@@ -293,14 +295,13 @@ def _make_executor(store: Store, registry: Registry, options: RunOptions) -> Exe
         "device": options.device,
         "checkpoint_seconds": options.checkpoint_seconds,
     }
-    target = {
+    built_in = {
         "inline": "genbench.executors.inline:InlineExecutor",
         "processes": "genbench.executors.processes:ProcessExecutor",
     }
-    chosen = target.get(name) or registry.spec("executor", name).target
-    made: Executor = import_target(chosen, name)(
-        Setup(WORKER, settings), max(options.jobs, 1), options.step_timeout_seconds
-    )
+    target = built_in.get(name) or registry.spec("executor", name).target
+    jobs = max(1, min(options.jobs, most))
+    made: Executor = import_target(target, name)(Setup(WORKER, settings), jobs, options.step_timeout_seconds)
     return made
 
 

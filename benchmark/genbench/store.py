@@ -25,6 +25,9 @@ from genbench.digest import canonical_json, digest, file_digest
 from genbench.errors import StoreError
 
 MANIFEST = "manifest.json"
+_UNWRITABLE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+)
 LEASE_SECONDS = 60.0  #: a lease whose heartbeat is older belongs to a dead process
 
 
@@ -61,9 +64,11 @@ class Store:
 
     Args:
         root: The folder; made when first written to.
+        found_damaged: Artifacts that `open` found damaged and moved aside.
     """
 
     root: Path
+    found_damaged: list[Damage] = field(default_factory=list)
     _verified: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False)
     _fingerprints_grew: bool = field(default=False, repr=False)
@@ -84,6 +89,7 @@ class Store:
             return None
         reason = self._damage(key)
         if reason:
+            self.found_damaged.append(Damage(key, reason))
             self._move_aside(key)
             return None
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -156,7 +162,7 @@ class Store:
         try:
             yield
         except OSError as problem:
-            if problem.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}:
+            if problem.errno in _UNWRITABLE:
                 raise StoreError(
                     f"cannot write to the store {self.root}: {problem.strerror}",
                     hint="name another folder with --store DIR, or free space with `genbench store gc`; "

@@ -53,27 +53,7 @@ def all_contrasts(groups: Sequence[RawGroup]) -> tuple[Contrasts, int]:
                 contrasts[position, entry.key] = _contrast(entry, baseline, group, entry.key in chosen)
             elif not entry.is_baseline:
                 check_recipe(entry, group, groups)
-    entries = {(i, key): entry for i, group in enumerate(groups) for key, entry in group.entries.items()}
-    family = [
-        where
-        for where in sorted(contrasts)
-        if contrasts[where].confirmatory and entries[where].planned >= SEEDS_FOR_VERDICT
-    ]
-    steps = dict(
-        zip(family, holm([_p_value(contrasts[where], entries[where]) for where in family]), strict=True)
-    )
-    for where, contrast in contrasts.items():
-        entry, group = entries[where], groups[where[0]]
-        step = steps.get(where)
-        verdict = decide(entry.planned, contrast.test, step, contrast.images)
-        judged = replace(
-            contrast,
-            verdict=verdict,
-            adjusted_p=step.adjusted_p if step else None,
-            level=step.level if step else None,
-        )
-        contrasts[where] = _complete(judged, entry, group)
-    return contrasts, len(family)
+    return _judged(contrasts, groups)
 
 
 def rank_entries(group: RawGroup, contrasts: Mapping[str, Contrast]) -> Ranking:
@@ -107,6 +87,28 @@ def cost_of(entry: Entry) -> Cost | None:
     peak = max(cost.peak_memory_bytes for costs in runs for cost in costs)
     devices = {cost.device for costs in runs for cost in costs if cost.device}
     return Cost(seconds, peak, tuple(sorted(devices)))
+
+
+def _judged(contrasts: Contrasts, groups: Sequence[RawGroup]) -> tuple[Contrasts, int]:
+    """Adjust the confirmatory contrasts of the whole board together, and give every contrast its verdict."""
+    entries = {(at, key): entry for at, group in enumerate(groups) for key, entry in group.entries.items()}
+    family = [
+        where
+        for where in sorted(contrasts)
+        if contrasts[where].confirmatory and entries[where].planned >= SEEDS_FOR_VERDICT
+    ]
+    steps = dict(zip(family, holm([_p_value(contrasts[at], entries[at]) for at in family]), strict=True))
+    judged = {}
+    for where, contrast in contrasts.items():
+        step = steps.get(where)
+        decided = replace(
+            contrast,
+            verdict=decide(entries[where].planned, contrast.test, step, contrast.images),
+            adjusted_p=step.adjusted_p if step else None,
+            level=step.level if step else None,
+        )
+        judged[where] = _complete(decided, entries[where], groups[where[0]])
+    return judged, len(family)
 
 
 def _rankable(entry: Entry, contrast: Contrast | None) -> bool:

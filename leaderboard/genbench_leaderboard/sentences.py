@@ -87,9 +87,10 @@ def notes(group: Group) -> tuple[str, ...]:
     found += _per_row("points gained per extra minute", group.rows, _gain)
     tests = [row.contrast.test for row in group.rows if row.contrast and row.contrast.test]
     found += _range("correlation within pairs", [test.correlation for test in tests])
-    found += _range(
-        "peak memory in GiB", [row.cost and row.cost.peak_memory_bytes / 2**30 for row in group.rows]
-    )
+    peaks = [
+        row.cost.peak_memory_bytes / 2**30 for row in group.rows if row.cost and row.cost.peak_memory_bytes
+    ]
+    found += _range("peak memory in GiB", peaks)
     return tuple(found)
 
 
@@ -174,12 +175,12 @@ def pairs_done(row: Row) -> int:
 
 def _per_row(what: str, rows: Iterable[Row], value: Callable[[Row], str | None]) -> list[str]:
     found = [(row.name, value(row)) for row in rows]
-    cells = "; ".join(f"{name} {text}" for name, text in found if text is not None)
+    cells = "; ".join(f"{text} ({name})" for name, text in found if text is not None)
     return [f"{what}: {cells}."] if cells else []
 
 
 def _range(what: str, values: Iterable[float | None]) -> list[str]:
-    known = [value for value in values if value]
+    known = [value for value in values if value is not None]
     if not known:
         return []
     low, high = f"{min(known):.2f}", f"{max(known):.2f}"

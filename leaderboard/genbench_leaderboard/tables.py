@@ -136,18 +136,38 @@ def _narrowed(columns: Sequence[Column], width: int) -> list[Column]:
 def _wrapped(columns: Sequence[Column], width: int) -> list[list[str]]:
     """Return header and rows; the widest columns of words go on in further lines until the table fits."""
     widths = [_natural(column) for column in columns]
-    words = [place for place, column in enumerate(columns) if column.align == "left"]
-    while _table_width(widths) > width and words:
-        widest = max(words, key=lambda place: widths[place])
-        if widths[widest] <= _NARROWEST:
-            break
-        widths[widest] -= 1
+    words = {place: column for place, column in enumerate(columns) if column.align == "left"}
+    whole = {
+        place: max(len(piece) for cell in (column.name, *column.cells) for piece in _pieces(cell))
+        for place, column in words.items()
+    }
+    for least in (whole, dict.fromkeys(words, _NARROWEST)):  # words are cut only where nothing else helps
+        while _table_width(widths) > width and any(widths[place] > least[place] for place in words):
+            widest = max((place for place in words if widths[place] > least[place]), key=widths.__getitem__)
+            widths[widest] -= 1
     lines = [[column.name for column in columns]]
     for row in zip(*(column.cells for column in columns), strict=True):
-        cells = [textwrap.wrap(cell, size) or [""] for cell, size in zip(row, widths, strict=True)]
+        cells = [_folded(cell, size) for cell, size in zip(row, widths, strict=True)]
         for depth in range(max(map(len, cells))):
             lines.append([cell[depth] if depth < len(cell) else "" for cell in cells])
     return lines
+
+
+def _pieces(text: str) -> list[str]:
+    """Split where a name may go on in the next line: after a space, comma, colon or underscore."""
+    return re.findall(r"[^\s,:_]*[\s,:_]?", text)[:-1] or [""]
+
+
+def _folded(text: str, size: int) -> list[str]:
+    """Fold a cell into lines of at most `size` characters."""
+    lines = [""]
+    for piece in _pieces(text):
+        if lines[-1] and len((lines[-1] + piece).rstrip()) > size:
+            lines.append("")
+        lines[-1] += piece
+    return [
+        line.rstrip()[at : at + size] for line in lines for at in range(0, max(len(line.rstrip()), 1), size)
+    ]
 
 
 def _filled(text: str, width: int) -> str:

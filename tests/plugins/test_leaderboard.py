@@ -106,7 +106,9 @@ def distances(generator: str, index: int, fid: float, ratio: float = 1.0, **chan
             Metric(f"{family}[reference,n=287,val]", (fid + 3) * factor),
             Metric(f"{family}_floor[reference,n=287,val]", 2.5 * factor),
         )
-        like = cell(generator, index, subject="image_set", classifier=None, mix={"ratio": ratio}, metrics=metrics)
+        like = cell(
+            generator, index, subject="image_set", classifier=None, mix={"ratio": ratio}, metrics=metrics
+        )
         changed = replace(like.result, evaluator=component(use), tables={}, **changes)
         made.append(rekeyed(replace(like, result=changed)))
     return made
@@ -127,10 +129,469 @@ def whole_board() -> list[Record]:
 
 def row(board: Board, generator: str, mix: str = "") -> Row:
     found = [
-        one
-        for group in board.groups
-        for one in group.rows
-        if one.generator == generator and mix in one.mix
+        one for group in board.groups for one in group.rows if one.generator == generator and mix in one.mix
     ]
     assert len(found) == 1, [one.name for one in found]
     return found[0]
+
+
+# --------------------------------------------------------------------------------------------- verdicts
+
+
+def test_better_cannot_tell_and_ranks() -> None:
+    board = build_board(whole_board())
+    assert board.family_size == 3
+    ddpm, classical, strong = row(board, "ddpm"), row(board, "classical"), row(board, "none", "strong")
+    assert [one.contrast and one.contrast.verdict for one in (ddpm, classical, strong)] == [
+        "better",
+        "cannot tell",
+        "better",
+    ]
+    assert [one.rank for one in (ddpm, strong, classical, row(board, "none", "standard"))] == [1, 2, 3, 3]
+    assert ddpm.contrast is not None
+    assert ddpm.contrast.test is not None
+    assert ddpm.contrast.test.difference.mean == pytest.approx(4.15)
+    assert ddpm.contrast.images is not None
+    assert ddpm.contrast.images.low > 0
+    assert ddpm.contrast.points_per_minute == pytest.approx(4.15 / ((380 + 40 - 40) / 60))
+
+
+def test_cannot_tell_says_what_would_have_been_found() -> None:
+    board = build_board(whole_board())
+    contrast = row(board, "classical").contrast
+    assert contrast is not None
+    assert contrast.test is not None
+    assert contrast.level == pytest.approx(0.05)  # the largest p of the family is held to the full alpha
+    assert contrast.minimum_detectable_points == pytest.approx(1.682 * contrast.test.difference.sd, rel=1e-3)
+    text = "cannot tell: effects that 80 % power would have found (points): 0.86 (classical, +1.0x standard)."
+    assert text in render_markdown(board)
+
+
+@pytest.mark.parametrize(
+    ("n", "says", "has_interval"),
+    [
+        (1, "1 seed: no interval, no verdict, no rank.", False),
+        (2, "2 seeds: no interval, no verdict, no rank.", False),
+        (3, "3 seeds: intervals, but no verdict and no rank before 5.", True),
+        (4, "4 seeds: intervals, but no verdict and no rank before 5.", True),
+    ],
+)
+def test_few_seeds_say_so(n: int, says: str, has_interval: bool) -> None:
+    board = build_board(arm("none", BASELINE[:n]) + arm("ddpm", BETTER[:n]))
+    ddpm = row(board, "ddpm")
+    assert ddpm.rank is None
+    assert board.family_size == 0
+    assert ddpm.contrast is not None
+    assert ddpm.contrast.verdict == "too few seeds"
+    for text in (render_markdown(board), render_terminal(board)):
+        assert says in " ".join(text.split())
+        assert ("±" in text.split("top-1: accuracy")[0]) is has_interval
+        assert "verdict  " not in text
+
+
+def test_a_row_with_few_seeds_beside_a_full_one_says_so_in_its_cell() -> None:
+    board = build_board(arm("none", BASELINE) + arm("ddpm", BETTER) + arm("cvae", [355]))
+    assert "| 1 seed: no interval |" in render_markdown(board)
+
+
+def test_zero_variance_cannot_tell() -> None:
+    board = build_board(arm("none", BASELINE) + arm("ddpm", [right + 12 for right in BASELINE]))
+    contrast = row(board, "ddpm").contrast
+    assert contrast is not None
+    assert contrast.verdict == "cannot tell"
+    assert contrast.adjusted_p == 1
+    assert contrast.minimum_detectable_points is None
+    assert "no spread between seeds, so no test: ddpm, +1.0x standard." in render_markdown(board)
+
+
+def test_images_must_agree_with_seeds() -> None:
+    # Two more right answers per seed, steadily, but on other images: 120 gained, 118 lost.
+    gained = [
+        cell("ddpm", index, right + 2, start=120, planned=5)
+        for index, right in enumerate([280, 281, 283, 284, 286])
+    ]
+    board = build_board(arm("none", [280, 281, 283, 284, 285]) + gained)
+    contrast = row(board, "ddpm").contrast
+    assert contrast is not None
+    assert contrast.adjusted_p is not None
+    assert contrast.adjusted_p < 0.05
+    assert contrast.verdict == "cannot tell"
+    assert "significant over seeds, but the bootstrap over test images includes 0" in render_terminal(
+        board, 200
+    )
+
+
+def test_without_per_image_results_nothing_is_better() -> None:
+    bare = [replace(one, result=replace(one.result, tables={})) for one in arm("ddpm", BETTER)]
+    board = build_board(arm("none", BASELINE) + bare)
+    contrast = row(board, "ddpm").contrast
+    assert contrast is not None
+    assert contrast.verdict == "cannot tell"
+    assert "no per-image results, so no bootstrap over test images: ddpm" in render_markdown(board)
+
+
+def test_failures_count_as_p_one() -> None:
+    alone = build_board(whole_board())
+    broken = [failed(one) if one.result.index == 2 else one for one in arm("cvae", BETTER)]
+    board = build_board(whole_board() + broken)
+    assert (alone.family_size, board.family_size) == (3, 4)
+    cvae = row(board, "cvae")
+    assert cvae.contrast is not None
+    assert (cvae.contrast.adjusted_p, cvae.contrast.verdict, cvae.rank) == (1.0, "incomplete", None)
+    before, after = row(alone, "none", "strong").contrast, row(board, "none", "strong").contrast
+    assert before is not None
+    assert after is not None
+    assert before.adjusted_p is not None
+    assert after.adjusted_p == pytest.approx(before.adjusted_p * 3 / 2)
+    text = render_markdown(board)
+    assert "| 4 of 5 |" in text
+    assert "24 cells measured, 1 failed." in text
+    assert "- failed: cvae, +1.0x standard, seed 2: CUDA out of memory (log: logs/ab12/run.log)" in text
+
+
+def test_a_row_that_failed_throughout_stays_in_the_table() -> None:
+    board = build_board(arm("none", BASELINE) + [failed(one) for one in arm("cvae", BETTER)])
+    assert board.family_size == 1
+    assert "| 0 of 5 |" in render_markdown(board)
+
+
+def test_a_missing_seed_is_incomplete_too() -> None:
+    board = build_board(arm("none", BASELINE) + arm("ddpm", BETTER)[:4])
+    assert "incomplete, so no verdict: ddpm, +1.0x standard (4 of 5 seeds)." in render_markdown(board)
+    missing_baseline = build_board(arm("none", BASELINE)[1:] + arm("ddpm", BETTER))
+    assert "ddpm, +1.0x standard (4 of 5 seeds)" in render_markdown(missing_baseline)
+
+
+def test_a_skip_is_listed_and_is_no_failure() -> None:
+    skipped = [failed(one, "vit needs 32 px", status="skipped") for one in arm("cvae", BETTER)]
+    board = build_board(arm("none", BASELINE) + arm("ddpm", BETTER) + skipped)
+    assert board.family_size == 1
+    text = render_markdown(board)
+    assert "10 cells measured, 5 skipped." in text
+    assert "- skipped: cvae, +1.0x standard, seed 0: vit needs 32 px" in text
+    assert "| cvae" not in text
+
+
+def test_val_chooses_one_configuration_per_generator() -> None:
+    linear = component("ddpm", "ddpm:schedule=linear", schedule="linear")
+    cosine = component("ddpm", "ddpm:schedule=cosine", schedule="cosine")
+    records = arm("none", BASELINE) + arm(linear, BETTER, val=91.0) + arm(cosine, SAME, val=92.0)
+    board = build_board(records)
+    assert board.family_size == 1
+    explored = row(board, "ddpm:schedule=linear")
+    assert explored.contrast is not None
+    assert (explored.contrast.verdict, explored.contrast.adjusted_p, explored.rank) == (
+        "exploratory",
+        None,
+        None,
+    )
+    chosen = row(board, "ddpm:schedule=cosine").contrast
+    assert chosen is not None
+    assert chosen.verdict == "cannot tell"
+    assert "since val top-1 chose another configuration of the generator: ddpm:schedule=linear" in (
+        render_markdown(board)
+    )
+
+
+def test_external_data_is_ranked_apart() -> None:
+    pretrained = {**component("sd_img2img"), "external_data": ["LAION-5B"]}
+    board = build_board(whole_board() + arm(pretrained, [390, 392, 393, 396, 397]))
+    assert row(board, "sd_img2img").rank is None, "alone in its pool, there is nothing to rank"
+    assert row(board, "ddpm").rank == 1
+    assert "§ external data, ranked apart: LAION-5B." in render_markdown(board)
+    assert "sd_img2img §" in render_terminal(board)
+
+
+# ---------------------------------------------------------------------------------------------- pairing
+
+
+def test_the_baseline_has_the_same_augmentation() -> None:
+    records = whole_board() + arm("ddpm", [365, 366, 369, 369, 373], augment="strong")
+    contrast = row(build_board(records), "ddpm", "strong").contrast
+    assert contrast is not None
+    assert contrast.baseline == "none, strong"
+    assert contrast.test is not None
+    assert contrast.test.difference.mean == pytest.approx(1.0)
+
+
+def test_pairs_are_by_index_not_by_order() -> None:
+    turned = [
+        replace(one, result=replace(one.result, index=4 - one.result.index)) for one in arm("ddpm", BETTER)
+    ]
+    straight = row(build_board(arm("none", BASELINE) + arm("ddpm", BETTER)), "ddpm").contrast
+    crossed = row(build_board(arm("none", BASELINE) + [rekeyed(one) for one in turned]), "ddpm").contrast
+    assert straight is not None
+    assert straight.test is not None
+    assert crossed is not None
+    assert crossed.test is not None
+    assert crossed.test.correlation == pytest.approx(-straight.test.correlation, abs=0.1)
+    assert crossed.test.difference.mean == pytest.approx(straight.test.difference.mean)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"classifier": component("cnn", epochs=40)}, r"classifier\.config\.epochs is 40, not 20"),
+        (
+            {"protocol": {"base_seed": 1, "preset": "quick", "reference": component("cnn")}},
+            r"protocol\.base_seed is 1, not 0",
+        ),
+    ],
+)
+def test_unequal_recipes_are_refused(changes: dict[str, Any], says: str) -> None:
+    records = arm("none", BASELINE) + arm("ddpm", BETTER, **changes)
+    with pytest.raises(ProtocolError, match=says) as caught:
+        build_board(records)
+    assert "ddpm, +1.0x standard on digits cannot be compared with its baseline (none, standard)" in (
+        str(caught.value)
+    )
+    assert "run the baseline and the generator in one suite" in caught.value.hint
+
+
+def test_unequal_tests_are_refused() -> None:
+    short = [
+        replace(
+            one, result=replace(one.result, tables={"test": {"n": 8, "correct_bits": pack_bits([True] * 8)}})
+        )
+        for one in arm("ddpm", BETTER)
+    ]
+    with pytest.raises(ProtocolError, match=r"seed 0: its test has 8 images, its baseline's 400"):
+        build_board(arm("none", BASELINE) + short)
+
+
+def test_two_recipes_with_their_own_baselines_are_two_groups() -> None:
+    longer = {"classifier": component("cnn", "cnn:epochs=40", epochs=40)}
+    records = whole_board() + arm("none", BASELINE, **longer) + arm("ddpm", BETTER, **longer)
+    assert [group.title for group in build_board(records).groups] == ["digits, cnn", "digits, cnn:epochs=40"]
+
+
+def test_a_board_without_a_baseline_says_so() -> None:
+    board = build_board(arm("ddpm", BETTER))
+    assert "| no baseline |" in render_markdown(board)
+
+
+def test_budgets_are_never_mixed_and_limits_are_marked() -> None:
+    larger = arm("none", BASELINE, scale=2.0, val=90.8) + arm("ddpm", BETTER, scale=2.0)
+    board = build_board(whole_board() + larger)
+    assert [group.title for group in board.groups] == ["digits, cnn", "digits, cnn, 2x budget"]
+    limited = {one.generator: one.budget_limited for one in board.groups[0].rows}
+    assert limited["classical"] is None, "it was not run at the larger budget"
+    assert limited["ddpm"] is not None
+    assert limited["ddpm"].val_rise == pytest.approx(0.8)
+    text = render_markdown(board)
+    assert "ddpm ‡" in text
+    assert "‡ budget-limited: at 2 times the budget, val top-1 of none rises by 0.80 points" in text
+    calm = arm("none", BASELINE, scale=2.0, val=90.5) + arm("ddpm", BETTER, scale=2.0)
+    assert "‡" not in render_markdown(build_board(whole_board() + calm))
+
+
+# ---------------------------------------------------------------------------------------------- records
+
+
+def test_the_newest_attempt_that_succeeded_counts() -> None:
+    records = arm("none", BASELINE) + arm("ddpm", BETTER)
+    later = replace(failed(records[5]), run=replace(records[5].run, created="2025-02-01T00:00:00Z"))
+    board = build_board([*records, later])
+    assert board.notes == ()
+    assert row(board, "ddpm").top1 == row(build_board(records), "ddpm").top1
+    again = replace(records[5], run=replace(records[5].run, created="2025-03-01T00:00:00Z", command="again"))
+    board = build_board([*records, again])
+    assert board.notes == ()
+    assert "again" in board.groups[0].commands
+
+
+def test_results_that_differ_for_one_key_are_noted() -> None:
+    records = arm("none", BASELINE) + arm("ddpm", BETTER)
+    other = replace(records[5].result, metrics=(Metric("top1", 50.0, "%"), *records[5].result.metrics[1:]))
+    newer = Record(other, replace(records[5].run, created="2025-02-01T00:00:00Z"))
+    board = build_board([newer, *records])
+    assert len(board.notes) == 1
+    assert board.notes[0].startswith("not reproducible: 2 attempts at ")
+    assert "(ddpm, seed 0, accuracy) differ in metrics; the newest counts" in board.notes[0]
+    top1 = row(board, "ddpm").top1
+    assert top1 is not None
+    assert top1.mean == pytest.approx((50 + sum(BETTER[1:]) / 4) / 5)
+    assert "not reproducible" in render_terminal(board)
+
+
+def test_seeds_added_after_the_fact_are_noted() -> None:
+    first, more = arm("ddpm", BETTER[:3]), arm("ddpm", BETTER)[3:]
+    board = build_board(arm("none", BASELINE) + first + more)
+    assert board.notes == (
+        "ddpm, +1.0x standard on digits: the plan grew from 3 to 5 seeds after test had been read; "
+        "its p does not account for that",
+    )
+    replanned = build_board(arm("none", BASELINE) + first + arm("ddpm", BETTER))
+    assert not any("not reproducible" in note for note in replanned.notes)
+
+
+def test_mixed_environments_are_marked() -> None:
+    records = whole_board()
+    spot = next(i for i, one in enumerate(records) if one.result.generator["use"] == "ddpm")
+    run = replace(records[spot].run, versions={"numpy": "2.4.6", "torch": "2.10.0"})
+    records[spot] = replace(records[spot], run=run)
+    text = render_markdown(build_board(records))
+    assert "ddpm †" in text
+    assert "classical †" not in text
+    assert "† mixed environments: 1 of 20 cells come from torch 2.10.0 instead of 2.9.0." in text
+    assert "†" not in render_markdown(build_board(whole_board()))
+
+
+def test_equal_labels_are_told_apart() -> None:
+    records = arm("none", BASELINE) + arm("ddpm", BETTER) + arm({**component("ddpm"), "version": 2}, SAME)
+    names = {one.generator for one in build_board(records).groups[0].rows}
+    assert names == {"none", "ddpm v1", "ddpm v2"}
+
+
+def test_bad_records_are_named(tmp_path: Path) -> None:
+    good = cell("ddpm")
+    edited = json.loads(good.to_json())
+    edited["result"]["metrics"][0]["value"] = 99.9
+    (tmp_path / "edited.json").write_text(json.dumps(edited))
+    with pytest.raises(DataError, match=r"edited\.json: `result` does not match its `result_sha256`"):
+        build_board(read_records([tmp_path]))
+    (tmp_path / "edited.json").write_text("{}")
+    with pytest.raises(
+        DataError, match=r"edited\.json: not a genbench record \(KeyError\('schema_version'\)\)"
+    ):
+        build_board(read_records([tmp_path]))
+    nothing = replace(good, result=replace(good.result, metrics=()))
+    with pytest.raises(DataError, match=r"cell-.*\.json: status ok, but no value for the metric top1"):
+        build_board([nothing])
+    headless = replace(good, result=replace(good.result, classifier=None))
+    with pytest.raises(DataError, match="a record of a cell without a classifier"):
+        build_board([headless])
+
+
+def test_records_survive_the_way_through_files(tmp_path: Path) -> None:
+    records = whole_board()
+    for position, record in enumerate(records):
+        (tmp_path / f"{position}.json").write_text(record.to_json(), encoding="utf-8")
+    assert render_json(build_board(read_records([tmp_path]))) == render_json(build_board(records))
+
+
+# --------------------------------------------------------------------------------------------- rendering
+
+
+@pytest.mark.parametrize("render", [render_markdown, render_terminal, render_csv, render_json])
+def test_order_of_records_changes_no_byte(render: Callable[[Board], str]) -> None:
+    records = whole_board() + [failed(one) for one in arm("cvae", BETTER)]
+    expected = render(build_board(records))
+    for seed in range(3):
+        shuffled = random.Random(seed).sample(records, len(records))
+        assert render(build_board(shuffled)) == expected
+
+
+def test_distances_stand_in_both_tables() -> None:
+    text = render_markdown(build_board(whole_board()))
+    assert "FID (reference, n=1150)" in text
+    assert "MMD² (reference, n=1150)" in text
+    line = next(line for line in text.splitlines() if line.startswith("| ddpm") and "| FID" in line)
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == ["ddpm", "none", "1.0x", "FID", "reference", "1150/287", "14.0", "17.0", "2.50"]
+
+
+def test_n_of_a_distance_moves_into_the_cell_where_it_differs() -> None:
+    records = [one for one in whole_board() if one.result.generator["use"] != "classical"]
+    records += arm("classical", SAME)
+    metric = Metric("fid[reference,n=575,train]", 40.0)
+    records.append(rekeyed(distances("classical", 0, 40.0, metrics=(metric,))[0]))
+    text = render_markdown(build_board(records))
+    assert "| FID (reference) |" in " ".join(text.split())
+    assert "40.0 (n=575)" in text
+    assert "14.0 (n=1150)" in text
+
+
+def test_other_metrics_reach_the_json() -> None:
+    shifted = [
+        rekeyed(
+            replace(
+                one,
+                result=replace(one.result, evaluator=component("ood"), metrics=(Metric("ood_top1", 70.0),)),
+            )
+        )
+        for one in arm("ddpm", BETTER)
+    ]
+    metrics = row(build_board(whole_board() + shifted), "ddpm").metrics
+    assert metrics == {"nll": 0.25, "ood_top1": 70.0}
+
+
+def test_every_table_says_how_it_was_made() -> None:
+    for text in (
+        render_markdown(build_board(whole_board())),
+        render_terminal(build_board(whole_board()), 400),
+    ):
+        assert "the primary metric, test top-1, Holm-adjusted over the 3 confirmatory contrasts" in text
+        assert "Hardware: device cpu, processor x86-64-v3. Versions: numpy 2.4.6, torch 2.9.0." in text
+        assert "genbench run --suite digits.toml" in text
+        assert "Every row takes the same optimizer steps. Preset quick, base seed 0." in text
+
+
+@pytest.mark.parametrize("width", [100, 120])
+def test_the_terminal_is_wide_enough(width: int) -> None:
+    records = whole_board() + arm(
+        component("sdedit", "sdedit:base=ddpm,strength=0.55,steps=50"), SAME, image_filter="near_duplicates"
+    )
+    text = render_terminal(build_board(records), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "\x1b" not in text
+    assert "│ classical " in text, "a word is not cut where another column can give way"
+    assert len({len(line) for line in text.split("╰")[0].splitlines() if line.startswith(("│", "╭"))}) == 1
+
+
+def test_cells_cannot_break_a_markdown_table() -> None:
+    records = arm("none", BASELINE) + arm(component("x", "x:name=a|b*c"), BETTER)
+    assert r"x:name=a\|b\*c" in render_markdown(build_board(records))
+
+
+def test_csv_and_json_hold_unrounded_numbers() -> None:
+    import csv
+    import io
+
+    board = build_board(whole_board())
+    lines = list(csv.DictReader(io.StringIO(render_csv(board))))
+    ddpm = next(line for line in lines if line["generator"] == "ddpm")
+    assert float(ddpm["delta_points"]) == pytest.approx(4.15)
+    assert float(ddpm["fid[reference,n=1150,train]"]) == 14.0
+    assert ddpm["verdict"] == "better"
+    assert float(ddpm["cost_seconds"]) == 420.0
+    document = json.loads(render_json(board))
+    assert document["family_size"] == 3
+    assert document["groups"][0]["rows"][2]["contrast"]["images"].keys() == {"low", "high"}
+
+
+def test_no_records_say_what_to_do() -> None:
+    for text in (render_markdown(build_board([])), render_terminal(build_board([]))):
+        assert "No records of cells: run a suite first (genbench run)." in text
+
+
+def test_image_set_failures_are_listed() -> None:
+    broken = failed(distances("ddpm", 0, 1.0)[0], "features are singular")
+    text = render_markdown(build_board([*whole_board()[:20], broken]))
+    assert "- failed: fid of ddpm on digits, seed 0: features are singular (log: logs/ab12/run.log)" in text
+
+
+# ------------------------------------------------------------------------------------------------- cost
+
+
+def test_importing_the_package_costs_nothing() -> None:
+    code = (
+        "import sys, genbench_leaderboard\n"
+        "heavy = {'numpy', 'scipy', 'pandas', 'tabulate', 'torch'} & sys.modules.keys()\n"
+        "assert not heavy, heavy\n"
+        "import genbench_leaderboard.tables, genbench_leaderboard.board\n"
+        "heavy = {'pandas', 'scipy.stats', 'torch', 'matplotlib'} & sys.modules.keys()\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_three_hundred_records_take_under_a_second() -> None:
+    records = arm("none", BASELINE)
+    for number in range(59):
+        records += arm(f"generator-{number:02d}", [value - number // 4 for value in BETTER])
+    assert len(records) == 300
+    render_markdown(build_board(records[:10]))  # imports are not what is measured
+    start = time.process_time()
+    render_markdown(build_board(records))
+    assert time.process_time() - start < 1.0

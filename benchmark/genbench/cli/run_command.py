@@ -43,6 +43,14 @@ from genbench.errors import ExitCode
     help="Give up a step that takes longer.",
 )
 @click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between checkpoints of a long step.",
+)
+@click.option(
     "--executor", default="processes", show_default=True, help="Where steps run (`genbench list executors`)."
 )
 @click.option(
@@ -80,6 +88,7 @@ def command(**options: Any) -> None:
         jobs=jobs,
         device=device,
         step_timeout_seconds=options["step_timeout"],
+        checkpoint_seconds=options["checkpoint_every"],
         executor=options["executor"],
         command=shlex.join(["genbench", *sys.argv[1:]]),
     )
@@ -97,9 +106,8 @@ def command(**options: Any) -> None:
 
 def _publish(records: list[Any], folder: Path) -> None:
     """Print the leaderboard, and write it with its records."""
-    from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
-
     from genbench_leaderboard.board import build_board
+    from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
 
     board = build_board(records)
     click.echo(render_terminal(board))

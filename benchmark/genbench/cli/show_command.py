@@ -58,7 +58,7 @@ def _described(
     yield ""
     primary = f"  ({spec.name}:VALUE sets {schema.primary})" if schema.primary else ""
     yield click.style("options", bold=True) + primary
-    rows = list(_option_rows(schema))
+    rows = sorted(_option_rows(schema), key=lambda row: row[0].count("."))  # the recipe's come last
     width = max((len(row[0]) for row in rows), default=0)
     default_width = max((len(row[1]) for row in rows), default=0)
     for option, default, allowed, description in rows:
@@ -70,8 +70,8 @@ def _described(
         values = schema.presets.get(preset)
         yield f"  {preset}: " + (", ".join(_flat(values)) if values else "the defaults")
     yield ""
-    option = next((row[0] for row in rows), "")
-    example = f"{spec.name}:{option}={rows[0][1]}" if option else spec.name
+    settable = [f"{option}={default}" for option, default, *_ in rows if default not in {"none", "required"}]
+    example = ":".join([spec.name, *settable[:1]])
     yield f"example: genbench run --{kind} {example} ..." if kind != "executor" else ""
 
 
@@ -128,4 +128,4 @@ def _flat(values: Any, prefix: str = "") -> Iterator[str]:
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}={value}"
+            yield f"{prefix}{name}={value:.6g}" if isinstance(value, float) else f"{prefix}{name}={value}"

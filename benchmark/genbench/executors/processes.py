@@ -43,7 +43,7 @@ class ProcessExecutor(Executor):
 
     Args:
         setup: How a worker gets its function.
-        jobs: Number of workers; they are started as they are needed.
+        jobs: Number of workers; all are started at once, so that they import torch side by side.
         timeout_seconds: How long one task may take; its worker is killed then.
     """
 
@@ -54,6 +54,8 @@ class ProcessExecutor(Executor):
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
         self._stopping = False
+        for _ in range(jobs):
+            self._start()
 
     @property
     def free(self) -> int:

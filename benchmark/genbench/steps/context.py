@@ -95,13 +95,15 @@ class StepContext(RunContext):
 
         try:
             pointer = json.loads((self.work / "checkpoint.json").read_text(encoding="utf-8"))
-            return Checkpoint(load_file(self.work / pointer["file"]), pointer["meta"])
+            saved = Checkpoint(load_file(self.work / pointer["file"]), pointer["meta"])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, SafetensorError) as problem:
             self.log.warning("the checkpoint cannot be read (%r): starting again", problem)
             shutil.rmtree(self.work, ignore_errors=True)
             return None
+        self.log.info("goes on from a checkpoint")
+        return saved
 
     def stop_if_asked(self) -> None:
         """Raise `Interrupted` if the run was asked to stop; what was saved is kept."""

@@ -70,11 +70,18 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Restore what `optimizer_tensors` returned."""
+    """Restore what `optimizer_tensors` returned.
+
+    Files keep no memory layout, and fused optimizers walk parameter and state in memory order: each tensor is
+    brought to its parameter's layout.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         index, _, entry = name.partition(".")
-        state.setdefault(int(index), {})[entry] = value
+        like = parameters[int(index)]
+        laid_out = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+        state.setdefault(int(index), {})[entry] = laid_out
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -1,0 +1,1 @@
+"""A generator plugin for genbench: class means with noise."""

@@ -1,0 +1,32 @@
+"""Registers the built-in evaluators: data only, nothing is imported."""
+
+from collections.abc import Sequence
+
+from genbench import ComponentSpec, hookimpl
+
+
+@hookimpl
+def genbench_evaluators() -> Sequence[ComponentSpec]:
+    """Return the built-in evaluators."""
+    return [
+        ComponentSpec(
+            name="accuracy",
+            target="genbench_evaluators.accuracy:Accuracy",
+            config="genbench_evaluators.configs:AccuracyConfig",
+            summary="top-1, top-5 and balanced accuracy, log-loss and confusion counts of every split",
+        ),
+        ComponentSpec(
+            name="fid",
+            target="genbench_evaluators.fid:Fid",
+            config="genbench_evaluators.configs:FidConfig",
+            summary="Frechet distance of features to train and val, with the real-to-real floor",
+            paper="arXiv:1706.08500",
+        ),
+        ComponentSpec(
+            name="mmd",
+            target="genbench_evaluators.mmd:Mmd",
+            config="genbench_evaluators.configs:MmdConfig",
+            summary="unbiased squared MMD of features to train and val, with the real-to-real floor",
+            paper="JMLR 13:723-773, 2012",
+        ),
+    ]

@@ -1,0 +1,144 @@
+"""Plans: shared steps once, keys that depend on what matters and on nothing else."""
+
+import random
+from typing import Any
+
+import pytest
+
+from genbench.digest import file_digest
+from genbench.errors import ProtocolError
+from genbench.plan import Plan, check_comparable, make_plan
+from genbench.registry import Registry
+from genbench.spec import make_suite, resolve_suite
+
+TOYS = {"datasets": ["toy-data"], "classifiers": ["toy-net"], "generators": ["toy"], "reference": "toy-net"}
+
+
+def plan_of(registry: Registry, **entries: Any) -> Plan:
+    suite = make_suite({**TOYS, "evaluators": ["accuracy", "fid"], "seeds": 2, **entries}, "test")
+    return make_plan(resolve_suite(registry, suite, file_digest))
+
+
+def stages(plan: Plan) -> list[str]:
+    return [step.stage for step in plan.steps.values()]
+
+
+def test_none_is_always_added_and_shared_steps_appear_once(registry: Registry) -> None:
+    plan = plan_of(registry, classifiers=["toy-net", "toy-net:dropout=0.5"])
+    assert len(plan.cells) == 2 * 2 * 2  # classifiers x (none, toy) x seeds
+    assert stages(plan).count("dataset") == 1
+    assert (
+        stages(plan).count("fit") == stages(plan).count("sample") == 2
+    )  # one per seed, for both classifiers
+    assert stages(plan).count("train") == 8 + 1  # and the reference
+    assert stages(plan).count("embed") == 2 + 2  # two sampled sets, and train and val
+
+
+def test_every_step_comes_after_its_inputs(registry: Registry) -> None:
+    plan = plan_of(registry, filters=["none", "toy-filter"])
+    seen: set[str] = set()
+    for key, step in plan.steps.items():
+        assert set(step.inputs.values()) <= seen, step.label
+        seen.add(key)
+
+
+def test_order_and_company_change_no_key(registry: Registry) -> None:
+    pool = {
+        "generators": ["toy", "toy:noise=0.5", "classical"],
+        "classifiers": ["toy-net", "toy-net:dropout=0.5"],
+        "filters": ["none", "toy-filter"],
+    }
+    small = plan_of(registry)
+    wanted = {cell.name: cell.steps for cell in small.cells}
+    for seed in range(50):
+        rng = random.Random(seed)
+        entries = {name: rng.sample(values, rng.randint(1, len(values))) for name, values in pool.items()}
+        entries["generators"] = rng.sample(["toy", *entries["generators"]], 1 + len(entries["generators"]))
+        entries["classifiers"] = [*entries["classifiers"], "toy-net"]
+        entries["filters"] = [*entries["filters"], "none"]
+        superset = plan_of(registry, name=f"other-{seed}", **entries)
+        found = {cell.name: cell.steps for cell in superset.cells}
+        assert {name: found[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("entries", "changed"),
+    [
+        ({"base_seed": 1}, {"fit", "sample", "train", "predict", "evaluate"}),
+        ({"generators": ["toy:noise=0.7"]}, {"sample", "train", "predict", "evaluate", "embed"}),
+        (
+            {"generators": ["toy:fit_iterations=9"]},
+            {"fit", "sample", "train", "predict", "evaluate", "embed"},
+        ),
+        ({"mixes": [{"augment": "off"}]}, {"train", "predict", "evaluate"}),
+        ({"mixes": [{"ratio": 2.0}]}, {"sample", "train", "predict", "evaluate", "embed"}),
+        (
+            {"datasets": ["toy-data:limit_train=30"]},
+            {"dataset", "fit", "sample", "train"},
+        ),
+        ({"name": "renamed"}, set()),
+    ],
+)
+def test_each_entry_changes_the_keys_of_its_stages(
+    registry: Registry, entries: dict[str, Any], changed: set[str]
+) -> None:
+    before, after = plan_of(registry), plan_of(registry, **entries)
+    new = {after.steps[key].stage for key in after.steps.keys() - before.steps.keys()}
+    assert changed <= new
+    if not changed:
+        assert before.steps.keys() == after.steps.keys()
+    if "fit" not in changed and changed:
+        assert "fit" not in new
+
+
+def test_paired_arms_share_their_seed_and_differ_in_data_alone(registry: Registry) -> None:
+    plan = plan_of(registry)
+    documents = [step.document for step in plan.steps.values() if step.stage == "train"]
+    arms = [document for document in documents if "sample" in document["inputs"]]
+    baselines = {document["seed"]: document for document in documents if "sample" not in document["inputs"]}
+    for arm in arms:
+        check_comparable(arm, baselines[arm["seed"]])
+    other = {**arms[0], "component": {**arms[0]["component"], "version": 2}}
+    with pytest.raises(
+        ProtocolError, match=r"must share everything but their data: component.version is 2, not 1"
+    ):
+        check_comparable(other, baselines[arms[0]["seed"]])
+
+
+def test_train_seeds_know_neither_generator_nor_filter_nor_mix(registry: Registry) -> None:
+    plan = plan_of(
+        registry, generators=["toy", "classical"], filters=["none", "toy-filter"], mixes=[{}, {"ratio": 0.5}]
+    )
+    by_index: dict[int, set[int]] = {}
+    for record in plan.records.values():
+        if record.subject == "cell":
+            by_index.setdefault(record.arm.index, set()).add(plan.steps[record.train].document["seed"])
+    assert [len(seeds) for seeds in by_index.values()] == [1, 1]
+
+
+def test_a_version_makes_steps_stale_not_new(registry: Registry) -> None:
+    plan = plan_of(registry)
+    fit = next(step for step in plan.steps.values() if step.stage == "fit")
+    sample = next(step for step in plan.steps.values() if step.stage == "sample")
+    assert fit.family != sample.family
+    assert fit.document["component"]["version"] == 1
+
+
+def test_the_reference_classifier_has_one_fixed_seed(registry: Registry) -> None:
+    references = [
+        [
+            step.document["seed"]
+            for step in plan.steps.values()
+            if "reference" in step.label and step.stage == "train"
+        ]
+        for plan in (plan_of(registry), plan_of(registry, base_seed=7))
+    ]
+    assert references[0] == references[1]
+    assert len(references[0]) == 1
+
+
+def test_cells_have_unique_names(registry: Registry) -> None:
+    plan = plan_of(registry, mixes=[{}, {"ratio": 0.5}, {"augment": "strong"}, {"budget_scale": 2.0}])
+    names = [cell.name for cell in plan.cells]
+    assert len(set(names)) == len(names) == 2 * (4 + 3)  # toy has four mixes, none has no ratio
+    assert "toy-data/toy/x0.5-standard/toy-net/1" in names

@@ -1,0 +1,125 @@
+"""Suites and options: what users type becomes resolved components, or a message that says what is allowed."""
+
+from pathlib import Path
+
+import pytest
+
+from genbench.digest import file_digest
+from genbench.errors import UsageError
+from genbench.protocols import ComponentRef, Mix
+from genbench.registry import Registry
+from genbench.spec import Resolved, load_suite, make_suite, parse_reference, resolve
+
+
+def settle(registry: Registry, text: str, kind: str = "classifier", preset: str = "smoke") -> Resolved:
+    return resolve(registry, kind, parse_reference(text), preset, file_digest)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("cnn", {}),
+        ("ddpm:timesteps=100,schedule=cosine", {"timesteps": 100, "schedule": "cosine"}),
+        ("cnn:recipe.epochs=2.5,widths=[8,16]", {"recipe": {"epochs": 2.5}, "widths": [8, 16]}),
+        ("imagefolder:some/path=x.y", {"some/path": "x.y"}),
+        ("imagefolder:a b,size=8", {"": "a b", "size": 8}),
+        ("x:flag=true,other=null", {"flag": True, "other": None}),
+    ],
+)
+def test_references_are_parsed(text: str, options: dict[str, object]) -> None:
+    assert parse_reference(text).options == options
+
+
+@pytest.mark.parametrize("text", ["", ":a=1", "cnn:", "cnn:a=1,b", "cnn:=3"])
+def test_unreadable_references_say_how_to_write_them(text: str) -> None:
+    with pytest.raises(UsageError, match=r"use (NAME|OPTION=VALUE)"):
+        parse_reference(text)
+
+
+def test_preset_then_options_are_laid_over_the_defaults(registry: Registry) -> None:
+    smoke, changed = settle(registry, "cnn"), settle(registry, "cnn:recipe.learning_rate=0.123")
+    paper = settle(registry, "cnn:preset=paper")
+    assert changed.identity["config"]["recipe"]["epochs"] == smoke.identity["config"]["recipe"]["epochs"]
+    assert changed.identity["config"]["recipe"]["learning_rate"] == 0.123
+    assert paper.identity["config"]["recipe"]["epochs"] > smoke.identity["config"]["recipe"]["epochs"]
+    assert changed.label == "cnn:recipe.learning_rate=0.123"
+    assert paper.label == "cnn:preset=paper"
+
+
+def test_only_resolved_values_reach_the_identity(registry: Registry) -> None:
+    default = settle(registry, "toy-net").identity
+    spelled_out = settle(registry, "toy-net:dropout=0,recipe.epochs=4").identity
+    assert default == spelled_out
+    assert settle(registry, "toy-net:dropout=0.5").identity != default
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cnn:widhts=[1]", r"classifier 'cnn': unknown option 'widhts'. Did you mean widths"),
+        ("cnn:recipe.epoch=1", r"unknown option 'recipe.epoch'. Did you mean epochs"),
+        ("cnn:recipe.epochs=0", r"option 'recipe.epochs' is 0: Input should be greater than 0"),
+        (
+            "cnn:recipe.optimizer=sgdd",
+            r"option 'recipe.optimizer' is 'sgdd': Input should be 'sgd', 'adam' or",
+        ),
+        ("cnn:recipe.learning_rate=NaN", r"option 'recipe.learning_rate' is nan"),
+        ("cnn:preset=huge", r"has no preset 'huge'. Known: .*paper"),
+        ("cnn:bare", r"takes no bare value, found 'bare'"),
+    ],
+)
+def test_wrong_options_name_the_component_the_value_and_the_next_command(
+    registry: Registry, text: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        settle(registry, text)
+
+
+def test_paths_stay_out_of_identities_and_labels(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "a" / "cat").mkdir(parents=True)
+    (tmp_path / "a" / "cat" / "1.png").write_bytes(b"pixels")
+    (tmp_path / "a").rename(tmp_path / "b")
+    first = settle(registry, f"imagefolder:{tmp_path}/b", "dataset")
+    (tmp_path / "b").rename(tmp_path / "c")
+    second = settle(registry, f"imagefolder:{tmp_path}/c", "dataset")
+    assert first.identity == second.identity
+    assert str(tmp_path) not in str(first.identity)
+    assert first.label == "imagefolder:path=b"
+    assert first.location == {"path": str(tmp_path / "b")}
+    (tmp_path / "c" / "cat" / "1.png").write_bytes(b"other pixels")
+    assert settle(registry, f"imagefolder:{tmp_path}/c", "dataset").identity != second.identity
+
+
+def test_a_suite_reads_tables_and_strings_alike(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'classifiers = ["cnn:recipe.epochs=3"]\n'
+        "[[generators]]\nuse = 'ddpm'\nschedule = 'cosine'\n[[mixes]]\nratio = 2.0\naugment = 'strong'\n"
+    )
+    suite = load_suite(tmp_path / "mine.toml")
+    assert suite.name == "mine"
+    assert suite.classifiers == (ComponentRef(use="cnn", options={"recipe": {"epochs": 3}}),)
+    assert suite.generators == (ComponentRef(use="ddpm", options={"schedule": "cosine"}),)
+    assert suite.mixes == (Mix(ratio=2.0, augment="strong"),)
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("classifier = ['cnn']", r"unknown option 'classifier'. Did you mean classifiers"),
+        ("classifiers = []", r"option 'classifiers' is \(?\[?.*at least 1"),
+        ("classifiers = ['cnn']\nseeds = 0", r"option 'seeds' is 0"),
+        ("classifiers = ['cnn']\n[[mixes]]\nmode = 'replace'\nratio = 2", r"mode 'replace' needs ratio <= 1"),
+        ("classifiers = ['cnn'", r"not valid TOML"),
+    ],
+)
+def test_a_wrong_suite_names_the_entry(tmp_path: Path, toml: str, message: str) -> None:
+    (tmp_path / "mine.toml").write_text(toml)
+    with pytest.raises(UsageError, match=message):
+        load_suite(tmp_path / "mine.toml")
+    with pytest.raises(UsageError, match=r"cannot read suite"):
+        load_suite(tmp_path / "absent.toml")
+
+
+def test_a_suite_needs_a_classifier() -> None:
+    with pytest.raises(UsageError, match="option 'classifiers' is missing"):
+        make_suite({}, "options")

@@ -1,0 +1,311 @@
+"""The program as a user runs it: whole processes, on toys, with everything that can go wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from genbench.records import Record, read_records
+
+TOY_PLUGIN = Path(__file__).parents[1] / "toy_plugin.py"
+TOYS = ["-d", "toy-data", "-c", "toy-net", "--reference", "toy-net", "--plugin", str(TOY_PLUGIN)]
+
+Program = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def command(tmp_path: Path, *arguments: str, store: str = "store") -> tuple[list[str], dict[str, str]]:
+    environment = {**os.environ, "GENBENCH_STORE": str(tmp_path / store), "OMP_NUM_THREADS": "1"}
+    return [sys.executable, "-m", "genbench.cli", *arguments], environment
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    """Run `genbench ARGUMENTS` in an empty folder."""
+
+    def run(*arguments: str, store: str = "store") -> subprocess.CompletedProcess[str]:
+        line, environment = command(tmp_path, *arguments, store=store)
+        return subprocess.run(
+            line, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
+        )
+
+    return run
+
+
+def run_toys(
+    program: Program, *more: str, store: str = "store", out: str = "out"
+) -> subprocess.CompletedProcess[str]:
+    return program("run", *TOYS, "--seeds", "2", "-o", out, *more, store=store)
+
+
+def results(tmp_path: Path, out: str = "out") -> dict[tuple[str, int, str], str]:
+    """Return the digest of every result by (generator, index, evaluator)."""
+    return {
+        (r.result.generator["label"], r.result.index, r.result.evaluator["use"]): r.result_digest
+        for r in read_records([tmp_path / out])
+    }
+
+
+def record_of(tmp_path: Path, generator: str, evaluator: str = "accuracy", out: str = "out") -> Record:
+    return next(
+        record
+        for record in read_records([tmp_path / out])
+        if record.result.generator["label"] == generator and record.result.evaluator["use"] == evaluator
+    )
+
+
+def test_a_run_prints_the_table_writes_it_and_is_cached_afterwards(program: Program, tmp_path: Path) -> None:
+    first = run_toys(program, "-g", "toy")
+    assert first.returncode == 0, first.stderr
+    assert "toy" in first.stdout
+    assert "top-1" in first.stdout
+    folder = tmp_path / "out" / "toy-data-toy-toy-net"
+    assert "| toy " in (folder / "leaderboard.md").read_text()
+    assert json.loads((folder / "leaderboard.json").read_text())
+    ledger = record_of(tmp_path, "toy").result.ledger
+    assert ledger["synthetic"]["consumed_images"] > 0
+    assert record_of(tmp_path, "none").result.ledger["synthetic"]["consumed_images"] == 0
+    again = run_toys(program, "-g", "toy")
+    assert "0 to run" in again.stderr
+    assert again.stdout == first.stdout
+
+
+def test_the_same_records_give_the_same_bytes(program: Program, tmp_path: Path) -> None:
+    run_toys(program, "-g", "toy")
+    renderings = {
+        program("leaderboard", str(tmp_path / "out"), "--format", form).stdout
+        for form in ("markdown", "text", "csv", "json")
+        for _ in range(2)
+    }
+    assert len(renderings) == 4
+    assert program("leaderboard").returncode == 0  # the store's own records
+
+
+def test_workers_inline_and_other_stores_agree_bit_for_bit(program: Program, tmp_path: Path) -> None:
+    run_toys(program, "-g", "toy", "--jobs", "2", store="a", out="a-out")
+    run_toys(program, "-g", "toy", "--jobs", "0", store="b", out="b-out")
+    run_toys(program, "-g", "toy", "--jobs", "1", "-g", "toy:noise=0.9", store="c", out="c-out")
+    two, inline, wider = (results(tmp_path, out) for out in ("a-out", "b-out", "c-out"))
+    assert two == inline
+    assert {key: wider[key] for key in two} == two
+    assert len(wider) > len(two)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("raise", "RuntimeError: the toy broke"),
+        ("kill", "killed by SIGKILL"),
+        ("exit", "SystemExit: 7"),
+        ("user", "the toy is out of paint"),
+        ("hang", "no end within 5 s"),
+    ],
+)
+def test_a_fault_is_one_failed_cell_and_the_rest_goes_on(
+    program: Program, tmp_path: Path, fault: str, reason: str
+) -> None:
+    done = run_toys(program, "-g", "toy", "-g", f"toy:fault={fault}", "--step-timeout", "5", "--jobs", "2")
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert record_of(tmp_path, "toy").result.status == "ok"
+    failed = record_of(tmp_path, f"toy:fault={fault}")
+    assert failed.result.status == "failed"
+    assert reason in failed.result.reason
+    assert reason in (tmp_path / "store" / failed.run.log).read_text()
+    assert reason in done.stdout  # the leaderboard lists it
+    planned = program("plan", *TOYS, "--seeds", "2", "-g", f"toy:fault={fault}")
+    assert "failed: fit toy" in planned.stdout
+    assert "2 failures forgotten" in program("retry").stdout
+    assert "0 failures forgotten" in program("retry").stdout
+
+
+def start_and_wait_for_checkpoint(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    line, environment = command(tmp_path, *arguments)
+    process = subprocess.Popen(
+        line,
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 90
+    while time.monotonic() < until and process.poll() is None:
+        if list((tmp_path / "store" / "work").glob("*/checkpoint.json")):
+            return process
+        time.sleep(0.05)
+    raise AssertionError(f"no checkpoint appeared: {process.communicate()}")
+
+
+SLOW = "toy:seconds_per_iteration=0.2,fit_iterations=25"
+
+
+def test_kill_9_resumes_to_byte_identical_results(program: Program, tmp_path: Path) -> None:
+    arguments = ("run", *TOYS, "--seeds", "1", "-g", SLOW, "--jobs", "1", "--checkpoint-every", "0.5")
+    process = start_and_wait_for_checkpoint(tmp_path, *arguments, "-o", "killed")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not list((tmp_path / "killed").glob("*/records/*"))
+    (tmp_path / "store" / "leases").exists()
+    for lease in (tmp_path / "store" / "leases").glob("*"):
+        os.utime(lease, (0, 0))  # as if its minute had passed
+    resumed = program(*arguments, "-o", "resumed")
+    assert resumed.returncode == 0, resumed.stderr
+    log = next(
+        path.read_text() for path in (tmp_path / "store" / "logs").glob("*") if "fit toy" in path.read_text()
+    )
+    assert "goes on from a checkpoint" in log
+    untouched = program(*arguments, "-o", "untouched", store="other")
+    assert untouched.returncode == 0, untouched.stderr
+    assert results(tmp_path, "resumed") == results(tmp_path, "untouched") != {}
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(program: Program, tmp_path: Path) -> None:
+    arguments = (
+        "run",
+        *TOYS,
+        "--seeds",
+        "1",
+        "-g",
+        SLOW,
+        "--jobs",
+        "2",
+        "--checkpoint-every",
+        "0.5",
+        "-o",
+        "out",
+    )
+    process = start_and_wait_for_checkpoint(tmp_path, *arguments)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "the same command goes on where it was" in errors
+    assert "Traceback" not in errors
+    assert list((tmp_path / "store" / "leases").glob("*")) == []
+    done = program(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "FAILED" not in done.stderr
+
+
+def test_a_damaged_artifact_is_reported_and_made_again(program: Program, tmp_path: Path) -> None:
+    run_toys(program, "-g", "toy")
+    before = results(tmp_path)
+    evaluations = list((tmp_path / "store" / "artifacts").rglob("evaluation.json"))
+    evaluations[0].write_text(evaluations[0].read_text().replace("1", "2", 1))
+    verified = program("store", "verify")
+    assert verified.returncode == 4
+    assert "evaluation.json: content differs from the manifest" in verified.stderr
+    again = run_toys(program, "-g", "toy", out="again")
+    assert "damaged" in again.stderr
+    assert again.returncode == 0
+    assert results(tmp_path, "again") == before
+    assert program("store", "verify").returncode == 0
+    assert "damaged" in program("store", "gc").stdout or program("store", "gc").returncode == 0
+
+
+def test_plan_and_why_explain_without_running(program: Program, tmp_path: Path) -> None:
+    fresh = program("plan", *TOYS, "--seeds", "2", "-g", "toy")
+    assert "toy-data/toy/x1-standard/toy-net/1" in fresh.stdout
+    assert "no earlier run to estimate" in fresh.stdout
+    assert not (tmp_path / "store" / "artifacts").exists()
+    run_toys(program, "-g", "toy")
+    assert "nothing to run" in program("plan", *TOYS, "--seeds", "2", "-g", "toy").stdout
+    more = program("plan", *TOYS, "--seeds", "3", "-g", "toy")
+    assert "core-seconds by earlier runs" in more.stdout
+    content = json.loads(program("plan", *TOYS, "--seeds", "3", "-g", "toy", "--json").stdout)
+    assert {cell["state"] for cell in content["cells"]} == {"cached", "new"}
+    why = program(
+        "why", "toy-data/toy/x1-standard/toy-net/0", *TOYS, "--seeds", "2", "-g", "toy", "--ratio", "1"
+    )
+    assert "cached" in why.stdout
+    other = program(
+        "why", "toy-data/toy:noise=0.9/x1-standard/toy-net/0", *TOYS, "--seeds", "2", "-g", "toy:noise=0.9"
+    )
+    assert "component.config.noise: stored 0.1, wanted 0.9" in other.stdout
+    wrong = program("why", "toy-data/nothing", *TOYS, "-g", "toy")
+    assert wrong.returncode == 2
+    assert "no cell 'toy-data/nothing'" in wrong.stderr
+
+
+def test_a_changed_version_makes_results_stale(program: Program, tmp_path: Path) -> None:
+    run_toys(program, "-g", "toy")
+    text = TOY_PLUGIN.read_text().replace(
+        '"ToyGenerator", needs_fit=True', '"ToyGenerator", version=2, needs_fit=True'
+    )
+    (tmp_path / "toy_plugin.py").write_text(text)
+    toys = [*TOYS[:-1], str(tmp_path / "toy_plugin.py")]
+    planned = program("plan", *toys, "--seeds", "2", "-g", "toy")
+    rows = {
+        line.split()[0]: line.split()[1:]
+        for line in planned.stdout.splitlines()
+        if line.startswith(("fit", "dataset"))
+    }
+    assert rows["fit"] == ["2"]
+    assert "stale" in planned.stdout
+    assert "genbench why CELL" in planned.stdout
+
+
+def test_changed_code_with_the_same_version_is_said(program: Program, tmp_path: Path) -> None:
+    plugin = tmp_path / "toy_plugin.py"
+    plugin.write_text(TOY_PLUGIN.read_text())
+    toys = [*TOYS[:-1], str(plugin)]
+    program("run", *toys, "--seeds", "1", "-g", "toy")
+    plugin.write_text(TOY_PLUGIN.read_text() + "\n# another day\n")
+    (tmp_path / "toy_plugin.py").touch()
+    again = program("run", *toys, "--seeds", "1", "-g", "toy")
+    # the dataset's fingerprint is this very file, so the toys are made again; the built-in evaluator is not
+    assert again.returncode == 0
+
+
+def test_two_programs_share_a_store(program: Program, tmp_path: Path) -> None:
+    line, environment = command(
+        tmp_path, "run", *TOYS, "--seeds", "2", "-g", "toy", "--jobs", "1", "-o", "one"
+    )
+    other = subprocess.Popen(
+        line, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    mine = run_toys(program, "-g", "toy", "--jobs", "1", out="two")
+    assert other.wait(timeout=200) == 0
+    assert mine.returncode == 0, mine.stderr
+    assert results(tmp_path, "one") == results(tmp_path, "two")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run"], 2, "name at least one classifier"),
+        (["run", "-c", "resnet23"], 2, "Did you mean resnet32"),
+        (["run", "-c", "cnn:recipe.epochs=-1"], 2, "option 'recipe.epochs' is -1"),
+        (["run", "nowhere.toml"], 2, "neither a file nor a ready suite"),
+        (["run", "-c", "cnn", "-d", "imagefolder:nowhere"], 3, "'nowhere' is not a folder"),
+        (["run", "-c", "cnn", "-d", "cifar10"], 3, r"Tried: no mirror \(GENBENCH_HUB_MIRROR is not set\)"),
+        (["show", "generator", "dpm"], 2, "Did you mean ddpm"),
+        (["list", "generatrs"], 2, "Did you mean generators"),
+        (["leaderboard"], 2, "no records found"),
+        (["run", "-c", "cnn", "--mode", "replace", "--ratio", "2"], 2, "needs ratio <= 1"),
+        (["nonsense"], 2, "No such command 'nonsense'"),
+    ],
+)
+def test_bad_input_says_what_is_allowed(
+    program: Program, arguments: list[str], code: int, message: str
+) -> None:
+    done = program(*arguments)
+    assert done.returncode == code, done.stderr
+    import re
+
+    assert re.search(message, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_read_only_store_says_so(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run_toys(program, "-g", "toy", "--store", str(tmp_path / "file" / "store"))
+    assert done.returncode == 4
+    assert "cannot write to the store" in done.stderr
+    assert "Traceback" not in done.stderr
