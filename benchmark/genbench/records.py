@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from genbench.digest import canonical_json, digest
 from genbench.errors import DataError
@@ -173,11 +173,11 @@ class Record:
 
 
 def read_records(paths: Iterable[Path]) -> Iterator[Record]:
-    """Read records from files and from folders of `*.json` files, each file once, in order of path."""
+    """Read records from files, and from folders by their names (`Record.file_name`), in order of path."""
     files: dict[Path, None] = {}
     for path in paths:
-        found = sorted(path.rglob("*.json")) if path.is_dir() else [path]
-        files |= dict.fromkeys(found)
+        named = [path.rglob(f"{subject}-*.json") for subject in get_args(Subject)] if path.is_dir() else [[path]]
+        files |= dict.fromkeys(file for found in named for file in found)
     for file in sorted(files):
         try:
             text = file.read_text(encoding="utf-8")

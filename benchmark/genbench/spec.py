@@ -246,12 +246,20 @@ def _reference_options(schema: type[ComponentConfig]) -> Iterator[tuple[str, Inp
 def _preset_values(
     schema: type[ComponentConfig], named: str | None, default: str, origin: str
 ) -> Mapping[str, Any]:
-    """Return a preset's values. One named for the component must exist; the suite's may mean defaults."""
+    """Return a preset's values over nested defaults. A named one must exist; the suite's may mean defaults.
+
+    Nested defaults are spelled out, so that a user who sets one entry of a recipe keeps the others.
+    """
     preset = named or default
+    nested = {
+        name: entry.default.model_dump()
+        for name, entry in schema.model_fields.items()
+        if isinstance(entry.default, BaseModel) and not isinstance(entry.default, ComponentRef)
+    }
     if preset in schema.presets:
-        return schema.presets[preset]
+        return _merged(nested, schema.presets[preset])
     if preset in STANDARD_PRESETS or not named:
-        return {}
+        return nested
     raise UsageError(f"{origin} has no preset {preset!r}. {did_you_mean(preset, schema.presets)}")
 
 

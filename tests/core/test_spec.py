@@ -53,6 +53,14 @@ def test_only_resolved_values_reach_the_identity(registry: Registry) -> None:
     assert settle(registry, "toy-net:dropout=0.5").identity != default
 
 
+def test_setting_one_entry_of_a_recipe_keeps_the_others(registry: Registry) -> None:
+    before, after = (
+        settle(registry, text).identity["config"]["recipe"] for text in ("toy-net", "toy-net:recipe.epochs=9")
+    )
+    assert before["learning_rate"] == 0.05  # the toy's own default, not the TrainRecipe's
+    assert after == {**before, "epochs": 9.0}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -41,7 +41,8 @@ def command(records: tuple[Path, ...], form: str, out: Path | None, store_folder
     from genbench_leaderboard.board import build_board
 
     store = make_store(store_folder)
-    found = list(read_records(records or (store.root / "records",)))
+    own = store.root / "records"
+    found = list(read_records(records or ([own] if own.is_dir() else [])))
     if not found:
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
     render = {"text": render_terminal, "markdown": render_markdown, "csv": render_csv, "json": render_json}[

@@ -10,9 +10,10 @@ import torch
 from genbench.errors import DataError, PluginError
 from genbench.protocols import ImageSet, RunContext
 from genbench.records import Metric
+from genbench.seeding import generator
 
 _EXTRACTOR_NOTES = {
-    "reference": "Features of a classifier trained on this train split: not comparable with published values.",
+    "reference": "Features of a classifier trained on this train split: not comparable with other boards.",
     "pixels": "Raw pixels: not comparable with published values.",
     "inception": "torchvision's InceptionV3, not the TensorFlow network of published values.",
 }
@@ -77,7 +78,9 @@ def gather(evaluator: str, synthetic: ImageSet, real: Mapping[str, ImageSet], ct
     fewest = min(sizes.values())
 
     def few(name: str) -> torch.Tensor:
-        order = torch.randperm(sizes[name], generator=ctx.rng("subsample", name))
+        # Real images are drawn from a fixed name: the floor is one number, whichever set is compared with it.
+        rng = ctx.rng("subsample") if name == "synthetic" else generator("evaluate", "subsample", name)
+        order = torch.randperm(sizes[name], generator=rng)
         return found[name][order[:fewest].sort().values]
 
     return FeatureSets(found["synthetic"], found["train"], few("synthetic"), few("train"), few("val"))
@@ -122,6 +125,6 @@ def _features(evaluator: str, name: str, images: ImageSet) -> torch.Tensor:
     if unusable:
         raise DataError(
             f"{evaluator}: features of {name} are NaN or infinite for {unusable} of {count} images",
-            hint=f"the extractor diverged or its weights are damaged; {evaluator}:extractor=pixels needs none",
+            hint=f"the extractor diverged or is damaged; {evaluator}:extractor=pixels needs none",
         )
     return torch.from_numpy(np.require(features, np.float32, ["C", "W"]))

@@ -38,7 +38,7 @@ class Reference(NamedTuple):
 
 def fit_gaussian(features: torch.Tensor) -> Gaussian:
     """Compute mean and covariance of `float [n, D]`, n >= 2, in float64."""
-    chunks = features.split(_ROWS)
+    chunks = torch.split(features, _ROWS)
     mean = torch.stack([chunk.double().sum(dim=0) for chunk in chunks]).sum(dim=0) / len(features)
     scatter = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
     for chunk in chunks:
@@ -68,6 +68,9 @@ def frechet_distance(reference: Reference, other: Gaussian) -> float:
 
 
 def _smallest(eigenvalues: torch.Tensor) -> float:
-    """Return below what an eigenvalue is rounding: its root would not be small (1e-16 becomes 1e-8)."""
+    """Return below what an eigenvalue is rounding, whose root would not be small: 1e-16 becomes 1e-8.
+
+    What is dropped with it is at most sqrt(D eps) of the largest root per direction: 7e-7 at D = 2048.
+    """
     largest = max(float(eigenvalues.max()), 0.0)
     return largest * len(eigenvalues) * torch.finfo(torch.float64).eps

@@ -17,7 +17,7 @@ def rbf_within(x: torch.Tensor, bandwidth: float, chunk_rows: int = CHUNK_ROWS) 
         bandwidth: sigma of the kernel.
         chunk_rows: Rows per block; the result does not depend on it but for rounding.
     """
-    blocks = x.split(chunk_rows)
+    blocks = torch.split(x, chunk_rows)
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     for row, left in enumerate(blocks):
         own = _kernel(left, left, bandwidth)
@@ -30,8 +30,8 @@ def rbf_within(x: torch.Tensor, bandwidth: float, chunk_rows: int = CHUNK_ROWS) 
 def rbf_between(x: torch.Tensor, y: torch.Tensor, bandwidth: float, chunk_rows: int = CHUNK_ROWS) -> float:
     """Return the mean of k(x_i, y_j) over all pairs: the third sum of Eq. 3."""
     total = torch.zeros((), dtype=torch.float64, device=x.device)
-    for left in x.split(chunk_rows):
-        for right in y.split(chunk_rows):
+    for left in torch.split(x, chunk_rows):
+        for right in torch.split(y, chunk_rows):
             total += _kernel(left, right, bandwidth).sum()
     return float(total) / (len(x) * len(y))
 

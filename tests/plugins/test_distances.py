@@ -1,0 +1,167 @@
+"""`fid` and `mmd`: which images they compare, how they name it, and what they refuse."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from genbench.errors import DataError, PluginError
+from genbench.images import TensorImages
+from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
+from genbench.registry import Registry, import_target
+from genbench_evaluators._frechet import fit_gaussian, frechet_distance, make_reference
+
+MakeImages = Callable[..., TensorImages]
+NAMES = ("fid", "mmd")
+FAMILY = {"fid": "fid", "mmd": "mmd2"}
+
+
+def evaluator(registry: Registry, name: str, **options: Any) -> ImageEvaluator:
+    spec = registry.spec("evaluator", name)
+    config = import_target(spec.config, name).model_validate(options)
+    made: ImageEvaluator = import_target(spec.target, name)(config)
+    return made
+
+
+@pytest.fixture
+def image_set(make_images: MakeImages) -> Callable[..., ImageSet]:
+    """Build a set of made-up features."""
+
+    def make(count: int, seed: int, shift: float = 0.0, dimensions: int = 6) -> ImageSet:
+        features = np.random.default_rng(seed).normal(shift, 1, (count, dimensions)).astype(np.float32)
+        return ImageSet(make_images(count), features)
+
+    return make
+
+
+@pytest.fixture
+def measure(
+    registry: Registry, image_set: Callable[..., ImageSet], ctx: RunContext
+) -> Callable[..., Evaluation]:
+    """Compare 120 synthetic images with 300 of train and 40 of val, unless told otherwise."""
+
+    def run(
+        name: str, *, n: int = 120, train: int = 300, shift: float = 0.0, context: Any = ctx, **options: Any
+    ) -> Any:
+        real = {"train": image_set(train, 1), "val": image_set(40, 2)}
+        return evaluator(registry, name, **options).evaluate(image_set(n, 3, shift), real, context)
+
+    return run
+
+
+def values(evaluation: Evaluation) -> list[float]:
+    return [metric.value for metric in evaluation.metrics if metric.value is not None]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_say_extractor_n_and_split(measure: Callable[..., Evaluation], name: str) -> None:
+    family = FAMILY[name]
+    found = measure(name)
+    assert [metric.name for metric in found.metrics] == [
+        f"{family}[reference,n=120,train]",
+        f"{family}[reference,n=40,val]",
+        f"{family}_floor[reference,n=40,val]",
+    ]
+    assert all(metric.higher_is_better is False for metric in found.metrics)
+    assert "against all 300 training images" in found.metrics[0].note
+    assert measure(name, extractor="pixels").metrics[0].name == f"{family}[pixels,n=120,train]"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("n", "train"), [(25, 300), (120, 25)])
+def test_the_smallest_set_gives_n_of_all_that_is_compared_with_val(
+    measure: Callable[..., Evaluation], name: str, n: int, train: int
+) -> None:
+    names = [metric.name for metric in measure(name, n=n, train=train).metrics]
+    assert names[0].endswith(f"n={n},train]")
+    assert all(found.endswith("n=25,val]") for found in names[1:])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shift_moves_both_distances_and_not_the_floor(
+    measure: Callable[..., Evaluation], name: str
+) -> None:
+    near, far = values(measure(name)), values(measure(name, shift=1.0))
+    assert far[0] > near[0] + 0.1
+    assert far[1] > near[1] + 0.1
+    assert far[2] == near[2]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_subsamples_are_seeded(
+    measure: Callable[..., Evaluation], make_context: Callable[..., RunContext], name: str
+) -> None:
+    assert values(measure(name)) == values(measure(name))
+    other = values(measure(name, context=make_context(step_seed=2)))
+    assert other[1:] != values(measure(name))[1:]
+
+
+def test_fid_against_train_is_the_distance_of_the_whole_sets(
+    measure: Callable[..., Evaluation], image_set: Callable[..., ImageSet]
+) -> None:
+    sets = [torch.from_numpy(image_set(count, seed).features) for count, seed in ((300, 1), (120, 3))]
+    train, synthetic = (fit_gaussian(features) for features in sets)
+    assert values(measure("fid"))[0] == pytest.approx(
+        frechet_distance(make_reference(train), synthetic), rel=1e-12
+    )
+
+
+def test_fid_says_when_there_are_too_few_images_for_its_dimensions(
+    measure: Callable[..., Evaluation],
+) -> None:
+    few = measure("fid", n=6).metrics
+    assert "n = 6 samples for D = 6 dimensions: biased upward." in few[0].note
+    assert "n = 6 samples for D = 6 dimensions: biased upward." in few[2].note
+    assert all("biased" not in metric.note for metric in measure("fid").metrics)
+
+
+def test_mmd_takes_its_bandwidth_from_train_alone(measure: Callable[..., Evaluation]) -> None:
+    kernel = measure("mmd").tables["kernel"]
+    assert kernel == measure("mmd", shift=5.0, n=30).tables["kernel"]
+    assert kernel["bandwidth"] == pytest.approx(12**0.5, rel=0.1)  # E|x - y|^2 = 2 D
+    assert kernel["bandwidth_from"] == "median distance between 300 training images"
+
+
+def test_mmd_takes_the_stated_bandwidth(measure: Callable[..., Evaluation]) -> None:
+    stated = measure("mmd", bandwidth=0.5, shift=1.0)
+    assert stated.tables["kernel"]["bandwidth"] == 0.5
+    assert stated.tables["kernel"]["bandwidth_from"] == "the option `bandwidth`"
+    assert values(stated)[0] != pytest.approx(values(measure("mmd", shift=1.0))[0], rel=0.01)
+
+
+def test_mmd_needs_a_bandwidth_where_images_are_all_alike(
+    registry: Registry, make_images: MakeImages, ctx: RunContext
+) -> None:
+    same = ImageSet(make_images(10), np.ones((10, 3), np.float32))
+    with pytest.raises(DataError, match=r"(?s)median distance .* is 0.*mmd:bandwidth=VALUE"):
+        evaluator(registry, "mmd").evaluate(same, {"train": same, "val": same}, ctx)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unusable_features_are_refused_by_set_and_number(
+    registry: Registry, image_set: Callable[..., ImageSet], ctx: RunContext, name: str
+) -> None:
+    synthetic, real = image_set(20, 0), {"train": image_set(30, 1), "val": image_set(10, 2)}
+    assert synthetic.features is not None
+    synthetic.features[[2, 2, 5], [0, 1, 0]] = np.nan
+    message = f"{name}: features of synthetic are NaN or infinite for 2 of 20 images"
+    with pytest.raises(DataError, match=message):
+        evaluator(registry, name).evaluate(synthetic, real, ctx)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_too_few_images_are_refused_with_the_numbers(measure: Callable[..., Evaluation], name: str) -> None:
+    message = f"{name}: needs at least 2 images in each set, found 1 synthetic, 300 train, 40 val"
+    with pytest.raises(DataError, match=message):
+        measure(name, n=1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_features_are_a_fault_of_the_caller(
+    registry: Registry, make_images: MakeImages, ctx: RunContext, name: str
+) -> None:
+    bare = ImageSet(make_images(10), None)
+    with pytest.raises(PluginError, match=r"features of synthetic must be \[10, D\], found none"):
+        evaluator(registry, name).evaluate(bare, {"train": bare, "val": bare}, ctx)
