@@ -241,9 +241,8 @@ class _Planner:
             classifier, arm.mix, inputs, seed, f"train {classifier.label} on {images}, seed {arm.index}"
         )
 
-    def _reference_network(self, dataset: Resolved) -> str:
+    def _reference_network(self, dataset: Resolved, classifier: Resolved) -> str:
         """An ordinary train step: train split only, fixed seed and recipe; never ranked."""
-        classifier = self._resolved.reference
         seed = derive_seed("reference", dataset.name, classifier.name)
         inputs = {"dataset": self._dataset(dataset)}
         label = f"train reference {classifier.label} on {dataset.label}"
@@ -272,7 +271,7 @@ class _Planner:
         if sample:
             inputs["sample"] = sample
         if extractor == "reference":
-            inputs["network"] = self._reference_network(dataset)
+            inputs["network"] = self._reference_network(dataset, self._resolved.reference)
         document = {
             "stage": "embed",
             "component": {"use": extractor, "fingerprint": fingerprint},
@@ -335,7 +334,7 @@ class _Planner:
         steps = {}
         for option, (mark, component) in owner.references.items():
             if mark.kind == "classifier":
-                steps[f"option:{option}"] = self._reference_network(dataset)
+                steps[f"option:{option}"] = self._reference_network(dataset, component)
             elif mark.stage == "fit":
                 steps[f"option:{option}"] = self._fit(dataset, component, index)
         return steps

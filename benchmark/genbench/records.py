@@ -176,7 +176,9 @@ def read_records(paths: Iterable[Path]) -> Iterator[Record]:
     """Read records from files, and from folders by their names (`Record.file_name`), in order of path."""
     files: dict[Path, None] = {}
     for path in paths:
-        named = [path.rglob(f"{subject}-*.json") for subject in get_args(Subject)] if path.is_dir() else [[path]]
+        named = (
+            [path.rglob(f"{subject}-*.json") for subject in get_args(Subject)] if path.is_dir() else [[path]]
+        )
         files |= dict.fromkeys(file for found in named for file in found)
     for file in sorted(files):
         try:

@@ -447,10 +447,10 @@ def test_bad_records_are_named(tmp_path: Path) -> None:
     good = cell("ddpm")
     edited = json.loads(good.to_json())
     edited["result"]["metrics"][0]["value"] = 99.9
-    (tmp_path / "edited.json").write_text(json.dumps(edited))
+    (tmp_path / "cell-edited.json").write_text(json.dumps(edited))
     with pytest.raises(DataError, match=r"edited\.json: `result` does not match its `result_sha256`"):
         build_board(read_records([tmp_path]))
-    (tmp_path / "edited.json").write_text("{}")
+    (tmp_path / "cell-edited.json").write_text("{}")
     with pytest.raises(
         DataError, match=r"edited\.json: not a genbench record \(KeyError\('schema_version'\)\)"
     ):
@@ -466,7 +466,7 @@ def test_bad_records_are_named(tmp_path: Path) -> None:
 def test_records_survive_the_way_through_files(tmp_path: Path) -> None:
     records = whole_board()
     for position, record in enumerate(records):
-        (tmp_path / f"{position}.json").write_text(record.to_json(), encoding="utf-8")
+        (tmp_path / f"{record.result.subject}-{position}.json").write_text(record.to_json(), encoding="utf-8")
     assert render_json(build_board(read_records([tmp_path]))) == render_json(build_board(records))
 
 

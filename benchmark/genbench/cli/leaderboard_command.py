@@ -35,10 +35,9 @@ def command(records: tuple[Path, ...], form: str, out: Path | None, store_folder
     \b
     genbench leaderboard leaderboard/records --format markdown -o leaderboard/README.md
     """
-    from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
-
     from genbench.records import read_records
     from genbench_leaderboard.board import build_board
+    from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
 
     store = make_store(store_folder)
     own = store.root / "records"

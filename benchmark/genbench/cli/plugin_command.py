@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,7 +31,7 @@ def command() -> None:
 def check(component: str, kind: str | None, image_size: int, **options: Any) -> None:
     """Run the conformance kit on one component; exit code 1 if a check fails."""
     from genbench.hookspecs import KINDS
-    from genbench.testing import CHECKS, make_subject
+    from genbench.testing import CHECKS, checks_of, make_subject
 
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     name = component.partition(":")[0]
@@ -41,10 +42,12 @@ def check(component: str, kind: str | None, image_size: int, **options: Any) -> 
         found = f"--kind must be one of {', '.join(kinds)}" if kinds else did_you_mean(name, every)
         raise UsageError(f"no single component {name!r}. {found}", hint="genbench list")
     failed = 0
-    for conforms in CHECKS[chosen[0]]:
+    with tempfile.TemporaryDirectory() as folder:
+        subject = make_subject(registry, cast("Any", chosen[0]), component, Path(folder), image_size)
+    for conforms in checks_of(subject):
         with tempfile.TemporaryDirectory() as folder:
             try:
-                conforms(make_subject(registry, cast("Any", chosen[0]), component, Path(folder), image_size))
+                conforms(replace(subject, work=Path(folder)))
             except Exception as problem:  # a check tells by raising, and a plugin may raise anything
                 failed += 1
                 click.echo(f"FAIL {conforms.__name__}: {type(problem).__name__}: {problem}")

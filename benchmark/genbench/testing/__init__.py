@@ -8,7 +8,7 @@
 The checks run on made-up images of 8x8 pixels (`image_size` changes that) and take seconds at `smoke`.
 """
 
-from genbench.testing.checks import CHECKS, Subject, make_subject
+from genbench.testing.checks import CHECKS, Subject, checks_of, make_subject
 from genbench.testing.context import MemoryContext
 
-__all__ = ["CHECKS", "MemoryContext", "Subject", "make_subject"]
+__all__ = ["CHECKS", "MemoryContext", "Subject", "checks_of", "make_subject"]

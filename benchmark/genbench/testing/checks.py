@@ -14,14 +14,16 @@ import torch
 from genbench.digest import file_digest
 from genbench.errors import Interrupted
 from genbench.hookspecs import Kind
-from genbench.images import LabelledImages, TensorImages
+from genbench.images import LabelledImages, TensorImages, statistics
 from genbench.protocols import ComponentConfig, Predictions, SampleRequest, TrainRecipe
 from genbench.registry import Registry, import_target
-from genbench.spec import STANDARD_PRESETS, Resolved, parse_reference, resolve
+from genbench.spec import BASELINE, STANDARD_PRESETS, Resolved, parse_reference, resolve
 from genbench.testing.context import MemoryContext
+from genbench.training import NormalisedNetwork
 
 _IMAGES = 24
 _CLASSES = 3
+_CHECKS_OF_ALL_KINDS = 3  # the first of every kind
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ class Subject:
     def _input(self, stage: str, part: Resolved) -> Any:
         other = Subject(self.registry, part, self.work, self.image_size)
         made = other.build()
+        if stage == "train":
+            network = made.build(_CLASSES, (3, self.image_size, self.image_size))
+            return NormalisedNetwork(network, statistics(self.images())).eval()
         if stage == "fit" and part.spec.needs_fit:
             made.fit(self.images(), other.context())
         return made
@@ -311,6 +316,13 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
         metrics_are_well_formed,
     ),
 }
+
+
+def checks_of(subject: Subject) -> tuple[Check, ...]:
+    """Return the checks of a component; the baseline generator makes no images, and none is asked of it."""
+    every = CHECKS[subject.resolved.kind]
+    is_baseline = subject.resolved.kind == "generator" and subject.resolved.name == BASELINE
+    return every[:_CHECKS_OF_ALL_KINDS] if is_baseline else every
 
 
 # ----------------------------------------------------------------------------------------------- helpers

@@ -1,3 +1,51 @@
-from genbench import ComponentSpec, hookimpl
+"""Registers the built-in generators: data only, nothing is imported."""
+
+from collections.abc import Sequence
+
+from genbench import ComponentSpec, Resources, hookimpl
+
+
 @hookimpl
-def genbench_generators(): return [ComponentSpec(name="none",target="genbench.protocols:Generator",config="genbench.protocols:GeneratorConfig",summary="x")]
+def genbench_generators() -> Sequence[ComponentSpec]:
+    """Return the built-in generators."""
+    return [
+        ComponentSpec(
+            name="none",
+            target="genbench_generators.none:NoGenerator",
+            config="genbench_generators.configs:NoneConfig",
+            summary="the baseline: real images alone",
+        ),
+        ComponentSpec(
+            name="copies",
+            target="genbench_generators.copies:Copies",
+            config="genbench_generators.configs:CopiesConfig",
+            summary="the training images again: the floor, what any generator must beat",
+        ),
+        ComponentSpec(
+            name="classical",
+            target="genbench_generators.classical:Classical",
+            config="genbench_generators.configs:ClassicalConfig",
+            summary="frozen augmented copies of train (arm F): shifts, colour, shear and zoom, RandAugment, ...",
+            paper="arXiv:1909.13719, arXiv:2103.10158",
+            requires=("torchvision",),
+        ),
+        ComponentSpec(
+            name="ddpm",
+            target="genbench_generators.ddpm:Ddpm",
+            config="genbench_generators.configs:DdpmConfig",
+            summary="class-conditional diffusion fitted on train, with classifier-free guidance",
+            paper="arXiv:2006.11239",
+            requires=("diffusers",),
+            resources=Resources(gpu_memory_gib=12),
+            needs_fit=True,
+        ),
+        ComponentSpec(
+            name="sdedit",
+            target="genbench_generators.sdedit:SdEdit",
+            config="genbench_generators.configs:SdEditConfig",
+            summary="training images, noised part of the way and denoised by a fitted diffusion generator",
+            paper="arXiv:2108.01073",
+            requires=("diffusers",),
+            resources=Resources(gpu_memory_gib=12),
+        ),
+    ]
