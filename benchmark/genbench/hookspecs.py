@@ -122,5 +122,5 @@ HOOK_OF_KIND: dict[Kind, str] = {kind: f"genbench_{kind}s" for kind in KINDS}
 
 def specs_of(plugin: Any, kind: Kind) -> Sequence[Any]:
     """Call one plugin's hook for `kind`; an empty list where it has none."""
-    hook = getattr(plugin, HOOK_OF_KIND[kind], None)
-    return list(hook() or ()) if callable(hook) else []
+    hook: Any = getattr(plugin, HOOK_OF_KIND[kind], None)
+    return [] if hook is None else list(hook() or ())

@@ -155,7 +155,10 @@ class ArrowImages(LabelledImages):
     def batch(self, indices: Sequence[int] | npt.NDArray[np.int64] | torch.Tensor) -> torch.Tensor:
         """Decode the images at `indices`: `uint8 [n, 3, H, W]`."""
         rows = self.table[np.asarray(indices, dtype=np.int64)][self._column]
-        pixels = [to_square(image, self._size) for image in rows]
+        pixels = []
+        for row in rows:
+            with row as image:  # PIL keeps the file of an animated image open
+                pixels.append(to_square(image, self._size))
         return torch.from_numpy(np.stack(pixels)) if pixels else torch.empty(0, *self.image_shape).byte()
 
     def write(self, folder: Path) -> None:

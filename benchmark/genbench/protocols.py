@@ -509,7 +509,7 @@ FittedGenerator = Annotated[ComponentRef, InputStep("generator", "fit")]
 """An option that takes another generator, fitted: `base: FittedGenerator`."""
 
 ReferenceClassifier = Annotated[ComponentRef, InputStep("classifier", "train")]
-"""An option that takes a network trained on real train images alone, with a fixed seed: `judge: ReferenceClassifier`.
+"""An option that takes a network trained on real train images alone, with a fixed seed.
 
-It arrives as a module from `uint8 [n, 3, H, W]` to logits, in evaluation mode; its `network` has timm's two halves
-and its `normalise` prepares their input."""
+It arrives as a module from `uint8 [n, 3, H, W]` to logits, in evaluation mode; its `network` has timm's two
+halves and its `normalise` prepares their input."""

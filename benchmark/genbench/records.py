@@ -176,10 +176,10 @@ def read_records(paths: Iterable[Path]) -> Iterator[Record]:
     """Read records from files, and from folders by their names (`Record.file_name`), in order of path."""
     files: dict[Path, None] = {}
     for path in paths:
-        named = (
-            [path.rglob(f"{subject}-*.json") for subject in get_args(Subject)] if path.is_dir() else [[path]]
-        )
-        files |= dict.fromkeys(file for found in named for file in found)
+        if path.is_dir():
+            files |= {file: None for subject in get_args(Subject) for file in path.rglob(f"{subject}-*.json")}
+        else:
+            files[path] = None
     for file in sorted(files):
         try:
             text = file.read_text(encoding="utf-8")

@@ -289,6 +289,10 @@ def _short(value: Any) -> str:
 def _set_dotted(options: dict[str, Any], option: str, value: Any) -> None:
     *parents, last = option.split(".")
     for parent in parents:
+        if isinstance(
+            options.get(parent), str
+        ):  # `base=ddpm,base.schedule=cosine` names a component, then sets it
+            options[parent] = {"use": options[parent]}
         options = options.setdefault(parent, {})
     options[last] = value
 

@@ -23,6 +23,7 @@ def settle(registry: Registry, text: str, kind: str = "classifier", preset: str 
         ("cnn:recipe.epochs=2.5,widths=[8,16]", {"recipe": {"epochs": 2.5}, "widths": [8, 16]}),
         ("imagefolder:some/path=x.y", {"some/path": "x.y"}),
         ("imagefolder:a b,size=8", {"": "a b", "size": 8}),
+        ("sdedit:base=ddpm,base.schedule=cosine", {"base": {"use": "ddpm", "schedule": "cosine"}}),
         ("x:flag=true,other=null", {"flag": True, "other": None}),
     ],
 )

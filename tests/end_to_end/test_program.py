@@ -103,13 +103,13 @@ def test_workers_inline_and_other_stores_agree_bit_for_bit(program: Program, tmp
         ("kill", "killed by SIGKILL"),
         ("exit", "SystemExit: 7"),
         ("user", "the toy is out of paint"),
-        ("hang", "no end within 5 s"),
+        ("hang", "no end within 25 s"),
     ],
 )
 def test_a_fault_is_one_failed_cell_and_the_rest_goes_on(
     program: Program, tmp_path: Path, fault: str, reason: str
 ) -> None:
-    done = run_toys(program, "-g", "toy", "-g", f"toy:fault={fault}", "--step-timeout", "5", "--jobs", "2")
+    done = run_toys(program, "-g", "toy", "-g", f"toy:fault={fault}", "--step-timeout", "25", "--jobs", "2")
     assert done.returncode == 1
     assert reason in done.stderr
     assert record_of(tmp_path, "toy").result.status == "ok"

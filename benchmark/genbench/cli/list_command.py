@@ -16,7 +16,7 @@ _BUILT_IN_EXECUTORS = (
 @click.argument("kinds", nargs=-1, metavar="[KIND]...")
 @plugin_options
 def command(kinds: tuple[str, ...], plugin_files: tuple[str, ...], no_plugins: bool) -> None:
-    """List components by kind, or everything.
+    """List datasets, generators, filters, classifiers, evaluators or suites; without KIND, everything.
 
     KIND is datasets, generators, filters, classifiers, evaluators, executors or suites.
     """

@@ -108,4 +108,7 @@ def _estimate(todo: int, seconds: float, unknown: int) -> str:
 def _cell_state(steps: tuple[str, ...], states: "Mapping[str, State]") -> "State":
     found = {states[key] for key in steps}
     worst: tuple[State, ...] = ("failed", "stale", "new")
-    return next((state for state in worst if state in found), "cached")
+    for state in worst:
+        if state in found:
+            return state
+    return "cached"

@@ -35,7 +35,12 @@ class _Worker:
     process: BaseProcess
     connection: Connection
     tasks: list[Task] = field(default_factory=list)
-    started: float = 0.0
+    started: float | None = None  # when the running task began; importing torch is not its time
+
+    @property
+    def seconds(self) -> float:
+        """How long the running task has taken."""
+        return 0.0 if self.started is None else time.monotonic() - self.started
 
 
 class ProcessExecutor(Executor):
@@ -67,7 +72,6 @@ class ProcessExecutor(Executor):
         """Hand a bundle to an idle worker, or to a new one."""
         worker = next((worker for worker in self._workers if not worker.tasks), None) or self._start()
         worker.tasks = list(bundle)
-        worker.started = time.monotonic()
         worker.connection.send((list(bundle), self._timeout))
 
     def events(self, timeout_seconds: float) -> Sequence[Event]:
@@ -80,7 +84,7 @@ class ProcessExecutor(Executor):
         for worker in list(self._workers):
             if worker.connection in ready:
                 found += self._read(worker)
-            elif worker.tasks and self._timeout and time.monotonic() - worker.started > self._timeout:
+            elif worker.tasks and self._timeout and worker.seconds > self._timeout:
                 found += self._end(worker, f"no end within {self._timeout:g} s (--step-timeout)")
         return found
 
@@ -123,9 +127,11 @@ class ProcessExecutor(Executor):
             while worker.connection.poll():
                 event: Event = worker.connection.recv()
                 found.append(event)
+                if event.status == "started":
+                    worker.started = time.monotonic()
                 if event.status in {"done", "failed", "interrupted"}:
                     worker.tasks = [task for task in worker.tasks if task.id != event.id]
-                    worker.started = time.monotonic()
+                    worker.started = None
         except (EOFError, OSError):
             worker.process.join(timeout=5)
             found += self._end(worker, _cause_of_death(worker.process.exitcode))
@@ -142,7 +148,7 @@ class ProcessExecutor(Executor):
         first, *rest = worker.tasks
         if rest and not self._stopping:
             self.submit(rest)
-        return [Event(first.id, "failed", outcome=Outcome(reason), seconds=time.monotonic() - worker.started)]
+        return [Event(first.id, "failed", outcome=Outcome(reason), seconds=worker.seconds)]
 
 
 def _cause_of_death(exit_code: int | None) -> str:

@@ -217,14 +217,17 @@ def _classifier(identity: Mapping[str, Any], workshop: Workshop) -> Classifier:
 
 
 def _references(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop) -> dict[str, Any]:
-    """Open the artifacts of `ComponentRef` options: a fitted generator, or a trained network."""
+    """Open the artifacts of `ComponentRef` options: a fitted generator, or a trained network.
+
+    A fit knows nothing of how its generator samples: those options are the ones that this step was given.
+    """
     found: dict[str, Any] = {}
     for role, artifact in artifacts.items():
         prefix, _, option = role.partition(":")
         if prefix != "option":
             continue
         if artifact.document["stage"] == "fit":
-            found[option] = _component(artifact.document["component"], "generator", workshop)
+            found[option] = _component(step.document["component"]["config"][option], "generator", workshop)
             found[option].load(artifact.folder)
         else:
             classifier = _classifier(artifact.document["component"], workshop)

@@ -123,7 +123,7 @@ def _embedded(
     extractor: str, images: LabelledImages, network: NormalisedNetwork | None, device: str
 ) -> npt.NDArray[np.float32]:
     if extractor == "pixels":
-        return np.concatenate([batch.flatten(1).float().numpy() / 255 for batch in images.batches(2048)])
+        return np.concatenate([batch.flatten(1).div(255).numpy() for batch in images.batches(2048)])
     if extractor == "inception":
         return _inception_features(images, device)
     assert network is not None
@@ -139,7 +139,7 @@ def _inception_features(images: LabelledImages, device: str) -> npt.NDArray[np.f
     from torchvision.models import inception_v3
 
     weights = hub.find("torchvision/inception_v3", ("model.safetensors",))["model.safetensors"]
-    network = inception_v3(weights=None, init_weights=False, transform_input=True)
+    network: Any = inception_v3(weights=None, init_weights=False, transform_input=True)
     network.load_state_dict(load_file(weights))
     network.fc = torch.nn.Identity()
     network.eval().to(device)

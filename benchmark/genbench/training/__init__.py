@@ -13,6 +13,24 @@ predict   logits and penultimate features of a trained network
 from genbench.training.data import TrainingData
 from genbench.training.engine import Trained, total_steps, train
 from genbench.training.ledger import Ledger
+from genbench.training.optimise import (
+    AveragedWeights,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    set_learning_rate,
+)
 from genbench.training.predict import NormalisedNetwork, predict
 
-__all__ = ["Ledger", "NormalisedNetwork", "Trained", "TrainingData", "predict", "total_steps", "train"]
+__all__ = [
+    "AveragedWeights",
+    "Ledger",
+    "NormalisedNetwork",
+    "Trained",
+    "TrainingData",
+    "load_optimizer_tensors",
+    "optimizer_tensors",
+    "predict",
+    "set_learning_rate",
+    "total_steps",
+    "train",
+]

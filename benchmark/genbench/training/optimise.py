@@ -42,7 +42,7 @@ class AveragedWeights:
     def update(self, step: int) -> None:
         """Move the average towards the present weights, after optimizer step `step`."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.shadow, self._live, 1 - decay)
+        torch._foreach_lerp_(self.shadow, self._live, 1 - decay)  # pyright: ignore[reportPrivateImportUsage] - one kernel for all
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the averages by name."""
@@ -55,7 +55,7 @@ class AveragedWeights:
 
     def move_into_network(self) -> None:
         """Replace the network's weights by their averages."""
-        torch._foreach_copy_(self._live, self.shadow)
+        torch._foreach_copy_(self._live, self.shadow)  # pyright: ignore[reportPrivateImportUsage] - as above
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -63,7 +63,8 @@ def _decoded(table: Any, column: str) -> Iterator[Any]:
     decoded = 0
     try:
         for example in table.select_columns([column]):
-            yield example[column]
+            with example[column] as image:  # PIL keeps the file of an animated image open
+                yield image
             decoded += 1
     except OSError as problem:
         raise DataError(f"the image in row {decoded} cannot be decoded: {problem}") from problem

@@ -5,6 +5,8 @@ pixels, 17 grey levels, scaled here to 0-255 and repeated over three channels. T
 ours is stratified and drawn from a fixed name.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -25,7 +27,7 @@ class Digits(Dataset):
         """Return the images, resized to `size`."""
         from sklearn.datasets import load_digits
 
-        table = load_digits()
+        table: Any = load_digits()
         grey = torch.from_numpy(table.images / _GREY_LEVELS).float()[:, None]
         if self._config.size != grey.shape[-1]:
             grey = torch.nn.functional.interpolate(

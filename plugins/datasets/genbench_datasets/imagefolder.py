@@ -106,7 +106,7 @@ def _opens(path: Path) -> bool:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(file) as image:  # PIL's verify forgets to close files
             image.verify()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
         return False

@@ -54,14 +54,12 @@ def cosine_betas(steps: int) -> Levels:
     """
     time = np.arange(steps + 1) / steps
     f = np.cos((time + _COSINE_OFFSET) / (1 + _COSINE_OFFSET) * math.pi / 2) ** 2
-    betas: Levels = np.minimum(1 - f[1:] / f[:-1], _COSINE_BETA_LIMIT).astype(np.float64)
-    return betas
+    return np.asarray(np.minimum(1 - f[1:] / f[:-1], _COSINE_BETA_LIMIT), dtype=np.float64)
 
 
 def alpha_bar_of(betas: Levels) -> Levels:
     """Return alpha_bar_t, the product of 1 - beta up to t: `float64 [T]` (DDPM, Eq. 4)."""
-    alpha_bar: Levels = np.cumprod(1 - betas)
-    return alpha_bar
+    return np.asarray(np.cumprod(1 - betas), dtype=np.float64)
 
 
 def to_model(pixels: torch.Tensor) -> torch.Tensor:

@@ -145,8 +145,7 @@ class Ddpm(Generator, Denoiser):
         ctx: RunContext,
     ) -> Iterator[torch.Tensor]:
         """Yield images a micro-batch at a time; the last one is filled up with its last image."""
-        fitted = self._fitted()
-        fitted.network.to(ctx.device)
+        self.network.to(ctx.device)
         size = self.config.micro_batch_images
         for part in chunks(len(labels), size):
             count = part.stop - part.start
@@ -221,6 +220,11 @@ class Ddpm(Generator, Denoiser):
     def _adopt(self, fitted: _Fitted) -> None:
         self._maybe_fitted = fitted
         self._forward = torch.compile(fitted.network) if self.config.compile else fitted.network
+
+    @property
+    def network(self) -> nn.Module:
+        """The fitted U-Net, in evaluation mode."""
+        return self._fitted().network
 
     def _fitted(self) -> _Fitted:
         if self._maybe_fitted is None:

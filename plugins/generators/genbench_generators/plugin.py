@@ -25,7 +25,7 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             name="classical",
             target="genbench_generators.classical:Classical",
             config="genbench_generators.configs:ClassicalConfig",
-            summary="frozen augmented copies of train (arm F): shifts, colour, shear and zoom, RandAugment, ...",
+            summary="frozen augmented copies (arm F): shift, colour, shear-zoom, RandAugment, TrivialAugment",
             paper="arXiv:1909.13719, arXiv:2103.10158",
             requires=("torchvision",),
         ),

@@ -1,0 +1,163 @@
+"""Steps: what they hand to plugins, and what they refuse to take from them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from genbench.errors import GenbenchError, PluginError, ProtocolError
+from genbench.images import TensorImages, open_images
+from genbench.plan import Plan, make_plan
+from genbench.registry import Registry
+from genbench.runner import Outcome, RunOptions, run
+from genbench.spec import make_suite, resolve_suite
+from genbench.steps.context import StepContext
+from genbench.steps.network import arm_images
+from genbench.steps.synthetic import SyntheticSet, plan_request, usable, write_sample
+from genbench.store import Store
+
+TOYS = {"datasets": ["toy-data"], "classifiers": ["toy-net"], "reference": "toy-net", "seeds": 1}
+DIGITS = ["digits:limit_train=60"]
+MakeImages = Callable[..., TensorImages]
+
+
+def run_inline(registry: Registry, store: Store, **entries: Any) -> tuple[Plan, Outcome]:
+    suite = make_suite({**TOYS, "evaluators": ["accuracy"], "preset": "smoke", **entries}, "test")
+    plan = make_plan(resolve_suite(registry, suite, store.fingerprint))
+    return plan, run(plan, store, registry, RunOptions(jobs=0))
+
+
+def sampled(plan: Plan, store: Store, label: str) -> torch.Tensor:
+    key = next(key for key, step in plan.steps.items() if step.label.startswith(f"sample {label} "))
+    artifact = store.open(key)
+    assert artifact is not None
+    return open_images(artifact.folder).all()
+
+
+def test_options_of_a_referenced_generator_reach_its_sampling(registry: Registry, store: Store) -> None:
+    other = "sdedit:base=ddpm,base.guidance_scale=8"
+    plan, outcome = run_inline(
+        registry, store, generators=["sdedit", other], datasets=["digits:limit_train=60"]
+    )
+    assert outcome.failed == {}
+    assert [step.stage for step in plan.steps.values()].count("fit") == 1  # guidance is not fitted
+    labels = [step.label for step in plan.steps.values() if step.stage == "sample"]
+    assert len(labels) == 2
+    one, two = (sampled(plan, store, label.split()[1]) for label in labels)
+    assert not torch.equal(one, two)
+
+
+def test_an_evaluator_of_networks_gets_one_and_may_leave_files(registry: Registry, store: Store) -> None:
+    _, outcome = run_inline(registry, store, evaluators=["toy-eval"])
+    assert outcome.failed == {}
+    assert [metric.name for metric in outcome.records[0].result.metrics] == ["mean_logit"]
+    key = outcome.records[0].result.key
+    artifact = store.open(key)
+    assert artifact is not None
+    assert (artifact.folder / "note.txt").read_text() == "a file of the evaluator"
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("short", "ToyGenerator made 95 of 96 images"),
+        ("labels", "ToyGenerator changed the labels it was asked for"),
+    ],
+)
+def test_a_generator_that_makes_other_images_is_refused(
+    registry: Registry, store: Store, fault: str, reason: str
+) -> None:
+    _, outcome = run_inline(registry, store, generators=[f"toy:fault={fault}"])
+    assert [reason in found for found in outcome.failed.values()] == [True]
+
+
+def test_a_filter_that_drops_a_class_is_an_error_with_the_numbers(registry: Registry, store: Store) -> None:
+    _, outcome = run_inline(
+        registry, store, generators=["toy"], filters=["toy-filter:drop_class=1,oversample=3"]
+    )
+    assert "dropped every image of: class1 (of [96, 96, 96])" in next(iter(outcome.failed.values()))
+
+
+def test_too_few_images_after_filtering_void_the_cell(registry: Registry, store: Store) -> None:
+    _, outcome = run_inline(registry, store, generators=["toy"], filters=["toy-filter"])
+    reason = next(iter(outcome.failed.values()))
+    assert "too few synthetic images are left after filtering: class0 16 of 32" in reason
+    assert "raise the filter's oversample option" in reason
+
+
+# ------------------------------------------------------------------------------------------------ requests
+
+
+def test_a_request_follows_trains_proportions_and_pairs_classes(make_images: MakeImages) -> None:
+    train = make_images(41)
+    request = plan_request(train, ratio=1.5, oversample=1.0, seed=3)
+    assert len(request) == 62
+    assert (train.labels[request.source_indices] == request.labels).all()
+    assert abs(np.bincount(request.labels) / 62 - train.class_counts() / 41).max() < 0.02
+    assert len(set(request.seeds.tolist())) == 62
+    again, other = plan_request(train, 1.5, 1.0, 3), plan_request(train, 1.5, 1.0, 4)
+    assert (again.seeds == request.seeds).all()
+    assert not (other.seeds == request.seeds).any()
+
+
+def test_usable_images_are_stratified_and_seeded(make_images: MakeImages) -> None:
+    train, synthetic = make_images(40), make_images(80, seed=1)
+    whole = SyntheticSet(synthetic, np.arange(80), np.full(80, -1))
+    chosen = usable(whole, None, train, ratio=0.5, seed=1)
+    assert chosen.class_counts().tolist() == [5, 5, 5, 5]
+    assert torch.equal(chosen.all(), usable(whole, None, train, 0.5, 1).all())
+    with pytest.raises(ProtocolError, match="too few synthetic images are left"):
+        usable(whole, None, train, ratio=3, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "real", "total"), [("append", 40, 60), ("replace", 20, 40), ("synthetic-only", 0, 20)]
+)
+def test_each_mode_forms_its_training_set(make_images: MakeImages, mode: str, real: int, total: int) -> None:
+    train, synthetic = make_images(40), make_images(20, seed=1)
+    images, identities = arm_images(train, synthetic, {"mode": mode}, seed=1)
+    assert (len(images), len(identities)) == (real, total)
+    assert identities[real:].tolist() == list(range(40, 60))
+    assert torch.equal(images.all(), train.batch(identities[:real]))  # a real image keeps its number
+    assert len(set(images.class_counts().tolist())) == 1
+
+
+def test_a_killed_sample_loses_one_shard_at_most(
+    make_images: MakeImages, make_context: Callable[..., StepContext], tmp_path: Path
+) -> None:
+    from genbench.protocols import Generator, SyntheticBatch
+
+    made: list[int] = []
+
+    class Counting(Generator):
+        def sample(self, request: Any, ctx: Any) -> Any:
+            made.append(len(request))
+            yield SyntheticBatch(
+                request.train.batch(request.source_indices), request.labels, request.source_indices
+            )
+
+    context = make_context(must_stop=lambda: len(made) == 2)
+    with pytest.raises(GenbenchError, match="stopped"):
+        write_sample(Counting(), make_images(1200), 1.0, 1.0, context, tmp_path)
+    assert made == [512, 512]
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write_sample(Counting(), make_images(1200), 1.0, 1.0, make_context(), folder)
+    assert made == [512, 512, 176]
+    assert len(open_images(folder)) == 1200
+
+
+def test_images_of_the_wrong_kind_are_refused(
+    make_images: MakeImages, make_context: Callable[..., StepContext], tmp_path: Path
+) -> None:
+    from genbench.protocols import Generator, SyntheticBatch
+
+    class Floats(Generator):
+        def sample(self, request: Any, ctx: Any) -> Any:
+            yield SyntheticBatch(torch.zeros(len(request), 3, 8, 8), request.labels, request.source_indices)
+
+    with pytest.raises(PluginError, match=r"Floats must yield uint8 \[40, 3, 8, 8\], found torch.float32"):
+        write_sample(Floats(), make_images(40), 1.0, 1.0, make_context(), tmp_path)

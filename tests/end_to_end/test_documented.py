@@ -1,0 +1,88 @@
+"""What the documentation shows, run: the guide's examples, and the README's command at `smoke`."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from genbench.records import read_records
+
+DOCS = Path(__file__).parents[2] / "docs"
+Program = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    """Run `genbench ARGUMENTS` in an empty folder."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        settings = {
+            **os.environ,
+            "GENBENCH_STORE": str(tmp_path / "store"),
+            "OMP_NUM_THREADS": "1",
+            **environment,
+        }
+        line = [sys.executable, "-m", "genbench.cli", *arguments]
+        return subprocess.run(
+            line, env=settings, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
+        )
+
+    return run
+
+
+def test_the_readmes_command_at_smoke(program: Program, tmp_path: Path) -> None:
+    done = program(
+        "run", "--generator", "ddpm", "--classifier", "resnet32", "--preset", "smoke", "--seeds", "3"
+    )
+    assert done.returncode == 0, done.stderr
+    records = list(read_records([tmp_path / "genbench-results"]))
+    assert {record.result.status for record in records} == {"ok"}
+    cells = [record for record in records if record.result.subject == "cell"]
+    assert len(cells) == 6
+    names = {metric.name for record in records for metric in record.result.metrics}
+    assert {"top1", "val_top1"} <= names
+    assert any(name.startswith("fid[reference,n=") for name in names)
+    assert any(name.startswith("mmd2[reference,n=") for name in names)
+    table = (tmp_path / "genbench-results" / "digits-ddpm-resnet32" / "leaderboard.md").read_text()
+    assert "| ddpm" in table
+    assert "FID" in table
+
+
+def test_cifar10_from_the_mirror_at_smoke(program: Program, tmp_path: Path, hub_mirror: Path) -> None:
+    arguments = ("-d", "cifar10", "-g", "classical", "-c", "cnn", "--preset", "smoke", "--seeds", "1")
+    done = program(
+        "run", *arguments, "--limit-train", "200", "-e", "accuracy", GENBENCH_HUB_MIRROR=str(hub_mirror)
+    )
+    assert done.returncode == 0, done.stderr
+    ledgers = [record.result.ledger for record in read_records([tmp_path / "genbench-results"])]
+    assert {ledger["real"]["available_images"] for ledger in ledgers} == {200}
+
+
+def test_the_single_file_example(program: Program, tmp_path: Path) -> None:
+    plugin = str(DOCS / "examples" / "one_file" / "blur_gen.py")
+    checked = program("plugin", "check", "blur", "--plugin", plugin)
+    assert checked.returncode == 0, checked.stdout
+    arguments = ("-g", "blur:radius=1.5", "-c", "mlp", "--preset", "smoke", "--seeds", "1", "-e", "accuracy")
+    done = program("run", "--plugin", plugin, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "blur:radius=1.5" in done.stdout
+
+
+def test_the_package_example(program: Program, tmp_path: Path) -> None:
+    """The package's modules, found on the path, as a single-file plugin that imports them."""
+    source = DOCS / "examples" / "genbench-noise" / "src"
+    plugin = str(source / "genbench_noise" / "plugin.py")
+    checked = program("plugin", "check", "noise", "--plugin", plugin, PYTHONPATH=str(source))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_a_plugin_that_breaks_the_contract_fails_its_check(program: Program, tmp_path: Path) -> None:
+    text = (DOCS / "examples" / "one_file" / "blur_gen.py").read_text()
+    (tmp_path / "blur_gen.py").write_text(text.replace("torch.Generator().manual_seed(seed)", "None"))
+    checked = program("plugin", "check", "blur", "--plugin", str(tmp_path / "blur_gen.py"))
+    assert checked.returncode == 1
+    assert "FAIL samples_repeat" in checked.stdout
+    assert "FAIL random_state_is_left_alone" in checked.stdout

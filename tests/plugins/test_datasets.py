@@ -1,0 +1,273 @@
+"""Datasets: real images in, splits out; and a message for everything that can be wrong with a folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from genbench.digest import file_digest
+from genbench.errors import DataError
+from genbench.images import ArrowImages, LabelledImages, RealImages, TensorImages
+from genbench.protocols import DatasetConfig
+from genbench.registry import Registry, import_target
+from genbench.spec import parse_reference, resolve
+from genbench.steps.context import StepContext
+from genbench.steps.real import open_splits, split, write_splits
+from genbench.store import Artifact
+from genbench.testing.suites import DatasetConformance
+
+MakeContext = Callable[..., StepContext]
+
+
+class TestDigits(DatasetConformance):
+    component = "digits:size=8"
+
+
+def load(registry: Registry, text: str, context: StepContext) -> RealImages:
+    resolved = resolve(registry, "dataset", parse_reference(text), "quick", file_digest)
+    images: RealImages = import_target(resolved.spec.target, resolved.name)(resolved.config).load(context)
+    return images
+
+
+def write_folder(
+    root: Path, classes: tuple[str, ...] = ("cat", "dog"), count: int = 10, size: int = 12
+) -> Path:
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = rng.integers(0, 128, (size, size + number, 3), dtype=np.uint8) + np.uint8(label * 100)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
+# -------------------------------------------------------------------------------------------------- digits
+
+
+def test_digits_agree_with_scikit_learn(registry: Registry, make_context: MakeContext) -> None:
+    from sklearn.datasets import load_digits
+
+    real = load(registry, "digits", make_context())
+    assert len(real.train) + len(real.test) == 1797
+    assert len(real.test) == 449
+    theirs = np.round(load_digits().images / 16 * 255)
+    ours = torch.cat([real.train.all(), real.test.all()])[:, 0].numpy()
+    assert sorted(ours.sum(axis=(1, 2)).tolist()) == sorted(theirs.sum(axis=(1, 2)).tolist())
+    train = {image.tobytes() for image in real.train.all().numpy()}
+    assert not train & {image.tobytes() for image in real.test.all().numpy()}
+    assert load(registry, "digits:size=16", make_context()).train.image_shape == (3, 16, 16)
+
+
+# --------------------------------------------------------------------------------------------------- splits
+
+
+def labels_of(images: LabelledImages) -> list[int]:
+    return sorted(images.labels.tolist())
+
+
+def test_splits_are_disjoint_stratified_and_named(make_images: Callable[..., TensorImages]) -> None:
+    images = make_images(1000, classes=4)
+    train, val, reserve = split(images, DatasetConfig(reserve=100))
+    assert reserve is not None
+    assert (len(train), len(val), len(reserve)) == (700, 200, 100)  # val: a fifth, towards 1,000
+    pixels = [{image.tobytes() for image in part.all().numpy()} for part in (train, val, reserve)]
+    assert not pixels[0] & pixels[1]
+    assert not pixels[0] & pixels[2]
+    assert not pixels[1] & pixels[2]
+    assert np.ptp(train.class_counts()) <= 1
+    limited, same_val, _ = split(images, DatasetConfig(reserve=100, limit_train=50))
+    assert labels_of(limited) == sorted([0, 1, 2, 3] * 12 + [0, 1])
+    assert torch.equal(same_val.all(), val.all())
+    other, _, _ = split(images, DatasetConfig(reserve=100, split_seed=1))
+    assert not torch.equal(other.all(), train.all())
+
+
+def test_val_has_at_least_a_thousand_images_where_possible(make_images: Callable[..., TensorImages]) -> None:
+    sizes = {
+        count: len(split(make_images(count, size=2), DatasetConfig())[1]) for count in (100, 6000, 20_000)
+    }
+    assert sizes == {100: 20, 6000: 1000, 20_000: 2000}
+
+
+def test_impossible_splits_say_what_is_left(make_images: Callable[..., TensorImages]) -> None:
+    with pytest.raises(DataError, match=r"2 training images are left .* some of the 4 classes have none"):
+        split(make_images(100), DatasetConfig(limit_train=2))
+    with pytest.raises(DataError, match="reserve asks for 90 images, and 80 are left"):
+        split(make_images(100), DatasetConfig(reserve=90))
+
+
+def test_an_empty_class_is_named(make_images: Callable[..., TensorImages]) -> None:
+    images = make_images(40)
+    lonely = TensorImages(images.all(), images.labels, [*images.class_names, "unicorn"])
+    with pytest.raises(DataError, match="classes without a training image: unicorn"):
+        split(lonely, DatasetConfig())
+
+
+def test_written_splits_open_as_they_were(
+    registry: Registry, make_context: MakeContext, tmp_path: Path
+) -> None:
+    resolved = resolve(registry, "dataset", parse_reference("toy-data:reserve=9"), "quick", file_digest)
+    dataset = import_target(resolved.spec.target, "toy-data")(resolved.config)
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    write_splits(dataset, resolved.config, make_context(), folder)  # type: ignore[arg-type]
+    splits = open_splits(Artifact(folder, {}, {}))
+    assert sorted(splits.evaluated) == ["noisy", "test", "val"]
+    assert splits.reserve is not None
+    assert len(splits.reserve) == 9
+    assert torch.equal(splits.evaluated["test"].all(), dataset.load(make_context()).test.all())
+    assert splits.augmentation("strong") == ("strong", 4, True)
+
+
+# ---------------------------------------------------------------------------------------------- imagefolder
+
+
+def test_a_folder_of_class_folders_is_split_and_squared(
+    registry: Registry, make_context: MakeContext, tmp_path: Path
+) -> None:
+    root = write_folder(tmp_path / "pets")
+    real = load(registry, f"imagefolder:{root},size=8", make_context())
+    assert real.train.class_names == ("cat", "dog")
+    assert (len(real.train), len(real.test)) == (16, 4)
+    assert real.train.image_shape == (3, 8, 8)
+    brightness = real.train.all().float().mean(dim=(1, 2, 3))
+    assert brightness[real.train.labels == 0].max() < brightness[real.train.labels == 1].min()
+
+
+def test_the_owners_split_and_shifts_are_kept(
+    registry: Registry, make_context: MakeContext, tmp_path: Path
+) -> None:
+    write_folder(tmp_path / "pets" / "train")
+    write_folder(tmp_path / "pets" / "test", count=3)
+    write_folder(tmp_path / "pets" / "shifts" / "sketch", classes=("dog",), count=2)
+    real = load(registry, f"imagefolder:{tmp_path}/pets,size=8", make_context())
+    assert (len(real.train), len(real.test), len(real.shifts["sketch"])) == (20, 6, 2)
+    assert real.shifts["sketch"].labels.tolist() == [1, 1]
+
+
+def test_odd_images_are_taken_as_they_are(
+    registry: Registry, make_context: MakeContext, tmp_path: Path
+) -> None:
+    root = write_folder(tmp_path / "pets")
+    grey = Image.fromarray(np.arange(99, dtype=np.uint8).reshape(9, 11))
+    grey.save(root / "cat" / "grey.png")
+    grey.convert("RGBA").save(root / "cat" / "alpha.png")
+    grey.convert("P").save(root / "dog" / "palette.gif")
+    real = load(registry, f"imagefolder:{root},size=8", make_context())
+    assert len(real.train) + len(real.test) == 23
+
+
+def test_sets_larger_than_memory_stay_encoded(
+    registry: Registry, make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_folder(tmp_path / "pets")
+    small = load(registry, f"imagefolder:{root},size=8", make_context())
+    monkeypatch.setenv("GENBENCH_RESIDENT_MIB", "0")
+    large = load(registry, f"imagefolder:{root},size=8", make_context())
+    assert torch.equal(small.train.all(), large.train.all())
+    folder = tmp_path / "written"
+    folder.mkdir()
+    large.train.write(folder)
+    from genbench.images import open_images
+
+    opened = open_images(folder)
+    assert isinstance(opened, ArrowImages)
+    assert torch.equal(opened.all(), small.train.all())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda root: (root / "fish").mkdir(), r"class 'fish' is empty: .*fish holds no image"),
+        (
+            lambda root: (root / "cat" / "notes.txt").write_text("x"),
+            r"notes\.txt is not an image \(1 such files\)",
+        ),
+        (
+            lambda root: (root / "cat" / "bad.png").write_bytes(b"x"),
+            r"bad\.png cannot be decoded as an image",
+        ),
+        (
+            lambda root: (root / "cat").rename(root.parent / "gone"),
+            r"needs at least two class folders, found 1: dog",
+        ),
+    ],
+)
+def test_a_spoilt_folder_is_named(
+    registry: Registry,
+    make_context: MakeContext,
+    tmp_path: Path,
+    spoil: Callable[[Path], object],
+    message: str,
+) -> None:
+    root = write_folder(tmp_path / "pets")
+    spoil(root)
+    with pytest.raises(DataError, match=message):
+        load(registry, f"imagefolder:{root},size=8", make_context())
+
+
+def test_test_classes_must_be_trains(registry: Registry, make_context: MakeContext, tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets" / "train")
+    write_folder(tmp_path / "pets" / "test", classes=("cat", "zebra"))
+    with pytest.raises(DataError, match="classes zebra are not in train"):
+        load(registry, f"imagefolder:{tmp_path}/pets,size=8", make_context())
+
+
+# -------------------------------------------------------------------------------------------------- cifar10
+
+
+def write_cifar(mirror: Path, **columns: object) -> None:
+    import datasets
+
+    folder = mirror / "uoft-cs" / "cifar10" / "plain_text"
+    folder.mkdir(parents=True)
+    image = Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8))
+    for name, count in (("train", 20), ("test", 10)):
+        content = {"img": [image] * count, "label": list(range(10)) * (count // 10), **columns}
+        content = {column: values for column, values in content.items() if values is not None}
+        datasets.Dataset.from_dict(content).to_parquet(folder / f"{name}-00000-of-00001.parquet")
+
+
+def test_a_mirror_laid_out_as_the_hub_is_read(
+    registry: Registry, make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENBENCH_HUB_MIRROR", str(tmp_path))
+    write_cifar(tmp_path)
+    real = load(registry, "cifar10", make_context())
+    assert (len(real.train), len(real.test), real.train.class_names[3]) == (20, 10, "cat")
+
+
+def test_missing_labels_are_an_error(
+    registry: Registry, make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENBENCH_HUB_MIRROR", str(tmp_path))
+    write_cifar(tmp_path, label=None)
+    with pytest.raises(DataError, match=r"none of the columns label, labels\. Found: img"):
+        load(registry, "cifar10", make_context())
+
+
+def test_no_mirror_and_no_network_says_what_was_tried(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
+    with pytest.raises(
+        DataError, match=r"Tried: no mirror[\s\S]*cache of this machine[\s\S]*Hub[\s\S]*huggingface-cli"
+    ):
+        resolve(registry, "dataset", parse_reference("cifar10"), "quick", file_digest)
+    monkeypatch.setenv("GENBENCH_HUB_MIRROR", str(tmp_path / "absent"))
+    with pytest.raises(DataError, match=r"GENBENCH_HUB_MIRROR names .*absent', which is not a folder"):
+        resolve(registry, "dataset", parse_reference("cifar10"), "quick", file_digest)
+
+
+def test_real_cifar10_is_cifar10(registry: Registry, make_context: MakeContext, hub_mirror: Path) -> None:
+    real = load(registry, "cifar10", make_context())
+    assert real.train.class_counts().tolist() == [5000] * 10
+    assert real.test.class_counts().tolist() == [1000] * 10
+    from genbench.images import statistics
+
+    found = statistics(real.train)
+    np.testing.assert_allclose(found.mean, (0.4914, 0.4822, 0.4465), atol=2e-4)  # the published constants
+    np.testing.assert_allclose(found.std, (0.2470, 0.2435, 0.2616), atol=2e-4)

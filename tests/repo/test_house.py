@@ -1,0 +1,196 @@
+"""The house: what importing costs, where files lie, and documentation that cannot drift."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from genbench.cli import COMMANDS, program
+from genbench.hookspecs import Hooks
+from genbench.registry import PluginSource, Registry
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {
+    "torch",
+    "torchvision",
+    "numpy",
+    "pandas",
+    "diffusers",
+    "timm",
+    "datasets",
+    "ray",
+    "scipy",
+    "matplotlib",
+}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SOURCES = [ROOT / package for package in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
+
+
+def loaded_after(code: str) -> set[str]:
+    """Return the top-level modules that a fresh interpreter has loaded after running some code."""
+    probe = (
+        f"{code}\nimport sys; print('LOADED', *sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+def cli(*arguments: str) -> str:
+    return f"import sys; sys.argv = ['genbench', {', '.join(map(repr, arguments))}]\n" + (
+        "from genbench.cli import program\nprogram.main(standalone_mode=False)"
+    )
+
+
+def test_help_imports_neither_heavy_libraries_nor_pydantic_nor_rich() -> None:
+    assert not loaded_after("import genbench.cli") & {*HEAVY, "pydantic", "rich"}
+    code = cli("--help").replace("program.main(standalone_mode=False)", "")
+    code += (
+        "\nfrom click.testing import CliRunner\nassert CliRunner().invoke(program, ['--help']).exit_code == 0"
+    )
+    assert not loaded_after(code) & {*HEAVY, "pydantic", "rich"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["show", "generator", "ddpm"],
+        ["plan", "-g", "ddpm", "-c", "resnet32"],
+        ["plugins"],
+        ["version"],
+    ],
+)
+def test_looking_around_imports_no_heavy_library(arguments: list[str]) -> None:
+    assert not loaded_after(cli(*arguments)) & HEAVY
+
+
+def test_listing_plugins_imports_no_implementation() -> None:
+    own = {package.name for package in SOURCES if package.name.startswith("genbench_")}
+    code = "from genbench.registry import Registry; Registry(); import sys\n"
+    code += "print('LOADED', *[m for m in sys.modules if m.startswith('genbench_')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split()[1:])
+    assert {f"{name}.plugin" for name in own - {"genbench_leaderboard"}} <= modules
+    assert all(name in own or name.endswith(".plugin") for name in modules), modules
+
+
+def test_each_source_root_holds_exactly_one_package() -> None:
+    for package in SOURCES:
+        beside = {path.name for path in package.parent.iterdir() if path.name != "__pycache__"}
+        assert {name for name in beside if name.endswith(".py")} == set()
+        packages = {path.name for path in package.parent.iterdir() if (path / "__init__.py").is_file()}
+        assert packages == {package.name}
+        assert (package / "py.typed").is_file()
+
+
+def test_files_stay_small_enough_to_read() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for package in SOURCES
+        for path in package.rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > 600
+    }
+    assert not long
+
+
+def test_no_file_names_a_registry_or_this_machine() -> None:
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    pattern = re.compile(r"--(extra-)?index-url|https?://[^\s]*(pypi|pythonhosted|npmjs)|/home/\w+/|/root/")
+    named = [
+        name
+        for name in done.stdout.split("\n")
+        if name
+        and (ROOT / name).suffix in {".py", ".md", ".toml", ".txt", ".json", ""}
+        and (ROOT / name).is_file()
+        if name != "tests/repo/test_house.py" and pattern.search((ROOT / name).read_text(errors="ignore"))
+    ]
+    assert not named
+
+
+def every_command(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        assert found is not None
+        if isinstance(found, click.Group):
+            yield from every_command(found, f"{prefix}{name} ")
+        yield f"{prefix}{name}", found
+
+
+def test_every_command_and_option_has_a_help_text() -> None:
+    for name, found in every_command(program):
+        assert found.help, name
+        for parameter in found.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, f"{name} {parameter.opts}"
+    assert {name.partition(" ")[0] for name, _ in every_command(program)} == set(COMMANDS)
+
+
+def test_the_one_liners_are_the_commands_first_lines() -> None:
+    context = click.Context(program)
+    for name, line in COMMANDS.items():
+        found = program.get_command(context, name)
+        assert found is not None
+        assert found.help is not None
+        assert found.help.splitlines()[0].startswith(line.split(".")[0].split(",")[0][:30]), name
+
+
+def test_every_hook_is_in_the_plugin_guide() -> None:
+    guide = (ROOT / "docs" / "writing-a-plugin.md").read_text()
+    hooks = [name for name in dir(Hooks) if name.startswith("genbench_")]
+    assert [name for name in hooks if f"`{name}`" not in guide] == []
+
+
+def test_every_command_line_in_the_docs_is_understood() -> None:
+    """Each `genbench ...` line of the README and the guide names commands and options that exist."""
+    from click.testing import CliRunner
+
+    for page in (ROOT / "README.md", ROOT / "docs" / "writing-a-plugin.md"):
+        for line in re.findall(r"(?:^\$ |&& )(genbench [^#\n]*)", page.read_text(), flags=re.MULTILINE):
+            words = line.split()[1:]
+            options = [word for word in words if word.startswith("-")]
+            depth = 2 if words[0] in {"plugin", "store"} else 1
+            done = CliRunner().invoke(program, [*words[:depth], "--help"])
+            assert done.exit_code == 0, line
+            for option in options:
+                assert re.search(rf"(^|[\s,]){re.escape(option)}\b", done.output), f"{option} in {line}"
+
+
+def test_every_built_in_component_can_be_shown() -> None:
+    from click.testing import CliRunner
+
+    registry = Registry(PluginSource(third_party=False))
+    for kind in ("dataset", "generator", "filter", "classifier", "evaluator"):
+        for spec in registry.specs(kind):  # type: ignore[arg-type]
+            done = CliRunner().invoke(program, ["show", kind, spec.name])
+            assert done.exit_code == 0, done.output
+            assert spec.summary in done.output
+            assert "presets" in done.output
+
+
+def test_import_contracts_are_kept() -> None:
+    executable = Path(sys.executable).with_name("lint-imports")
+    if not executable.is_file():
+        pytest.skip("import-linter is not installed beside this interpreter")
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [executable], cwd=ROOT, capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_constraints_hold_versions_and_nothing_else() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9_.\-]+==[A-Za-z0-9_.+]+", line) for line in pins)
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in pins}
+    wanted = {re.split(r"[<>=\[]", need)[0].lower() for need in PROJECT["project"]["dependencies"]}
+    assert wanted <= pinned
