@@ -1,4 +1,4 @@
-"""Start-up and planning: `python perf/startup.py` (about 30 s on two cores).
+"""Start-up and planning: `python perf/startup.py` (about a minute on two cores).
 
 Targets: `genbench --help` 0.10 s, `genbench list` 0.20 s, a plan of 1,000 cells 0.5 s, a fully cached re-run
 of a 100-cell suite 2 s. Medians of 5 after one warm-up, whole processes but for the plan, which is timed
@@ -12,11 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 from _timing import verdict
 
-TOY_PLUGIN = Path(__file__).parents[1] / "tests" / "toy_plugin.py"
 GENBENCH = [sys.executable, "-m", "genbench.cli"]
 
 
@@ -40,7 +38,7 @@ def plan_seconds(cells: int) -> float:
     from genbench.registry import Registry
     from genbench.spec import make_suite, resolve_suite
 
-    generators = [f"classical:strength={0.1 + position / 100}" for position in range(9)]
+    generators = [f"classical:shift_fraction={0.1 + position / 100}" for position in range(9)]
     classifiers = [f"cnn:recipe.epochs={epochs}" for epochs in range(1, 1 + cells // 50)]
     suite = make_suite({"generators": generators, "classifiers": classifiers, "seeds": 5}, "perf")
     registry = Registry()
@@ -63,10 +61,9 @@ def main() -> None:
     folder = tempfile.mkdtemp()
     try:
         os.environ["GENBENCH_STORE"] = f"{folder}/store"
-        toys = ["--plugin", str(TOY_PLUGIN), "-d", "toy-data", "-g", "toy", "--reference", "toy-net", "-q"]
-        suite = ["run", *toys, "--seeds", "25", "-o", f"{folder}/out"]
-        suite += ["-c", "toy-net", "-c", "toy-net:dropout=0.1"]
-        seconds(suite, runs=0)  # fills the store
+        suite = ["run", "-g", "copies", "--seeds", "25", "--preset", "smoke", "-q", "-o", f"{folder}/out"]
+        suite += ["-c", "mlp:recipe.epochs=0.2", "-c", "mlp:recipe.epochs=0.4"]
+        seconds(suite, runs=1)  # fills the store
         reached.append(verdict("cached re-run of 100 cells", seconds(suite), 2.0, at_least=False, unit="s"))
     finally:
         shutil.rmtree(folder)
