@@ -3,19 +3,23 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from genbench.digest import digest
 from genbench.errors import Interrupted, StoreError
 from genbench.executors import Event, Executor, Setup, Task
-from genbench.plan import Plan, PlannedRecord, Step
-from genbench.records import Cost, Metric, Record, Result, Run
+from genbench.gather import gather, save_records
+from genbench.plan import Plan, Step
+from genbench.records import Record
 from genbench.registry import PluginSource, Registry, code_digest, import_target
-from genbench.store import Artifact, Store, write_atomically
+from genbench.store import Store
 
 State = Literal["cached", "new", "stale", "failed"]
+_USUAL_SECONDS = {  # roughly, at `quick`: only their proportions matter, to order steps
+    "dataset": 1.0, "fit": 30.0, "sample": 5.0, "filter": 1.0,
+    "train": 10.0, "predict": 0.2, "embed": 0.2, "evaluate": 0.1,
+}  # fmt: skip
 GRACE_SECONDS = 10.0  #: how long a step may take to save its work after Ctrl-C
 WORKER = "genbench.runner:make_worker"
 
@@ -148,31 +152,6 @@ def changed_code(plan: Plan, store: Store, registry: Registry) -> Iterator[str]:
                 )
 
 
-def gather(plan: Plan, store: Store, failed: Mapping[str, str], command: str) -> Iterator[Record]:
-    """Compose the record of every evaluation in the plan; failed cells have one, too."""
-    for planned in plan.records.values():
-        artifact = store.open(planned.key)
-        if artifact is not None:
-            yield _record(plan, store, planned, artifact, command)
-        else:
-            culprit = _culprit(plan, planned.key, failed)
-            reason = failed.get(culprit, "not run") if culprit else "not run"
-            yield _failed_record(plan, planned, culprit, reason, command)
-
-
-def save_records(store: Store, records: Sequence[Record]) -> None:
-    """Write each record once: a result that is already recorded is not written again."""
-    folder = store.root / "records"
-    with store.writing():
-        folder.mkdir(parents=True, exist_ok=True)
-        for record in records:
-            path = (
-                folder / f"{record.result.subject}-{record.result.key[:16]}-{record.result_digest[:8]}.json"
-            )
-            if record.result.status == "ok" and not path.exists():
-                write_atomically(path, record.to_json().encode())
-
-
 def make_worker(
     *, root: str, source: PluginSource, device: str, checkpoint_seconds: float, must_stop: Callable[[], bool]
 ) -> Callable[..., None]:
@@ -194,7 +173,7 @@ class _Walk:
         self.outcome = Outcome()
         self.missing = _missing(plan, store)
         self._plan, self._store, self._registry, self._observer = plan, store, registry, observer
-        self._waiting = dict.fromkeys(self.missing)
+        self._waiting = dict.fromkeys(_longest_first(plan, self.missing))
         self._running: set[str] = set()
         self._leased: set[str] = set()
         self._users: dict[str, list[str]] = {}
@@ -287,6 +266,19 @@ def _missing(plan: Plan, store: Store) -> list[str]:
     return [key for key in plan.steps if key in needed]
 
 
+def _longest_first(plan: Plan, missing: Sequence[str]) -> list[str]:
+    """Order steps by the work that hangs on them: the longest chain first, so that no worker idles last.
+
+    The order changes no result.
+    """
+    hangs_on: dict[str, float] = {}
+    for key in reversed(missing):
+        hangs_on[key] = hangs_on.get(key, 0.0) + _USUAL_SECONDS[plan.steps[key].stage]
+        for needed in plan.steps[key].inputs.values():
+            hangs_on[needed] = max(hangs_on.get(needed, 0.0), hangs_on[key])
+    return sorted(missing, key=lambda key: -hangs_on[key])
+
+
 def _make_executor(store: Store, registry: Registry, options: RunOptions, most: int) -> Executor:
     name = "inline" if options.jobs == 0 else options.executor
     settings = {
@@ -303,71 +295,6 @@ def _make_executor(store: Store, registry: Registry, options: RunOptions, most: 
     jobs = max(1, min(options.jobs, most))
     made: Executor = import_target(target, name)(Setup(WORKER, settings), jobs, options.step_timeout_seconds)
     return made
-
-
-def _record(plan: Plan, store: Store, planned: PlannedRecord, artifact: Artifact, command: str) -> Record:
-    content = artifact.read_json("evaluation.json")
-    metrics = tuple(Metric(**{**metric, "bounds": tuple(metric["bounds"])}) for metric in content["metrics"])
-    trained = store.open(planned.train) if planned.train else None
-    manifests = [store.manifest(key) for key in planned.costs]
-    costs = tuple(_cost(manifest) for manifest in manifests if manifest is not None)
-    code: dict[str, str] = {}
-    for manifest in [*manifests, store.manifest(planned.key)]:
-        code |= (manifest or {"run": {}})["run"].get("code", {})
-    source = trained.run if trained is not None else artifact.run
-    result = _result(plan, planned, "ok", metrics=metrics, tables=content["tables"])
-    ledger = trained.read_json("ledger.json") if trained is not None else {}
-    result = Result(**{**vars(result), "ledger": ledger})
-    run_part = Run(source["finished"], command, source["hardware"], source["versions"], costs, code)
-    return Record(result, run_part)
-
-
-def _failed_record(plan: Plan, planned: PlannedRecord, culprit: str, reason: str, command: str) -> Record:
-    where = f"{plan.steps[culprit].label}: " if culprit else ""
-    result = _result(plan, planned, "failed", reason=f"{where}{reason}")
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Record(result, Run(now, command, log=f"logs/{culprit}.log" if culprit else ""))
-
-
-def _result(plan: Plan, planned: PlannedRecord, status: Any, **entries: Any) -> Result:
-    arm = planned.arm
-    classifier = (
-        None if arm.classifier is None else {**arm.classifier.identity, "label": arm.classifier.label}
-    )
-    generator = {**arm.generator.identity, "label": arm.generator.label}
-    external = [*arm.generator.spec.external_data, *arm.filter.spec.external_data]
-    return Result(
-        subject=planned.subject,
-        status=status,
-        dataset={**arm.dataset.identity, "label": arm.dataset.label},
-        generator={**generator, "external_data": external} if external else generator,
-        filter={**arm.filter.identity, "label": arm.filter.label},
-        mix=arm.mix,
-        classifier=classifier,
-        index=arm.index,
-        protocol=plan.protocol,
-        evaluator={**planned.evaluator.identity, "label": planned.evaluator.label},
-        key=planned.key,
-        planned_indices=plan.planned_indices,
-        **entries,
-    )
-
-
-def _cost(manifest: Mapping[str, Any]) -> Cost:
-    facts = manifest["run"]
-    stage, device = manifest["document"]["stage"], facts["hardware"]["device"]
-    return Cost(stage, facts["seconds"], facts["peak_memory_bytes"], device)
-
-
-def _culprit(plan: Plan, key: str, failed: Mapping[str, str]) -> str:
-    """Return the failed step that kept this one from being done, or an empty string."""
-    if key in failed:
-        return key
-    for needed in plan.steps[key].inputs.values():
-        found = _culprit(plan, needed, failed)
-        if found:
-            return found
-    return ""
 
 
 def _kind_of_work(document: Mapping[str, Any]) -> str:
