@@ -194,3 +194,27 @@ def test_constraints_hold_versions_and_nothing_else() -> None:
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in pins}
     wanted = {re.split(r"[<>=\[]", need)[0].lower() for need in PROJECT["project"]["dependencies"]}
     assert wanted <= pinned
+
+
+def test_the_published_board_is_rendered_from_the_published_records() -> None:
+    from genbench.records import read_records
+    from genbench_leaderboard.board import build_board
+    from genbench_leaderboard.tables import render_markdown
+
+    records = list(read_records([ROOT / "leaderboard" / "records"]))
+    assert records
+    assert (ROOT / "leaderboard" / "README.md").read_text(encoding="utf-8") == render_markdown(
+        build_board(records)
+    )
+
+
+def test_ready_suites_are_valid_and_begin_with_their_command() -> None:
+    from genbench.spec import load_suite
+
+    suites = sorted((ROOT / "benchmark" / "genbench" / "suites").glob("*.toml"))
+    assert suites
+    for path in suites:
+        assert load_suite(path).classifiers
+        header = path.read_text().partition("\n\n")[0]
+        assert f"genbench run {path.stem}" in header
+        assert "Expected time" in header
