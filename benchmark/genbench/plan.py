@@ -227,7 +227,8 @@ class _Planner:
                 **self._references(arm.dataset, arm.filter, arm.index),
             },
         }
-        return self._add(document, f"filter {arm.generator.label} by {arm.filter.label}, seed {arm.index}")
+        label = f"filter {arm.generator.label} by {arm.filter.label}, seed {arm.index}"
+        return self._add(document, label, arm.filter.location)
 
     def _train(self, arm: Arm, classifier: Resolved) -> str:
         inputs = {"dataset": self._dataset(arm.dataset)}
