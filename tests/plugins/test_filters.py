@@ -17,24 +17,12 @@ from genbench.images import ImageStatistics, TensorImages
 from genbench.protocols import Verdicts
 from genbench.registry import Registry, import_target
 from genbench.steps.context import StepContext
-from genbench.testing import MemoryContext, Subject, make_subject
+from genbench.testing import make_subject
 from genbench.testing.suites import FilterConformance
 from genbench.training import NormalisedNetwork
 
 Keep = Callable[..., Verdicts]
 CLASSES = 3
-
-
-@pytest.fixture(autouse=True)
-def _same_judge_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kit builds an untrained judge anew for each context: here with the same weights, as in a run."""
-    build = Subject.context
-
-    def context(subject: Subject, **fields: Any) -> MemoryContext:
-        torch.manual_seed(0)
-        return build(subject, **fields)
-
-    monkeypatch.setattr(Subject, "context", context)
 
 
 class TestNone(FilterConformance):

@@ -65,7 +65,9 @@ class Subject:
         other = Subject(self.registry, part, self.work, self.image_size)
         made = other.build()
         if stage == "train":
-            network = made.build(_CLASSES, (3, self.image_size, self.image_size))
+            with torch.random.fork_rng(devices=[]):  # the same judge each time it is asked for
+                torch.manual_seed(0)
+                network = made.build(_CLASSES, (3, self.image_size, self.image_size))
             return NormalisedNetwork(network, statistics(self.images())).eval()
         if stage == "fit" and part.spec.needs_fit:
             made.fit(self.images(), other.context())
