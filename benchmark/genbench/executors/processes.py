@@ -99,12 +99,13 @@ class ProcessExecutor(Executor):
             self.events(0.2)
 
     def close(self) -> None:
-        """End all workers, at once: one that is idle holds nothing that is not in the store."""
+        """End all workers: an idle one leaves by itself when its pipe closes, a busy one is killed."""
         for worker in self._workers:
-            worker.process.kill()
-        for worker in self._workers:
-            worker.process.join()
             worker.connection.close()
+        for worker in self._workers:
+            worker.process.join(timeout=0 if worker.tasks else 2)
+            worker.process.kill()
+            worker.process.join()
         self._workers.clear()
 
     def _start(self) -> _Worker:
