@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from genbench.images import TensorImages
+from genbench.plan import Plan, make_plan
 from genbench.registry import PluginSource, Registry
+from genbench.runner import Outcome, RunOptions, run
+from genbench.spec import make_suite, resolve_suite
 from genbench.steps.context import StepContext
 from genbench.store import Store
 
@@ -41,6 +44,19 @@ def store(tmp_path: Path) -> Store:
 def registry() -> Registry:
     """The built-in components and the toys."""
     return Registry(PluginSource(files=(str(TOY_PLUGIN),)))
+
+
+@pytest.fixture
+def run_cells(registry: Registry, store: Store) -> Callable[..., tuple[Plan, Outcome]]:
+    """Run small cells in this process; keyword arguments are entries of the suite."""
+    toys = {"datasets": ["toy-data"], "classifiers": ["toy-net"], "reference": "toy-net", "seeds": 1}
+
+    def run_them(**entries: Any) -> tuple[Plan, Outcome]:
+        suite = make_suite({**toys, "evaluators": ["accuracy"], "preset": "smoke", **entries}, "test")
+        plan = make_plan(resolve_suite(registry, suite, store.fingerprint))
+        return plan, run(plan, store, registry, RunOptions(jobs=0))
+
+    return run_them
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def _result(plan: Plan, planned: PlannedRecord, status: Any, **entries: Any) -> 
         None if arm.classifier is None else {**arm.classifier.identity, "label": arm.classifier.label}
     )
     generator = {**arm.generator.identity, "label": arm.generator.label}
-    external = [*arm.generator.spec.external_data, *arm.filter.spec.external_data]
+    external = list(dict.fromkeys([*arm.generator.external_data, *arm.filter.external_data]))
     return Result(
         subject=planned.subject,
         status=status,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genbench.digest import differences, digest
-from genbench.errors import ProtocolError
+from genbench.errors import ProtocolError, UsageError, did_you_mean
 from genbench.protocols import EmbeddingConfig, EvaluatorConfig, FilterConfig, GeneratorConfig, Mix
 from genbench.records import Subject
 from genbench.seeding import derive_seed
@@ -92,6 +92,7 @@ class Cell:
 
     name: str
     steps: tuple[str, ...]
+    arm: Arm
 
 
 @dataclass
@@ -103,6 +104,19 @@ class Plan:
     records: dict[str, PlannedRecord] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
     planned_indices: int = 0
+
+    def find_cell(self, name: str) -> Cell:
+        """Return a cell by its name.
+
+        Raises:
+            UsageError: There is none; the message names close ones.
+        """
+        found = next((cell for cell in self.cells if cell.name == name), None)
+        if found is None:
+            guess = did_you_mean(name, [cell.name for cell in self.cells][:12])
+            hint = "genbench plan, with the same options, prints the names"
+            raise UsageError(f"no cell {name!r} in this run. {guess}", hint=hint)
+        return found
 
 
 def make_plan(resolved: ResolvedSuite) -> Plan:
@@ -163,7 +177,7 @@ class _Planner:
             elif subject == "image_set" and arm.generator.name != BASELINE:
                 evaluations.append(self._evaluate_images(arm, evaluator, tuple(costs)))
         steps = (self._dataset(arm.dataset), *costs, train, predict, *evaluations)
-        self.plan.cells.append(Cell(_cell_name(arm), steps))
+        self.plan.cells.append(Cell(_cell_name(arm), steps, arm))
 
     # ------------------------------------------------------------------------------------- one per stage
 
@@ -174,14 +188,24 @@ class _Planner:
         return self._datasets[id(dataset)]
 
     def _image_steps(self, arm: Arm) -> Iterator[str]:
-        """Yield the steps that make the arm's synthetic images: none for the baseline."""
+        """Yield the steps that make the arm's synthetic images, in order: none for the baseline."""
         if arm.generator.name == BASELINE:
             return
-        if arm.generator.spec.needs_fit:
-            yield self._fit(arm.dataset, arm.generator, arm.index)
-        yield self._sample(arm)
-        if arm.filter.name != BASELINE:
-            yield self._filter(arm)
+        last = self._filter(arm) if arm.filter.name != BASELINE else self._sample(arm)
+        yield from self._with_inputs(last, skip=self._dataset(arm.dataset))
+
+    def _with_inputs(self, key: str, skip: str) -> Iterator[str]:
+        """Yield a step after all that it needs, each once."""
+        found: dict[str, None] = {}
+
+        def visit(step: str) -> None:
+            for needed in self.plan.steps[step].inputs.values():
+                if needed != skip and needed not in found:
+                    visit(needed)
+            found.setdefault(step)
+
+        visit(key)
+        yield from found
 
     def _fit(self, dataset: Resolved, generator: Resolved, index: int) -> str:
         config = generator.config
@@ -199,23 +223,28 @@ class _Planner:
     def _sample(self, arm: Arm) -> str:
         filter_config = arm.filter.config
         oversample = filter_config.oversample if isinstance(filter_config, FilterConfig) else 1.0
-        inputs = {
-            "dataset": self._dataset(arm.dataset),
-            **self._references(arm.dataset, arm.generator, arm.index),
-        }
-        if arm.generator.spec.needs_fit:
-            inputs["fit"] = self._fit(arm.dataset, arm.generator, arm.index)
+        images = {"ratio": arm.mix["ratio"], "oversample": oversample}
+        return self._sample_of(arm.dataset, arm.generator, images, arm.index)
+
+    def _sample_of(
+        self, dataset: Resolved, generator: Resolved, images: Mapping[str, float], index: int
+    ) -> str:
+        """Add the step that samples a generator, after those that sample the generators it starts from."""
+        inputs = {"dataset": self._dataset(dataset), **self._references(dataset, generator, index)}
+        if generator.spec.needs_fit:
+            inputs["fit"] = self._fit(dataset, generator, index)
+        for option, (mark, component) in generator.references.items():
+            if mark.stage == "sample":
+                inputs[f"draft:{option}"] = self._sample_of(dataset, component, images, index)
         document = {
             "stage": "sample",
-            "component": arm.generator.identity,
+            "component": generator.identity,
             "inputs": inputs,
-            "images": {"ratio": arm.mix["ratio"], "oversample": oversample},
-            "seed": self._seed("generator", arm.dataset, arm.generator, arm.index),
+            "images": images,
+            "seed": self._seed("generator", dataset, generator, index),
         }
-        label = (
-            f"sample {arm.generator.label} x{arm.mix['ratio']:g} for {arm.dataset.label}, seed {arm.index}"
-        )
-        return self._add(document, label, arm.generator.location)
+        label = f"sample {generator.label} x{images['ratio']:g} for {dataset.label}, seed {index}"
+        return self._add(document, label, generator.location)
 
     def _filter(self, arm: Arm) -> str:
         document = {
@@ -330,14 +359,30 @@ class _Planner:
 
     # ------------------------------------------------------------------------------------------- helpers
 
-    def _references(self, dataset: Resolved, owner: Resolved, index: int) -> dict[str, str]:
-        """Make the steps of the components among `owner`'s options: `option:NAME` to key."""
+    def _references(
+        self, dataset: Resolved, owner: Resolved, index: int, path: str = "option:"
+    ) -> dict[str, str]:
+        """Make the steps of the components among `owner`'s options: `option:NAME` to key.
+
+        What a generator among them needs in its turn is `option:NAME/INNER`.
+
+        Raises:
+            UsageError: A generator that is handed over ready starts from another one's images.
+        """
         steps = {}
         for option, (mark, component) in owner.references.items():
             if mark.kind == "classifier":
-                steps[f"option:{option}"] = self._reference_network(dataset, component)
+                steps[f"{path}{option}"] = self._reference_network(dataset, component)
             elif mark.stage == "fit":
-                steps[f"option:{option}"] = self._fit(dataset, component, index)
+                if component.spec.needs_fit:
+                    steps[f"{path}{option}"] = self._fit(dataset, component, index)
+                steps |= self._references(dataset, component, index, f"{path}{option}/")
+            elif path != "option:":
+                raise UsageError(
+                    f"{owner.name} cannot be used here: its option {option} takes images of another "
+                    f"generator ({component.name}), which do not exist for the images that it would be given",
+                    hint="put it first: chain:first=NAME,second=...",
+                )
         return steps
 
     def _seed(self, purpose: str, dataset: Resolved, component: Resolved, index: int) -> int:

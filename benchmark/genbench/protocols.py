@@ -4,6 +4,7 @@ Read this file alone to write a plugin. It imports neither torch nor numpy: opti
 an implementation is imported when a step needs it. Required methods come first and say when they are called.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,10 +80,7 @@ class ComponentRef(Options):
 
 @dataclass(frozen=True)
 class InputStep:
-    """Marks a `ComponentRef` option: which artifact of that component arrives as `ctx.inputs[option]`.
-
-    `Annotated[ComponentRef, InputStep("generator", "fit")]` hands over the fitted generator.
-    """
+    """Marks a `ComponentRef` option: what of that component is handed over (see the end of this file)."""
 
     kind: Literal["generator", "classifier"]
     stage: Literal["fit", "sample", "train"]
@@ -296,6 +294,15 @@ class RunContext(ABC):
     def restore(self) -> Checkpoint | None:
         """Return what the last `checkpoint` of this very step saved, or None."""
 
+    def inside(self, option: str) -> "RunContext":
+        """Return the context for a generator that came as `inputs[option]`: with the inputs of its own."""
+        prefix = f"{option}/"
+        inner = copy.copy(self)
+        inner.inputs = {
+            name.removeprefix(prefix): value for name, value in self.inputs.items() if name.startswith(prefix)
+        }
+        return inner
+
 
 # --------------------------------------------------------------------------------------------- datasets
 
@@ -316,24 +323,56 @@ class Dataset(ABC):
 
 
 @dataclass(frozen=True)
+class Draft:
+    """Images that another generator made for the same request: row i for image i.
+
+    Attributes:
+        images: Pixels and labels.
+        source_indices: The training image each was made from, or -1: `int64 [n]`.
+        prompts: The text each was made with, or an empty string.
+    """
+
+    images: "LabelledImages"
+    source_indices: "npt.NDArray[np.int64]"
+    prompts: Sequence[str]
+
+    def part(self, rows: "npt.NDArray[np.int64]") -> "Draft":
+        """Return some rows."""
+        from genbench.images import Subset
+
+        prompts = [self.prompts[row] for row in rows]
+        return Draft(Subset(self.images, rows), self.source_indices[rows], prompts)
+
+
+@dataclass(frozen=True)
 class SampleRequest:
     """Which images to make.
 
     Attributes:
         labels: Intended class of each image: `int64 [n]`.
-        seeds: One seed per image: `int64 [n]`. Image i depends on `labels[i]`, `seeds[i]` and
-            `source_indices[i]` alone, however the request was split.
-        source_indices: For each image, a training image of its class to start from: `int64 [n]`.
+        seeds: One seed per image: `int64 [n]`. Image i depends on `labels[i]`, `seeds[i]`,
+            `source_indices[i]` and row i of `drafts` alone, however the request was split.
+        source_indices: For each image, a training image of its class to start from: `int64 [n]`. It is the
+            one that the first of `drafts` started from, if that started from any.
         train: The training images (or the reserve, where the spec says `needs_reserve`).
+        drafts: What the generators of `SampledGenerator` options made, by option.
     """
 
     labels: "npt.NDArray[np.int64]"
     seeds: "npt.NDArray[np.int64]"
     source_indices: "npt.NDArray[np.int64]"
     train: "LabelledImages"
+    drafts: Mapping[str, Draft] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def part(self, rows: "npt.NDArray[np.int64]") -> "SampleRequest":
+        """Return some rows: a request of its own."""
+        drafts = {option: draft.part(rows) for option, draft in self.drafts.items()}
+        return SampleRequest(
+            self.labels[rows], self.seeds[rows], self.source_indices[rows], self.train, drafts
+        )
 
 
 @dataclass(frozen=True)
@@ -344,11 +383,16 @@ class SyntheticBatch:
         images: `uint8 [n, 3, H, W]`, 0-255, on the CPU.
         labels: `int64 [n]`.
         source_indices: The training image each was made from, or -1: `int64 [n]`.
+        prompts: The text each was made with, for the manifest; None where there is none.
+        faults: Why an image must not be used (`blank`, `failed`), or an empty string: such images are
+            counted, and asked for again with another seed. None means that all are usable.
     """
 
     images: "torch.Tensor"
     labels: "npt.NDArray[np.int64]"
     source_indices: "npt.NDArray[np.int64]"
+    prompts: Sequence[str] | None = None
+    faults: Sequence[str] | None = None
 
 
 class Generator(ABC):
@@ -369,6 +413,36 @@ class Generator(ABC):
     def load(self, folder: Path) -> None:
         """Read back what `save` wrote; called on a fresh instance before `sample`."""
         raise NotImplementedError(f"{type(self).__name__} says needs_fit and does not implement load")
+
+
+class Denoiser(ABC):
+    """A diffusion generator that can also start from an image: what `sdedit:base=...` asks for.
+
+    A mixin: `class MyDiffusion(Generator, Denoiser)`.
+    """
+
+    @abstractmethod
+    def denoise(
+        self,
+        start: "torch.Tensor",
+        labels: "npt.NDArray[np.int64]",
+        seeds: "npt.NDArray[np.int64]",
+        start_fraction: float,
+        ctx: RunContext,
+    ) -> Iterator["torch.Tensor"]:
+        """Add noise to images, remove it again under their labels, and yield the results in order.
+
+        Args:
+            start: Images to start from: `uint8 [n, 3, H, W]`, 0-255, on the CPU.
+            labels: Class of each: `int64 [n]`.
+            seeds: One seed per image: `int64 [n]`; image i depends on row i of the three alone.
+            start_fraction: How far to go into the forward process, in (0, 1]: the first noise level is the
+                highest one visited below `start_fraction` of all.
+            ctx: The device.
+
+        Yields:
+            `uint8 [<= n, 3, H, W]`, 0-255, on the CPU.
+        """
 
 
 # ----------------------------------------------------------------------------------------------- filters
@@ -506,7 +580,15 @@ class SuiteEvaluator(Evaluator):
 
 
 FittedGenerator = Annotated[ComponentRef, InputStep("generator", "fit")]
-"""An option that takes another generator, fitted: `base: FittedGenerator`."""
+"""An option that takes another generator, ready to sample: `base: FittedGenerator`.
+
+It arrives as `ctx.inputs["base"]`; call it with `ctx.inside("base")`."""
+
+SampledGenerator = Annotated[ComponentRef, InputStep("generator", "sample")]
+"""An option that takes the images of another generator: they arrive as `request.drafts[option]`."""
+
+OptionalSampledGenerator = Annotated[ComponentRef | None, InputStep("generator", "sample")]
+"""The same, or None."""
 
 ReferenceClassifier = Annotated[ComponentRef, InputStep("classifier", "train")]
 """An option that takes a network trained on real train images alone, with a fixed seed.

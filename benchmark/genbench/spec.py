@@ -99,8 +99,20 @@ class Resolved:
 
     @property
     def location(self) -> Mapping[str, Any]:
-        """Options that say where something lies: handed to the step, never part of a key."""
-        return self.config.model_dump(mode="json", include=set(self.config.location_fields))
+        """Options that say where something lies, by path: handed to the step, never part of a key."""
+        own = self.config.model_dump(mode="json", include=set(self.config.location_fields))
+        inner = {
+            f"{option}/{name}": value
+            for option, (_, component) in self.references.items()
+            for name, value in component.location.items()
+        }
+        return {**own, **inner}
+
+    @property
+    def external_data(self) -> tuple[str, ...]:
+        """What this component and those among its options learned from beyond `train`."""
+        inner = [data for _, component in self.references.values() for data in component.external_data]
+        return tuple(dict.fromkeys([*self.spec.external_data, *inner]))
 
     def options(self, *, without: frozenset[str] = frozenset()) -> Mapping[str, Any]:
         """Return the identity with some options left out."""
@@ -225,7 +237,8 @@ def resolve(
     label = ",".join(f"{name}={_short(value)}" for name, value in _flattened(shown))
     references = {
         option: (step, resolve(registry, step.kind, getattr(config, option), preset, file_digest))
-        for option, step in _reference_options(schema)
+        for option, step in reference_options(schema)
+        if getattr(config, option) is not None
     }
     files = {name: file_digest(path) for name, path in config.source_files().items()}
     full_label = f"{spec.name}:{label}" if label else spec.name
@@ -236,7 +249,8 @@ def _as_reference(value: Any) -> Any:
     return parse_reference(value) if isinstance(value, str) else value
 
 
-def _reference_options(schema: type[ComponentConfig]) -> Iterator[tuple[str, InputStep]]:
+def reference_options(schema: type[ComponentConfig]) -> Iterator[tuple[str, InputStep]]:
+    """Yield the options whose value is another component, and what of it is handed over."""
     for name, entry in schema.model_fields.items():
         for mark in entry.metadata:
             if isinstance(mark, InputStep):

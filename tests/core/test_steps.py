@@ -1,5 +1,6 @@
 """Steps: what they hand to plugins, and what they refuse to take from them."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,24 +11,16 @@ import torch
 
 from genbench.errors import GenbenchError, PluginError, ProtocolError
 from genbench.images import TensorImages, open_images
-from genbench.plan import Plan, make_plan
-from genbench.registry import Registry
-from genbench.runner import Outcome, RunOptions, run
-from genbench.spec import make_suite, resolve_suite
+from genbench.plan import Plan
+from genbench.runner import Outcome
 from genbench.steps.context import StepContext
 from genbench.steps.network import arm_images
-from genbench.steps.synthetic import SyntheticSet, plan_request, usable, write_sample
+from genbench.steps.synthetic import Asked, SyntheticSet, plan_request, usable, write_sample
 from genbench.store import Store
 
-TOYS = {"datasets": ["toy-data"], "classifiers": ["toy-net"], "reference": "toy-net", "seeds": 1}
 DIGITS = ["digits:limit_train=60"]
 MakeImages = Callable[..., TensorImages]
-
-
-def run_inline(registry: Registry, store: Store, **entries: Any) -> tuple[Plan, Outcome]:
-    suite = make_suite({**TOYS, "evaluators": ["accuracy"], "preset": "smoke", **entries}, "test")
-    plan = make_plan(resolve_suite(registry, suite, store.fingerprint))
-    return plan, run(plan, store, registry, RunOptions(jobs=0))
+RunCells = Callable[..., tuple[Plan, Outcome]]
 
 
 def sampled(plan: Plan, store: Store, label: str) -> torch.Tensor:
@@ -37,11 +30,9 @@ def sampled(plan: Plan, store: Store, label: str) -> torch.Tensor:
     return open_images(artifact.folder).all()
 
 
-def test_options_of_a_referenced_generator_reach_its_sampling(registry: Registry, store: Store) -> None:
+def test_options_of_a_referenced_generator_reach_its_sampling(run_cells: RunCells, store: Store) -> None:
     other = "sdedit:base=ddpm,base.guidance_scale=8"
-    plan, outcome = run_inline(
-        registry, store, generators=["sdedit", other], datasets=["digits:limit_train=60"]
-    )
+    plan, outcome = run_cells(generators=["sdedit", other], datasets=["digits:limit_train=60"])
     assert outcome.failed == {}
     assert [step.stage for step in plan.steps.values()].count("fit") == 1  # guidance is not fitted
     labels = [step.label for step in plan.steps.values() if step.stage == "sample"]
@@ -50,8 +41,8 @@ def test_options_of_a_referenced_generator_reach_its_sampling(registry: Registry
     assert not torch.equal(one, two)
 
 
-def test_an_evaluator_of_networks_gets_one_and_may_leave_files(registry: Registry, store: Store) -> None:
-    _, outcome = run_inline(registry, store, evaluators=["toy-eval"])
+def test_an_evaluator_of_networks_gets_one_and_may_leave_files(run_cells: RunCells, store: Store) -> None:
+    _, outcome = run_cells(evaluators=["toy-eval"])
     assert outcome.failed == {}
     assert [metric.name for metric in outcome.records[0].result.metrics] == ["mean_logit"]
     key = outcome.records[0].result.key
@@ -68,21 +59,19 @@ def test_an_evaluator_of_networks_gets_one_and_may_leave_files(registry: Registr
     ],
 )
 def test_a_generator_that_makes_other_images_is_refused(
-    registry: Registry, store: Store, fault: str, reason: str
+    run_cells: RunCells, store: Store, fault: str, reason: str
 ) -> None:
-    _, outcome = run_inline(registry, store, generators=[f"toy:fault={fault}"])
+    _, outcome = run_cells(generators=[f"toy:fault={fault}"])
     assert [reason in found for found in outcome.failed.values()] == [True]
 
 
-def test_a_filter_that_drops_a_class_is_an_error_with_the_numbers(registry: Registry, store: Store) -> None:
-    _, outcome = run_inline(
-        registry, store, generators=["toy"], filters=["toy-filter:drop_class=1,oversample=3"]
-    )
+def test_a_filter_that_drops_a_class_is_an_error_with_the_numbers(run_cells: RunCells, store: Store) -> None:
+    _, outcome = run_cells(generators=["toy"], filters=["toy-filter:drop_class=1,oversample=3"])
     assert "dropped every image of: class1 (of [96, 96, 96])" in next(iter(outcome.failed.values()))
 
 
-def test_too_few_images_after_filtering_void_the_cell(registry: Registry, store: Store) -> None:
-    _, outcome = run_inline(registry, store, generators=["toy"], filters=["toy-filter"])
+def test_too_few_images_after_filtering_void_the_cell(run_cells: RunCells, store: Store) -> None:
+    _, outcome = run_cells(generators=["toy"], filters=["toy-filter"])
     reason = next(iter(outcome.failed.values()))
     assert "too few synthetic images are left after filtering: class0 16 of 32" in reason
     assert "raise the filter's oversample option" in reason
@@ -93,23 +82,23 @@ def test_too_few_images_after_filtering_void_the_cell(registry: Registry, store:
 
 def test_a_request_follows_trains_proportions_and_pairs_classes(make_images: MakeImages) -> None:
     train = make_images(41)
-    request = plan_request(train, ratio=1.5, oversample=1.0, seed=3)
+    request = plan_request(train, Asked(1.5), seed=3)
     assert len(request) == 62
     assert (train.labels[request.source_indices] == request.labels).all()
     assert abs(np.bincount(request.labels) / 62 - train.class_counts() / 41).max() < 0.02
     assert len(set(request.seeds.tolist())) == 62
-    again, other = plan_request(train, 1.5, 1.0, 3), plan_request(train, 1.5, 1.0, 4)
+    again, other = plan_request(train, Asked(1.5), 3), plan_request(train, Asked(1.5), 4)
     assert (again.seeds == request.seeds).all()
     assert not (other.seeds == request.seeds).any()
 
 
 def test_usable_images_are_stratified_and_seeded(make_images: MakeImages) -> None:
     train, synthetic = make_images(40), make_images(80, seed=1)
-    whole = SyntheticSet(synthetic, np.arange(80), np.full(80, -1))
+    whole = SyntheticSet(synthetic, np.arange(80), np.full(80, -1), [""] * 80, {})
     chosen = usable(whole, None, train, ratio=0.5, seed=1)
     assert chosen.class_counts().tolist() == [5, 5, 5, 5]
     assert torch.equal(chosen.all(), usable(whole, None, train, 0.5, 1).all())
-    with pytest.raises(ProtocolError, match="too few synthetic images are left"):
+    with pytest.raises(ProtocolError, match="too few synthetic images could be made: class0 20 of 30"):
         usable(whole, None, train, ratio=3, seed=1)
 
 
@@ -141,13 +130,68 @@ def test_a_killed_sample_loses_one_shard_at_most(
 
     context = make_context(must_stop=lambda: len(made) == 2)
     with pytest.raises(GenbenchError, match="stopped"):
-        write_sample(Counting(), make_images(1200), 1.0, 1.0, context, tmp_path)
+        write_sample(Counting(), plan_request(make_images(1200), Asked(1.0), 1), context, tmp_path)
     assert made == [512, 512]
     folder = tmp_path / "set"
     folder.mkdir()
-    write_sample(Counting(), make_images(1200), 1.0, 1.0, make_context(), folder)
+    write_sample(Counting(), plan_request(make_images(1200), Asked(1.0), 1), make_context(), folder)
     assert made == [512, 512, 176]
     assert len(open_images(folder)) == 1200
+
+
+def _faulty(faults_of_call: list[list[str]]) -> Any:
+    """A generator whose n-th call has these faults; its images show their seed."""
+    from genbench.protocols import Generator, SyntheticBatch
+
+    class Faulty(Generator):
+        def sample(self, request: Any, ctx: Any) -> Any:
+            faults = faults_of_call.pop(0) if faults_of_call else [""] * len(request)
+            pixels = torch.from_numpy(request.seeds % 251).byte()[:, None, None, None].expand(-1, 3, 8, 8)
+            prompts = [f"class {label}" for label in request.labels]
+            yield SyntheticBatch(pixels, request.labels, request.source_indices, prompts, faults)
+
+    return Faulty()
+
+
+def test_blank_and_failed_images_are_counted_and_made_again(
+    make_images: MakeImages, make_context: Callable[..., StepContext], tmp_path: Path
+) -> None:
+    request = plan_request(make_images(40), Asked(1.0), 1)
+    first = ["", "blank", "failed"] + [""] * 37
+    write_sample(_faulty([first, ["failed", ""]]), request, make_context(), tmp_path)
+    counts = json.loads((tmp_path / "counts.json").read_text())
+    assert counts == {
+        "asked_images": 40, "attempts": 43, "made_images": 40, "faults": {"blank": 1, "failed": 2},
+    }  # fmt: skip
+    seeds, images = np.load(tmp_path / "seeds.npy"), open_images(tmp_path)
+    assert (seeds != request.seeds).nonzero()[0].tolist() == [1, 2]  # made again with another seed
+    assert images.all()[:, 0, 0, 0].tolist() == (seeds % 251).tolist()
+    assert json.loads((tmp_path / "prompts.json").read_text())["texts"] == [f"class {c}" for c in range(4)]
+
+
+def test_images_that_stay_blank_are_left_out_and_void_the_arm(
+    make_images: MakeImages, make_context: Callable[..., StepContext], tmp_path: Path
+) -> None:
+    train = make_images(40)
+    request = plan_request(train, Asked(1.0), 1)
+    write_sample(_faulty([["blank", *[""] * 39], *[["blank"]] * 3]), request, make_context(), tmp_path)
+    assert json.loads((tmp_path / "counts.json").read_text())["attempts"] == 43
+    images = open_images(tmp_path)
+    assert images.class_counts().tolist() == [9, 10, 10, 10]
+    rest = SyntheticSet(images, np.load(tmp_path / "seeds.npy"), np.full(39, -1), [""] * 39, {})
+    with pytest.raises(ProtocolError, match="too few synthetic images could be made: class0 9 of 10"):
+        usable(rest, None, train, ratio=1.0, seed=1)
+
+
+def test_a_set_that_is_mostly_faulty_is_no_set(
+    make_images: MakeImages, make_context: Callable[..., StepContext], tmp_path: Path
+) -> None:
+    request, context = plan_request(make_images(40), Asked(1.0), 1), make_context()
+    with pytest.raises(GenbenchError, match="Faulty: of 40 images 30 failed: nothing is kept"):
+        write_sample(_faulty([[*["failed"] * 30, *[""] * 10]]), request, context, tmp_path)
+    assert not (tmp_path / "images.json").exists()
+    write_sample(_faulty([]), request, context, tmp_path)  # asks again instead of reading the faulty shard
+    assert len(open_images(tmp_path)) == 40
 
 
 def test_images_of_the_wrong_kind_are_refused(
@@ -160,4 +204,4 @@ def test_images_of_the_wrong_kind_are_refused(
             yield SyntheticBatch(torch.zeros(len(request), 3, 8, 8), request.labels, request.source_indices)
 
     with pytest.raises(PluginError, match=r"Floats must yield uint8 \[40, 3, 8, 8\], found torch.float32"):
-        write_sample(Floats(), make_images(40), 1.0, 1.0, make_context(), tmp_path)
+        write_sample(Floats(), plan_request(make_images(40), Asked(1.0), 1), make_context(), tmp_path)

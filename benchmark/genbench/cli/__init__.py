@@ -18,6 +18,8 @@ COMMANDS = {
     "list": "List datasets, generators, filters, classifiers, evaluators or suites.",
     "show": "Show one component: what it does, its options, presets and paper.",
     "leaderboard": "Render records as markdown, text, CSV or JSON.",
+    "preview": "Draw the synthetic images of a cell: a row per class.",
+    "export-images": "Write the synthetic images of a cell, with their manifest and a data card.",
     "why": "Explain the identity of a cell, and what differs from the nearest result.",
     "retry": "Forget failures, so that the next run tries those steps again.",
     "store": "List, verify and clean up stored results.",
@@ -42,7 +44,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a built-in command, or look for one among the plugins."""
         if cmd_name in COMMANDS:
-            command: click.Command = importlib.import_module(f"genbench.cli.{cmd_name}_command").command
+            module = cmd_name.replace("-", "_")
+            command: click.Command = importlib.import_module(f"genbench.cli.{module}_command").command
             return command
         from genbench.registry import Registry
 

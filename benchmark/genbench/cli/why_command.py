@@ -16,7 +16,6 @@ from genbench.cli._options import (
     suite_options,
 )
 from genbench.digest import differences
-from genbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from genbench.plan import Plan, Step
@@ -40,13 +39,7 @@ def command(**options: Any) -> None:
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
     plan = make_plan_of(registry, store, read_suite(options["suite"], options))
-    cell = next((cell for cell in plan.cells if cell.name == options["cell"]), None)
-    if cell is None:
-        guess = did_you_mean(options["cell"], [cell.name for cell in plan.cells][:12])
-        raise UsageError(
-            f"no cell {options['cell']!r} in this run. {guess}",
-            hint="genbench plan, with the same options, prints the names",
-        )
+    cell = plan.find_cell(options["cell"])
     click.echo(click.style(cell.name, bold=True))
     for key in cell.steps:
         click.echo("\n".join(_explained(plan, store, plan.steps[key], options["document"])))

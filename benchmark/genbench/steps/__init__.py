@@ -8,6 +8,6 @@ context     progress, seeds and checkpoints for the plugin that is called
 provenance  hardware, versions and code, for the manifest
 """
 
-from genbench.steps.execute import Workshop, execute
+from genbench.steps.execute import Workshop, execute, sample_with_fixed_noise
 
-__all__ = ["Workshop", "execute"]
+__all__ = ["Workshop", "execute", "sample_with_fixed_noise"]

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,11 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from genbench.errors import GenbenchError, StoreError
+from genbench.errors import GenbenchError, StoreError, UsageError
 from genbench.hookspecs import Kind
 from genbench.plan import Step
-from genbench.protocols import Classifier, Filter, Generator
+from genbench.protocols import Classifier, Filter, Generator, SampleRequest
 from genbench.registry import Registry, code_digest, import_target
+from genbench.spec import reference_options
 from genbench.steps import evaluation, network, real, synthetic
 from genbench.steps.context import Report, StepContext
 from genbench.steps.provenance import hardware, peak_memory_bytes, versions
@@ -80,6 +82,39 @@ def execute(step: Step, workshop: Workshop, report: Report, deadline: float | No
         log.info("done")
 
 
+def sample_with_fixed_noise(step: Step, workshop: Workshop, columns: int, seed: int) -> Any:
+    """Sample anew for a picture: seed k of `columns` for image k of every class (S3's way of showing them).
+
+    Args:
+        step: A `sample` step whose inputs are in the store.
+        workshop: Where.
+        columns: Images per class.
+        seed: Of the noise.
+
+    Returns:
+        `uint8 [classes, columns, 3, H, W]`, a numpy array.
+
+    Raises:
+        UsageError: The generator starts from another one's images, which have no such seeds.
+    """
+    artifacts = {role: _opened(workshop.store, key, step) for role, key in step.inputs.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        ctx = StepContext(
+            step_seed=seed,
+            device=workshop.device,
+            work=Path(folder),
+            files=Path(folder),
+            log=logging.Logger("genbench.preview"),
+            report=lambda done, total, metrics: None,
+        )
+        generator, request = _sampling(step, artifacts, workshop, ctx)
+        if request.drafts:
+            raise UsageError(f"{step.label}: cannot choose the noise of another generator's images")
+        fixed = synthetic.fixed_noise_request(request, columns, seed)
+        shard = synthetic.sample_whole(generator, fixed, ctx)
+    return shard.reshape(-1, columns, *shard.shape[1:])
+
+
 # ------------------------------------------------------------------------------------------- one per stage
 
 
@@ -99,22 +134,35 @@ def _fit(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx:
 
 
 def _sample(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:
+    generator, request = _sampling(step, artifacts, workshop, ctx)
+    synthetic.write_sample(generator, request, ctx, ctx.files)
+
+
+def _sampling(
+    step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext
+) -> tuple[Generator, SampleRequest]:
+    """Open a `sample` step's generator, ready, and settle what it is asked for."""
     component = step.document["component"]
     generator = cast("Generator", _component(component, "generator", workshop, step.location))
     if "fit" in artifacts:
         generator.load(artifacts["fit"].folder)
     ctx.inputs = _references(step, artifacts, workshop)
     splits = real.open_splits(artifacts["dataset"])
-    source = splits.train
+    held_out = None
     if workshop.registry.spec("generator", component["use"]).needs_reserve:
         if splits.reserve is None:
             raise GenbenchError(
                 f"{component['use']} needs held-out real images, and the dataset has no reserve",
                 hint="--dataset NAME:reserve=N",
             )
-        source = splits.reserve
-    asked = step.document["images"]
-    synthetic.write_sample(generator, source, asked["ratio"], asked["oversample"], ctx, ctx.files)
+        held_out = splits.reserve
+    drafts = {
+        role.removeprefix("draft:"): synthetic.open_sample(artifact).as_draft()
+        for role, artifact in artifacts.items()
+        if role.startswith("draft:")
+    }
+    asked = synthetic.Asked(**step.document["images"])
+    return generator, synthetic.plan_request(splits.train, asked, ctx.step_seed, drafts, held_out)
 
 
 def _filter(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:
@@ -194,7 +242,8 @@ def _config(identity: Mapping[str, Any], kind: Kind, workshop: Workshop, locatio
     spec = workshop.registry.spec(kind, identity["use"])
     schema = import_target(spec.config, spec.name)
     values = {name: _as_option(value) for name, value in identity["config"].items()}
-    return schema.model_validate({**values, **location})
+    own = {name: value for name, value in location.items() if "/" not in name}
+    return schema.model_validate({**values, **own})
 
 
 def _as_option(value: Any) -> Any:
@@ -217,23 +266,48 @@ def _classifier(identity: Mapping[str, Any], workshop: Workshop) -> Classifier:
 
 
 def _references(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop) -> dict[str, Any]:
-    """Open the artifacts of `ComponentRef` options: a fitted generator, or a trained network.
+    """Open what the `ComponentRef` options of a step's component hand over, by path."""
+    kind = _KIND_OF_STAGE[step.stage]
+    return dict(_handed_over(_Owner(step.document["component"], kind, step.location), artifacts, workshop))
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """A component whose options name others."""
+
+    identity: Mapping[str, Any]
+    kind: Kind
+    location: Mapping[str, Any]
+    path: str = ""
+
+
+def _handed_over(
+    owner: _Owner, artifacts: Mapping[str, Artifact], workshop: Workshop
+) -> Iterator[tuple[str, Any]]:
+    """Yield (path, fitted generator or trained network) of an owner's options, and of theirs.
 
     A fit knows nothing of how its generator samples: those options are the ones that this step was given.
     """
-    found: dict[str, Any] = {}
-    for role, artifact in artifacts.items():
-        prefix, _, option = role.partition(":")
-        if prefix != "option":
-            continue
-        if artifact.document["stage"] == "fit":
-            found[option] = _component(step.document["component"]["config"][option], "generator", workshop)
-            found[option].load(artifact.folder)
-        else:
+    spec = workshop.registry.spec(owner.kind, owner.identity["use"])
+    for option, mark in reference_options(import_target(spec.config, spec.name)):
+        identity, path = owner.identity["config"].get(option), f"{owner.path}{option}"
+        artifact = artifacts.get(f"option:{path}")
+        if mark.kind == "classifier" and artifact is not None:
             classifier = _classifier(artifact.document["component"], workshop)
             splits = real.open_splits(artifacts["dataset"])
-            found[option] = network.open_network(classifier, splits, artifact, workshop.device)
-    return found
+            yield path, network.open_network(classifier, splits, artifact, workshop.device)
+        elif mark.kind == "generator" and mark.stage == "fit" and identity is not None:
+            location = {
+                name.removeprefix(f"{option}/"): value
+                for name, value in owner.location.items()
+                if name.startswith(f"{option}/")
+            }
+            generator = _component(identity, "generator", workshop, location)
+            if artifact is not None:
+                generator.load(artifact.folder)
+            yield path, generator
+            inner = _Owner(identity, "generator", location, f"{path}/")
+            yield from _handed_over(inner, artifacts, workshop)
 
 
 def _opened(store: Store, key: str, step: Step) -> Artifact:

@@ -2,9 +2,11 @@
 
 import io
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +21,23 @@ from genbench.images import (
     stratified_counts,
     write_images,
 )
-from genbench.protocols import Filter, Generator, RunContext, SampleRequest, SyntheticBatch
-from genbench.seeding import counter_bits
+from genbench.protocols import Draft, Filter, Generator, RunContext, SampleRequest, SyntheticBatch
+from genbench.seeding import counter_bits, derive_seed
 from genbench.steps.context import StepContext
 from genbench.store import Artifact, write_atomically
 
 SHARD_IMAGES = 512  #: a killed `sample` loses at most this many images
+AGAIN_ROUNDS = 3  #: how often an image that came out blank or failed is asked for again
+_USELESS_SHARE = 0.5  # of a set: more faults than this, and asking again would not help
+NO_FAULT = ""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How many images a `sample` step makes: `ratio` x N, times `oversample`."""
+
+    ratio: float
+    oversample: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -35,75 +48,267 @@ class SyntheticSet:
         images: Pixels and labels.
         seeds: Seed of each image: `int64 [N]`.
         sources: Training image that each was made from, or -1: `int64 [N]`.
+        prompts: Text that each was made with, or an empty string.
+        counts: `asked_images`, `made_images`, `attempts`, and the faults by name.
     """
 
     images: LabelledImages
     seeds: npt.NDArray[np.int64]
     sources: npt.NDArray[np.int64]
+    prompts: Sequence[str]
+    counts: Mapping[str, Any]
 
-
-def write_sample(
-    generator: Generator,
-    train: LabelledImages,
-    ratio: float,
-    oversample: float,
-    ctx: StepContext,
-    folder: Path,
-) -> None:
-    """Ask a generator for `ratio` x N images, class by class, shard by shard, and write them.
-
-    A shard that is done lies in `ctx.work` and is not made again.
-
-    Raises:
-        PluginError: The generator returned other images than it was asked for.
-    """
-    request = plan_request(train, ratio, oversample, ctx.step_seed)
-    shards = []
-    for start in range(0, len(request), SHARD_IMAGES):
-        shard = ctx.work / f"shard-{start:07d}.npy"
-        part = slice_request(request, start, start + SHARD_IMAGES)
-        if not shard.is_file():
-            _write_shard(shard, _sampled(generator, part, ctx, start, len(request)))
-            ctx.stop_if_asked()
-        shards.append(shard)
-        ctx.progress(start + len(part), len(request))
-    pixels = (torch.from_numpy(np.load(shard)) for shard in shards)
-    write_images(folder, pixels, request.labels, train.class_names)
-    np.save(folder / "seeds.npy", request.seeds)
-    np.save(folder / "sources.npy", request.source_indices)
-    counts = {"asked_images": len(request), "made_images": len(request)}
-    (folder / "counts.json").write_text(json.dumps(counts))
+    def as_draft(self) -> Draft:
+        """Return the set as another generator sees it."""
+        return Draft(self.images, self.sources, self.prompts)
 
 
 def open_sample(artifact: Artifact) -> SyntheticSet:
     """Open what `write_sample` wrote."""
     folder = artifact.folder
-    return SyntheticSet(open_images(folder), np.load(folder / "seeds.npy"), np.load(folder / "sources.npy"))
-
-
-def plan_request(train: LabelledImages, ratio: float, oversample: float, seed: int) -> SampleRequest:
-    """Settle which images to make: labels in train's proportions, one seed and one source image each."""
-    counts = np.ceil(stratified_counts(train.class_counts(), round(ratio * len(train))) * oversample).astype(
-        np.int64
+    texts, of = json.loads((folder / "prompts.json").read_text(encoding="utf-8")).values()
+    return SyntheticSet(
+        images=open_images(folder),
+        seeds=np.load(folder / "seeds.npy"),
+        sources=np.load(folder / "sources.npy"),
+        prompts=[texts[number] for number in of] if of else [""] * len(np.load(folder / "seeds.npy")),
+        counts=artifact.read_json("counts.json"),
     )
+
+
+# --------------------------------------------------------------------------------------------- the request
+
+
+def plan_request(
+    train: LabelledImages,
+    asked: Asked,
+    seed: int,
+    drafts: Mapping[str, Draft] | None = None,
+    held_out: LabelledImages | None = None,
+) -> SampleRequest:
+    """Settle which images to make: labels in train's proportions, one seed and one source image each.
+
+    Args:
+        train: The training images.
+        asked: How many.
+        seed: Of the step.
+        drafts: What other generators made for the same classes; where one has fewer images of a class (some
+            could not be made), so has the request.
+        held_out: The reserve, for a generator that is handed it instead of `train`.
+
+    Raises:
+        GenbenchError: The reserve has too few images of a class.
+    """
+    wanted = stratified_counts(train.class_counts(), round(asked.ratio * len(train)))
+    counts = np.ceil(wanted * asked.oversample).astype(np.int64)
+    for draft in (drafts or {}).values():
+        counts = np.minimum(counts, draft.images.class_counts())
+    pool = train
+    if held_out is not None:
+        pool = held_out
+        _check_reserve(pool, counts)
     labels = np.repeat(np.arange(train.num_classes), counts)
     seeds = counter_bits(seed, torch.arange(len(labels))).numpy()
+    aligned = {option: _first_of_each_class(draft, counts) for option, draft in (drafts or {}).items()}
     sources = np.empty(len(labels), dtype=np.int64)
     for label in range(train.num_classes):
-        rows = np.flatnonzero(train.labels == label)
+        rows = np.flatnonzero(pool.labels == label)
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed ^ label)).numpy()
         sources[labels == label] = rows[order][np.arange(counts[label]) % len(rows)]
-    return SampleRequest(labels, seeds, sources, train)
+    for draft in list(aligned.values())[:1]:
+        sources = np.where(draft.source_indices >= 0, draft.source_indices, sources)
+    return SampleRequest(labels, seeds, sources, pool, aligned)
 
 
-def slice_request(request: SampleRequest, start: int, stop: int) -> SampleRequest:
-    """Return a part of a request."""
-    return SampleRequest(
-        request.labels[start:stop],
-        request.seeds[start:stop],
-        request.source_indices[start:stop],
-        request.train,
-    )
+def fixed_noise_request(request: SampleRequest, columns: int, seed: int) -> SampleRequest:
+    """Return `columns` images per class, class by class, image k of each with the same k-th seed."""
+    classes = np.arange(request.train.num_classes)
+    sources = [np.resize(request.source_indices[request.labels == label], columns) for label in classes]
+    seeds = np.tile(counter_bits(seed, torch.arange(columns)).numpy(), len(classes))
+    return SampleRequest(np.repeat(classes, columns), seeds, np.concatenate(sources), request.train)
+
+
+def _first_of_each_class(draft: Draft, counts: npt.NDArray[np.int64]) -> Draft:
+    """Return as many images of each class as wanted, class by class, as a request has them."""
+    rows = [
+        np.flatnonzero(draft.images.labels == label)[:count] for label, count in enumerate(counts.tolist())
+    ]
+    return draft.part(np.concatenate(rows))
+
+
+def _check_reserve(reserve: LabelledImages, wanted: npt.NDArray[np.int64]) -> None:
+    there = reserve.class_counts()
+    short = [
+        f"{reserve.class_names[label]} {there[label]} of {wanted[label]}"
+        for label in np.flatnonzero(there < wanted)
+    ]
+    if short:
+        raise GenbenchError(
+            f"the reserve has too few held-out images: {', '.join(short)}",
+            hint=f"--dataset NAME:reserve=N with N of at least {int(wanted.sum())}, or a lower --ratio",
+        )
+
+
+# ------------------------------------------------------------------------------------------- the sampling
+
+
+class _Shard(NamedTuple):
+    """Some sampled images and what is known of each."""
+
+    pixels: npt.NDArray[np.uint8]
+    sources: list[int]
+    prompts: list[str]
+    faults: list[str]
+
+
+def write_sample(generator: Generator, request: SampleRequest, ctx: StepContext, folder: Path) -> None:
+    """Ask a generator for images, class by class and shard by shard, and write those that can be used.
+
+    A shard that is done lies in `ctx.work` and is not made again. Images that are blank or failed are
+    asked for again with other seeds, a few times; those that still are are left out, and counted.
+
+    Raises:
+        PluginError: The generator returned other images than it was asked for.
+        GenbenchError: Most images could not be made, or none was asked for.
+    """
+    if not len(request):
+        raise GenbenchError("no image was asked for: raise ratio")
+    sampler = _Sampler(generator, request, ctx)
+    faults = sampler.make_all()
+    found = Counter(faults[faults != NO_FAULT].tolist())
+    attempts = len(request)
+    for again in range(1, AGAIN_ROUNDS + 1):
+        rows = np.flatnonzero(faults != NO_FAULT)
+        if len(rows):
+            faults[rows] = sampler.make_again(rows, again)
+            found.update(faults[rows][faults[rows] != NO_FAULT].tolist())
+            attempts += len(rows)
+    kept = np.flatnonzero(faults == NO_FAULT)
+    write_images(folder, sampler.pixels(kept), request.labels[kept], request.train.class_names)
+    np.save(folder / "seeds.npy", sampler.seeds[kept])
+    np.save(folder / "sources.npy", sampler.sources[kept])
+    (folder / "prompts.json").write_text(json.dumps(_shared_texts([sampler.prompts[row] for row in kept])))
+    counts = {"asked_images": len(request), "attempts": attempts, "made_images": len(kept), "faults": found}
+    (folder / "counts.json").write_text(json.dumps(counts))
+
+
+def sample_whole(generator: Generator, request: SampleRequest, ctx: StepContext) -> npt.NDArray[np.uint8]:
+    """Make a small request at once, faults and all: `uint8 [n, 3, H, W]`."""
+    return _sampled(generator, request, ctx, 0, len(request)).pixels
+
+
+class _Sampler:
+    """One request on its way: which file holds the newest attempt at each image.
+
+    Attributes:
+        seeds: Of the newest attempt at each image.
+        sources: Training image of each, or -1.
+        prompts: Of each.
+    """
+
+    def __init__(self, generator: Generator, request: SampleRequest, ctx: StepContext) -> None:
+        self._generator, self._request, self._ctx = generator, request, ctx
+        self.seeds = request.seeds.copy()
+        self.sources = request.source_indices.copy()
+        self.prompts = [""] * len(request)
+        self._where: list[tuple[Path, int]] = [(Path(), 0)] * len(request)
+
+    def make_all(self) -> npt.NDArray[np.object_]:
+        """Make every image once; return the fault of each, or an empty string."""
+        faults = []
+        paths = []
+        for start in range(0, len(self._request), SHARD_IMAGES):
+            rows = np.arange(start, min(start + SHARD_IMAGES, len(self._request)))
+            paths.append(self._ctx.work / f"shard-{start:07d}.npy")
+            faults += self._make(paths[-1], rows, self._request.part(rows), start)
+        share = sum(fault != NO_FAULT for fault in faults) / len(faults)
+        if share > _USELESS_SHARE:
+            for path in paths:  # a later run asks again
+                path.unlink(missing_ok=True)
+            numbers = ", ".join(f"{n} {fault}" for fault, n in Counter(faults).items() if fault)
+            raise GenbenchError(
+                f"{type(self._generator).__name__}: of {len(faults)} images {numbers}: nothing is kept",
+                hint="the step's log says why; the same command tries again",
+            )
+        return np.array(faults, dtype=object)
+
+    def make_again(self, rows: npt.NDArray[np.int64], again: int) -> list[str]:
+        """Make some images again with other seeds; return the fault of each."""
+        request = self._request.part(rows)
+        seeds = counter_bits(derive_seed(self._ctx.step_seed, "again", again), torch.from_numpy(rows)).numpy()
+        self.seeds[rows] = seeds
+        path = self._ctx.work / f"again-{again}.npy"
+        return self._make(path, rows, replace(request, seeds=seeds), len(self._request) - len(rows))
+
+    def pixels(self, rows: npt.NDArray[np.int64]) -> Iterator[torch.Tensor]:
+        """Yield images in order, a shard in memory at a time: `uint8 [n, 3, H, W]`."""
+        for start in range(0, len(rows), SHARD_IMAGES):
+            here = [self._where[row] for row in rows[start : start + SHARD_IMAGES]]
+            files = {path: np.load(path, mmap_mode="r") for path, _ in here}
+            yield torch.from_numpy(np.stack([files[path][place] for path, place in here]))
+
+    def _make(self, path: Path, rows: npt.NDArray[np.int64], request: SampleRequest, done: int) -> list[str]:
+        """Make one shard unless it lies there, and note where its images are."""
+        note = path.with_suffix(".json")
+        if not path.is_file():
+            shard = _sampled(self._generator, request, self._ctx, done, len(self._request))
+            content = io.BytesIO()
+            np.save(content, shard.pixels)
+            write_atomically(note, json.dumps([shard.sources, shard.prompts, shard.faults]).encode())
+            write_atomically(path, content.getvalue())  # last: it says that the shard is whole
+            self._ctx.stop_if_asked()
+        sources, prompts, faults = json.loads(note.read_text(encoding="utf-8"))
+        for place, row in enumerate(rows.tolist()):
+            self._where[row] = (path, place)
+            self.prompts[row] = prompts[place]
+        self.sources[rows] = sources
+        self._ctx.progress(done + len(rows), len(self._request))
+        return list(faults)
+
+
+def _sampled(
+    generator: Generator, request: SampleRequest, ctx: StepContext, start: int, total: int
+) -> _Shard:
+    """Make one shard, and check that it is what was asked for."""
+    shard = _Shard(np.empty((len(request), *request.train.image_shape), dtype=np.uint8), [], [], [])
+    done = 0
+    for batch in generator.sample(request, ctx):
+        _check_batch(generator, batch, request, done)
+        count = len(batch.labels)
+        shard.pixels[done : done + count] = batch.images.numpy()
+        shard.sources.extend(int(source) for source in batch.source_indices)
+        shard.prompts.extend(batch.prompts or [""] * count)
+        shard.faults.extend(batch.faults or [NO_FAULT] * count)
+        done += count
+        ctx.progress(start + done, total)
+    if done != len(request):
+        raise PluginError(f"{type(generator).__name__} made {done} of {len(request)} images")
+    return shard
+
+
+def _check_batch(generator: Generator, batch: SyntheticBatch, request: SampleRequest, done: int) -> None:
+    name, count = type(generator).__name__, len(batch.labels)
+    expected = (count, *request.train.image_shape)
+    if batch.images.dtype != torch.uint8 or tuple(batch.images.shape) != expected:
+        found = f"{batch.images.dtype} {list(batch.images.shape)}"
+        raise PluginError(f"{name} must yield uint8 {list(expected)}, found {found}")
+    if not np.array_equal(batch.labels, request.labels[done : done + count]):
+        raise PluginError(f"{name} changed the labels it was asked for")
+    for entry in ("source_indices", "prompts", "faults"):
+        values = getattr(batch, entry)
+        if values is not None and len(values) != count:
+            raise PluginError(f"{name} yields {len(values)} {entry} for {count} images")
+
+
+def _shared_texts(texts: Sequence[str]) -> Mapping[str, Any]:
+    """Write equal texts once: `of[i]` is the number of text i; nothing where all are empty."""
+    if not any(texts):
+        return {"texts": [], "of": []}
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    return {"texts": list(numbers), "of": [numbers[text] for text in texts]}
+
+
+# --------------------------------------------------------------------------------- filters, and what is used
 
 
 def write_verdicts(
@@ -149,6 +354,8 @@ def usable(
         f"{train.class_names[label]} {there[label]} of {wanted[label]}"
         for label in np.flatnonzero(there < wanted)
     ]
+    if short and verdicts is None:
+        raise ProtocolError(f"too few synthetic images could be made: {', '.join(short)}")
     if short:
         raise ProtocolError(
             f"too few synthetic images are left after filtering: {', '.join(short)}",
@@ -156,36 +363,3 @@ def usable(
         )
     chosen, _ = stratified_choice(labels, wanted, "usable", seed)
     return Subset(synthetic.images, kept[chosen])
-
-
-def _sampled(
-    generator: Generator, request: SampleRequest, ctx: StepContext, start: int, total: int
-) -> Iterator[torch.Tensor]:
-    """Yield one shard's images, and check that they are what was asked for."""
-    done = 0
-    for batch in generator.sample(request, ctx):
-        _check_batch(generator, batch, request, done)
-        done += len(batch.labels)
-        ctx.progress(start + done, total)
-        yield batch.images
-    if done != len(request):
-        raise PluginError(f"{type(generator).__name__} made {done} of {len(request)} images")
-
-
-def _check_batch(generator: Generator, batch: SyntheticBatch, request: SampleRequest, done: int) -> None:
-    name = type(generator).__name__
-    expected = (len(batch.labels), *request.train.image_shape)
-    if batch.images.dtype != torch.uint8 or tuple(batch.images.shape) != expected:
-        found = f"{batch.images.dtype} {list(batch.images.shape)}"
-        raise PluginError(f"{name} must yield uint8 {list(expected)}, found {found}")
-    if not np.array_equal(batch.labels, request.labels[done : done + len(batch.labels)]):
-        raise PluginError(f"{name} changed the labels it was asked for")
-
-
-def _write_shard(path: Path, batches: Iterator[torch.Tensor]) -> None:
-    pixels = torch.cat(list(batches)).numpy()
-    if not pixels.size:
-        raise GenbenchError("no image was asked for: raise ratio")
-    content = io.BytesIO()
-    np.save(content, pixels)
-    write_atomically(path, content.getvalue())

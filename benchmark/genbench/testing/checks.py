@@ -15,7 +15,7 @@ from genbench.digest import file_digest
 from genbench.errors import Interrupted
 from genbench.hookspecs import Kind
 from genbench.images import LabelledImages, TensorImages, statistics
-from genbench.protocols import ComponentConfig, Predictions, SampleRequest, TrainRecipe
+from genbench.protocols import ComponentConfig, Draft, Predictions, SampleRequest, TrainRecipe
 from genbench.registry import Registry, import_target
 from genbench.spec import BASELINE, STANDARD_PRESETS, Resolved, parse_reference, resolve
 from genbench.testing.context import MemoryContext
@@ -56,13 +56,21 @@ class Subject:
 
     def context(self, **fields: Any) -> MemoryContext:
         """Return a context; components among the options are built and fitted."""
-        inputs = {
-            name: self._input(mark.stage, part) for name, (mark, part) in self.resolved.references.items()
-        }
-        return MemoryContext(work=self.work, inputs=inputs, **fields)
+        return MemoryContext(work=self.work, inputs=dict(self._handed_over()), **fields)
+
+    def _handed_over(self, path: str = "") -> Iterator[tuple[str, Any]]:
+        """Yield what the options hand over, by path, as the harness does."""
+        for option, (mark, part) in self.resolved.references.items():
+            if mark.stage != "sample":
+                yield f"{path}{option}", self._input(mark.stage, part)
+                yield from self.other(part)._handed_over(f"{path}{option}/")
+
+    def other(self, part: Resolved) -> "Subject":
+        """Return a component among the options as a subject of its own."""
+        return Subject(self.registry, part, self.work, self.image_size)
 
     def _input(self, stage: str, part: Resolved) -> Any:
-        other = Subject(self.registry, part, self.work, self.image_size)
+        other = self.other(part)
         made = other.build()
         if stage == "train":
             with torch.random.fork_rng(devices=[]):  # the same judge each time it is asked for
@@ -340,14 +348,27 @@ def _fitted(subject: Subject) -> Any:
 def _request(subject: Subject) -> SampleRequest:
     train = subject.images()
     sources = np.arange(12, dtype=np.int64)
-    return SampleRequest(train.labels[sources], np.arange(12, dtype=np.int64) + 1000, sources, train)
+    drafts = {
+        option: _draft(subject.other(part))
+        for option, (mark, part) in subject.resolved.references.items()
+        if mark.stage == "sample"
+    }
+    seeds = np.arange(12, dtype=np.int64) + 1000
+    return SampleRequest(train.labels[sources], seeds, sources, train, drafts)
+
+
+def _draft(subject: Subject) -> Draft:
+    """Return what a generator among the options makes of the same request."""
+    request = _request(subject)
+    batches = [batch for _, batch in _batches(subject, _fitted(subject), request)]
+    images = torch.cat([batch.images for batch in batches])
+    sources = np.concatenate([batch.source_indices for batch in batches])
+    prompts = [prompt for batch in batches for prompt in batch.prompts or [""] * len(batch.labels)]
+    return Draft(TensorImages(images, request.labels, request.train.class_names), sources, prompts)
 
 
 def _slice(request: SampleRequest, start: int, stop: int) -> SampleRequest:
-    part = slice(start, stop)
-    return SampleRequest(
-        request.labels[part], request.seeds[part], request.source_indices[part], request.train
-    )
+    return request.part(np.arange(start, stop))
 
 
 def _batches(subject: Subject, generator: Any, request: SampleRequest) -> Iterator[tuple[int, Any]]:

@@ -1,44 +1,20 @@
-"""What diffusion generators share: noise schedules, per-image noise, pixels, and what editors ask of them.
+"""What diffusion generators share: noise schedules, per-image noise and pixels.
 
 Noise levels are t = 0 .. T - 1, for the papers' 1 .. T; alpha_bar falls from nearly 1 to nearly 0.
 """
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from genbench.images import Labels
-from genbench.protocols import RunContext
 
 Levels = npt.NDArray[np.float64]
 _COSINE_OFFSET = 0.008  # s of Nichol and Dhariwal
 _COSINE_BETA_LIMIT = 0.999
-
-
-class Denoiser(ABC):
-    """A fitted diffusion generator that can also start from an image instead of from noise."""
-
-    @abstractmethod
-    def denoise(
-        self, start: torch.Tensor, labels: Labels, seeds: Labels, start_fraction: float, ctx: RunContext
-    ) -> Iterator[torch.Tensor]:
-        """Add noise to images, remove it again under their labels, and yield the results in order.
-
-        Args:
-            start: Images to start from: `uint8 [n, 3, H, W]`, 0-255, on the CPU.
-            labels: Class of each: `int64 [n]`.
-            seeds: One seed per image: `int64 [n]`; image i depends on row i of the three alone.
-            start_fraction: How far to go into the forward process, in (0, 1]: the first noise level is the
-                highest one visited below `start_fraction` of all.
-            ctx: The device.
-
-        Yields:
-            `uint8 [<= n, 3, H, W]`, 0-255, on the CPU.
-        """
 
 
 def linear_betas(steps: int, first: float, last: float) -> Levels:

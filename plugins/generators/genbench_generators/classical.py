@@ -10,6 +10,10 @@ Each copy is augmented once, when the set is made; what changes from epoch to ep
   pixels from outside repeat the border. Departure: the resampling is torch's, not scipy's.
 * `randaugment`: RandAugment (arXiv:1909.13719); `trivialaugment`: TrivialAugment, wide (arXiv:2103.10158);
   both as in torchvision. They turn images by up to 30 and 135 degrees, which can make a 9 of a 6.
+* `mixup`: lambda x + (1 - lambda) x' (arXiv:1710.09412); `cutmix`: a rectangle of x' pasted into x, its area
+  1 - lambda (arXiv:1905.04899, Sec. 3.1); lambda ~ Beta(alpha, alpha). A frozen copy has one label, so the
+  partner x' is drawn from the class of x: what is lost against the papers is mixing across classes, which
+  the mix's `augment=strong` does on the fly.
 
 Mirroring is a switch of its own, off by default: a mirrored digit is no digit.
 """
@@ -17,6 +21,7 @@ Mirroring is a switch of its own, off by default: a mirrored digit is no digit.
 import math
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -39,12 +44,31 @@ class Classical(Generator):
         for part in chunks(len(request)):
             sources = request.source_indices[part]
             images = request.train.batch(sources)
+            if self.config.variant in {"mixup", "cutmix"}:
+                images = self._mixed(images, request, part)
             with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
                 augmented = [
                     self._augment(image, int(seed), transform)
                     for image, seed in zip(images, request.seeds[part], strict=True)
                 ]
             yield SyntheticBatch(torch.stack(augmented), request.labels[part], sources)
+
+    def _mixed(self, images: torch.Tensor, request: SampleRequest, part: slice) -> torch.Tensor:
+        """Mix each image with another one of its class, if there is one: `uint8 [n, 3, H, W]`."""
+        mixed = []
+        facts = zip(request.labels[part], request.source_indices[part], request.seeds[part], strict=True)
+        for image, (label, source, seed) in zip(images, facts, strict=True):
+            rng = np.random.default_rng([1, abs(int(seed))])
+            of_class = np.flatnonzero(request.train.labels == label)
+            others = of_class[of_class != source]
+            partner = rng.choice(others) if len(others) else source
+            other = request.train.batch([int(partner)])[0]
+            share = float(rng.beta(self.config.mix_alpha, self.config.mix_alpha))
+            if self.config.variant == "mixup":
+                mixed.append((share * image.float() + (1 - share) * other.float()).round().byte())
+            else:
+                mixed.append(_pasted(image, other, share, rng))
+        return torch.stack(mixed)
 
     def _augment(self, image: torch.Tensor, seed: int, transform: Transform) -> torch.Tensor:
         """Augment one image: `uint8 [3, H, W]`. Seeds the global generator, which the caller restores."""
@@ -57,6 +81,8 @@ class Classical(Generator):
 
 def _transform(config: ClassicalConfig) -> Transform:
     """Return the variant's map from `uint8 [3, H, W]` to the same."""
+    if config.variant in {"mixup", "cutmix"}:
+        return lambda image: image  # mixed already, and mirrored if wanted
     if config.variant == "flip_crop":
         return lambda image: _shifted(image, config.shift_fraction)
     if config.variant == "shear_zoom":
@@ -72,6 +98,18 @@ def _transform(config: ClassicalConfig) -> Transform:
     else:
         transform = v2.TrivialAugmentWide()
     return transform
+
+
+def _pasted(image: torch.Tensor, other: torch.Tensor, share: float, rng: np.random.Generator) -> torch.Tensor:
+    """Paste a rectangle of area 1 - share of another image into one: `uint8 [3, H, W]` (CutMix, Eq. 2)."""
+    _, height, width = image.shape
+    half_height, half_width = (round(side * math.sqrt(1 - share) / 2) for side in (height, width))
+    row, column = int(rng.integers(height)), int(rng.integers(width))
+    rows = slice(max(0, row - half_height), row + half_height)
+    columns = slice(max(0, column - half_width), column + half_width)
+    pasted = image.clone()
+    pasted[:, rows, columns] = other[:, rows, columns]
+    return pasted
 
 
 def _shifted(image: torch.Tensor, fraction: float) -> torch.Tensor:

@@ -44,9 +44,9 @@ class ClassicalConfig(GeneratorConfig):
         "source-s4": {"variant": "shear_zoom", "flip": True},
     }
 
-    variant: Literal["flip_crop", "colour", "shear_zoom", "randaugment", "trivialaugment"] = Field(
-        default="flip_crop", description="which augmentation is applied to each copy, once"
-    )
+    variant: Literal[
+        "flip_crop", "colour", "shear_zoom", "randaugment", "trivialaugment", "mixup", "cutmix"
+    ] = Field(default="flip_crop", description="which augmentation is applied to each copy, once")
     flip: bool = Field(
         default=False, description="mirror half of the copies, whatever the variant; wrong for digits"
     )
@@ -64,6 +64,12 @@ class ClassicalConfig(GeneratorConfig):
     )
     zoom: float = Field(
         default=0.2, ge=0, lt=1, description="shear_zoom: each axis is scaled by 1 - zoom to 1 + zoom"
+    )
+    mix_alpha: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        description="mixup, cutmix: lambda is drawn from Beta(mix_alpha, mix_alpha)",
     )
     randaugment_operations: int = Field(
         default=2, ge=1, le=10, description="randaugment: operations per image (N)"

@@ -35,10 +35,9 @@ from torch import nn
 
 from genbench.errors import GenbenchError, PluginError
 from genbench.images import LabelledImages, Labels
-from genbench.protocols import Generator, RunContext, SampleRequest, SyntheticBatch
+from genbench.protocols import Denoiser, Generator, RunContext, SampleRequest, SyntheticBatch
 from genbench_generators._ddpm_fit import DdpmFit
 from genbench_generators._diffusion import (
-    Denoiser,
     ImageNoise,
     Levels,
     alpha_bar_of,

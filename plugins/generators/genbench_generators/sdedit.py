@@ -11,8 +11,7 @@ guidance, where the paper takes Euler-Maruyama steps without a class; there is n
 from collections.abc import Iterator
 
 from genbench.errors import UsageError
-from genbench.protocols import Generator, RunContext, SampleRequest, SyntheticBatch
-from genbench_generators._diffusion import Denoiser
+from genbench.protocols import Denoiser, Generator, RunContext, SampleRequest, SyntheticBatch
 from genbench_generators._shared import chunks
 from genbench_generators.configs import SdEditConfig
 
@@ -38,11 +37,12 @@ class SdEdit(Generator):
                 "it must be a diffusion generator such as 'ddpm'",
                 hint="sdedit:base=ddpm",
             )
+        inside = ctx.inside("base")
         for part in chunks(len(request), _LOADED_IMAGES):
             labels, sources = request.labels[part], request.source_indices[part]
             start = request.train.batch(sources)
             made = 0
-            for images in base.denoise(start, labels, request.seeds[part], self.config.strength, ctx):
+            for images in base.denoise(start, labels, request.seeds[part], self.config.strength, inside):
                 here = slice(made, made + len(images))
                 made += len(images)
                 yield SyntheticBatch(images, labels[here], sources[here])

@@ -1,0 +1,264 @@
+"""Hand out a cell's synthetic images: as a folder of PNGs or as parquet, with manifest and data card.
+
+Both forms load with `datasets`. Labels are the intended classes; nobody has looked at the images.
+"""
+
+import csv
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from genbench.errors import GenbenchError, UsageError
+from genbench.images import LabelledImages
+from genbench.plan import Plan, Step
+from genbench.steps.synthetic import SyntheticSet, open_sample
+from genbench.store import Artifact, Store
+
+Form = Literal["imagefolder", "parquet"]
+_ROWS = 1000  # images in memory at a time
+_MANIFEST = ("file", "label", "class", "seed", "parent", "prompt", "generator_key")
+
+
+class CellImages(NamedTuple):
+    """The synthetic images of a cell.
+
+    Attributes:
+        step: The `sample` step.
+        made: What it left.
+        kept: Rows that the cell's filter kept: `int64 [n]`.
+        filter: The cell's filter and what it reported; empty without one.
+    """
+
+    step: Step
+    made: SyntheticSet
+    kept: npt.NDArray[np.int64]
+    filter: Mapping[str, Any]
+
+
+def cell_images(plan: Plan, store: Store, cell: str) -> CellImages:
+    """Open the synthetic images of a cell.
+
+    Raises:
+        UsageError: The plan has no such cell, or it is a baseline.
+        GenbenchError: Its images are not in the store.
+    """
+    steps = plan.find_cell(cell).steps
+    predict = next(plan.steps[key] for key in steps if plan.steps[key].stage == "predict")
+    inputs = plan.steps[predict.inputs["train"]].inputs
+    if "sample" not in inputs:
+        raise UsageError(f"{cell} is a baseline: it has no synthetic images")
+    step = plan.steps[inputs["sample"]]
+    made = open_sample(_there(store, step.key, step.label))
+    kept = np.arange(len(made.images))
+    if "filter" not in inputs:
+        return CellImages(step, made, kept, {})
+    verdicts = _there(store, inputs["filter"], plan.steps[inputs["filter"]].label)
+    report = {**plan.steps[inputs["filter"]].document["component"], **verdicts.read_json("filter.json")}
+    return CellImages(step, made, kept[np.load(verdicts.folder / "keep.npy")], report)
+
+
+def export_images(found: CellImages, form: Form, folder: Path, card: Mapping[str, str]) -> int:
+    """Write a cell's images into a folder that does not exist yet; return how many.
+
+    Args:
+        found: The images.
+        form: `imagefolder`: `train/CLASS/NUMBER.png`; `parquet`: `data/train-00000.parquet`.
+        folder: Complete or not there at all.
+        card: Facts for the data card, by title.
+
+    Raises:
+        UsageError: The folder exists.
+    """
+    if folder.exists():
+        raise UsageError(f"{folder} exists already", hint="choose another --output, or remove it")
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    _WRITERS[form](found, unfinished)
+    (unfinished / "README.md").write_text(_card(found, form, card), encoding="utf-8")
+    unfinished.rename(folder)
+    return len(found.kept)
+
+
+# ----------------------------------------------------------------------------------------------- the forms
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One image with its line of the manifest."""
+
+    png: bytes
+    facts: Mapping[str, Any]
+
+
+def _rows(found: CellImages) -> Iterator[_Row]:
+    """Yield the kept images in order."""
+    made, names = found.made, found.made.images.class_names
+    folders = _folder_names(names)
+    for start in range(0, len(found.kept), _ROWS):
+        rows = found.kept[start : start + _ROWS]
+        for row, pixels in zip(rows.tolist(), made.images.batch(rows).numpy(), strict=True):
+            label = int(made.images.labels[row])
+            facts = (
+                f"train/{folders[label]}/{row:07d}.png",
+                label,
+                names[label],
+                int(made.seeds[row]),
+                int(made.sources[row]),
+                made.prompts[row],
+                found.step.key,
+            )
+            yield _Row(_png(pixels), dict(zip(_MANIFEST, facts, strict=True)))
+
+
+def _write_folder(found: CellImages, folder: Path) -> None:
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _MANIFEST)
+        writer.writeheader()
+        for row in _rows(found):
+            path = folder / row.facts["file"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(row.png)
+            writer.writerow(row.facts)
+
+
+def _write_parquet(found: CellImages, folder: Path) -> None:
+    import datasets
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    features = datasets.Features(
+        image=datasets.Image(),
+        label=datasets.ClassLabel(names=list(found.made.images.class_names)),
+        seed=datasets.Value("int64"),
+        parent=datasets.Value("int64"),
+        prompt=datasets.Value("string"),
+        generator_key=datasets.Value("string"),
+    )
+    (folder / "data").mkdir()
+    schema = features.arrow_schema
+    waiting: list[dict[str, Any]] = []
+    with pq.ParquetWriter(folder / "data" / "train-00000.parquet", schema) as writer:
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(waiting, schema=schema))
+            waiting.clear()
+
+        for row in _rows(found):
+            image = {"bytes": row.png, "path": Path(row.facts["file"]).name}
+            facts = {name: row.facts[name] for name in ("label", "seed", "parent", "prompt", "generator_key")}
+            waiting.append({"image": image, **facts})
+            if len(waiting) == _ROWS:
+                flush()
+        if waiting:
+            flush()
+
+
+_WRITERS: Mapping[Form, Callable[[CellImages, Path], None]] = {
+    "imagefolder": _write_folder,
+    "parquet": _write_parquet,
+}
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Encode one image: `uint8 [3, H, W]`."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(content, "png")
+    return content.getvalue()
+
+
+def _folder_names(classes: tuple[str, ...]) -> list[str]:
+    """Name a folder per class, safe on any disk: readers number classes in the order of their folders."""
+    safe = [re.sub(r"[^A-Za-z0-9._-]+", "_", name) for name in classes]
+    if safe == sorted(set(safe)):
+        return safe
+    width = len(str(len(safe) - 1))
+    return [f"{label:0{width}d}-{name}" for label, name in enumerate(safe)]
+
+
+# ------------------------------------------------------------------------------------------------ the card
+
+
+def _card(found: CellImages, form: Form, facts: Mapping[str, str]) -> str:
+    """Write the data card: what the images are, how they were made, and what is not known of them."""
+    made, document = found.made, found.step.document
+    counts = {
+        "asked for": made.counts["asked_images"],
+        "attempts": made.counts["attempts"],
+        **made.counts["faults"],
+        "made": made.counts["made_images"],
+        "dropped by the filter": len(made.images) - len(found.kept),
+        "in this folder": len(found.kept),
+    }
+    per_class = np.bincount(made.images.labels[found.kept], minlength=made.images.num_classes)
+    shape = "x".join(str(side) for side in made.images.image_shape)
+    lines = [
+        "---",
+        "task_categories: [image-classification]",
+        "tags: [synthetic, genbench]",
+        *([] if form == "imagefolder" else _PARQUET_CONFIG),
+        "---",
+        f"# Synthetic images: {facts['generator']} for {facts['dataset']}",
+        "",
+        f"{len(found.kept)} images ({shape}), made by genbench. A label is the class that an image was made "
+        "for; nobody has checked it. `parent` is the training image that it was made from, or -1.",
+        "",
+        *(f"* {title}: {fact}" for title, fact in facts.items() if fact),
+        f"* key of the sampled set: `{found.step.key}`",
+        "",
+        "| images | |",
+        "| --- | ---: |",
+        *(f"| {title} | {count} |" for title, count in counts.items()),
+        "",
+        "| class | images |",
+        "| --- | ---: |",
+        *(f"| {name} | {n} |" for name, n in zip(made.images.class_names, per_class, strict=True)),
+        "",
+        "The generator with all its options:",
+        "",
+        "```json",
+        json.dumps(document["component"], indent=1, sort_keys=True),
+        "```",
+        *_filter_lines(found.filter),
+        "",
+        "The licence of the images that the generator learned from, or edited, applies; see theirs.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_PARQUET_CONFIG = ("configs:", "- config_name: default", "  data_files: data/train-*.parquet")
+
+
+def _filter_lines(report: Mapping[str, Any]) -> list[str]:
+    if not report:
+        return []
+    options = json.dumps({name: report[name] for name in ("use", "version", "config")}, sort_keys=True)
+    return ["", f"Filter: `{options}`; per class {report['before']} before and {report['after']} after."]
+
+
+def _there(store: Store, key: str, label: str) -> Artifact:
+    artifact = store.open(key)
+    if artifact is None:
+        raise GenbenchError(
+            f"not in the store: {label}", hint="genbench run, with the same options, makes it"
+        )
+    return artifact
+
+
+def class_rows(images: LabelledImages, rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Return the first `count` of `rows` of every class, else -1: `int64 [classes, count]`."""
+    table = np.full((images.num_classes, count), -1, dtype=np.int64)
+    for label in range(images.num_classes):
+        found = rows[images.labels[rows] == label][:count]
+        table[label, : len(found)] = found
+    return table

@@ -1,0 +1,199 @@
+"""The loop in which a generator's network is fitted: it can be killed at any step, and goes on bit for bit.
+
+What a step does must depend on (seed, step) alone. Torch's global generator, which dropout draws from, is
+seeded at every step, and restored at the end.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from genbench.errors import GenbenchError
+from genbench.images import LabelledImages, memory_limit_bytes
+from genbench.protocols import RunContext
+from genbench.training.optimise import (
+    AveragedWeights,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    set_learning_rate,
+)
+from genbench_generators._diffusion import to_model
+
+_REPORT_STEPS = 20  # the loss is read from the device this often
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """How a network is fitted.
+
+    Attributes:
+        name: Of the generator, for messages.
+        steps: Optimizer steps.
+        rate: The learning rate of a step.
+        clip_norm: Gradient norm above which it is clipped, or None.
+        ema_decay: Decay of the averaged weights that are kept; 0 is off.
+        advice: What to do when the loss is no longer finite.
+    """
+
+    name: str
+    steps: int
+    rate: Callable[[int], float]
+    clip_norm: float | None = None
+    ema_decay: float = 0.0
+    advice: str = "lower learning_rate, set clip_norm=1, or use precision=fp32"
+
+
+class Fit:
+    """One fit: a network and what lives from step to step, and how that is saved.
+
+    Args:
+        network: On `ctx.device`; changed in place. Only parameters that require a gradient are saved.
+        optimizer: Over its parameters.
+        loss: The loss of a step: a scalar tensor.
+        plan: How long and how.
+        ctx: Device, seeds, checkpoints.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: Callable[[int], torch.Tensor],
+        plan: FitPlan,
+        ctx: RunContext,
+    ) -> None:
+        self._network, self._optimizer, self._loss, self._plan, self._ctx = (
+            network,
+            optimizer,
+            loss,
+            plan,
+            ctx,
+        )
+        self._parameters = [value for value in network.parameters() if value.requires_grad]
+        self._average = AveragedWeights(network, plan.ema_decay) if plan.ema_decay else None
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=ctx.device)
+        self._last_report = 0
+
+    def run(self) -> None:
+        """Take all steps that are left; the network ends with its averaged weights, in evaluation mode.
+
+        Raises:
+            GenbenchError: The loss became NaN or infinite.
+            Interrupted: The run was asked to stop; a checkpoint is saved.
+        """
+        first = self._restore()
+        devices = [self._ctx.device] if self._ctx.device.startswith("cuda") else []
+        self._network.train()
+        with torch.random.fork_rng(devices=devices):
+            for step in range(first, self._plan.steps):
+                torch.manual_seed(self._ctx.seed("dropout", step))
+                self._step(step)
+                due = self._ctx.checkpoint_due()
+                if due or (step + 1) % _REPORT_STEPS == 0 or step + 1 == self._plan.steps:
+                    self._report(step)
+                if due:
+                    self._checkpoint(step + 1)
+        if self._average is not None:
+            self._average.move_into_network()
+        self._network.eval()
+
+    def _step(self, step: int) -> None:
+        loss = self._loss(step)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._plan.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._plan.clip_norm)
+        set_learning_rate(self._optimizer, self._plan.rate(step))
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.update(step)
+        self._loss_sum += loss.detach()
+
+    def _report(self, step: int) -> None:
+        """Report the mean loss since the last report; the only place that waits for the device."""
+        loss = float(self._loss_sum) / (step + 1 - self._last_report)
+        self._last_report = step + 1
+        self._loss_sum.zero_()
+        if not math.isfinite(loss):
+            raise GenbenchError(
+                f"{self._plan.name} diverged: the loss is {loss} by step {step + 1} of {self._plan.steps}, "
+                f"learning rate {self._plan.rate(step):.3g}",
+                hint=self._plan.advice,
+            )
+        self._ctx.progress(step + 1, self._plan.steps, loss=loss)
+
+    def _checkpoint(self, done: int) -> None:
+        parts: dict[str, Mapping[str, torch.Tensor]] = {
+            "network": self._network.state_dict(),
+            "optimizer": optimizer_tensors(self._optimizer),
+            "average": self._average.tensors() if self._average else {},
+        }
+        tensors = {
+            f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()
+        }
+        self._ctx.checkpoint(tensors, {"step": done})
+
+    def _restore(self) -> int:
+        """Load the last checkpoint, if there is one, and return the step to go on with."""
+        saved = self._ctx.restore()
+        if saved is None:
+            return 0
+        parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "optimizer": {}, "average": {}}
+        for name, value in saved.tensors.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = value
+        self._network.load_state_dict(parts["network"])
+        load_optimizer_tensors(self._optimizer, parts["optimizer"])
+        if self._average is not None:
+            self._average.load(parts["average"])
+        self._last_report = int(saved.meta["step"])
+        return self._last_report
+
+
+class TrainingImages:
+    """Serves batches: rows by epoch without replacement, pixels resident on the device where they fit."""
+
+    def __init__(self, train: LabelledImages, batch_size: int, ctx: RunContext) -> None:
+        self._train, self._batch_size, self._ctx = train, batch_size, ctx
+        self._labels = torch.from_numpy(train.labels).to(ctx.device)
+        size_bytes = len(train) * math.prod(train.image_shape)
+        resident = size_bytes <= memory_limit_bytes()
+        self._pixels = train.all().to(ctx.device) if resident else None
+        self._order: tuple[int, torch.Tensor] = (-1, torch.empty(0))
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a step's images `float32 [B, 3, H, W]`, -1 to 1, and labels `int64 [B]`, on the device."""
+        places = torch.arange(step * self._batch_size, (step + 1) * self._batch_size)
+        epochs = places // len(self._train)
+        rows = torch.cat(
+            [
+                self._permutation(epoch)[places[epochs == epoch] % len(self._train)]
+                for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
+            ]
+        )
+        if self._pixels is None:
+            pixels = self._train.batch(rows).to(self._ctx.device)
+        else:
+            pixels = self._pixels[rows.to(self._ctx.device)]
+        return to_model(pixels), self._labels[rows.to(self._ctx.device)]
+
+    def _permutation(self, epoch: int) -> torch.Tensor:
+        if self._order[0] != epoch:
+            rng = self._ctx.rng("order", epoch)
+            self._order = (epoch, torch.randperm(len(self._train), generator=rng))
+        return self._order[1]
+
+
+def warmed_up_rate(peak: float, warmup_fraction: float, steps: int) -> Callable[[int], float]:
+    """Return a schedule: a linear rise from 0, then half a cosine back to 0."""
+    warmup = warmup_fraction * steps
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return peak * (step + 1) / math.ceil(warmup)
+        return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+    return rate
