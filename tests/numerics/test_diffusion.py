@@ -1,5 +1,6 @@
 """Diffusion against the papers' formulas, against diffusers, and on Gaussian data, where all is known."""
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -264,6 +265,36 @@ def test_guidance_is_linear_in_the_scale(
     w = 1.8  # the convention of the guidance paper, and of the WPI reports
     torch.testing.assert_close(eps[2.8], (1 + w) * eps[1.0] - w * eps[0.0])
     assert not torch.allclose(eps[0.0], eps[1.0])
+
+
+def test_classifier_guidance_is_the_papers_gradient(
+    make_images: Callable[..., TensorImages], make_context: Callable[..., RunContext], tmp_path: Any
+) -> None:
+    """eps_hat = eps_c - w sqrt(1 - alpha_bar) grad log p(y | x_t), the gradient by finite differences."""
+    options: dict[str, Any] = {**SMALL, "guidance": "classifier", "guidance_interval": (0, 1)}
+    fitted = Ddpm(DdpmConfig(**options))
+    fitted.fit(make_images(count=24), make_context())
+    fitted.save(tmp_path)
+    guided, plain = (Ddpm(DdpmConfig(**{**options, "guidance_scale": s})) for s in (4.0, 1.0))
+    for generator in (guided, plain):
+        generator.load(tmp_path)
+    x_t = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    classes = torch.arange(4)
+    with torch.inference_mode():
+        change = guided._predict(x_t, 20, classes) - plain._predict(x_t, 20, classes)
+    classifier = guided._fitted().classifier
+    assert classifier is not None
+    double = copy.deepcopy(classifier).double()
+
+    def score(x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return double(x, torch.full((4,), 20)).log_softmax(1)[torch.arange(4), classes]
+
+    noise = 3 * float(1 - alpha_bar_of(guided.betas)[20]) ** 0.5
+    for direction in torch.randn(3, 4, 3, 8, 8, generator=torch.Generator().manual_seed(2)).double():
+        slope = (score(x_t + 1e-4 * direction) - score(x_t - 1e-4 * direction)) / 2e-4
+        along = (change.double() * direction).sum(dim=(1, 2, 3))
+        torch.testing.assert_close(along, -noise * slope, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,10 @@ class TestCvae(GeneratorConformance):
     component = "cvae"
 
 
+class TestClassifierGuidance(GeneratorConformance):
+    component = "ddpm:guidance=classifier"
+
+
 class TestMixup(GeneratorConformance):
     component = "classical:mixup"
 

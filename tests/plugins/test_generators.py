@@ -373,6 +373,7 @@ def test_a_fit_that_was_killed_and_resumed_is_the_fit_that_was_not(
         {"clip_norm": 1e-3},
         {"ema_decay": 0.0},
         {"label_dropout": 0.9},
+        {"guidance": "classifier"},
         {"flip": True},
         {"precision": "bf16"},
     ],

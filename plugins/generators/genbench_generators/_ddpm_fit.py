@@ -45,6 +45,7 @@ class DdpmFit:
 
     Args:
         network: Freshly built, on `ctx.device`; changed in place.
+        classifier: Of noisy images, fitted beside it; None without classifier guidance.
         train: The training images.
         config: Options.
         betas: The noise schedule.
@@ -52,9 +53,16 @@ class DdpmFit:
     """
 
     def __init__(
-        self, network: nn.Module, train: LabelledImages, config: DdpmConfig, betas: Levels, ctx: RunContext
+        self,
+        network: nn.Module,
+        classifier: nn.Module | None,
+        train: LabelledImages,
+        config: DdpmConfig,
+        betas: Levels,
+        ctx: RunContext,
     ) -> None:
         self.network, self.config, self.ctx = network, config, ctx
+        self._classifier = classifier
         self.steps = fit_steps(config, len(train))
         self._images = TrainingImages(train, config.batch_size_images, ctx)
         self._no_class = train.num_classes
@@ -67,8 +75,9 @@ class DdpmFit:
     def run(self) -> None:
         """Fit the network (see `Fit.run`)."""
         config = self.config
+        fitted = self.network if self._classifier is None else nn.ModuleList([self.network, self._classifier])
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+            fitted.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         plan = FitPlan(
             name="ddpm",
@@ -78,7 +87,7 @@ class DdpmFit:
             ema_decay=config.ema_decay,
             advice="lower learning_rate, set clip_norm=1, raise warmup_fraction, or use precision=fp32",
         )
-        Fit(self.network, optimizer, self._loss, plan, self.ctx).run()
+        Fit(fitted, optimizer, self._loss, plan, self.ctx).run()
 
     def _loss(self, step: int) -> torch.Tensor:
         """Return the simple loss |eps - eps_theta(x_t, t, c)|^2 of a step (DDPM, Eq. 14)."""
@@ -90,10 +99,12 @@ class DdpmFit:
         dropped = torch.rand(count, generator=rng, device=device) < self.config.label_dropout
         mirrored = torch.rand(count, generator=rng, device=device) < 0.5
         eps = torch.randn(x_0.shape, generator=rng, device=device)
-        labels = labels.masked_fill(dropped, self._no_class)
+        shown = labels.masked_fill(dropped, self._no_class)
         if self.config.flip:
             x_0 = torch.where(mirrored[:, None, None, None], x_0.flip(-1), x_0)
         x_t = (self._signal[t] * x_0 + self._noise[t] * eps).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            predicted = self._forward(x_t, t, labels, return_dict=False)[0]
-        return F.mse_loss(predicted.float(), eps)
+            predicted = self._forward(x_t, t, shown, return_dict=False)[0]
+            logits = None if self._classifier is None else self._classifier(x_t, t)
+        loss = F.mse_loss(predicted.float(), eps)
+        return loss if logits is None else loss + F.cross_entropy(logits.float(), labels)

@@ -205,6 +205,11 @@ class DdpmConfig(GeneratorConfig):
     ema_decay: float = Field(
         default=0.99, ge=0, lt=1, description="decay of the averaged weights that sample; 0 is off"
     )
+    guidance: Literal["classifier-free", "classifier"] = Field(
+        default="classifier-free",
+        description="guided by the difference to the unguided prediction, or by a classifier of noisy images "
+        "that is fitted beside the network",
+    )
     label_dropout: float = Field(
         default=0.1, ge=0, lt=1, description="share of images fitted without their class, for guidance"
     )
@@ -223,7 +228,7 @@ class DdpmConfig(GeneratorConfig):
         default=1.5,
         ge=0,
         le=100,
-        description="s in eps_u + s (eps_c - eps_u); 1 is off; the guidance paper's w is s - 1",
+        description="s in eps_u + s (eps_c - eps_u); 1 is off; the guidance papers' w is s - 1",
     )
     guidance_interval: tuple[Fraction, Fraction] = Field(
         default=(0.1, 0.6),

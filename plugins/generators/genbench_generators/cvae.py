@@ -1,8 +1,8 @@
 """`cvae`: a convolutional variational autoencoder that is told the class.
 
 Auto-Encoding Variational Bayes (arXiv:1312.6114), conditional (Sohn et al., NeurIPS 2015): q(z | x, y) and
-p(x | z, y) are convolutional, the prior p(z | y) is a normal distribution per class, learned with the rest. (A
-prior that is the same for all classes lets z carry the class, and draws from it then mix classes up.) The
+p(x | z, y) are convolutional, the prior p(z | y) is a normal distribution per class, learned with the rest.
+(A prior that is the same for all classes lets z carry the class, and draws from it then mix classes up.) The
 bound that is maximised (Sohn et al., Eq. 4, with a factor beta as in beta-VAE) is
 
     E log p(x | z, y) - beta KL(q(z | x, y) || p(z | y)).

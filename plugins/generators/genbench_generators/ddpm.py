@@ -8,8 +8,9 @@ the label dropped for each image on its own, in diffusers' convention
     eps = eps_u + s (eps_c - eps_u),    s = 1 + w  for the w of the paper,
 
 within an interval of noise levels (arXiv:2404.07724); outside it, and at s = 1, the branch without a class
-is not computed at all. Samplers: ancestral (Algorithm 2), DDIM (arXiv:2010.02502), DPM-Solver++
-(arXiv:2211.01095).
+is not computed at all. `guidance=classifier` takes the gradient of a classifier of noisy images instead
+(`_noisy_classifier.py`), at the same w = s - 1. Samplers: ancestral (Algorithm 2), DDIM (arXiv:2010.02502),
+DPM-Solver++ (arXiv:2211.01095).
 
 Departures of preset `paper` from DDPM: classes, bf16, AdamW without decay for Adam, no mirroring unless
 `flip=true` (digits must not be), guidance, 25 steps instead of 1,000, averaged weights with a warmed-up
@@ -46,6 +47,7 @@ from genbench_generators._diffusion import (
     to_model,
     to_pixels,
 )
+from genbench_generators._noisy_classifier import NoisyClassifier, log_probability_gradient
 from genbench_generators._samplers import Sampler, clipped_noise, make_sampler
 from genbench_generators._shared import chunks
 from genbench_generators._unet import build_unet, check_image_size, pad, padded_size, unet_options
@@ -60,10 +62,12 @@ class _Fitted(NamedTuple):
     Attributes:
         network: In evaluation mode.
         card: `UNet2DModel`'s arguments, the image shape and the number of classes: JSON data.
+        classifier: Of noisy images, in evaluation mode; None without classifier guidance.
     """
 
     network: nn.Module
     card: dict[str, Any]
+    classifier: nn.Module | None = None
 
 
 class Ddpm(Generator, Denoiser):
@@ -72,6 +76,7 @@ class Ddpm(Generator, Denoiser):
     def __init__(self, config: DdpmConfig) -> None:
         self.config = config
         self.betas = _betas(config)
+        self._alpha_bar = [float(value) for value in alpha_bar_of(self.betas)]
         self._maybe_fitted: _Fitted | None = None
         self._forward: Any = None
 
@@ -96,17 +101,21 @@ class Ddpm(Generator, Denoiser):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(ctx.seed("weights"))
             network = build_unet(options, ctx.device)
-        DdpmFit(network, train, self.config, self.betas, ctx).run()
+            classifier = self._build_classifier(train.num_classes, ctx.device)
+        DdpmFit(network, classifier, train, self.config, self.betas, ctx).run()
         card = {"unet": options, "image_shape": list(train.image_shape), "num_classes": train.num_classes}
-        self._adopt(_Fitted(network, card))
+        self._adopt(_Fitted(network, card, classifier))
 
     def save(self, folder: Path) -> None:
         """Write the (averaged) weights and what the network is built from."""
         from safetensors.torch import save_file
 
         fitted = self._fitted()
-        tensors = {name: value.cpu().contiguous() for name, value in fitted.network.state_dict().items()}
-        save_file(tensors, folder / "unet.safetensors")
+        networks = {"unet": fitted.network, "classifier": fitted.classifier}
+        for name, network in networks.items():
+            if network is not None:
+                tensors = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+                save_file(tensors, folder / f"{name}.safetensors")
         (folder / "ddpm.json").write_text(json.dumps(fitted.card, indent=1), encoding="utf-8")
 
     def load(self, folder: Path) -> None:
@@ -116,8 +125,12 @@ class Ddpm(Generator, Denoiser):
         card = json.loads((folder / "ddpm.json").read_text(encoding="utf-8"))
         with torch.random.fork_rng(devices=[]):  # the weights that are overwritten next
             network = build_unet(card["unet"], "cpu")
+            classifier = self._build_classifier(card["num_classes"], "cpu")
         network.load_state_dict(load_file(folder / "unet.safetensors"))
-        self._adopt(_Fitted(network.eval(), card))
+        if classifier is not None:
+            classifier.load_state_dict(load_file(folder / "classifier.safetensors"))
+            classifier.eval()
+        self._adopt(_Fitted(network.eval(), card, classifier))
 
     # ------------------------------------------------------------------------------------------- sample
 
@@ -144,7 +157,9 @@ class Ddpm(Generator, Denoiser):
         ctx: RunContext,
     ) -> Iterator[torch.Tensor]:
         """Yield images a micro-batch at a time; the last one is filled up with its last image."""
-        self.network.to(ctx.device)
+        for network in (self.network, self._fitted().classifier):
+            if network is not None:
+                network.to(ctx.device)
         size = self.config.micro_batch_images
         for part in chunks(len(labels), size):
             count = part.stop - part.start
@@ -190,14 +205,20 @@ class Ddpm(Generator, Denoiser):
     def _predict(self, x_t: torch.Tensor, level: int, classes: torch.Tensor) -> torch.Tensor:
         """Return the (guided) noise prediction: `float32 [n, 3, H, W]`.
 
-        On a GPU both branches are one batch, which fills it better; on a CPU, where that gains nothing,
-        they are two calls.
+        On a GPU both branches of classifier-free guidance are one batch, which fills it better; on a CPU,
+        where that gains nothing, they are two calls.
         """
         config = self.config
         low, high = config.guidance_interval
         guided = config.guidance_scale != 1 and low <= level / (config.timesteps - 1) <= high
         if not guided:
             return self._call(x_t, level, classes)
+        classifier = self._fitted().classifier
+        if classifier is not None:  # arXiv:2105.05233, Algorithm 2
+            gradient = log_probability_gradient(classifier, x_t, level, classes)
+            push = (config.guidance_scale - 1) * (1 - self._alpha_bar[level]) ** 0.5
+            eps: torch.Tensor = self._call(x_t, level, classes) - push * gradient
+            return eps
         no_class = torch.full_like(classes, self._fitted().card["num_classes"])
         if x_t.is_cuda:
             both = self._call(torch.cat([x_t, x_t]), level, torch.cat([classes, no_class]))
@@ -219,6 +240,14 @@ class Ddpm(Generator, Denoiser):
     def _adopt(self, fitted: _Fitted) -> None:
         self._maybe_fitted = fitted
         self._forward = torch.compile(fitted.network) if self.config.compile else fitted.network
+
+    def _build_classifier(self, num_classes: int, device: str) -> NoisyClassifier | None:
+        """Build the classifier that guides, if one does; weights come from torch's global generator."""
+        config = self.config
+        if config.guidance != "classifier":
+            return None
+        levels = len(config.channel_multipliers)
+        return NoisyClassifier(2 * config.channels, levels, config.timesteps, num_classes).to(device)
 
     @property
     def network(self) -> nn.Module:
