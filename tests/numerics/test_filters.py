@@ -140,3 +140,23 @@ def test_selection_never_raises_the_distance() -> None:
 def test_selection_leaves_a_perfect_set_alone() -> None:
     real = points(30, 3)
     assert select(fit_target(real), real, keep=0.1, batch_fraction=0.1).kept.sum() > 25
+
+
+def test_the_inception_score_is_1_without_and_k_with_k_sure_classes() -> None:
+    from genbench_filters.class_fid import inception_score
+
+    assert inception_score(np.tile([1.0, 2.0, 0.5], (6, 1))) == pytest.approx(1)
+    assert inception_score(np.eye(4).repeat(3, axis=0) * 1e3) == pytest.approx(4)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `InceptionScore` will save all")  # of torchmetrics
+@pytest.mark.filterwarnings("ignore:std.*degrees")  # of its splits, and there is one
+def test_the_inception_score_is_torchmetrics() -> None:
+    from torchmetrics.image.inception import InceptionScore
+
+    from genbench_filters.class_fid import inception_score
+
+    logits = np.random.default_rng(0).normal(size=(60, 5)) * 3
+    theirs = InceptionScore(feature=torch.nn.Identity(), splits=1)
+    theirs.update(torch.from_numpy(logits))
+    assert inception_score(logits) == pytest.approx(float(theirs.compute()[0]), rel=1e-6)

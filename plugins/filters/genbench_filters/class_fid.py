@@ -8,6 +8,9 @@ approximated: removals are taken one by one and to first order (`_frechet.distan
 eigendecomposition for all, where trying them out would take one each. What a drop really does is then
 measured, and a batch that does not help is halved.
 
+The inception score of each class (arXiv:1606.03498, the judge in the place of Inception) is written to the
+log before and after. It is not what is selected by: within a class it rises with every image of another one.
+
 A set has a larger distance the smaller it is, the more so the more features there are: with as many
 features as images, selection ends early. The distance that is lowered is of the judge's features and of
 this very set: it says nothing any more about how good the set is, and a leaderboard's `fid[reference]` of a
@@ -18,12 +21,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 
 from genbench.errors import DataError
 from genbench.images import LabelledImages
 from genbench.protocols import Filter, RunContext, Verdicts
 from genbench_filters._frechet import Target, distance_and_influence, fit_target
-from genbench_filters._shared import judged_features, share_of, verdicts
+from genbench_filters._shared import Floats, judged_features, judged_logits, share_of, verdicts
 from genbench_filters.configs import ClassFidConfig
 
 _FEWEST = 2  # images for which a covariance is defined
@@ -58,6 +62,7 @@ class ClassFid(Filter):
         who = f"class_fid: judge {self.config.judge.use!r}"
         real = judged_features(ctx.inputs["judge"], train, ctx.device, who)
         made = judged_features(ctx.inputs["judge"], synthetic, ctx.device, who)
+        logits = judged_logits(ctx.inputs["judge"], synthetic, ctx.device, who)
         reasons = [""] * len(synthetic)
         labels = np.unique(synthetic.labels)
         for position, label in enumerate(labels):
@@ -73,10 +78,26 @@ class ClassFid(Filter):
                 for row in rows[~chosen.kept.numpy()]:
                     reasons[row] = "raises its class's distance"
                 count = int(chosen.kept.sum())
-                report = (name, len(rows), count, chosen.before, chosen.after)
-                ctx.log.info("class_fid: %s: %d images, %d kept: distance %.4f before, %.4f after", *report)
+                scores = inception_score(logits[rows]), inception_score(logits[rows[chosen.kept.numpy()]])
+                ctx.log.info(
+                    "class_fid: %s: %d images, %d kept: distance %.4f before, %.4f after; "
+                    "inception score %.4f before, %.4f after",
+                    *(name, len(rows), count, chosen.before, chosen.after, *scores),
+                )
             ctx.progress(position + 1, len(labels))
         return verdicts(reasons)
+
+
+def inception_score(logits: Floats) -> float:
+    """Return exp E KL(p(y | x) || p(y)), from 1 to the number of classes (arXiv:1606.03498, Sec. 4).
+
+    Args:
+        logits: `float64 [n, classes]`.
+    """
+    log_p = log_softmax(logits, axis=1)
+    p = np.exp(log_p)
+    log_mean = np.log(np.maximum(p.mean(axis=0), np.finfo(np.float64).tiny))
+    return float(np.exp((p * (log_p - log_mean)).sum(axis=1).mean()))
 
 
 def select(target: Target, points: torch.Tensor, keep: float, batch_fraction: float) -> Selection:
