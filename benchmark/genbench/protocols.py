@@ -207,6 +207,11 @@ class EvaluatorConfig(ComponentConfig):
     reads_network: ClassVar[bool] = False
 
 
+Augment = Literal[
+    "off", "standard", "strong", "colour", "shear_zoom", "randaugment", "trivialaugment", "mixup", "cutmix"
+]
+
+
 class Mix(Options):
     """How images form the training set."""
 
@@ -215,8 +220,8 @@ class Mix(Options):
         default="append",
         description="add synthetic images, replace real ones by them, or train on them alone",
     )
-    augment: Literal["off", "standard", "strong"] = Field(
-        default="standard", description="on-the-fly augmentation of real and synthetic images alike"
+    augment: Augment = Field(
+        default="standard", description="on-the-fly augmentation of all images (docs/protocol.md)"
     )
     budget: Literal["steps", "epochs"] = Field(
         default="steps",
@@ -370,9 +375,8 @@ class SampleRequest:
     def part(self, rows: "npt.NDArray[np.int64]") -> "SampleRequest":
         """Return some rows: a request of its own."""
         drafts = {option: draft.part(rows) for option, draft in self.drafts.items()}
-        return SampleRequest(
-            self.labels[rows], self.seeds[rows], self.source_indices[rows], self.train, drafts
-        )
+        columns = (self.labels[rows], self.seeds[rows], self.source_indices[rows])
+        return SampleRequest(*columns, self.train, drafts)
 
 
 @dataclass(frozen=True)
@@ -580,9 +584,7 @@ class SuiteEvaluator(Evaluator):
 
 
 FittedGenerator = Annotated[ComponentRef, InputStep("generator", "fit")]
-"""An option that takes another generator, ready to sample: `base: FittedGenerator`.
-
-It arrives as `ctx.inputs["base"]`; call it with `ctx.inside("base")`."""
+"""An option that takes another generator, ready: call `ctx.inputs[option]` with `ctx.inside(option)`."""
 
 SampledGenerator = Annotated[ComponentRef, InputStep("generator", "sample")]
 """An option that takes the images of another generator: they arrive as `request.drafts[option]`."""

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from genbench.store import Store
 
 Command = Callable[..., Any]
+AUGMENTS = (
+    *("off", "standard", "strong", "colour", "shear_zoom"),
+    *("randaugment", "trivialaugment", "mixup", "cutmix"),
+)
 
 
 def store_option(command: Command) -> Command:
@@ -96,7 +100,7 @@ _SUITE_OPTIONS = [
     click.option(
         "--augment",
         "augments",
-        type=click.Choice(["off", "standard", "strong"]),
+        type=click.Choice(AUGMENTS),
         multiple=True,
         help="On-the-fly augmentation of all arms [default: standard].",
     ),

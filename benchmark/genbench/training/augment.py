@@ -1,13 +1,22 @@
-"""The `strong` augmentation, batched: RandAugment-like operations, then CutMix.
+"""What a mix's `augment` adds to the standard augmentation, batched.
 
-RandAugment (Cubuk et al., arXiv:1909.13719) with two operations per image; ours draws from twelve that need
-no histogram (Equalize and AutoContrast are left out, Cutout is CutMix's business), each at a magnitude drawn
-uniformly up to the paper's level 9 of 10. Geometric operations of one image are composed into one affine
-map and resampled once. CutMix (Yun et al., arXiv:1905.04899, Sec. 3.2) pastes, with probability one half, a
-patch of the batch's next image; the area share is uniform, that is Beta(1, 1).
+* `randaugment` (Cubuk et al., arXiv:1909.13719): two operations per image; ours draws from twelve that need
+  no histogram (Equalize and AutoContrast are left out, Cutout is CutMix's business), each at a magnitude
+  drawn uniformly up to the paper's level 9 of 10.
+* `trivialaugment` (Mueller and Hutter, arXiv:2103.10158): one of the same operations, at any magnitude.
+* `colour`: brightness, contrast and saturation, each changed by up to 40 %, one after another.
+* `shear_zoom`: S4's: a shear of at most 0.2 degrees (Keras counts so), each axis zoomed by 0.8 to 1.2.
+* `mixup` (Zhang et al., arXiv:1710.09412) and `cutmix` (Yun et al., arXiv:1905.04899, Sec. 3.2) with the
+  batch's next image; the share is uniform, that is Beta(1, 1); labels are mixed alike.
+* `strong`: RandAugment, then CutMix with probability one half.
+
+Geometric operations of one image are composed into one affine map and resampled once.
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,38 +27,97 @@ OPERATIONS = (
     "identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y",
     "brightness", "contrast", "saturation", "posterize", "solarize", "invert",
 )  # fmt: skip
-_OPERATIONS_PER_IMAGE = 2
-_CUTMIX_PROBABILITY = 0.5
+_ANY = range(len(OPERATIONS))
+_COLOURS = tuple(range(place, place + 1) for place in range(6, 9))  # brightness, contrast, saturation
+_SHEAR_DEGREES, _ZOOM = 0.2, 0.2
 
 
-def strong_augmentation(
-    pixels: torch.Tensor, seed: int, identities: torch.Tensor, visits: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Apply two random operations to each image, then CutMix within the batch.
+@dataclass(frozen=True)
+class Policy:
+    """What happens to each image after the standard augmentation.
+
+    Attributes:
+        turns: For each operation in turn, which of `OPERATIONS` it is drawn from.
+        largest: Its largest magnitude, as a share of the full range.
+        zoom: Whether the image is sheared and zoomed as S4 does.
+        mixing: How it is mixed with the batch's next image.
+        mixing_probability: How often.
+    """
+
+    turns: tuple[range, ...] = ()
+    largest: float = 1.0
+    zoom: bool = False
+    mixing: Literal["none", "cutmix", "mixup"] = "none"
+    mixing_probability: float = 1.0
+
+
+POLICIES: Mapping[str, Policy] = {
+    "colour": Policy(_COLOURS, largest=0.4),
+    "shear_zoom": Policy(zoom=True),
+    "randaugment": Policy((_ANY, _ANY), largest=0.9),
+    "trivialaugment": Policy((_ANY,)),
+    "mixup": Policy(mixing="mixup"),
+    "cutmix": Policy(mixing="cutmix"),
+    "strong": Policy((_ANY, _ANY), largest=0.9, mixing="cutmix", mixing_probability=0.5),
+}
+
+
+def apply_policy(
+    policy: Policy, pixels: torch.Tensor, seed: int, identities: torch.Tensor, visits: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Apply a policy's operations to each image, then mix within the batch.
 
     Args:
+        policy: One of `POLICIES`.
         pixels: `uint8 [B, H, W, 3]`.
         seed: Seed of the stream.
         identities: Number of each image: `int64 [B]`.
         visits: How often each was drawn before: `int64 [B]`.
 
     Returns:
-        Pixels `uint8 [B, H, W, 3]`; the row whose patch each image received `int64 [B]`; the share of the
-        image that is its own `float32 [B]`.
+        Pixels `uint8 [B, H, W, 3]`; the row that each image was mixed with `int64 [B]`; the share of the
+        image that is its own `float32 [B]`, or None if the policy mixes nothing.
     """
     images = pixels.permute(0, 3, 1, 2).float() / 255
     affine = torch.eye(3, device=pixels.device).expand(len(pixels), 3, 3)
-    for turn in range(_OPERATIONS_PER_IMAGE):
-        choice = (counter_uniform(seed, identities, visits, 3 * turn) * len(OPERATIONS)).long()
-        level = 0.9 * counter_uniform(seed, identities, visits, 3 * turn + 1)
+    for turn, among in enumerate(policy.turns):
+        choice = among.start + (counter_uniform(seed, identities, visits, 3 * turn) * len(among)).long()
+        level = policy.largest * counter_uniform(seed, identities, visits, 3 * turn + 1)
         sign = torch.where(counter_uniform(seed, identities, visits, 3 * turn + 2) < 0.5, -1.0, 1.0)
         images = _photometric(images, choice, level, sign)
         affine = affine @ _geometric(choice, level * sign)
-    images = _resample(images, affine)
-    draws = [counter_uniform(seed, identities, visits, 100 + k) for k in range(4)]
-    mixed, weight = _cutmix(images, draws)
+    draws = [counter_uniform(seed, identities, visits, 100 + k) for k in range(7)]
+    if policy.zoom:
+        affine = _sheared_and_zoomed(draws[4:])
+    images = _resample(images, affine) if policy.turns or policy.zoom else images
+    mixed, weight = _mixed(policy, images, draws)
     partner = torch.roll(torch.arange(len(pixels), device=pixels.device), -1)
     return (mixed * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous(), partner, weight
+
+
+def _sheared_and_zoomed(draws: list[torch.Tensor]) -> torch.Tensor:
+    """Return each image's affine map: `float32 [B, 3, 3]`."""
+    angle, *zooms = (2 * draw - 1 for draw in draws)
+    angle = angle * math.radians(_SHEAR_DEGREES)
+    maps = torch.eye(3, device=angle.device).repeat(len(angle), 1, 1)
+    maps[:, 0, 0] = torch.cos(angle) * (1 + _ZOOM * zooms[0])
+    maps[:, 1, 0] = -torch.sin(angle) * (1 + _ZOOM * zooms[0])
+    maps[:, 1, 1] = 1 + _ZOOM * zooms[1]
+    return maps
+
+
+def _mixed(
+    policy: Policy, images: torch.Tensor, draws: list[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Mix each image with the next one; return images and own shares."""
+    if policy.mixing == "none":
+        return images, None
+    chosen = draws[0] < policy.mixing_probability
+    if policy.mixing == "cutmix":
+        return _cutmix(images, chosen, draws)
+    share = torch.where(chosen, draws[1], torch.ones_like(draws[1]))
+    own = share[:, None, None, None]
+    return own * images + (1 - own) * torch.roll(images, -1, dims=0), share
 
 
 def _geometric(choice: torch.Tensor, amount: torch.Tensor) -> torch.Tensor:
@@ -95,10 +163,11 @@ def _photometric(
     return images.clamp(0, 1)
 
 
-def _cutmix(images: torch.Tensor, draws: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Paste a rectangle of the next image into each that drew one; return images and own shares."""
+def _cutmix(
+    images: torch.Tensor, chosen: torch.Tensor, draws: list[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Paste a rectangle of the next image into each chosen one; return images and own shares."""
     _, _, height, width = images.shape
-    chosen = draws[0] < _CUTMIX_PROBABILITY
     side = torch.where(chosen, torch.sqrt(1 - draws[1]), torch.zeros_like(draws[1]))
     rows = torch.arange(height, device=images.device)[None]
     columns = torch.arange(width, device=images.device)[None]

@@ -13,7 +13,7 @@ import torch
 
 from genbench.images import RESIDENT_SHARE, ImageStatistics, LabelledImages, memory_limit_bytes
 from genbench.seeding import counter_bits, derive_seed
-from genbench.training.augment import strong_augmentation
+from genbench.training.augment import POLICIES, apply_policy
 from genbench.training.order import Draw
 
 
@@ -21,7 +21,7 @@ class Augmentation(NamedTuple):
     """What is done to training images on the fly, real and synthetic alike.
 
     Attributes:
-        level: `off`, `standard` (shift and flip) or `strong` (also RandAugment-like operations and CutMix).
+        level: `off`, `standard` (shift and flip), or one of `POLICIES`, which are applied after `standard`.
         shift_pixels: Largest shift in pixels, in each direction.
         flip: Whether half of the images are mirrored.
     """
@@ -99,9 +99,10 @@ class TrainingData:
         identities, targets = self._identities[rows], self._labels[rows]
         pixels = self._gather(draw.rows, rows, identities, visits)
         other, weight = targets, None
-        if self._augmentation.level == "strong":
-            pixels, pasted, weight = strong_augmentation(pixels, self._seeds["strong"], identities, visits)
-            other = targets[pasted]
+        policy = POLICIES.get(self._augmentation.level)
+        if policy is not None:
+            pixels, pasted, weight = apply_policy(policy, pixels, self._seeds["strong"], identities, visits)
+            other = targets if weight is None else targets[pasted]
         flat = pixels.reshape(len(rows), -1).float().mul_(self._scale).add_(self._shift)
         images = flat.view(len(rows), *pixels.shape[1:]).permute(0, 3, 1, 2)
         return Batch(images, targets, other, weight)

@@ -89,14 +89,15 @@ class DpmSolver(Sampler):
     steps keep the spread to 1 %, where evenly spaced levels (diffusers' default) lose a quarter at 20 steps.
     """
 
-    def __init__(self, levels: Indices, betas: Levels) -> None:
+    def __init__(self, levels: Indices, betas: Levels, *, stochastic: bool) -> None:
         super().__init__(levels, betas)
+        self._stochastic = stochastic
         from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
         self._scheduler = DPMSolverMultistepScheduler(
             num_train_timesteps=len(betas),
             trained_betas=betas.tolist(),
-            algorithm_type="dpmsolver++",
+            algorithm_type="sde-dpmsolver++" if stochastic else "dpmsolver++",
             solver_order=2,
         )
         self._scheduler.set_timesteps(timesteps=levels.tolist())
@@ -104,7 +105,10 @@ class DpmSolver(Sampler):
     def step(self, index: int, x_t: torch.Tensor, eps: torch.Tensor, noise: ImageNoise) -> torch.Tensor:
         """Take the scheduler's step."""
         level = int(self.levels[index])
-        after: torch.Tensor = self._scheduler.step(eps, level, x_t, return_dict=False)[0]
+        fresh = noise.draw() if self._stochastic else None
+        after: torch.Tensor = self._scheduler.step(
+            eps, level, x_t, variance_noise=fresh, return_dict=False
+        )[0]
         return after
 
 
@@ -113,8 +117,9 @@ def make_sampler(config: DdpmConfig, betas: Levels) -> Sampler:
 
     Ancestral sampling and DDIM visit evenly spaced levels, as published.
     """
-    if config.sampler == "dpmpp":
-        return DpmSolver(_log_snr_levels(betas, config.sampling_steps), betas)
+    if config.sampler in {"dpmpp", "dpmpp-sde"}:
+        levels = _log_snr_levels(betas, config.sampling_steps)
+        return DpmSolver(levels, betas, stochastic=config.sampler == "dpmpp-sde")
     count = min(config.sampling_steps, len(betas))
     levels = np.linspace(len(betas) - 1, 0, count).round().astype(np.int64)
     if config.sampler == "ddim":

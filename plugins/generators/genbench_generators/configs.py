@@ -218,8 +218,9 @@ class DdpmConfig(GeneratorConfig):
         default="fp32", description="autocast precision, also to sample"
     )
     compile: bool = Field(default=False, description="torch.compile the network (a minute, then faster)")
-    sampler: Literal["ddpm", "ddim", "dpmpp"] = Field(
-        default="ddpm", description="ancestral sampling, DDIM (eta 0), or DPM-Solver++ (2M)"
+    sampler: Literal["ddpm", "ddim", "dpmpp", "dpmpp-sde"] = Field(
+        default="ddpm",
+        description="ancestral sampling, DDIM (eta 0), DPM-Solver++ (2M), or its stochastic form",
     )
     sampling_steps: int = Field(
         default=16, ge=1, description="noise levels visited per image, at most `timesteps`"

@@ -1,0 +1,103 @@
+"""The policies of a mix's `augment`: each does what its paper says, and its draws depend on names alone."""
+
+from collections.abc import Callable
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+from genbench.images import TensorImages
+from genbench.protocols import Augment
+from genbench.training.augment import POLICIES, Policy, apply_policy
+
+MakeImages = Callable[..., TensorImages]
+ROWS = torch.arange(64)
+
+
+def applied(policy: Policy, pixels: torch.Tensor, visit: int = 0, seed: int = 1) -> torch.Tensor:
+    images, _, _ = apply_policy(policy, pixels, seed, ROWS, torch.full((64,), visit))
+    return images
+
+
+@pytest.fixture
+def pixels(make_images: MakeImages) -> torch.Tensor:
+    """Images that an affine map and a colour operation both change: `uint8 [64, 32, 32, 3]`."""
+    return make_images(64, size=32).all().permute(0, 2, 3, 1).contiguous()
+
+
+def test_every_augment_but_off_and_standard_is_a_policy() -> None:
+    assert set(get_args(Augment)) - {"off", "standard"} == set(POLICIES)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_changes_images_by_seed_image_and_visit(name: str, pixels: torch.Tensor) -> None:
+    policy = POLICIES[name]
+    first = applied(policy, pixels)
+    assert (first != pixels).flatten(1).any(dim=1).float().mean() > 0.5
+    assert torch.equal(first, applied(policy, pixels))
+    assert not torch.equal(first, applied(policy, pixels, visit=1))
+    assert not torch.equal(first, applied(policy, pixels, seed=2))
+
+
+def test_policies_differ_from_one_another(pixels: torch.Tensor) -> None:
+    assert len({applied(policy, pixels).numpy().tobytes() for policy in POLICIES.values()}) == len(POLICIES)
+
+
+def test_mixup_is_the_papers_sum(pixels: torch.Tensor) -> None:
+    mixed, partner, share = apply_policy(POLICIES["mixup"], pixels, 1, ROWS, torch.zeros(64).long())
+    assert share is not None
+    own = share[:, None, None, None]
+    expected = own * pixels.float() + (1 - own) * pixels[partner].float()
+    assert (mixed.float() - expected).abs().max() <= 0.51
+    assert partner.tolist() == [*range(1, 64), 0]
+    assert 0.4 < float(share.mean()) < 0.6  # uniform
+    assert float(share.std()) == pytest.approx(12**-0.5, abs=0.06)
+
+
+def test_cutmix_pastes_a_rectangle_of_the_stated_share(pixels: torch.Tensor) -> None:
+    mixed, partner, share = apply_policy(POLICIES["cutmix"], pixels, 1, ROWS, torch.zeros(64).long())
+    assert share is not None
+    own, other = (mixed == pixels).all(dim=3), (mixed == pixels[partner]).all(dim=3)
+    assert (own | other).all()
+    assert torch.allclose(own.float().mean(dim=(1, 2)), share, atol=0.01)  # pixels may be equal by chance
+    for row in torch.nonzero(share < 1).flatten().tolist():
+        rows, columns = (axis.unique() for axis in torch.nonzero(~own[row], as_tuple=True))
+        assert len(rows) == rows.max() - rows.min() + 1
+        assert len(columns) == columns.max() - columns.min() + 1
+
+
+def test_colour_moves_nothing_and_shear_zoom_recolours_nothing() -> None:
+    pixels = torch.full((64, 32, 32, 3), 40, dtype=torch.uint8)
+    pixels[:, 6:26, 6:26] = torch.tensor([200, 120, 160], dtype=torch.uint8)
+    recoloured = applied(POLICIES["colour"], pixels).float()
+    square = recoloured[:, 6:26, 6:26]
+    assert (square == square[:, :1, :1]).all()
+    assert (recoloured[:, 0, 0] != 40).any()
+    zoomed = applied(POLICIES["shear_zoom"], pixels).float()
+    areas = (zoomed[:, :, :, 0] > 120).flatten(1).sum(1).float()
+    assert zoomed.max() <= 200
+    # 20 pixels a side become 20 / 1.2 to 20 / 0.8, less or more a pixel
+    assert 15**2 <= areas.min() < 18**2
+    assert 23**2 < areas.max() <= 26**2
+
+
+def test_trivialaugment_reaches_further_than_randaugment() -> None:
+    """Its magnitudes go to the end of the range: the darkest image is (nearly) black."""
+    pixels = torch.full((4096, 2, 2, 3), 100, dtype=torch.uint8)
+    rows, visits = torch.arange(4096), torch.zeros(4096).long()
+    darkest = {
+        largest: int(apply_policy(Policy((range(6, 7),), largest), pixels, 1, rows, visits)[0].min())
+        for largest in (POLICIES["randaugment"].largest, POLICIES["trivialaugment"].largest)
+    }
+    assert darkest == {0.9: 10, 1.0: 0}
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "strong"])
+def test_only_policies_that_mix_have_soft_labels(name: str, pixels: torch.Tensor) -> None:
+    visits = torch.zeros(64).long()
+    mixing = apply_policy(POLICIES[name], pixels, 1, ROWS, visits)[2]
+    assert mixing is not None
+    assert float(mixing.min()) < 1
+    assert np.isfinite(mixing.numpy()).all()
+    assert apply_policy(POLICIES["randaugment"], pixels, 1, ROWS, visits)[2] is None
