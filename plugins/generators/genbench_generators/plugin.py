@@ -84,6 +84,17 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             needs_reserve=True,
         ),
         ComponentSpec(
+            name="style_transfer",
+            target="genbench_generators.style_transfer:StyleTransfer",
+            config="genbench_generators.style_configs:StyleTransferConfig",
+            summary="training images in the manner of paintings or drawn styles: Gatys et al., or AdaIN",
+            paper="arXiv:1508.06576, arXiv:1703.06868",
+            requires=("torchvision",),
+            resources=Resources(gpu_memory_gib=12, network=True),
+            external_data=("style images", "ImageNet (weights of the vgg19 or squeezenet encoder)"),
+            needs_fit=True,
+        ),
+        ComponentSpec(
             name="sd_text2img",
             target="genbench_generators.sd_text2img:SdText2Img",
             config="genbench_generators.hub_configs:SdText2ImgConfig",
@@ -117,5 +128,13 @@ def genbench_generators() -> Sequence[ComponentSpec]:
                 "the pipeline's weights (default: InstructPix2Pix: LAION-5B with captions, GPT-3 edits)",
             ),
             needs_fit=True,
+        ),
+        ComponentSpec(
+            name="image_variations",
+            target="genbench_generators.image_variations:ImageVariations",
+            config="genbench_generators.variations_config:VariationsConfig",
+            summary="training images, edited or varied by an OpenAI-compatible service, under a spending cap",
+            resources=Resources(network=True),
+            external_data=("whatever the image service's model was trained on",),
         ),
     ]
