@@ -15,7 +15,8 @@ from genbench.protocols import (
 
 Orientation = Literal["left", "right", "top", "bottom"]
 _STYLED = {"use": "style_transfer", "preset": "source-s4"}
-_ORIGINALS_AND_VARIATIONS = {"use": "union", "first": "copies", "second": "image_variations"}
+_VARIATIONS = {"use": "image_variations"}  # what they may cost is for the user to say
+_ORIGINALS_AND_VARIATIONS = {"use": "union", "first": "copies", "second": _VARIATIONS}
 
 
 class RealExtraConfig(GeneratorConfig):
@@ -31,7 +32,7 @@ class UnionConfig(GeneratorConfig):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "source-s4": {
-            "first": "image_variations",
+            "first": _VARIATIONS,
             "second": {"use": "chain", "first": _ORIGINALS_AND_VARIATIONS, "second": _STYLED},
         },
     }
