@@ -87,6 +87,23 @@ class PlannedRecord:
 
 
 @dataclass(frozen=True)
+class PlannedFinding:
+    """A record about all cells of a dataset together.
+
+    Attributes:
+        dataset: Whose records are read.
+        evaluator: By what.
+        generator: The baseline.
+        filter: None.
+    """
+
+    dataset: Resolved
+    evaluator: Resolved
+    generator: Resolved
+    filter: Resolved
+
+
+@dataclass(frozen=True)
 class Cell:
     """One (dataset, generator, filter, mix, classifier, seed) and the steps that it consists of."""
 
@@ -102,6 +119,7 @@ class Plan:
     steps: dict[str, Step] = field(default_factory=dict)
     cells: list[Cell] = field(default_factory=list)
     records: dict[str, PlannedRecord] = field(default_factory=dict)
+    findings: list[PlannedFinding] = field(default_factory=list)
     protocol: Mapping[str, Any] = field(default_factory=dict)
     planned_indices: int = 0
 
@@ -133,6 +151,12 @@ def make_plan(resolved: ResolvedSuite) -> Plan:
             for generator, image_filter, mix in _data_arms(resolved):
                 for index in range(suite.seeds):
                     planner.add_cell(Arm(dataset, generator, image_filter, mix, classifier, index))
+    planner.plan.findings = [
+        PlannedFinding(dataset, evaluator, resolved.generators[0], resolved.no_filter)
+        for dataset in resolved.datasets
+        for evaluator in resolved.evaluators
+        if _subject(evaluator) == "suite"
+    ]
     return planner.plan
 
 

@@ -126,6 +126,12 @@ def run(
             executor.close()
             walk.release_all()
     walk.outcome.records = list(gather(plan, store, walk.outcome.failed, options.command))
+    from genbench.suite_records import suite_records  # it imports torch, which `plan` does without
+
+    for key, record in suite_records(plan, store, walk.outcome.records, options.command):
+        walk.outcome.records.append(record)
+        if record.result.status == "failed":
+            walk.outcome.failed[key] = record.result.reason
     save_records(store, walk.outcome.records)
     return walk.outcome
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from genbench.digest import canonical_json
 from genbench.records import Record
+from genbench_leaderboard.classes import class_gains
 from genbench_leaderboard.contrasts import (
     Contrasts,
     all_contrasts,
@@ -26,6 +27,7 @@ from genbench_leaderboard.rows import (
     Contrast,
     Environment,
     Failure,
+    Finding,
     Group,
     Row,
 )
@@ -53,7 +55,8 @@ def build_board(records: Iterable[Record]) -> Board:
         _group(position, raw, titles[position], contrasts, distances) for position in range(len(raw))
     )
     cells = sum(len(entry.measured) for group in raw for entry in group.entries.values())
-    return Board(groups, family_size, _other_failures(settled), (*notes, *_grown_plans(raw)), cells)
+    failures, notes = _other_failures(settled), [*notes, *_grown_plans(raw)]
+    return Board(groups, family_size, failures, tuple(notes), cells, _findings(settled))
 
 
 def _group(
@@ -105,6 +108,7 @@ def _row(entry: Entry, context: _Context, contrast: Contrast | None, rank: int |
         rank=rank,
         cost=cost_of(entry),
         distances=() if entry.is_baseline else context.distances.of(entry, context.group),
+        classes=class_gains(entry, context.group.baseline_of(entry)),
         metrics=_other_metrics(entry),
         budget_limited=_budget_limit(entry, context.group, context.raw),
         mixed_environment=_is_mixed(entry, context.environments),
@@ -203,6 +207,17 @@ def _other_failures(records: Iterable[Record]) -> tuple[Failure, ...]:
             images = f"{label_of(result.generator)} on {label_of(result.dataset)}"
             found.add(missing(record, f"{label_of(result.evaluator)} of {images}"))
     return tuple(sorted(found, key=_failure_order))
+
+
+def _findings(records: Iterable[Record]) -> tuple[Finding, ...]:
+    """Return what was found across the rows, in the order of dataset and evaluator."""
+    found = []
+    for record in records:
+        result = record.result
+        if result.subject == "suite" and result.status == "ok":
+            names = (label_of(result.dataset), label_of(result.evaluator))
+            found += [Finding(*names, one.name, one.value, one.unit, one.note) for one in result.metrics]
+    return tuple(sorted(found, key=lambda one: (one.dataset, one.evaluator, one.metric)))
 
 
 def _grown_plans(raw: Sequence[RawGroup]) -> list[str]:

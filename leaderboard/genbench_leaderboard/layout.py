@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from genbench_leaderboard import sentences
-from genbench_leaderboard.rows import BASELINE, Board, Cost, Distance, Group, Row
-from genbench_leaderboard.statistics import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
+from genbench_leaderboard.rows import BASELINE, Board, ClassGain, Cost, Distance, Group, Row
+from genbench_leaderboard.statistics import ALPHA, SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
 
 NOTHING = "-"
 _FAMILIES = {"fid": "FID", "mmd2": "MMD²", "kid": "KID"}
 _IN_MAIN_TABLE = ("fid", "mmd2")
+_SHOWN_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Section:
     notes: tuple[str, ...]
     distances: tuple[Column, ...]
     distances_legend: str
+    classes: tuple[Column, ...]
+    classes_legend: str
     environment: str
     commands: tuple[str, ...]
 
@@ -53,6 +56,8 @@ def section(group: Group, board: Board) -> Section:
         notes=sentences.notes(group),
         distances=distances,
         distances_legend=sentences.DISTANCES_LEGEND if distances else "",
+        classes=_class_table(group),
+        classes_legend=sentences.CLASSES_LEGEND,
         environment=sentences.environment(group.environments),
         commands=group.commands,
     )
@@ -231,6 +236,60 @@ def _distance_table(group: Group) -> tuple[Column, ...]:
     return tuple(
         Column(name, cells, "left" if place < 5 else "right", spare=name == "filter" and unfiltered)
         for place, (name, cells) in enumerate(zip(names, zip(*table, strict=True), strict=True))
+    )
+
+
+# ---------------------------------------------------------------------------------------------- classes
+
+
+def _class_table(group: Group) -> tuple[Column, ...]:
+    """Lay out the gain of every class: a line per class, a column per row; the extremes of many classes."""
+    rows = [row for row in group.rows if row.classes]
+    if not rows:
+        return ()
+    largest: dict[str, float] = {}
+    for gain in (gain for row in rows for gain in row.classes):
+        largest[gain.name] = max(largest.get(gain.name, 0.0), abs(gain.difference.mean))
+    names = list(largest)
+    if len(names) > _SHOWN_CLASSES:
+        names = sorted(names, key=lambda name: (-largest[name], name))[:_SHOWN_CLASSES]
+    sizes = {gain.name: gain.images for gain in rows[0].classes}
+    columns = [Column("class", tuple(names), "left")]
+    columns.append(Column("n", tuple(str(sizes.get(name, NOTHING)) for name in names)))
+    for row in rows:
+        gains = {gain.name: gain for gain in row.classes}
+        columns.append(Column(row.name, tuple(_class_gain(gains.get(name)) for name in names), spare=True))
+    return tuple(columns)
+
+
+def _class_gain(gain: ClassGain | None) -> str:
+    if gain is None:
+        return NOTHING
+    half = gain.difference.half_width
+    star = " *" if gain.adjusted_p is not None and gain.adjusted_p < ALPHA else ""
+    return f"{gain.difference.mean:+.1f}" + ("" if half is None else f" ±{half:.1f}") + star
+
+
+# --------------------------------------------------------------------------------------- across the rows
+
+
+def findings_table(board: Board) -> tuple[Column, ...]:
+    """Lay out what was found across the rows."""
+    found = board.findings
+    cells = [
+        (
+            one.dataset,
+            one.evaluator,
+            one.metric,
+            NOTHING if one.value is None else f"{number(one.value)} {one.unit}".strip(),
+            one.note,
+        )
+        for one in found
+    ]
+    names = ("dataset", "evaluator", "metric", "value", "note")
+    return tuple(
+        Column(name, column, "right" if name == "value" else "left")
+        for name, column in zip(names, zip(*cells, strict=True), strict=False)
     )
 
 

@@ -77,6 +77,45 @@ class Contrast:
 
 
 @dataclass(frozen=True)
+class ClassGain:
+    """What a row changes for one class.
+
+    Attributes:
+        name: Of the class.
+        images: Of the class, on test.
+        difference: Of its recall to the baseline's, in points, over seeds.
+        adjusted_p: Paired t over seeds, Holm-adjusted over the classes of the row; None below three seeds,
+            and without spread.
+    """
+
+    name: str
+    images: int
+    difference: Estimate
+    adjusted_p: float | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number about all rows of a dataset together: does FID predict the gain, for example.
+
+    Attributes:
+        dataset: Short name.
+        evaluator: Short name.
+        metric: Name of the number.
+        value: None where it cannot be computed; `note` says why.
+        unit: Of the value.
+        note: What a reader of the number needs.
+    """
+
+    dataset: str
+    evaluator: str
+    metric: str
+    value: float | None
+    unit: str
+    note: str
+
+
+@dataclass(frozen=True)
 class Row:
     """One (generator, filter, mix) of a group.
 
@@ -93,6 +132,7 @@ class Row:
         rank: Among the complete rows of its pool with enough seeds.
         cost: None where no record says.
         distances: Of its image sets.
+        classes: What it changes, class by class.
         metrics: Mean over seeds of every other metric of the row's cells, by name.
         budget_limited: Why its gain may be owed to fewer visits of real images.
         mixed_environment: Whether some of its records come from another environment than most of the group.
@@ -110,6 +150,7 @@ class Row:
     rank: int | None
     cost: Cost | None
     distances: tuple[Distance, ...]
+    classes: tuple[ClassGain, ...]
     metrics: Mapping[str, float]
     budget_limited: BudgetLimit | None
     mixed_environment: bool
@@ -178,6 +219,7 @@ class Board:
         failures: Records without numbers that belong to no row: of image sets and suites.
         notes: What a reader must know about the records themselves.
         cells: How many cells were counted.
+        findings: About all rows of a dataset together.
     """
 
     groups: tuple[Group, ...]
@@ -185,4 +227,5 @@ class Board:
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     cells: int = 0
+    findings: tuple[Finding, ...] = ()
     primary_metric: str = field(default="test top-1")

@@ -14,6 +14,12 @@ DISTANCES_LEGEND = (
     "at equal n. The extractor reference is this board's own network, so its distances are not comparable "
     "with published ones. Nothing is ranked by a distance."
 )
+CLASSES_LEGEND = (
+    "Difference of each class's recall on test to none, in points, paired by seed; ±: half a 95 % t "
+    "interval, unadjusted; *: p < 0.05, Holm-adjusted over the classes of the row. Exploratory: no verdict "
+    "rests on it."
+)
+FINDINGS_LEGEND = "Over all rows of a dataset together. Exploratory."
 
 
 def count(number: int, one: str, many: str) -> str:

@@ -9,9 +9,9 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from genbench_leaderboard.export import render_csv, render_json
-from genbench_leaderboard.layout import Column, Section, section
+from genbench_leaderboard.layout import Column, Section, findings_table, section
 from genbench_leaderboard.rows import Board
-from genbench_leaderboard.sentences import failure_line, summary
+from genbench_leaderboard.sentences import FINDINGS_LEGEND, failure_line, summary
 
 __all__ = ["render_csv", "render_json", "render_markdown", "render_terminal"]
 
@@ -24,6 +24,8 @@ def render_markdown(board: Board) -> str:
     blocks = ["# Leaderboard", summary(board) if board.groups else _EMPTY]
     for group in board.groups:
         blocks += _markdown_section(section(group, board), [failure_line(one) for one in group.failures])
+    if board.findings:
+        blocks += ["## Across the rows", _markdown_table(findings_table(board)), FINDINGS_LEGEND]
     blocks += _markdown_list("Failed or skipped besides", [failure_line(one) for one in board.failures])
     blocks += _markdown_list("Notes on the records", board.notes)
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -36,6 +38,9 @@ def render_terminal(board: Board, width: int = 120) -> str:
         blocks += _terminal_section(
             section(group, board), [failure_line(one) for one in group.failures], width
         )
+    if board.findings:
+        table = _terminal_table(findings_table(board), width)
+        blocks.append(f"Across the rows\n{table}\n{FINDINGS_LEGEND}")
     blocks += _terminal_list(
         "Failed or skipped besides", [failure_line(one) for one in board.failures], width
     )
@@ -52,6 +57,8 @@ def _markdown_section(part: Section, failures: Sequence[str]) -> list[str]:
     blocks += _markdown_list("Failed or skipped", failures)
     if part.distances:
         blocks += ["### Distances of the image sets", _markdown_table(part.distances), part.distances_legend]
+    if part.classes:
+        blocks += ["### Gain per class", _markdown_table(part.classes), _escaped(part.classes_legend)]
     blocks.append(_escaped(part.environment))
     if part.commands:
         blocks.append("Repeat with:\n\n```sh\n" + "\n".join(part.commands) + "\n```")
@@ -91,6 +98,11 @@ def _terminal_section(part: Section, failures: Sequence[str], width: int) -> lis
     if part.distances:
         table = _terminal_table(part.distances, width)
         blocks += [f"Distances of the image sets\n{table}\n{_filled(part.distances_legend, width)}"]
+    if part.classes:
+        table = _terminal_table(part.classes, width)
+        left_out = len(part.classes) - len(_narrowed(part.classes, width))
+        more = f" {left_out} more columns are in the Markdown." if left_out else ""
+        blocks += [f"Gain per class\n{table}\n{_filled(part.classes_legend + more, width)}"]
     blocks.append(_filled(part.environment, width))
     if part.commands:
         blocks.append("Repeat with:\n" + "\n".join(f"  {command}" for command in part.commands))

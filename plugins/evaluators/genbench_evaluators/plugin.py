@@ -29,4 +29,17 @@ def genbench_evaluators() -> Sequence[ComponentSpec]:
             summary="unbiased squared MMD of features to train and val, with the real-to-real floor",
             paper="JMLR 13:723-773, 2012",
         ),
+        ComponentSpec(
+            name="usefulness",
+            target="genbench_evaluators.usefulness:Usefulness",
+            config="genbench_evaluators.suite_configs:UsefulnessConfig",
+            summary="across a suite: does a cheap metric of the images predict the gain of training on them",
+        ),
+        ComponentSpec(
+            name="effective_robustness",
+            target="genbench_evaluators.effective_robustness:EffectiveRobustness",
+            config="genbench_evaluators.suite_configs:EffectiveRobustnessConfig",
+            summary="across a suite: accuracy under a shift above the line of the real-only models",
+            paper="arXiv:2007.00644",
+        ),
     ]

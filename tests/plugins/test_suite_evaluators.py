@@ -1,0 +1,196 @@
+"""Evaluators of a whole suite: against scipy, against a line drawn by hand, and through a run."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from genbench.plan import Plan
+from genbench.protocols import RunContext
+from genbench.records import Metric, Record, Result, Run
+from genbench.runner import Outcome
+from genbench.store import Store
+from genbench_evaluators.effective_robustness import EffectiveRobustness, above_line
+from genbench_evaluators.suite_configs import EffectiveRobustnessConfig, UsefulnessConfig
+from genbench_evaluators.usefulness import Usefulness, spearman
+from genbench_leaderboard.board import build_board
+from genbench_leaderboard.tables import render_markdown, render_terminal
+
+RunCells = Callable[..., tuple[Plan, Outcome]]
+NONE: dict[str, Any] = {"use": "none", "version": 1, "config": {}}
+
+
+def record(
+    generator: str, index: int = 0, *, network: str = "cnn", subject: Any = "cell", **values: float
+) -> Record:
+    """Fabricate a record; keywords are metrics, `__` for what a keyword cannot hold."""
+    is_real, is_cell = generator == "none", subject == "cell"
+    of_cell = {"mode": "append", "augment": "standard"} if is_cell else {}
+    family = network.partition("-")[0]
+    classifier = {"use": family, "version": 1, "config": {"n": network}, "label": network}
+    metrics = tuple(Metric(name.replace("shift", "top1[shift]"), value) for name, value in values.items())
+    result = Result(
+        subject=subject,
+        status="ok",
+        dataset={"use": "digits", "version": 1, "config": {}},
+        generator=NONE if is_real else {"use": generator, "version": 1, "config": {}, "label": generator},
+        filter=NONE,
+        mix={"ratio": 0.0 if is_real else 1.0, **of_cell},
+        classifier=classifier if is_cell else None,
+        index=index,
+        protocol={},
+        evaluator={"use": "accuracy" if subject == "cell" else "fid", "version": 1, "config": {}},
+        key=f"{generator}-{network}-{index}-{subject}",
+        planned_indices=2,
+        metrics=metrics,
+    )  # fmt: skip
+    return Record(result, Run("", ""))
+
+
+def suite(gains: list[float], distances: list[float], **names: Any) -> list[Record]:
+    records = [record("none", index, top1=90.0 + index) for index in range(2)]
+    for number, (gain, distance) in enumerate(zip(gains, distances, strict=True)):
+        for index in range(2):
+            records.append(record(f"g{number}", index, top1=90.0 + index + gain))
+            records.append(record(f"g{number}", index, subject="image_set", fid=distance + index))
+    return records
+
+
+# -------------------------------------------------------------------------------------------- usefulness
+
+
+def test_spearman_is_scipys() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        left, right = rng.integers(0, 5, 12).astype(float), rng.normal(size=12)
+        assert spearman(left, right) == pytest.approx(spearmanr(left, right).statistic, abs=1e-12)
+    assert spearman(np.ones(5), np.arange(5.0)) is None
+
+
+def test_a_metric_that_orders_the_gains_has_correlation_minus_one(ctx: RunContext) -> None:
+    found = Usefulness(UsefulnessConfig()).evaluate(suite([3, 1, 2, 0, -1], [1, 3, 2, 4, 5]), ctx)
+    (metric,) = found.metrics
+    assert metric.name == "spearman[fid][cnn]"
+    assert metric.value == pytest.approx(-1)
+    assert "5 rows; 95 % bootstrap interval over rows -1.00 to -1.00" in metric.note
+    pairs = {pair["row"]: (pair["value"], pair["gain"]) for pair in found.tables[metric.name]}
+    assert pairs["g0, standard"] == (1.5, 3.0)  # means over the two seeds
+
+
+def test_an_unrelated_metric_has_an_interval_that_says_so(ctx: RunContext) -> None:
+    rng = np.random.default_rng(1)
+    gains, distances = rng.normal(size=(2, 20))
+    (metric,) = Usefulness(UsefulnessConfig()).evaluate(suite(list(gains), list(distances)), ctx).metrics
+    assert metric.value == pytest.approx(spearmanr(gains, distances).statistic)
+    low, high = (float(word) for word in metric.note.rpartition("rows ")[2].split(" to "))
+    assert low < 0 < high
+
+
+def test_too_few_rows_are_not_correlated(ctx: RunContext) -> None:
+    (metric,) = Usefulness(UsefulnessConfig()).evaluate(suite([1, 2, 3], [3, 2, 1]), ctx).metrics
+    assert metric.value is None
+    assert metric.note == "3 rows have both, and 5 are needed"
+    willing = Usefulness(UsefulnessConfig(fewest_rows=3))
+    assert willing.evaluate(suite([1, 2, 3], [3, 2, 1]), ctx).metrics[0].value == pytest.approx(-1)
+
+
+def test_each_classifier_has_its_own_correlation(ctx: RunContext) -> None:
+    records = suite([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
+    records += [record("none", network="mlp", top1=50.0)]
+    records += [record(f"g{n}", network="mlp", top1=50.0 - n) for n in range(5)]
+    values = {one.name: one.value for one in Usefulness(UsefulnessConfig()).evaluate(records, ctx).metrics}
+    assert values == {"spearman[fid][cnn]": pytest.approx(1), "spearman[fid][mlp]": pytest.approx(-1)}
+
+
+# ---------------------------------------------------------------------------------- effective robustness
+
+
+def line(
+    count: int = 12, families: tuple[str, ...] = ("cnn", "mlp", "vit"), span: float = 0.3
+) -> list[Record]:
+    """Real-only models on the line logit y = -1 + 0.8 logit x."""
+    records = []
+    for number, x in enumerate(np.linspace(0.6, 0.6 + span, count)):
+        y = 1 / (1 + np.exp(1 - 0.8 * np.log(x / (1 - x))))
+        network = f"{families[number % len(families)]}-{number}"
+        records.append(record("none", network=network, top1=100 * x, shift=100 * y))
+    return records
+
+
+def test_a_model_on_the_line_has_none_and_one_above_has_the_difference(ctx: RunContext) -> None:
+    x = 0.75
+    y = 1 / (1 + np.exp(1 - 0.8 * np.log(x / (1 - x))))
+    scored = [record("on", top1=75.0, shift=100 * y), record("above", top1=75.0, shift=100 * y + 4)]
+    found = EffectiveRobustness(EffectiveRobustnessConfig()).evaluate([*line(), *scored], ctx)
+    values = {metric.name: metric.value for metric in found.metrics}
+    assert values["effective_robustness[shift][on, standard, cnn]"] == pytest.approx(0, abs=1e-9)
+    assert values["effective_robustness[shift][above, standard, cnn]"] == pytest.approx(4)
+
+
+def test_the_line_is_numpys() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0.5, 0.9, 15), rng.uniform(0.3, 0.7, 15)
+    slope, height = np.polyfit(np.log(x / (1 - x)), np.log(y / (1 - y)), 1)
+    expected = 1 / (1 + np.exp(-(height + slope * np.log(0.7 / 0.3))))
+    assert above_line(x, y, 0.7, 0.6) == pytest.approx(0.6 - expected, abs=1e-12)
+    assert np.isnan(above_line(np.full(5, 0.5), y[:5], 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [
+        (line(9), "9 real-only models of 3 families spanning 30.0 points"),
+        (line(families=("cnn", "mlp")), "12 real-only models of 2 families"),
+        (line(span=0.09), "spanning 9.0 points; 10, 3 and 10 are needed"),
+    ],
+)
+def test_without_a_line_nothing_is_reported(ctx: RunContext, models: list[Record], words: str) -> None:
+    scored = record("g", top1=65.0, shift=50.0)
+    (metric,) = EffectiveRobustness(EffectiveRobustnessConfig()).evaluate([*models, scored], ctx).metrics
+    assert metric.value is None
+    assert words in metric.note
+
+
+def test_nothing_is_extrapolated(ctx: RunContext) -> None:
+    scored = record("g", top1=95.0, shift=80.0)
+    (metric,) = EffectiveRobustness(EffectiveRobustnessConfig()).evaluate([*line(), scored], ctx).metrics
+    assert metric.value is None
+    assert "95.0 % on test lies outside" in metric.note
+
+
+# ------------------------------------------------------------------------------------------- through a run
+
+
+def test_a_run_leaves_suite_records_and_the_board_shows_them(run_cells: RunCells, store: Store) -> None:
+    entries = {
+        "generators": ["toy", "copies", "classical"],
+        "datasets": ["digits:limit_train=60"],
+        "evaluators": ["accuracy", "fid:extractor=pixels", "usefulness:fewest_rows=3"],
+    }
+    _, outcome = run_cells(**entries)
+    assert outcome.failed == {}
+    (found,) = [one for one in outcome.records if one.result.subject == "suite"]
+    names = [metric.name for metric in found.result.metrics]
+    assert names
+    assert all(name.startswith("spearman[fid[pixels,") for name in names)
+    board = build_board(outcome.records)
+    for page in (render_markdown(board), render_terminal(board)):
+        assert "Across the rows" in page
+        assert "usefulness:fewest\\_rows=3" in page or "usefulness:fewest_rows=3" in page
+    _, again = run_cells(**entries)
+    (same,) = [one for one in again.records if one.result.subject == "suite"]
+    assert same.result_digest == found.result_digest
+
+
+def test_a_suite_evaluator_that_fails_is_a_failed_record(
+    run_cells: RunCells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Any, records: Any, ctx: Any) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(Usefulness, "evaluate", broken)
+    _, outcome = run_cells(evaluators=["accuracy", "usefulness"])
+    assert list(outcome.failed.values()) == ["ZeroDivisionError('by nothing')"]
+    assert [one.result.status for one in outcome.records if one.result.subject == "suite"] == ["failed"]
