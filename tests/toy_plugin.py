@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from PIL import Image
 from pydantic import Field
 from torch import nn
 
@@ -182,6 +183,8 @@ class ToyEvaluatorConfig(EvaluatorConfig):
 
     reads_network: ClassVar[bool] = True
 
+    picture: bool = Field(default=False, description="draw one")
+
 
 class ToyEvaluator(ModelEvaluator):
     def __init__(self, config: ToyEvaluatorConfig) -> None:
@@ -192,6 +195,8 @@ class ToyEvaluator(ModelEvaluator):
     ) -> Evaluation:
         logits = network(splits["test"].all())
         (ctx.files / "note.txt").write_text("a file of the evaluator")
+        if self._config.picture:
+            Image.new("RGB", (4, 4)).save(ctx.files / "a_square.png")
         return Evaluation([Metric("mean_logit", float(logits.detach().mean()))])
 
 

@@ -76,6 +76,7 @@ def command(**options: Any) -> None:
     genbench run -d imagefolder:photos -g ddpm -c resnet32 --ratio 0.5 --ratio 2
     """
     from genbench.cli._progress import make_progress
+    from genbench.pictures import write_gallery
     from genbench.runner import RunOptions, run
 
     registry = make_registry(options["plugin_files"], options["no_plugins"])
@@ -95,6 +96,9 @@ def command(**options: Any) -> None:
     with make_progress(quiet=options["quiet"]) as progress:
         outcome = run(plan, store, registry, run_options, progress.observer)
     _publish(outcome.records, options["out"] / suite.name)
+    pictures = write_gallery(plan, store, options["out"] / suite.name)
+    if pictures:
+        click.echo(f"pictures: {pictures}, shown in {options['out'] / suite.name / 'pictures.md'}")
     if outcome.failed:
         count = len({record.result.key for record in outcome.records if record.result.status == "failed"})
         click.echo(
