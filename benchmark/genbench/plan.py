@@ -6,7 +6,7 @@ component versions left out: an artifact of the family under another key is *sta
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from genbench.digest import differences, digest
@@ -345,6 +345,8 @@ class _Planner:
         inputs = {"dataset": self._dataset(arm.dataset), "predict": predict}
         if isinstance(config, EvaluatorConfig) and config.reads_baseline and arm.generator.name != BASELINE:
             inputs["baseline"] = baseline
+        if isinstance(config, EvaluatorConfig) and config.reads_twin and self._resolved.suite.seeds > 1:
+            inputs["twin"] = self._twin(arm)
         if isinstance(config, EvaluatorConfig) and config.reads_network:
             inputs["train"] = train
         key = self._add_evaluate(
@@ -352,6 +354,13 @@ class _Planner:
         )
         self.plan.records.setdefault(key, PlannedRecord(key, "cell", arm, evaluator, costs, train))
         return key
+
+    def _twin(self, arm: Arm) -> str:
+        """Return the predictions of the baseline of the next seed: what another seed alone changes."""
+        assert arm.classifier is not None
+        baseline = _baseline_of(arm, self._resolved)
+        other = replace(baseline, index=(arm.index + 1) % self._resolved.suite.seeds)
+        return self._predict(other, self._train(other, arm.classifier))
 
     def _evaluate_images(self, arm: Arm, evaluator: Resolved, costs: tuple[str, ...]) -> str:
         sample = self._sample(arm)

@@ -199,11 +199,13 @@ class EvaluatorConfig(ComponentConfig):
     Class attributes:
         subject: `cell` or `suite` (or `image_set`, for one that looks at pixels alone).
         reads_baseline: Whether it wants the predictions of the baseline of the same seed.
+        reads_twin: Whether it wants those of the baseline of another seed, as `ctx.inputs["twin"]`.
         reads_network: Whether it wants the trained network (`ModelEvaluator`).
     """
 
     subject: ClassVar[Subject] = "cell"
     reads_baseline: ClassVar[bool] = False
+    reads_twin: ClassVar[bool] = False
     reads_network: ClassVar[bool] = False
 
 

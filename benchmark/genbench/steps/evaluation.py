@@ -43,6 +43,8 @@ def evaluate(
     if isinstance(evaluator, PredictionEvaluator):
         own = open_predictions(artifacts["predict"], splits)
         baseline = open_predictions(artifacts["baseline"], splits) if "baseline" in artifacts else None
+        if "twin" in artifacts:
+            ctx.inputs = {**ctx.inputs, "twin": open_predictions(artifacts["twin"], splits)}
         return evaluator.evaluate(own, baseline, ctx)
     if isinstance(evaluator, ImageEvaluator):
         named = [role.removeprefix("real:") for role in artifacts if role.startswith("real:")]

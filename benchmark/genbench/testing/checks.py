@@ -56,7 +56,10 @@ class Subject:
 
     def context(self, **fields: Any) -> MemoryContext:
         """Return a context; components among the options are built and fitted."""
-        return MemoryContext(work=self.work, inputs=dict(self._handed_over()), **fields)
+        inputs = dict(self._handed_over())
+        if getattr(type(self.resolved.config), "reads_twin", False):
+            inputs["twin"] = {"val": _predictions(4), "test": _predictions(5)}
+        return MemoryContext(work=self.work, inputs=inputs, **fields)
 
     def _handed_over(self, path: str = "") -> Iterator[tuple[str, Any]]:
         """Yield what the options hand over, by path, as the harness does."""

@@ -42,4 +42,17 @@ def genbench_evaluators() -> Sequence[ComponentSpec]:
             summary="across a suite: accuracy under a shift above the line of the real-only models",
             paper="arXiv:2007.00644",
         ),
+        ComponentSpec(
+            name="features",
+            target="genbench_evaluators.features:Features",
+            config="genbench_evaluators.feature_configs:FeaturesConfig",
+            summary="penultimate features beside the baseline's in one basis, drawn; CKA and its null",
+            paper="arXiv:1905.00414",
+        ),
+        ComponentSpec(
+            name="activation_mmd",
+            target="genbench_evaluators.activation_mmd:ActivationMmd",
+            config="genbench_evaluators.feature_configs:ActivationMmdConfig",
+            summary="S4's MMD between two networks' activations, with the null that shows what it measures",
+        ),
     ]
