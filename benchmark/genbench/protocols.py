@@ -200,13 +200,14 @@ class EvaluatorConfig(ComponentConfig):
         subject: `cell` or `suite` (or `image_set`, for one that looks at pixels alone).
         reads_baseline: Whether it wants the predictions of the baseline of the same seed.
         reads_twin: Whether it wants those of the baseline of another seed, as `ctx.inputs["twin"]`.
-        reads_network: Whether it wants the trained network (`ModelEvaluator`).
+        reads_network: Whether it wants the trained network (`ModelEvaluator`); `reads_train`: and train.
     """
 
     subject: ClassVar[Subject] = "cell"
     reads_baseline: ClassVar[bool] = False
     reads_twin: ClassVar[bool] = False
     reads_network: ClassVar[bool] = False
+    reads_train: ClassVar[bool] = False
 
 
 Augment = Literal[

@@ -34,6 +34,8 @@ def evaluate(
     splits: Splits,
     network: NormalisedNetwork | None,
     ctx: RunContext,
+    *,
+    wants_train: bool = False,
 ) -> Evaluation:
     """Call an evaluator with what its kind reads.
 
@@ -52,7 +54,8 @@ def evaluate(
         real = {name: ImageSet(splits.named(name), _features(artifacts, f"real:{name}")) for name in wanted}
         return evaluator.evaluate(_synthetic_set(artifacts), real, ctx)
     if isinstance(evaluator, ModelEvaluator) and network is not None:
-        return evaluator.evaluate(network, splits.evaluated, ctx)
+        with_train = {"train": splits.train} if wants_train else {}
+        return evaluator.evaluate(network, {**splits.evaluated, **with_train}, ctx)
     raise PluginError(
         f"{type(evaluator).__name__} must be an ImageEvaluator, PredictionEvaluator or ModelEvaluator "
         "(with `reads_network = True` in its config)"

@@ -13,7 +13,7 @@ from typing import Any, cast
 from genbench.errors import GenbenchError, StoreError, UsageError
 from genbench.hookspecs import Kind
 from genbench.plan import Step
-from genbench.protocols import Classifier, Filter, Generator, SampleRequest
+from genbench.protocols import Classifier, EvaluatorConfig, Filter, Generator, SampleRequest
 from genbench.registry import Registry, code_digest, import_target
 from genbench.spec import reference_options
 from genbench.steps import evaluation, network, real, synthetic
@@ -216,7 +216,9 @@ def _evaluate(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop,
     if "train" in artifacts:
         classifier = _classifier(artifacts["train"].document["component"], workshop)
         trained = network.open_network(classifier, splits, artifacts["train"], ctx.device)
-    found = evaluation.evaluate(evaluator, artifacts, splits, trained, ctx)
+    config = _config(step.document["component"], "evaluator", workshop, step.location)
+    wants_train = isinstance(config, EvaluatorConfig) and config.reads_train
+    found = evaluation.evaluate(evaluator, artifacts, splits, trained, ctx, wants_train=wants_train)
     evaluation.write_evaluation(found, ctx.files)
 
 

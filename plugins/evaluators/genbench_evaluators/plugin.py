@@ -55,4 +55,10 @@ def genbench_evaluators() -> Sequence[ComponentSpec]:
             config="genbench_evaluators.feature_configs:ActivationMmdConfig",
             summary="S4's MMD between two networks' activations, with the null that shows what it measures",
         ),
+        ComponentSpec(
+            name="train_accuracy",
+            target="genbench_evaluators.train_accuracy:TrainAccuracy",
+            config="genbench_evaluators.train_config:TrainAccuracyConfig",
+            summary="top-1 on the training images (what S4 published as test), and the gap to test",
+        ),
     ]
