@@ -65,7 +65,16 @@ def _books(store: Store, planned: PlannedRecord, artifact: Artifact, command: st
     costs = tuple(_cost(manifest) for manifest in manifests if manifest["document"]["stage"] != "evaluate")
     source = trained.run if trained is not None else artifact.run
     run = Run(source["finished"], command, source["hardware"], source["versions"], costs, code)
-    return _Books(trained.read_json("ledger.json") if trained is not None else {}, run)
+    ledger = trained.read_json("ledger.json") if trained is not None else {}
+    counts = _counts(store, manifests)
+    return _Books({**ledger, "images": counts} if counts else ledger, run)
+
+
+def _counts(store: Store, manifests: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return what the last `sample` step says of its images: asked, made, faults and copies."""
+    sampled = [manifest["key"] for manifest in manifests if manifest["document"]["stage"] == "sample"]
+    artifact = store.open(sampled[-1]) if sampled else None
+    return artifact.read_json("counts.json") if artifact is not None else {}
 
 
 def _saved(store: Store, planned: PlannedRecord) -> Record | None:

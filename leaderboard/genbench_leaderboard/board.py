@@ -109,10 +109,15 @@ def _row(entry: Entry, context: _Context, contrast: Contrast | None, rank: int |
         cost=cost_of(entry),
         distances=() if entry.is_baseline else context.distances.of(entry, context.group),
         classes=class_gains(entry, context.group.baseline_of(entry)),
+        test_copies=max((_test_copies(record) for record in entry.measured.values()), default=0),
         metrics=_other_metrics(entry),
         budget_limited=_budget_limit(entry, context.group, context.raw),
         mixed_environment=_is_mixed(entry, context.environments),
     )
+
+
+def _test_copies(record: Record) -> int:
+    return int(record.result.ledger.get("images", {}).get("copies", {}).get("test", 0))
 
 
 def _row_order(row: Row) -> tuple[object, ...]:

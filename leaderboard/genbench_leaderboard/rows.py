@@ -133,6 +133,7 @@ class Row:
         cost: None where no record says.
         distances: Of its image sets.
         classes: What it changes, class by class.
+        test_copies: Synthetic images that are test images, pixel for pixel: the most of any seed.
         metrics: Mean over seeds of every other metric of the row's cells, by name.
         budget_limited: Why its gain may be owed to fewer visits of real images.
         mixed_environment: Whether some of its records come from another environment than most of the group.
@@ -151,6 +152,7 @@ class Row:
     cost: Cost | None
     distances: tuple[Distance, ...]
     classes: tuple[ClassGain, ...]
+    test_copies: int
     metrics: Mapping[str, float]
     budget_limited: BudgetLimit | None
     mixed_environment: bool

@@ -91,6 +91,7 @@ def notes(group: Group) -> tuple[str, ...]:
     """Return the footnotes: marks first, then what verdicts leave open."""
     found = [*_mark_notes(group), *_verdict_notes(group)]
     found += _per_row("points gained per extra minute", group.rows, _gain)
+    found += _per_row("synthetic images that are test images, pixel for pixel", group.rows, _copies)
     tests = [row.contrast.test for row in group.rows if row.contrast and row.contrast.test]
     found += _range("correlation within pairs", [test.correlation for test in tests])
     peaks = [
@@ -201,6 +202,10 @@ def _detectable(row: Row) -> str | None:
 def _gain(row: Row) -> str | None:
     gain = row.contrast.points_per_minute if row.contrast else None
     return None if gain is None else f"{gain:.3g}"
+
+
+def _copies(row: Row) -> str | None:
+    return str(row.test_copies) if row.test_copies else None
 
 
 def _no_images(row: Row) -> bool:

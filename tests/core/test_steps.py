@@ -15,7 +15,7 @@ from genbench.plan import Plan
 from genbench.runner import Outcome
 from genbench.steps.context import StepContext
 from genbench.steps.network import arm_images
-from genbench.steps.synthetic import Asked, SyntheticSet, plan_request, usable, write_sample
+from genbench.steps.synthetic import Asked, SyntheticSet, note_copies, plan_request, usable, write_sample
 from genbench.store import Store
 
 DIGITS = ["digits:limit_train=60"]
@@ -192,6 +192,41 @@ def test_a_set_that_is_mostly_faulty_is_no_set(
     assert not (tmp_path / "images.json").exists()
     write_sample(_faulty([]), request, context, tmp_path)  # asks again instead of reading the faulty shard
     assert len(open_images(tmp_path)) == 40
+
+
+def test_copies_of_real_images_are_counted(
+    make_images: MakeImages, make_context: Callable[..., StepContext], tmp_path: Path
+) -> None:
+    from genbench.images import Subset
+    from genbench.protocols import Generator, SyntheticBatch
+
+    train, test = make_images(40), make_images(20, seed=9)
+
+    class Thief(Generator):
+        def sample(self, request: Any, ctx: Any) -> Any:
+            stolen = torch.cat([test.batch(range(3)), train.batch(range(4)), make_images(33, seed=7).all()])
+            yield SyntheticBatch(stolen, request.labels, request.source_indices)
+
+    write_sample(Thief(), plan_request(train, Asked(1.0), 1), make_context(), tmp_path)
+    val = Subset(test, np.arange(10, 20))
+    note_copies(tmp_path, {"train": train, "val": val, "test": Subset(test, np.arange(10))})
+    assert json.loads((tmp_path / "counts.json").read_text())["copies"] == {"train": 4, "val": 0, "test": 3}
+
+
+def test_records_and_board_tell_copies_of_test(run_cells: RunCells, monkeypatch: pytest.MonkeyPatch) -> None:
+    from genbench_leaderboard.board import build_board
+    from genbench_leaderboard.tables import render_terminal
+
+    _, outcome = run_cells(generators=["copies"])
+    ledger = next(one.result.ledger for one in outcome.records if one.result.generator["use"] == "copies")
+    assert ledger["images"]["copies"]["train"] == ledger["images"]["made_images"] == 96
+    assert ledger["images"]["copies"]["test"] == 0
+    page = render_terminal(build_board(outcome.records))
+    assert "pixel for pixel" not in page
+    ledger["images"]["copies"]["test"] = 7
+    assert "synthetic images that are test images, pixel for pixel: 7" in render_terminal(
+        build_board(outcome.records)
+    )
 
 
 def test_images_of_the_wrong_kind_are_refused(

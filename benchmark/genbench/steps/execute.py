@@ -136,6 +136,8 @@ def _fit(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx:
 def _sample(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:
     generator, request = _sampling(step, artifacts, workshop, ctx)
     synthetic.write_sample(generator, request, ctx, ctx.files)
+    splits = real.open_splits(artifacts["dataset"])
+    synthetic.note_copies(ctx.files, {"train": splits.train, **splits.evaluated})
 
 
 def _sampling(

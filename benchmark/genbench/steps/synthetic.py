@@ -1,7 +1,9 @@
 """The `fit`, `sample` and `filter` steps: from real images to the synthetic images that an arm may use."""
 
+import hashlib
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +18,7 @@ from genbench.errors import GenbenchError, PluginError, ProtocolError
 from genbench.images import (
     LabelledImages,
     Subset,
+    memory_limit_bytes,
     open_images,
     stratified_choice,
     stratified_counts,
@@ -195,6 +198,29 @@ def write_sample(generator: Generator, request: SampleRequest, ctx: StepContext,
 def sample_whole(generator: Generator, request: SampleRequest, ctx: StepContext) -> npt.NDArray[np.uint8]:
     """Make a small request at once, faults and all: `uint8 [n, 3, H, W]`."""
     return _sampled(generator, request, ctx, 0, len(request)).pixels
+
+
+def note_copies(folder: Path, splits: Mapping[str, LabelledImages]) -> None:
+    """Count images of a sampled set that are, pixel for pixel, an image of a split; add that to its counts.
+
+    The generator has never seen val and test, and a filter cannot drop their copies: it is the harness that
+    finds them. Splits larger than memory are not read for it, and left out. Near-duplicates are the business
+    of the evaluator `memorization`.
+    """
+    made = {
+        hashlib.sha256(image.numpy()).digest()
+        for batch in open_images(folder).batches(512)
+        for image in batch
+    }
+    copies = {}
+    for name, images in splits.items():
+        if len(images) * math.prod(images.image_shape) <= memory_limit_bytes():
+            real = (
+                hashlib.sha256(image.numpy()).digest() for batch in images.batches(512) for image in batch
+            )
+            copies[name] = len(made.intersection(real))
+    counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+    (folder / "counts.json").write_text(json.dumps({**counts, "copies": copies}))
 
 
 class _Sampler:
