@@ -15,6 +15,7 @@ from genbench.errors import ExitCode, GenbenchError
 COMMANDS = {
     "run": "Run a suite, or the cells that options name, and print the leaderboard.",
     "plan": "Show the cells and steps of a run, what is cached, and what it would cost.",
+    "tune": "Search a classifier's recipe on the val split, and print the line for a suite.",
     "list": "List datasets, generators, filters, classifiers, evaluators or suites.",
     "show": "Show one component: what it does, its options, presets and paper.",
     "leaderboard": "Render records as markdown, text, CSV or JSON.",

@@ -62,11 +62,18 @@ def check_size(component: str, image_shape: tuple[int, int, int], halvings: int,
     Raises:
         UsageError: They are too small; the message says which sizes work.
     """
+    check_smallest(f"{component} halves the image {halvings} times", image_shape, 2**halvings, hint)
+
+
+def check_smallest(what: str, image_shape: tuple[int, int, int], smallest: int, hint: str = "") -> None:
+    """Refuse images below `smallest` pixels in height or width.
+
+    Raises:
+        UsageError: They are; the message begins with `what`, the reason.
+    """
     _, height, width = image_shape
-    smallest = 2**halvings
     if min(height, width) < smallest:
         raise UsageError(
-            f"{component} halves the image {halvings} times: it takes {smallest}x{smallest} pixels or more, "
-            f"found {height}x{width}",
+            f"{what}: it takes {smallest}x{smallest} pixels or more, found {height}x{width}",
             hint=hint or "choose a larger dataset option `size`, or the classifier mlp, which takes any size",
         )

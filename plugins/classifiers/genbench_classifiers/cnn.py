@@ -3,13 +3,15 @@
 Blocks of 3x3 convolution, batch norm (Ioffe and Szegedy, arXiv:1502.03167), 2x2 max pooling (not in the
 last) and ReLU, which commutes with max pooling and comes after it, on a quarter of the numbers; then global
 average pooling (Lin et al., arXiv:1312.4400) and one linear layer. It follows no single paper: with widths
-32, 64, 128 it has 94,762 parameters at ten classes.
+32, 64, 128 it has 94,762 parameters at ten classes. The other architectures, `s3` and `s4`, are those of two
+source papers: `_plain_cnns.py`.
 """
 
 import torch
 from torch import nn
 
 from genbench.protocols import Classifier
+from genbench_classifiers._plain_cnns import s3_cnn, s4_cnn
 from genbench_classifiers._shared import Network, PooledHead, check_size, kaiming_init
 from genbench_classifiers.configs import CnnConfig
 
@@ -20,11 +22,15 @@ class Cnn(Classifier):
     config: CnnConfig
 
     def build(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
-        """Return a network for images that its blocks can halve.
+        """Return a network of the configured architecture.
 
         Raises:
-            UsageError: The image is too small for the number of blocks.
+            UsageError: The image is too small for it.
         """
+        if self.config.architecture == "s3":
+            return s3_cnn(image_shape, num_classes)
+        if self.config.architecture == "s4":
+            return s4_cnn(image_shape, outputs=1 if num_classes == 2 else num_classes)
         widths = self.config.widths
         check_size(
             f"cnn with {len(widths)} widths",

@@ -19,7 +19,7 @@ def genbench_classifiers() -> Sequence[ComponentSpec]:
             name="cnn",
             target="genbench_classifiers.cnn:Cnn",
             config="genbench_classifiers.configs:CnnConfig",
-            summary="three convolutions with batch norm and global pooling: 95 k parameters",
+            summary="a small CNN: 95 k parameters; architecture=s3 and s4 are those of two source papers",
         ),
         ComponentSpec(
             name="resnet32",
@@ -28,5 +28,28 @@ def genbench_classifiers() -> Sequence[ComponentSpec]:
             summary="the CIFAR ResNet, depth 20 to 110: 464 k parameters at depth 32",
             paper="arXiv:1512.03385",
             resources=Resources(gpu_memory_gib=1),
+        ),
+        ComponentSpec(
+            name="vit",
+            target="genbench_classifiers.vit:Vit",
+            config="genbench_classifiers.configs:VitConfig",
+            summary="a vision transformer for small images: tiny (0.8 M parameters), small, medium, large",
+            paper="arXiv:2010.11929",
+            resources=Resources(gpu_memory_gib=4),
+        ),
+        ComponentSpec(
+            name="timm",
+            target="genbench_classifiers.timm_adapter:Timm",
+            config="genbench_classifiers.timm_configs:TimmConfig",
+            summary="any model of timm by name, with fresh weights: timm:resnet18",
+            resources=Resources(gpu_memory_gib=8),
+        ),
+        ComponentSpec(
+            name="timm-pretrained",
+            target="genbench_classifiers.timm_adapter:TimmPretrained",
+            config="genbench_classifiers.timm_configs:TimmPretrainedConfig",
+            summary="any model of timm with published weights, fine-tuned: timm-pretrained:resnet18.a1_in1k",
+            resources=Resources(gpu_memory_gib=8, network=True),
+            external_data=("pretrained weights from timm",),
         ),
     ]
