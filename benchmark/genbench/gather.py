@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from genbench.errors import DataError
 from genbench.plan import Plan, PlannedRecord
 from genbench.records import Cost, Metric, Record, Result, Run
+from genbench.spec import Resolved
 from genbench.store import Artifact, Store, write_atomically
 
 
@@ -94,9 +95,7 @@ def _failed_record(plan: Plan, planned: PlannedRecord, culprit: str, reason: str
 
 def _result(plan: Plan, planned: PlannedRecord, status: Any, **entries: Any) -> Result:
     arm = planned.arm
-    classifier = (
-        None if arm.classifier is None else {**arm.classifier.identity, "label": arm.classifier.label}
-    )
+    classifier = None if arm.classifier is None else _with_sources(arm.classifier)
     generator = {**arm.generator.identity, "label": arm.generator.label}
     external = list(dict.fromkeys([*arm.generator.external_data, *arm.filter.external_data]))
     return Result(
@@ -114,6 +113,13 @@ def _result(plan: Plan, planned: PlannedRecord, status: Any, **entries: Any) -> 
         planned_indices=plan.planned_indices,
         **entries,
     )
+
+
+def _with_sources(classifier: Resolved) -> dict[str, Any]:
+    """Return a classifier's identity and label, and what its weights know from elsewhere."""
+    named = {**classifier.identity, "label": classifier.label}
+    known = list(classifier.external_data)
+    return {**named, "external_data": known} if known else named
 
 
 def _cost(manifest: Mapping[str, Any]) -> Cost:

@@ -343,6 +343,7 @@ class _Planner:
         train, predict, baseline = steps
         config = evaluator.config
         inputs = {"dataset": self._dataset(arm.dataset), "predict": predict}
+        inputs |= self._references(arm.dataset, evaluator, arm.index)
         if isinstance(config, EvaluatorConfig) and config.reads_baseline and arm.generator.name != BASELINE:
             inputs["baseline"] = baseline
         if isinstance(config, EvaluatorConfig) and config.reads_twin and self._resolved.suite.seeds > 1:
@@ -365,6 +366,7 @@ class _Planner:
     def _evaluate_images(self, arm: Arm, evaluator: Resolved, costs: tuple[str, ...]) -> str:
         sample = self._sample(arm)
         inputs = {"dataset": self._dataset(arm.dataset), "sample": sample}
+        inputs |= self._references(arm.dataset, evaluator, arm.index)
         if arm.filter.name != BASELINE:
             inputs["filter"] = self._filter(arm)
         if isinstance(evaluator.config, EmbeddingConfig):

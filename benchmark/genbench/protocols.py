@@ -170,7 +170,25 @@ class ClassifierConfig(ComponentConfig):
     recipe: TrainRecipe = Field(default=TrainRecipe(), description="how it is trained")
 
 
-Extractor = Literal["reference", "pixels", "inception"]
+#: Where the weights of named extractors lie on the Hub; `timm:NAME` is any other model of timm's.
+EXTRACTOR_WEIGHTS: Mapping[str, str] = {
+    "squeezenet": "torchvision/squeezenet1_0",
+    "inception": "torchvision/inception_v3",
+    "dinov2": "timm/vit_small_patch14_dinov2.lvd142m",
+    "clip": "timm/vit_base_patch32_clip_224.openai",
+}
+
+
+def extractor_files(extractor: str) -> Mapping[str, Path]:
+    """Return an extractor's weights; none for `reference` and `pixels`.
+
+    Raises:
+        DataError: They cannot be had; the message says what was tried.
+    """
+    if extractor in {"reference", "pixels"}:
+        return {}
+    model = EXTRACTOR_WEIGHTS.get(extractor, extractor.replace("timm:", "timm/", 1))
+    return hub.find(model, ("model.safetensors",))
 
 
 class EmbeddingConfig(ComponentConfig):
@@ -178,19 +196,16 @@ class EmbeddingConfig(ComponentConfig):
 
     subject: ClassVar[Subject] = "image_set"
 
-    extractor: Extractor = Field(
+    extractor: str = Field(
         default="reference",
-        description="`reference`: a classifier trained by the harness on real train images only; "
-        "`inception`: torchvision's InceptionV3 pool3, where its weights are present; `pixels`: raw values",
+        pattern=r"^(reference|pixels|squeezenet|inception|dinov2|clip|timm:[A-Za-z0-9_.-]+)$",
+        description="`reference`: a classifier trained by the harness on real train images only; `pixels`: "
+        "raw values; squeezenet, inception, dinov2, clip, timm:NAME: pretrained, weights from the Hub",
     )
 
     def source_files(self) -> Mapping[str, Path]:
         """Return the extractor's weights."""
-        return (
-            hub.find("torchvision/inception_v3", ("model.safetensors",))
-            if self.extractor == "inception"
-            else {}
-        )
+        return extractor_files(self.extractor)
 
 
 class EvaluatorConfig(ComponentConfig):

@@ -13,15 +13,14 @@ from genbench.errors import DataError
 from genbench.images import TensorImages
 from genbench.registry import Registry
 from genbench.spec import parse_reference, resolve
-from genbench.steps.network import write_embedding
+from genbench.steps.extractors import embed
 
 MakeImages = Callable[..., TensorImages]
 
 
-def test_pixels_are_the_pixels(make_images: MakeImages, tmp_path: Path) -> None:
+def test_pixels_are_the_pixels(make_images: MakeImages) -> None:
     images = make_images(10)
-    write_embedding("pixels", images, None, "cpu", tmp_path)
-    features = np.load(tmp_path / "features.npy")
+    features = embed("pixels", images, None, "cpu")
     assert features.dtype == np.float32
     np.testing.assert_allclose(features, images.all().flatten(1).numpy() / 255, rtol=1e-6)
 
@@ -40,8 +39,7 @@ def test_inception_is_read_from_the_mirror_and_enters_the_identity(
     monkeypatch.setenv("GENBENCH_HUB_MIRROR", str(tmp_path / "mirror"))
     reference = parse_reference("fid:extractor=inception")
     assert resolve(registry, "evaluator", reference, "quick", file_digest).fingerprint
-    write_embedding("inception", make_images(4), None, "cpu", tmp_path)
-    features = np.load(tmp_path / "features.npy")
+    features = embed("inception", make_images(4), None, "cpu")
     assert features.shape == (4, 2048)
     assert features.std() > 0
 
@@ -51,3 +49,79 @@ def test_without_weights_the_message_says_where_they_belong(registry: Registry) 
         DataError, match=r"cannot find model 'torchvision/inception_v3'[\s\S]*FOLDER/torchvision"
     ):
         resolve(registry, "evaluator", parse_reference("fid:extractor=inception"), "quick", file_digest)
+
+
+def test_squeezenet_is_torchvisions_last_map_averaged(hub_mirror: Path, make_images: MakeImages) -> None:
+    from safetensors.torch import load_file
+    from torchvision.models import squeezenet1_0
+    from torchvision.transforms import v2
+
+    images = make_images(3, size=32)
+    network = squeezenet1_0(weights=None)
+    network.load_state_dict(load_file(hub_mirror / "torchvision" / "squeezenet1_0" / "model.safetensors"))
+    prepare = v2.Compose(
+        [v2.ToDtype(torch.float32, scale=True), v2.Resize((224, 224), antialias=True),
+         v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
+    )  # fmt: skip
+    with torch.inference_mode():
+        expected = network.eval().features(prepare(images.all())).mean(dim=(2, 3)).numpy()
+    features = embed("squeezenet", images, None, "cpu")
+    assert features.shape == (3, 512)
+    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture
+def timm_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A mirror with a tiny timm model of random weights, in the Hub's layout."""
+    import timm
+
+    folder = tmp_path / "mirror" / "timm" / "test_resnet"
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    weights = timm.create_model("test_resnet", pretrained=False).state_dict()
+    save_file({name: value.contiguous() for name, value in weights.items()}, folder / "model.safetensors")
+    monkeypatch.setenv("GENBENCH_HUB_MIRROR", str(tmp_path / "mirror"))
+    return folder
+
+
+def test_any_timm_model_extracts_as_its_own_configuration_says(
+    timm_mirror: Path, make_images: MakeImages
+) -> None:
+    import timm
+    from PIL import Image
+    from safetensors.torch import load_file
+    from timm.data import create_transform, resolve_model_data_config
+
+    images = make_images(3, size=32)
+    network = timm.create_model("test_resnet", pretrained=False)
+    network.load_state_dict(load_file(timm_mirror / "model.safetensors"))
+    network.reset_classifier(0)
+    facts = resolve_model_data_config(network)
+    prepare = create_transform(**{**facts, "crop_pct": 1.0}, is_training=False)
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images.all()]
+    with torch.inference_mode():
+        expected = network.eval()(torch.stack([prepare(picture) for picture in pictures])).numpy()
+    features = embed("timm:test_resnet", images, None, "cpu")
+    assert features.shape == expected.shape
+    cosine = (
+        (features * expected).sum(1) / np.linalg.norm(features, axis=1) / np.linalg.norm(expected, axis=1)
+    )
+    assert cosine.min() > 0.999  # Pillow and torch interpolate alike but for rounding
+
+
+def test_weights_of_another_network_are_refused(timm_mirror: Path, make_images: MakeImages) -> None:
+    import timm
+
+    weights = timm.create_model("test_vit", pretrained=False).state_dict()
+    save_file(
+        {name: value.contiguous() for name, value in weights.items()}, timm_mirror / "model.safetensors"
+    )
+    with pytest.raises(DataError, match="extractor 'timm:test_resnet': its weights fit another network"):
+        embed("timm:test_resnet", make_images(3), None, "cpu")
+
+
+def test_unknown_extractors_are_refused_when_the_plan_is_made(registry: Registry) -> None:
+    from genbench.errors import UsageError
+
+    with pytest.raises(UsageError, match="extractor"):
+        resolve(registry, "evaluator", parse_reference("fid:extractor=vgg"), "quick", file_digest)

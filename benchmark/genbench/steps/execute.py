@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from genbench.errors import GenbenchError, StoreError, UsageError
 from genbench.hookspecs import Kind
 from genbench.plan import Step
 from genbench.protocols import Classifier, EvaluatorConfig, Filter, Generator, SampleRequest
 from genbench.registry import Registry, code_digest, import_target
 from genbench.spec import reference_options
-from genbench.steps import evaluation, network, real, synthetic
+from genbench.steps import evaluation, extractors, network, real, synthetic
 from genbench.steps.context import Report, StepContext
 from genbench.steps.provenance import hardware, peak_memory_bytes, versions
 from genbench.store import Artifact, Store
@@ -208,11 +210,13 @@ def _embed(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ct
     if "network" in artifacts:
         classifier = _classifier(artifacts["network"].document["component"], workshop)
         trained = network.open_network(classifier, splits, artifacts["network"], ctx.device)
-    network.write_embedding(step.document["component"]["use"], images, trained, ctx.device, ctx.files)
+    features = extractors.embed(step.document["component"]["use"], images, trained, ctx.device)
+    np.save(ctx.files / "features.npy", features)
 
 
 def _evaluate(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:
     evaluator = _component(step.document["component"], "evaluator", workshop, step.location)
+    ctx.inputs = _references(step, artifacts, workshop)
     splits = real.open_splits(artifacts["dataset"])
     trained = None
     if "train" in artifacts:

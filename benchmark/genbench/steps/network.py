@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 
-from genbench import hub
 from genbench.images import LabelledImages, Subset, stratified_choice, stratified_counts
 from genbench.protocols import Classifier, Mix, Predictions, TrainRecipe
 from genbench.seeding import derive_seed
@@ -110,48 +108,6 @@ def open_predictions(artifact: Artifact, splits: Splits) -> dict[str, Prediction
         )
         for name, images in splits.evaluated.items()
     }
-
-
-def write_embedding(
-    extractor: str, images: LabelledImages, network: NormalisedNetwork | None, device: str, folder: Path
-) -> None:
-    """Write the features of every image: `float32 [N, D]`."""
-    np.save(folder / "features.npy", _embedded(extractor, images, network, device))
-
-
-def _embedded(
-    extractor: str, images: LabelledImages, network: NormalisedNetwork | None, device: str
-) -> npt.NDArray[np.float32]:
-    if extractor == "pixels":
-        return np.concatenate([batch.flatten(1).div(255).numpy() for batch in images.batches(2048)])
-    if extractor == "inception":
-        return _inception_features(images, device)
-    assert network is not None
-    return predict(network, images, "fp32", device).features
-
-
-@torch.inference_mode()
-def _inception_features(images: LabelledImages, device: str) -> npt.NDArray[np.float32]:
-    """Pool3 features of torchvision's InceptionV3 (ImageNet weights): `float32 [N, 2048]`.
-
-    Not the TensorFlow network of published FIDs: never compare across the two.
-    """
-    from torchvision.models import inception_v3
-
-    weights = hub.find("torchvision/inception_v3", ("model.safetensors",))["model.safetensors"]
-    network: Any = inception_v3(weights=None, init_weights=False, transform_input=True)
-    network.load_state_dict(load_file(weights))
-    network.fc = torch.nn.Identity()
-    network.eval().to(device)
-    mean = torch.tensor([0.485, 0.456, 0.406], device=device)[:, None, None]
-    std = torch.tensor([0.229, 0.224, 0.225], device=device)[:, None, None]
-    features = []
-    for batch in images.batches(64):
-        pixels = torch.nn.functional.interpolate(
-            batch.to(device).float() / 255, size=(299, 299), mode="bilinear", antialias=True
-        )
-        features.append(network((pixels - mean) / std).float().cpu().numpy())
-    return np.concatenate(features)
 
 
 def _as_mix(mix: Mapping[str, Any]) -> Mix:

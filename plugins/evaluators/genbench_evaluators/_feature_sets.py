@@ -16,6 +16,7 @@ _EXTRACTOR_NOTES = {
     "reference": "Features of a classifier trained on this train split: not comparable with other boards.",
     "pixels": "Raw pixels: not comparable with published values.",
     "inception": "torchvision's InceptionV3, not the TensorFlow network of published values.",
+    "squeezenet": "SqueezeNet 1.0 of ImageNet: not comparable with published values.",
 }
 
 
@@ -68,7 +69,7 @@ def gather(evaluator: str, synthetic: ImageSet, real: Mapping[str, ImageSet], ct
         DataError: A set has fewer than two images, or a feature is NaN or infinite.
     """
     sets = {"synthetic": synthetic, "train": real["train"], "val": real["val"]}
-    found = {name: _features(evaluator, name, images) for name, images in sets.items()}
+    found = {name: finite_features(evaluator, name, images) for name, images in sets.items()}
     sizes = {name: len(features) for name, features in found.items()}
     if min(sizes.values()) < 2:
         raise DataError(
@@ -116,7 +117,12 @@ def distance_metrics(
     ]
 
 
-def _features(evaluator: str, name: str, images: ImageSet) -> torch.Tensor:
+def finite_features(evaluator: str, name: str, images: ImageSet) -> torch.Tensor:
+    """Return the features of a set: `float32 [n, D]`.
+
+    Raises:
+        DataError: One is NaN or infinite.
+    """
     features, count = images.features, len(images.images)
     if features is None or features.ndim != 2 or len(features) != count:
         found = "none" if features is None else list(features.shape)

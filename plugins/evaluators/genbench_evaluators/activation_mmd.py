@@ -18,7 +18,7 @@ import torch
 
 from genbench.protocols import Evaluation, PredictionEvaluator, Predictions, RunContext
 from genbench.records import Metric
-from genbench_evaluators._kernels import median_distance, mmd2, rbf_between, rbf_within
+from genbench_evaluators._kernels import Kernel, mean_between, mean_within, median_distance, mmd2
 from genbench_evaluators.feature_configs import ActivationMmdConfig
 from genbench_evaluators.features import Floats, finite_features
 
@@ -69,5 +69,5 @@ def squared_mmd(x: Floats, y: Floats) -> float:
     centre = y.mean(axis=0)
     a, b = (torch.from_numpy(side - centre).float() for side in (x, y))
     rows = np.linspace(0, len(b) - 1, min(len(b), _HEURISTIC_ROWS)).round().astype(np.int64)
-    bandwidth = median_distance(b[torch.from_numpy(rows)]) or 1.0
-    return mmd2(rbf_within(a, bandwidth), rbf_within(b, bandwidth), rbf_between(a, b, bandwidth))
+    kernel = Kernel("rbf", (median_distance(b[torch.from_numpy(rows)]) or 1.0,))
+    return mmd2(mean_within(a, kernel), mean_within(b, kernel), mean_between(a, b, kernel))

@@ -1,5 +1,7 @@
 """Options of the built-in evaluators. Imports neither torch nor numpy."""
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from genbench.protocols import EmbeddingConfig, EvaluatorConfig
@@ -10,7 +12,14 @@ class AccuracyConfig(EvaluatorConfig):
 
 
 class FidConfig(EmbeddingConfig):
-    """Options of `fid`: the extractor alone."""
+    """Options of `fid`."""
+
+    per_class: bool = Field(
+        default=False, description="also the distance of each class's images to its train images"
+    )
+    extrapolate: bool = Field(
+        default=False, description="also FID-infinity: the distance that endlessly many images would have"
+    )
 
 
 class MmdConfig(EmbeddingConfig):
@@ -21,4 +30,13 @@ class MmdConfig(EmbeddingConfig):
         gt=0,
         description="sigma of the RBF kernel, in units of the features; none is the median distance between "
         "real training images",
+    )
+    kernel: Literal["rbf", "polynomial"] = Field(
+        default="rbf", description="Gaussian, or (x . y / D + 1)^3, which is KID's"
+    )
+    bandwidth_factors: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(1.0,), min_length=1, description="rbf: the kernel is the mean over these multiples of sigma"
+    )
+    permutations: int = Field(
+        default=200, ge=0, le=100_000, description="random splits behind the p value against val; 0 is none"
     )

@@ -2,19 +2,30 @@
 
 Heusel et al., arXiv:1706.08500, Eq. 6. The value depends on the extractor and on n (Chong and Forsyth,
 arXiv:1911.07023), so both are in the metric's name, and real train images are measured against val at the
-same n. Images are neither resized nor compressed here: the extractor sees what is in the set. One pass over
-fixed chunks: the value does not depend on a batch size.
+same n. FID-infinity (there, Sec. 4) is the intercept of a line through the distances of subsets against 1 /
+n. Images are neither resized nor compressed here: the extractor sees what is in the set. One pass over fixed
+chunks: the value does not depend on a batch size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numpy import polyfit
 
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
 from genbench.records import Metric
 from genbench_evaluators._feature_sets import Distances, distance_metrics, gather
-from genbench_evaluators._frechet import fit_gaussian, frechet_distance, make_reference
+from genbench_evaluators._frechet import Reference, fit_gaussian, frechet_distance, make_reference
 from genbench_evaluators.configs import FidConfig
 
 _TEMPLATE = Metric("fid", None, higher_is_better=False, bounds=(0, None), tolerance=1e-3)  # relative
+_SUBSETS = 10  # sizes that FID-infinity is extrapolated from
+_FEWEST_EXTRAPOLATED = 50
 
 
 class Fid(ImageEvaluator):
@@ -46,4 +57,50 @@ class Fid(ImageEvaluator):
 
         distances = Distances(to_train, to_val, floor)
         metrics = distance_metrics(_TEMPLATE, self._config.extractor, distances, sets, caution)
-        return Evaluation(metrics, {"sizes": sets.sizes()})
+        tables: dict[str, Any] = {"sizes": sets.sizes()}
+        if self._config.extrapolate:
+            metrics.append(self._infinity(train, sets.synthetic, ctx))
+        if self._config.per_class:
+            labels = synthetic.images.labels, real["train"].images.labels
+            names = real["train"].images.class_names
+            tables["per_class"] = per_class(sets.synthetic, sets.train, labels, names)
+            found = [row["fid"] for row in tables["per_class"] if row["fid"] is not None]
+            title = f"mean_class_fid[{self._config.extractor},train]"
+            note = f"Over {len(found)} of {len(names)} classes; the table has each with its n."
+            metrics.append(replace(_TEMPLATE, name=title, value=fmean(found) if found else None, note=note))
+        return Evaluation(metrics, tables)
+
+    def _infinity(self, train: Reference, features: torch.Tensor, ctx: RunContext) -> Metric:
+        """Extrapolate to endlessly many synthetic images."""
+        title = f"fid_infinity[{self._config.extractor},train]"
+        if len(features) < 2 * _FEWEST_EXTRAPOLATED:
+            note = f"{len(features)} images, and {2 * _FEWEST_EXTRAPOLATED} are needed."
+            return replace(_TEMPLATE, name=title, value=None, note=note)
+        order = torch.randperm(len(features), generator=ctx.rng("infinity"))
+        sizes = torch.linspace(len(features) // 2, len(features), _SUBSETS).long().tolist()
+        values = [frechet_distance(train, fit_gaussian(features[order[:size]])) for size in sizes]
+        slope, intercept = polyfit([1 / size for size in sizes], values, 1)
+        note = f"From {_SUBSETS} subsets of {sizes[0]} to {sizes[-1]} images; slope {slope:.3g} per 1 / n."
+        return replace(_TEMPLATE, name=title, value=float(intercept), bounds=(None, None), note=note)
+
+
+def per_class(
+    made: torch.Tensor,
+    train: torch.Tensor,
+    labels: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    names: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Return the distance of each class to its train images, with both n and what to doubt."""
+    rows = []
+    for label, name in enumerate(names):
+        own, real = (torch.from_numpy(np.flatnonzero(side == label)) for side in labels)
+        row: dict[str, Any] = {"class": name, "n": len(own), "n_train": len(real), "fid": None, "note": ""}
+        fewest = min(len(own), len(real))
+        if fewest < 2:
+            row["note"] = "fewer than two images on one side"
+        else:
+            row["fid"] = frechet_distance(make_reference(fit_gaussian(train[real])), fit_gaussian(made[own]))
+            if fewest <= made.shape[1]:
+                row["note"] = f"{fewest} samples for {made.shape[1]} dimensions: biased upward"
+        rows.append(row)
+    return rows

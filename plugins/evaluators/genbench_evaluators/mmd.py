@@ -1,12 +1,17 @@
-"""`mmd`: the unbiased squared maximum mean discrepancy of features, with its floor.
+"""`mmd`: the unbiased squared maximum mean discrepancy of features, with its floor and a permutation test.
 
-Gretton et al., "A Kernel Two-Sample Test", JMLR 13, 2012, Lemma 6, Eq. 3, with a Gaussian kernel. Departure:
-the median heuristic (Sec. 8) looks at real training images alone, not at both samples, so that one kernel
-measures all generators; and it is the same for train, val and the floor. No test is made of it: there is no
-p-value.
+Gretton et al., "A Kernel Two-Sample Test", JMLR 13, 2012, Lemma 6, Eq. 3, with a Gaussian kernel (or a mean
+of several, or a polynomial one). Departure: the median heuristic (Sec. 8) looks at real training images
+alone, not at both samples, so that one kernel measures all generators; and it is the same for train, val and
+the floor.
+
+The p value is that of random splits of synthetic and val images together (Sec. 5): the share that differs as
+much or more. With many images it is small for any generator, however good: it says that there is a
+difference, not that it matters.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -14,9 +19,17 @@ from genbench.errors import DataError
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
 from genbench.records import Metric
 from genbench_evaluators._feature_sets import Distances, FeatureSets, distance_metrics, gather
-from genbench_evaluators._kernels import median_distance, mmd2, rbf_between, rbf_within
+from genbench_evaluators._kernels import (
+    Kernel,
+    mean_between,
+    mean_within,
+    median_distance,
+    mmd2,
+    permutation_p,
+)
 from genbench_evaluators.configs import MmdConfig
 
+_MOST_PERMUTED = 2000  # of each side: the matrix of all pairs is held in memory
 _HEURISTIC_ROWS = 2000  # about two million pairs: the median is known to a thousandth
 _TEMPLATE = Metric("mmd2", None, higher_is_better=False, bounds=(-2, 2), tolerance=1e-6)  # against float64
 
@@ -34,20 +47,43 @@ class Mmd(ImageEvaluator):
             DataError: A set has fewer than two images, a feature is NaN or infinite, or no bandwidth can be
                 taken from the training images.
         """
-        sets = _centred(gather("mmd", synthetic, real, ctx), ctx.device)
+        found = gather("mmd", synthetic, real, ctx)
+        if self._config.kernel == "polynomial":
+            sets, kernel = found, Kernel("polynomial", scale=1 / found.dimensions)
+            described: Mapping[str, object] = {"kernel": "(x . y / D + 1)^3"}
+        else:
+            sets = _centred(found, ctx.device)
+            kernel, described = self._rbf(sets, ctx)
+        distances = _distances(sets, kernel, ctx)
+        template = _TEMPLATE if kernel.kind == "rbf" else replace(_TEMPLATE, bounds=(None, None))
+        metrics = distance_metrics(template, self._config.extractor, distances, sets, lambda _: "")
+        if self._config.permutations:
+            metrics.append(self._p(sets, kernel, ctx))
+        return Evaluation(metrics, {"kernel": described, "sizes": sets.sizes()})
+
+    def _rbf(self, sets: FeatureSets, ctx: RunContext) -> tuple[Kernel, Mapping[str, object]]:
+        """Return the Gaussian kernel, and where its bandwidth comes from."""
         stated = self._config.bandwidth
         bandwidth = stated if stated is not None else _bandwidth(sets.train, ctx)
-        distances = _distances(sets, bandwidth, ctx)
-        metrics = distance_metrics(_TEMPLATE, self._config.extractor, distances, sets, lambda _: "")
         rows = min(len(sets.train), _HEURISTIC_ROWS)
-        kernel = {
+        described = {
             "kernel": "exp(-|x - y|^2 / (2 bandwidth^2))",
             "bandwidth": bandwidth,
             "bandwidth_from": "the option `bandwidth`"
             if stated is not None
             else f"median distance between {rows} training images",
+            "bandwidth_factors": list(self._config.bandwidth_factors),
         }
-        return Evaluation(metrics, {"kernel": kernel, "sizes": sets.sizes()})
+        return Kernel(
+            "rbf", tuple(bandwidth * factor for factor in self._config.bandwidth_factors)
+        ), described
+
+    def _p(self, sets: FeatureSets, kernel: Kernel, ctx: RunContext) -> Metric:
+        n, rounds = len(sets.few_val), self._config.permutations
+        shown = min(n, _MOST_PERMUTED)
+        p = permutation_p(sets.few_synthetic[:shown], sets.few_val[:shown], kernel, rounds, ctx.rng("splits"))
+        note = f"Against val, {rounds} random splits of {shown} and {shown} images."
+        return Metric(f"mmd2_p[{self._config.extractor},n={shown},val]", p, "", None, (0, 1), 1e-9, note)
 
 
 def _centred(sets: FeatureSets, device: str) -> FeatureSets:
@@ -68,18 +104,18 @@ def _bandwidth(train: torch.Tensor, ctx: RunContext) -> float:
     return median
 
 
-def _distances(sets: FeatureSets, bandwidth: float, ctx: RunContext) -> Distances:
+def _distances(sets: FeatureSets, kernel: Kernel, ctx: RunContext) -> Distances:
     """Compute the three values; what val is to itself, once."""
-    within_val = rbf_within(sets.few_val, bandwidth)
+    within_val = mean_within(sets.few_val, kernel)
 
     def against_val(features: torch.Tensor) -> float:
-        within = rbf_within(features, bandwidth)
-        return mmd2(within, within_val, rbf_between(features, sets.few_val, bandwidth))
+        within = mean_within(features, kernel)
+        return mmd2(within, within_val, mean_between(features, sets.few_val, kernel))
 
     to_val, floor = against_val(sets.few_synthetic), against_val(sets.few_train)
     ctx.progress(1, 3)
-    within_synthetic, within_train = rbf_within(sets.synthetic, bandwidth), rbf_within(sets.train, bandwidth)
+    within_synthetic, within_train = mean_within(sets.synthetic, kernel), mean_within(sets.train, kernel)
     ctx.progress(2, 3)
-    to_train = mmd2(within_synthetic, within_train, rbf_between(sets.synthetic, sets.train, bandwidth))
+    to_train = mmd2(within_synthetic, within_train, mean_between(sets.synthetic, sets.train, kernel))
     ctx.progress(3, 3)
     return Distances(to_train, to_val, floor)

@@ -1,0 +1,322 @@
+"""Evaluators of image sets: each against a closed form or an independent implementation."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import entropy
+from sklearn.neighbors import NearestNeighbors
+
+from genbench.errors import DataError
+from genbench.images import TensorImages
+from genbench.plan import Plan
+from genbench.protocols import Evaluation, ImageSet, RunContext
+from genbench.runner import Outcome
+from genbench.testing.suites import EvaluatorConformance
+from genbench_evaluators.configs import FidConfig, MmdConfig
+from genbench_evaluators.fid import Fid
+from genbench_evaluators.image_configs import (
+    KidConfig,
+    MemorizationConfig,
+    PrecisionRecallConfig,
+    VendiConfig,
+)
+from genbench_evaluators.inception_score import inception_score
+from genbench_evaluators.kid import Kid
+from genbench_evaluators.label_fidelity import by_class
+from genbench_evaluators.memorization import Memorization
+from genbench_evaluators.mmd import Mmd
+from genbench_evaluators.precision_recall import PrecisionRecall, manifold
+from genbench_evaluators.vendi import Vendi, vendi_score
+
+MakeImages = Callable[..., TensorImages]
+RunCells = Callable[..., tuple[Plan, Outcome]]
+
+
+class TestKid(EvaluatorConformance):
+    component = "kid"
+
+
+class TestPrecisionRecall(EvaluatorConformance):
+    component = "precision_recall"
+
+
+class TestVendi(EvaluatorConformance):
+    component = "vendi"
+
+
+class TestInceptionScore(EvaluatorConformance):
+    component = "inception_score"
+
+
+class TestLabelFidelity(EvaluatorConformance):
+    component = "label_fidelity:judge=cnn"
+
+
+class TestFidWithEverything(EvaluatorConformance):
+    component = "fid:per_class=true,extrapolate=true"
+
+
+class TestPolynomialMmd(EvaluatorConformance):
+    component = "mmd:kernel=polynomial"
+
+
+def normal(count: int, dimensions: int = 6, shift: float = 0.0, seed: int = 0) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(count, dimensions, generator=rng) + shift
+
+
+def image_set(make_images: MakeImages, features: torch.Tensor, seed: int = 0) -> ImageSet:
+    return ImageSet(make_images(len(features), seed=seed), features.numpy())
+
+
+def values(evaluation: Evaluation) -> dict[str, float | None]:
+    return {metric.name: metric.value for metric in evaluation.metrics}
+
+
+@pytest.fixture
+def sets(make_images: MakeImages) -> Callable[..., tuple[ImageSet, dict[str, ImageSet]]]:
+    """A synthetic set, shifted against train, val and test."""
+
+    def make(shift: float = 0.3, count: int = 200) -> tuple[ImageSet, dict[str, ImageSet]]:
+        real = {
+            name: image_set(make_images, normal(size, seed=seed), seed)
+            for seed, (name, size) in enumerate({"train": 200, "val": 100, "test": 120}.items(), start=1)
+        }
+        return image_set(make_images, normal(count, shift=shift, seed=9), 9), real
+
+    return make
+
+
+# --------------------------------------------------------------------------------------------- kid, mmd, fid
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save all")  # of torchmetrics
+def test_kid_is_torchmetrics(sets: Any, ctx: RunContext) -> None:
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    synthetic, real = sets()
+    found = values(Kid(KidConfig()).evaluate(synthetic, real, ctx))["kid[reference,n=200,train]"]
+    theirs = KernelInceptionDistance(feature=torch.nn.Identity(), subsets=1, subset_size=200)
+    theirs.update(torch.from_numpy(real["train"].features), real=True)
+    theirs.update(torch.from_numpy(synthetic.features), real=False)
+    assert found == pytest.approx(float(theirs.compute()[0]), rel=1e-3)
+
+
+def test_kid_of_equal_distributions_is_about_its_floor(sets: Any, ctx: RunContext) -> None:
+    near = values(Kid(KidConfig()).evaluate(*sets(0.0), ctx))
+    far = values(Kid(KidConfig()).evaluate(*sets(1.0), ctx))
+    floor = near["kid_floor[reference,n=100,val]"]
+    assert floor == far["kid_floor[reference,n=100,val]"]
+    assert abs(near["kid[reference,n=100,val]"] or 0) < 0.2
+    assert (far["kid[reference,n=100,val]"] or 0) > 1
+
+
+def test_mmd_options_take_effect_and_p_says_what_is_different(sets: Any, ctx: RunContext) -> None:
+    same, other = (Mmd(MmdConfig()).evaluate(*sets(shift), ctx) for shift in (0.0, 0.8))
+    name = "mmd2_p[reference,n=100,val]"
+    assert (values(same)[name] or 0) > 0.05
+    assert values(other)[name] == pytest.approx(1 / 201)
+    assert not [
+        one for one in Mmd(MmdConfig(permutations=0)).evaluate(*sets(), ctx).metrics if "_p[" in one.name
+    ]
+    main = "mmd2[reference,n=200,train]"
+    several = {
+        str(options): values(Mmd(MmdConfig(permutations=0, **options)).evaluate(*sets(), ctx))[main]
+        for options in ({}, {"bandwidth_factors": (0.5, 1, 2)}, {"kernel": "polynomial"}, {"bandwidth": 3.0})
+    }
+    assert len(set(several.values())) == 4
+
+
+def test_fid_per_class_is_fid_of_the_class_with_its_n(make_images: MakeImages, ctx: RunContext) -> None:
+    train, made = normal(240, seed=1), normal(160, shift=0.5, seed=2)
+    real = {"train": image_set(make_images, train), "val": image_set(make_images, normal(80, seed=3))}
+    synthetic = image_set(make_images, made)
+    found = Fid(FidConfig(per_class=True)).evaluate(synthetic, real, ctx)
+    assert [row["n"] for row in found.tables["per_class"]] == [40] * 4
+    only = [np.flatnonzero(one.images.labels == 2) for one in (synthetic, real["train"])]
+    alone = {**real, "train": image_set(make_images, train[only[1]])}
+    whole = Fid(FidConfig()).evaluate(image_set(make_images, made[only[0]]), alone, ctx)
+    assert found.tables["per_class"][2]["fid"] == pytest.approx(whole.metrics[0].value)
+    assert values(found)["mean_class_fid[reference,train]"] == pytest.approx(
+        np.mean([row["fid"] for row in found.tables["per_class"]])
+    )
+
+
+def test_a_class_without_images_has_no_fid_and_few_samples_are_said(
+    make_images: MakeImages, ctx: RunContext
+) -> None:
+    labels = np.arange(60, dtype=np.int64) % 3  # of four classes, one is missing
+    images = TensorImages(torch.zeros(60, 3, 8, 8).byte(), labels, "abcd")
+    synthetic = ImageSet(images, normal(60, 30).numpy())
+    real = {
+        name: image_set(make_images, normal(80, 30, seed=seed)) for seed, name in enumerate(("train", "val"))
+    }
+    table = Fid(FidConfig(per_class=True)).evaluate(synthetic, real, ctx).tables["per_class"]
+    assert table[3]["fid"] is None
+    assert table[3]["note"] == "fewer than two images on one side"
+    assert table[0]["note"] == "20 samples for 30 dimensions: biased upward"
+
+
+def test_fid_infinity_removes_the_bias_of_n(make_images: MakeImages, ctx: RunContext) -> None:
+    """Equal Gaussians: FID is biased upward by about c / n, and its extrapolation is nearer to 0."""
+    many = image_set(make_images, normal(20_000, 16, seed=1))
+    real = {"train": many, "val": image_set(make_images, normal(400, 16, seed=2))}
+    synthetic = image_set(make_images, normal(800, 16, seed=3))
+    found = values(Fid(FidConfig(extrapolate=True)).evaluate(synthetic, real, ctx))
+    plain, infinite = found["fid[reference,n=800,train]"], found["fid_infinity[reference,train]"]
+    assert plain is not None
+    assert infinite is not None
+    assert abs(infinite) < 0.5 * plain
+    few = Fid(FidConfig(extrapolate=True)).evaluate(image_set(make_images, normal(60, 16)), real, ctx)
+    assert values(few)["fid_infinity[reference,train]"] is None
+
+
+# --------------------------------------------------------------------------------- precision, recall, vendi
+
+
+def test_the_manifold_is_scikit_learns_neighbours() -> None:
+    real, made = normal(150, seed=1), normal(120, shift=0.7, seed=2)
+
+    def ball(points: torch.Tensor, k: int) -> Any:
+        return NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[0][:, -1]
+
+    cross = torch.cdist(made, real).numpy()
+    found = manifold(made, real, 3, 5)
+    assert found.precision == pytest.approx((cross <= ball(real, 3)[None]).any(axis=1).mean())
+    assert found.recall == pytest.approx((ball(made, 3)[None] >= cross.T).any(axis=1).mean())
+    assert found.density == pytest.approx((cross <= ball(real, 5)[None]).sum() / (5 * 120))
+    assert found.coverage == pytest.approx((cross.min(axis=0) <= ball(real, 5)).mean())
+
+
+def test_one_real_image_repeated_is_precise_and_recalls_nothing() -> None:
+    real = normal(200, seed=1)
+    repeated = manifold(real[:1].repeat(100, 1) + 1e-3 * normal(100), real, 3, 5)
+    assert repeated.precision == 1
+    assert repeated.recall < 0.02
+    assert repeated.coverage < 0.2
+    far = manifold(normal(100, shift=50.0), real, 3, 5)
+    assert (far.precision, far.recall, far.density, far.coverage) == (0, 0, 0, 0)
+
+
+def test_neighbours_take_effect_and_too_many_are_refused(sets: Any, ctx: RunContext) -> None:
+    few, many = (
+        PrecisionRecall(PrecisionRecallConfig(neighbours=k)).evaluate(*sets(1.5), ctx) for k in (1, 20)
+    )
+    assert (few.metrics[0].value or 0) < (many.metrics[0].value or 0)
+    with pytest.raises(DataError, match="100 neighbours among 100 synthetic and 100 real"):
+        PrecisionRecall(PrecisionRecallConfig(neighbours=100)).evaluate(*sets(), ctx)
+
+
+def test_vendi_counts_orthogonal_images_and_not_copies() -> None:
+    assert vendi_score(torch.eye(7)) == pytest.approx(7)
+    assert vendi_score(torch.ones(7, 3)) == pytest.approx(1)
+    assert vendi_score(torch.eye(4).repeat(5, 1)) == pytest.approx(4)
+    assert vendi_score(torch.zeros(6, 3)) == pytest.approx(1)  # one-colour images: all alike
+    x = normal(40, 9)
+    unit = (x / x.norm(dim=1, keepdim=True)).double().numpy()
+    own = np.linalg.eigvalsh(unit @ unit.T / 40)
+    assert vendi_score(x) == pytest.approx(np.exp(entropy(own[own > 1e-15])))
+
+
+def test_vendi_is_said_for_real_images_of_the_same_n(sets: Any, ctx: RunContext) -> None:
+    names = list(values(Vendi(VendiConfig(most_images=50)).evaluate(*sets(), ctx)))
+    assert names == ["vendi[reference,n=50]", "vendi_real[reference,n=50]"]
+
+
+# ------------------------------------------------------------------------------------------- memorization
+
+
+def test_planted_copies_of_train_and_test_are_found(
+    make_images: MakeImages, ctx: RunContext, tmp_path: Path
+) -> None:
+    real = {
+        name: image_set(make_images, normal(size, seed=seed), seed)
+        for seed, (name, size) in enumerate({"train": 200, "val": 100, "test": 120}.items(), start=1)
+    }
+    own = make_images(100, seed=9).all()
+    own[:20], own[20:30] = real["train"].images.batch(range(20)), real["test"].images.batch(range(10))
+    features = normal(100, seed=9)
+    features[:20], features[20:30] = (
+        torch.from_numpy(real[n].features)[:k] for n, k in (("train", 20), ("test", 10))
+    )
+    labels = np.arange(100, dtype=np.int64) % 4
+    synthetic = ImageSet(TensorImages(own, labels, [f"class{k}" for k in range(4)]), features.numpy())
+    found = Memorization(MemorizationConfig()).evaluate(synthetic, real, ctx)
+    shares = values(found)
+    for space in ("reference", "pixels"):
+        assert 20 <= (shares[f"copies_of_train[{space},n=100]"] or 0) <= 24
+        assert 10 <= (shares[f"copies_of_test[{space},n=100]"] or 0) <= 14
+        closest = found.tables[space]["train"]
+        assert {row["synthetic"] for row in closest} <= set(range(20))
+        assert all(row["real"] == row["synthetic"] for row in closest)
+        assert closest[0]["distance"] == pytest.approx(0, abs=1e-3)
+    assert (ctx.files / "closest_pairs.png").stat().st_size > 5000
+
+
+def test_independent_images_are_flagged_as_often_as_the_quantile_says(sets: Any, ctx: RunContext) -> None:
+    found = values(Memorization(MemorizationConfig(quantile=0.1)).evaluate(*sets(0.0), ctx))
+    assert 2 < (found["copies_of_train[reference,n=200]"] or 0) < 21
+
+
+def test_the_datasets_own_duplicates_are_counted(make_images: MakeImages, ctx: RunContext) -> None:
+    train = make_images(40)
+    mixed = TensorImages(
+        torch.cat([train.all()[:3], make_images(37, seed=5).all()]), train.labels, train.class_names
+    )
+    splits = {"train": train, "val": make_images(40, seed=2), "test": mixed}
+    real = {
+        name: ImageSet(images, normal(40, seed=k).numpy()) for k, (name, images) in enumerate(splits.items())
+    }
+    found = values(Memorization(MemorizationConfig()).evaluate(real["val"], real, ctx))
+    assert found["dataset_duplicates[test,n=40]"] == 3
+    assert found["dataset_duplicates[val,n=40]"] == 0
+
+
+# -------------------------------------------------------------------------------------------------- judges
+
+
+def test_the_inception_score_by_hand() -> None:
+    assert inception_score(np.zeros((5, 3))) == pytest.approx(1)
+    assert inception_score(np.eye(3).repeat(2, axis=0) * 1e3) == pytest.approx(3)
+
+
+def test_agreement_is_counted_by_intended_class() -> None:
+    images = TensorImages(torch.zeros(4, 3, 2, 2).byte(), np.array([0, 0, 1, 1]), "abc")
+    rows = by_class(np.array([True, False, True, True]), images)
+    assert [(row["n"], row["agree"], row["percent"]) for row in rows] == [
+        (2, 1, 50.0),
+        (2, 2, 100.0),
+        (0, 0, None),
+    ]
+
+
+def test_all_of_them_run_on_digits_and_share_their_embeddings(run_cells: RunCells) -> None:
+    plan, outcome = run_cells(
+        generators=["copies", "cvae"],
+        datasets=["digits:limit_train=100"],
+        reference="cnn",
+        evaluators=[
+            "accuracy", "fid", "kid", "mmd", "precision_recall", "vendi", "memorization",
+            "inception_score:judge=mlp", "label_fidelity:judge=mlp",
+        ],
+    )  # fmt: skip
+    assert outcome.failed == {}
+    embeds = [step.label for step in plan.steps.values() if step.stage == "embed"]
+    assert len(embeds) == 5  # train, val, test and two image sets, once for all evaluators
+    found = {
+        record.result.generator["use"]: values(Evaluation(record.result.metrics))
+        for record in outcome.records
+        if record.result.evaluator["use"] == "memorization"
+    }
+    assert found["copies"]["copies_of_train[pixels,n=100]"] == 100
+    assert (found["cvae"]["copies_of_train[pixels,n=100]"] or 0) < 50
+    judged = {
+        record.result.generator["use"]: record.result.metrics[0].value
+        for record in outcome.records
+        if record.result.evaluator["use"] == "label_fidelity"
+    }
+    assert (judged["copies"] or 0) > 50
