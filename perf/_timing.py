@@ -1,8 +1,11 @@
 """Paired timing: variants take turns in one process, so that a machine's drift touches all alike."""
 
+import os
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 
 def interleaved(variants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -20,6 +23,16 @@ def interleaved(variants: Mapping[str, Callable[[], object]], rounds: int) -> di
 def ratio(slow: list[float], fast: list[float]) -> float:
     """Return the median over rounds of slow / fast."""
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def held_bytes(work: Callable[[], object]) -> int:
+    """Return what a process holds at its peak beyond what it held before `work`; at least that, on Linux."""
+    try:
+        before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    work()
+    return max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
 
 
 def verdict(name: str, found: float, wanted: float, *, at_least: bool, unit: str = "x") -> bool:

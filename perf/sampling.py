@@ -9,7 +9,6 @@ in all of them; 5,000 images sampled in less than 1.5 GiB beyond the model. On a
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _timing import interleaved, ratio, verdict
+from _timing import held_bytes, interleaved, ratio, verdict
 
 from genbench.images import TensorImages
 from genbench.plan import make_plan
@@ -136,9 +135,8 @@ def _memory(device: str) -> float:
         ctx = StepContext(
             1, device, work, files, MemoryContext(work).log, report=lambda done, total, metrics: None
         )
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        write_sample(generator, plan_request(train, Asked(1.0), 1), ctx, files)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+        request = plan_request(train, Asked(1.0), 1)
+        return held_bytes(lambda: write_sample(generator, request, ctx, files)) / 2**30
 
 
 def _large(device: str) -> list[bool]:
