@@ -86,3 +86,16 @@ def test_a_plugin_that_breaks_the_contract_fails_its_check(program: Program, tmp
     assert checked.returncode == 1
     assert "FAIL samples_repeat" in checked.stdout
     assert "FAIL random_state_is_left_alone" in checked.stdout
+
+
+def test_examples_in_help_texts_keep_their_lines() -> None:
+    """Click must see a real backspace character: written raw, it shows up as text and lines run together."""
+    from click.testing import CliRunner
+
+    from genbench.cli import COMMANDS, program
+
+    for name in ("run", "why", "tune", "preview"):
+        page = CliRunner().invoke(program, [name, "--help"]).output
+        assert name in COMMANDS
+        assert "\\b" not in page
+        assert any(line.startswith(f"  genbench {name} ") for line in page.splitlines())

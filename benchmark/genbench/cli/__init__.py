@@ -60,7 +60,7 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 def program() -> None:
-    r"""Does training on generated images make an image classifier better, where, and at what cost?
+    """Does training on generated images make an image classifier better, where, and at what cost?
 
     \b
     First steps:

@@ -35,7 +35,7 @@ from genbench.cli._options import (
 @store_option
 @plugin_options
 def command(**options: Any) -> None:
-    r"""Write the synthetic images of a cell, with their manifest and a data card.
+    """Write the synthetic images of a cell, with their manifest and a data card.
 
     CELL is a name that `genbench plan` prints; the other options are those of the run.
 

@@ -30,7 +30,7 @@ _FORMATS = ("text", "markdown", "csv", "json")
 )
 @store_option
 def command(records: tuple[Path, ...], form: str, out: Path | None, store_folder: Path | None) -> None:
-    r"""Render records as markdown, text, CSV or JSON; without paths, all records of the store.
+    """Render records as markdown, text, CSV or JSON; without paths, all records of the store.
 
     \b
     genbench leaderboard leaderboard/records --format markdown -o leaderboard/README.md

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @store_option
 @plugin_options
 def command(**options: Any) -> None:
-    r"""Draw the synthetic images of a cell: a row per class.
+    """Draw the synthetic images of a cell: a row per class.
 
     CELL is a name that `genbench plan` prints; the other options are those of the run.
 

@@ -65,7 +65,7 @@ from genbench.errors import ExitCode
 @store_option
 @plugin_options
 def command(**options: Any) -> None:
-    r"""Run a suite, or the cells that options name, and print the leaderboard.
+    """Run a suite, or the cells that options name, and print the leaderboard.
 
     SUITE is a TOML file or the name of a ready suite (`genbench list suites`); options override its entries.
     What the store already holds is not done again: after Ctrl-C or a crash, the same command goes on.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("name")
 @plugin_options
 def command(kind: Any, name: str, plugin_files: tuple[str, ...], no_plugins: bool) -> None:
-    r"""Show one component: what it does, its options, presets and paper.
+    """Show one component: what it does, its options, presets and paper.
 
     \b
     genbench show generator ddpm

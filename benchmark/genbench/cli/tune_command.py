@@ -78,14 +78,14 @@ if TYPE_CHECKING:
 @store_option
 @plugin_options
 def command(**options: Any) -> None:
-    r"""Search a classifier's recipe on the val split, and print the line for a suite.
+    """Search a classifier's recipe on the val split, and print the line for a suite.
 
     Trials are cells of real images alone; test chooses nothing. After Ctrl-C, or with more --trials, the
     same command goes on: finished trials are read from the store.
 
     \b
     genbench tune -c resnet32
-    genbench tune -d cifar10 -c resnet32:recipe.epochs=20 --search learning_rate=0.01..1 \
+    genbench tune -d cifar10 -c resnet32:recipe.epochs=20 --search learning_rate=0.01..1 \\
                   --search 'optimizer=sgd|adam' --search schedule --trials 40
     """
     from genbench.tune import best_of, tune

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @store_option
 @plugin_options
 def command(**options: Any) -> None:
-    r"""Explain the identity of a cell, and what differs from the nearest result.
+    """Explain the identity of a cell, and what differs from the nearest result.
 
     CELL is a name that `genbench plan` prints; the other options are those of the run.
 
