@@ -99,3 +99,19 @@ def test_examples_in_help_texts_keep_their_lines() -> None:
         assert name in COMMANDS
         assert "\\b" not in page
         assert any(line.startswith(f"  genbench {name} ") for line in page.splitlines())
+
+
+def test_show_prints_the_method_of_every_component() -> None:
+    from click.testing import CliRunner
+
+    from genbench.cli import program
+    from genbench.hookspecs import Kind
+    from genbench.registry import Registry
+
+    registry = Registry()
+    kinds: tuple[Kind, ...] = ("dataset", "generator", "filter", "classifier", "evaluator")
+    for kind in kinds:
+        for name in [spec.name for spec in registry.specs(kind)]:
+            page = CliRunner().invoke(program, ["show", kind, name]).output
+            method = page.partition("\nmethod\n")[2].partition("\n\n")[0]
+            assert len(method) > 20, f"{kind} {name} says nothing of its method"

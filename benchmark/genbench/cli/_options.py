@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -152,6 +152,21 @@ def make_plan_of(registry: "Registry", store: "Store", suite: "Suite") -> "Plan"
     resolved = resolve_suite(registry, suite, store.fingerprint)
     store.keep_fingerprints()
     return make_plan(resolved)
+
+
+class Planned(NamedTuple):
+    """What commands about a run start from."""
+
+    registry: "Registry"
+    store: "Store"
+    plan: "Plan"
+
+
+def planned(options: Mapping[str, Any]) -> Planned:
+    """Load plugins, open the store and expand the suite that a command's options name."""
+    registry = make_registry(options["plugin_files"], options["no_plugins"])
+    store = make_store(options["store_folder"])
+    return Planned(registry, store, make_plan_of(registry, store, read_suite(options["suite"], options)))
 
 
 def read_suite(suite: str | None, flags: Mapping[str, Any]) -> "Suite":

@@ -7,15 +7,7 @@ from typing import Any
 
 import click
 
-from genbench.cli._options import (
-    make_plan_of,
-    make_registry,
-    make_store,
-    plugin_options,
-    read_suite,
-    store_option,
-    suite_options,
-)
+from genbench.cli._options import planned, plugin_options, store_option, suite_options
 
 
 @click.command("export-images")
@@ -44,9 +36,7 @@ def command(**options: Any) -> None:
     """
     from genbench.export import cell_images, export_images
 
-    registry = make_registry(options["plugin_files"], options["no_plugins"])
-    store = make_store(options["store_folder"])
-    plan = make_plan_of(registry, store, read_suite(options["suite"], options))
+    _, store, plan = planned(options)
     found = cell_images(plan, store, options["cell"])
     arm = plan.find_cell(options["cell"]).arm
     folder = options["output"] or Path(options["cell"].replace("/", "-").replace(":", "-"))

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from genbench.cli._options import (
-    make_plan_of,
-    make_registry,
-    make_store,
-    plugin_options,
-    read_suite,
-    store_option,
-    suite_options,
-)
+from genbench.cli._options import planned, plugin_options, store_option, suite_options
 
 if TYPE_CHECKING:
     from genbench.plan import Plan
@@ -37,9 +29,7 @@ def command(**options: Any) -> None:
     """
     from genbench.runner import survey
 
-    registry = make_registry(options["plugin_files"], options["no_plugins"])
-    store = make_store(options["store_folder"])
-    plan = make_plan_of(registry, store, read_suite(options["suite"], options))
+    _, store, plan = planned(options)
     states = survey(plan, store)
     click.echo(
         json.dumps(_as_json(plan, states), indent=1) if as_json(options) else _as_text(plan, states, store)

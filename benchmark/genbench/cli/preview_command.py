@@ -5,15 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from genbench.cli._options import (
-    make_plan_of,
-    make_registry,
-    make_store,
-    plugin_options,
-    read_suite,
-    store_option,
-    suite_options,
-)
+from genbench.cli._options import planned, plugin_options, store_option, suite_options
 
 if TYPE_CHECKING:
     from genbench.export import CellImages
@@ -50,9 +42,7 @@ def command(**options: Any) -> None:
     from genbench.preview import draw_grid
     from genbench.steps import Workshop, sample_with_fixed_noise
 
-    registry = make_registry(options["plugin_files"], options["no_plugins"])
-    store = make_store(options["store_folder"])
-    plan = make_plan_of(registry, store, read_suite(options["suite"], options))
+    registry, store, plan = planned(options)
     found = cell_images(plan, store, options["cell"])
     images = found.made.images
     if options["noise_seed"] is None:

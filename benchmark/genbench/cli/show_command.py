@@ -1,7 +1,11 @@
 """`genbench show`."""
 
+import ast
+import importlib.util
+import textwrap
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
 import click
@@ -56,6 +60,11 @@ def _described(
         if fact:
             yield f"  {title}: {fact}"
     yield ""
+    method = _method(spec.target.partition(":")[0])
+    if method:
+        yield click.style("method", bold=True)
+        yield textwrap.indent(method, "  ")
+        yield ""
     primary = f"  ({spec.name}:VALUE sets {schema.primary})" if schema.primary else ""
     yield click.style("options", bold=True) + primary
     rows = sorted(_option_rows(schema), key=lambda row: row[0].count("."))  # the recipe's come last
@@ -73,6 +82,18 @@ def _described(
     settable = [f"{option}={default}" for option, default, *_ in rows if default not in {"none", "required"}]
     example = ":".join([spec.name, *settable[:1]])
     yield f"example: genbench run --{kind} {example} ..." if kind != "executor" else ""
+
+
+def _method(module: str) -> str:
+    """Return the documentation of a component's module, read from its source: nothing is imported."""
+    try:
+        found = importlib.util.find_spec(module)
+        source = found.origin if found else None
+        return (
+            (ast.get_docstring(ast.parse(Path(source).read_text(encoding="utf-8"))) or "") if source else ""
+        )
+    except (ImportError, OSError, SyntaxError, ValueError):
+        return ""
 
 
 def _option_rows(schema: "type[BaseModel]", prefix: str = "") -> Iterator[tuple[str, str, str, str]]:

@@ -6,15 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from genbench.cli._options import (
-    make_plan_of,
-    make_registry,
-    make_store,
-    plugin_options,
-    read_suite,
-    store_option,
-    suite_options,
-)
+from genbench.cli._options import planned, plugin_options, store_option, suite_options
 from genbench.digest import differences
 
 if TYPE_CHECKING:
@@ -36,9 +28,7 @@ def command(**options: Any) -> None:
     \b
     genbench why digits/ddpm/x1-standard/resnet32/0 -g ddpm -c resnet32
     """
-    registry = make_registry(options["plugin_files"], options["no_plugins"])
-    store = make_store(options["store_folder"])
-    plan = make_plan_of(registry, store, read_suite(options["suite"], options))
+    _, store, plan = planned(options)
     cell = plan.find_cell(options["cell"])
     click.echo(click.style(cell.name, bold=True))
     for key in cell.steps:
