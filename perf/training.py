@@ -95,10 +95,11 @@ def engine_steps(
     name: str, data: TrainingData, precision: str, count: int, *, compiled: bool = False
 ) -> Callable[[], None]:
     """The same steps by genbench's engine; compiling falls into the round that is not counted."""
-    network, recipe = make_network(name, precision) loop =
-    _Loop(network.to(memory_format=torch.channels_last), data, recipe, 1, 10_000, Nowhere())  # type:
-    ignore[arg-type] order = BatchOrder(IMAGES, 0, BATCH, seed=1) forward: Any = torch.compile(network) if
-    compiled else network state = {"step": 0}
+    network, recipe = make_network(name, precision)
+    loop = _Loop(network.to(memory_format=torch.channels_last), data, recipe, 1, 10_000, Nowhere())  # type: ignore[arg-type]
+    order = BatchOrder(IMAGES, 0, BATCH, seed=1)
+    forward: Any = torch.compile(network) if compiled else network
+    state = {"step": 0}
 
     def run() -> None:
         network.train()
