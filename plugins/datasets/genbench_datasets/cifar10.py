@@ -3,8 +3,10 @@
 from genbench.errors import DataError
 from genbench.images import RealImages
 from genbench.protocols import Dataset, RunContext
+from genbench_datasets._shifts import cifar10_shifts, computed_shifts
 from genbench_datasets._tables import first_column, labelled, read_parquet
 from genbench_datasets.configs import Cifar10Config
+from genbench_datasets.shift_configs import shift_files
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _SIZE = 32
@@ -19,13 +21,17 @@ class Cifar10(Dataset):
     def load(self, ctx: RunContext) -> RealImages:
         """Return the official train and test splits."""
         files = self._config.source_files()
+        of_shifts = [path for shift in self._config.shifts for path in shift_files(shift).values()]
         parts = {}
         for split in ("train", "test"):
-            here = [path for name, path in files.items() if split in path.name]
+            here = [path for name, path in files.items() if split in path.name and path.suffix == ".parquet"]
+            here = [path for path in here if not any(path == other for other in of_shifts)]
             if not here:
                 raise DataError(f"cifar10: no parquet file of the {split} split. Found: {', '.join(files)}")
             table = read_parquet(here, ctx)
             image = first_column(table.features, "img", "image")
             label = first_column(table.features, "label", "labels")
             parts[split] = labelled(table, image, label, CLASS_NAMES, _SIZE, ctx)
-        return RealImages(train=parts["train"], test=parts["test"])
+        shifts = dict(cifar10_shifts(self._config, files, CLASS_NAMES, ctx))
+        shifts |= computed_shifts(parts["test"], self._config, ctx)
+        return RealImages(train=parts["train"], test=parts["test"], shifts=shifts)

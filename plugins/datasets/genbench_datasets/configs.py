@@ -3,20 +3,21 @@
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from genbench import hub
 from genbench.errors import DataError
 from genbench.protocols import DatasetConfig
+from genbench_datasets.shift_configs import ShiftOptions, shift_files
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 )
 
 
-class DigitsConfig(DatasetConfig):
+class DigitsConfig(ShiftOptions):
     """Options of `digits`."""
 
     size: int = Field(default=8, ge=8, le=64, description="height and width in pixels, resized from 8")
@@ -42,17 +43,27 @@ class DigitsConfig(DatasetConfig):
         return {"digits.csv.gz": file}
 
 
-class Cifar10Config(DatasetConfig):
+Cifar10Shift = Literal[
+    "computed", "natural-shift-9", "cifar10.1-v4", "cifar10.1-v6", "cifar10.2", "cifar10-c"
+]
+
+
+class Cifar10Config(ShiftOptions):
     """Options of `cifar10`."""
 
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"smoke": {"limit_train": 200}}
 
+    shifts: tuple[Cifar10Shift, ...] = Field(  # type: ignore[assignment]
+        default=(), description="out-of-distribution test sets, published or computed from test"
+    )
+
     def source_files(self) -> Mapping[str, Path]:
-        """Return the parquet files of `uoft-cs/cifar10`."""
-        found = hub.find(
-            "uoft-cs/cifar10", ("plain_text/*.parquet", "data/*.parquet", "*.parquet"), "dataset"
-        )
-        return dict(found)
+        """Return the parquet files of `uoft-cs/cifar10`, and those of the shifts."""
+        patterns = ("plain_text/*.parquet", "data/*.parquet", "*.parquet")
+        found = dict(hub.find("uoft-cs/cifar10", patterns, "dataset"))
+        for shift in self.shifts:
+            found |= shift_files(shift)
+        return found
 
 
 class ImageFolderConfig(DatasetConfig):

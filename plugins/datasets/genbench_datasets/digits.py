@@ -11,6 +11,7 @@ import torch
 
 from genbench.images import RealImages, Subset, TensorImages, stratified_choice, stratified_counts
 from genbench.protocols import Dataset, RunContext
+from genbench_datasets._shifts import computed_shifts
 from genbench_datasets.configs import DigitsConfig
 
 _GREY_LEVELS = 16
@@ -37,4 +38,5 @@ class Digits(Dataset):
             images.class_counts(), round(self._config.test_fraction * len(images))
         )
         test, train = stratified_choice(images.labels, test_counts, "digits", "test")
-        return RealImages(train=Subset(images, train), test=Subset(images, test))
+        held_out = Subset(images, test)
+        return RealImages(Subset(images, train), held_out, computed_shifts(held_out, self._config, ctx))

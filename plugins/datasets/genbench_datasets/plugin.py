@@ -31,4 +31,27 @@ def genbench_datasets() -> Sequence[ComponentSpec]:
             config="genbench_datasets.configs:ImageFolderConfig",
             summary="any folder of class folders: imagefolder:PATH, with train/ and test/ or split here",
         ),
+        ComponentSpec(
+            name="cats_vs_dogs",
+            target="genbench_datasets.cats_vs_dogs:CatsVsDogs",
+            config="genbench_datasets.table_configs:CatsVsDogsConfig",
+            summary="cats and dogs from the Hub or a mirror, 128x128, 601 to train on as S4 had",
+            paper="Elson et al., Asirra, CCS 2007",
+            requires=("datasets",),
+        ),
+        ComponentSpec(
+            name="imagenet",
+            target="genbench_datasets.hub:Hub",
+            config="genbench_datasets.table_configs:ImagenetConfig",
+            summary="ImageNet-1k from the Hub or a mirror, all of it or some classes, decoded as it is read",
+            paper="arXiv:1409.0575",
+            requires=("datasets",),
+        ),
+        ComponentSpec(
+            name="hub",
+            target="genbench_datasets.hub:Hub",
+            config="genbench_datasets.table_configs:HubConfig",
+            summary="any set of labelled images on the Hugging Face Hub: hub:ORG/NAME",
+            requires=("datasets",),
+        ),
     ]

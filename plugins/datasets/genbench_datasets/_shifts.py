@@ -1,0 +1,117 @@
+"""Named out-of-distribution test sets: computed from test, or read from files.
+
+`computed`: fifteen families of corruptions (`_corruptions.py`), as `computed-FAMILY-SEVERITY`. `cifar10` has
+
+* `natural-shift-9`: 1,799 images of nine of its classes from other sets (`genbench/natural-shift-9`); a harsh
+  natural shift, and not CIFAR-10.1;
+* `cifar10.1-v4`, `cifar10.1-v6`: the published arrays (arXiv:1806.00451), `modestyachts/CIFAR-10.1`;
+* `cifar10.2`: the published archive (arXiv:2107.04649), `modestyachts/cifar-10.2`;
+* `cifar10-c`: the published arrays (arXiv:1903.12261), `hendrycks/cifar-10-c`, at the severities asked for.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from genbench.errors import DataError
+from genbench.images import LabelledImages, TensorImages
+from genbench.protocols import RunContext
+from genbench.seeding import derive_seed
+from genbench_datasets._corruptions import CORRUPTIONS, corrupted
+from genbench_datasets._tables import first_column, read_parquet
+from genbench_datasets.shift_configs import ShiftOptions
+
+_OTHER_NAMES = {"car": "automobile", "plane": "airplane"}
+_PER_SEVERITY = 10_000  # images per severity in a file of CIFAR-10-C
+
+
+def computed_shifts(
+    test: LabelledImages, options: ShiftOptions, ctx: RunContext
+) -> dict[str, LabelledImages]:
+    """Return the corrupted test sets that the options ask for."""
+    if "computed" not in options.shifts:
+        return {}
+    pixels, found = test.all().numpy(), dict[str, LabelledImages]()
+    names = [(family, severity) for family in CORRUPTIONS for severity in options.severities]
+    for done, (family, severity) in enumerate(names):
+        made = corrupted(pixels, family, severity, derive_seed("corruption", family, severity))
+        images = TensorImages(torch.from_numpy(made), test.labels, test.class_names)
+        found[f"computed-{family}-{severity}"] = images
+        ctx.progress(done + 1, len(names))
+    return found
+
+
+def cifar10_shifts(
+    options: ShiftOptions, files: Mapping[str, Path], classes: Sequence[str], ctx: RunContext
+) -> Iterator[tuple[str, LabelledImages]]:
+    """Yield (name, images) of the shifts of CIFAR-10 that are read from files."""
+    names: Sequence[str] = options.shifts
+    for shift in names:
+        own = {name.partition("/")[2]: path for name, path in files.items() if name.startswith(f"{shift}/")}
+        if shift == "natural-shift-9":
+            yield shift, _from_table(shift, list(own.values()), classes, ctx)
+        elif shift.startswith("cifar10.1"):
+            version = shift.rpartition("-")[2]
+            pixels, labels = (np.load(own[f"cifar10.1_{version}_{part}.npy"]) for part in ("data", "labels"))
+            yield shift, _from_arrays(shift, pixels, labels, classes)
+        elif shift == "cifar10.2":
+            archive = np.load(own["cifar102_test.npz"])
+            yield shift, _from_arrays(shift, archive["images"], archive["labels"], classes)
+        elif shift == "cifar10-c":
+            yield from _published_corruptions(own, options.severities, classes)
+
+
+def _published_corruptions(
+    files: Mapping[str, Path], severities: Sequence[int], classes: Sequence[str]
+) -> Iterator[tuple[str, LabelledImages]]:
+    labels = np.load(files["labels.npy"])
+    for name, path in sorted(files.items()):
+        if name != "labels.npy":
+            pixels = np.load(path, mmap_mode="r")
+            for severity in severities:
+                rows = slice((severity - 1) * _PER_SEVERITY, severity * _PER_SEVERITY)
+                shift = f"cifar10-c-{path.stem}-{severity}"
+                yield shift, _from_arrays(shift, np.array(pixels[rows]), labels[rows], classes)
+
+
+def _from_arrays(
+    shift: str, pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], classes: Sequence[str]
+) -> LabelledImages:
+    """Turn `uint8 [N, H, W, 3]` and labels into images."""
+    if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8 or len(pixels) != len(labels):
+        raise DataError(f"{shift}: expected uint8 [N, H, W, 3], found {pixels.dtype} {list(pixels.shape)}")
+    ordered = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+    return TensorImages(ordered, labels.astype(np.int64), classes)
+
+
+def _from_table(shift: str, files: Sequence[Path], classes: Sequence[str], ctx: RunContext) -> LabelledImages:
+    """Read a table whose classes are some of `classes`, by name."""
+    table = read_parquet(files, ctx)
+    image, label = (first_column(table.features, *names) for names in (("image", "img"), ("label", "labels")))
+    to_class = class_map(shift, table.features[label].names, classes)
+    labels = np.array([to_class[one] for one in table[label]], dtype=np.int64)
+    pixels = []
+    for row in table.select_columns([image]):
+        with row[image] as picture:
+            pixels.append(np.asarray(picture.convert("RGB")))
+    return _from_arrays(shift, np.stack(pixels), labels, classes)
+
+
+def class_map(shift: str, names: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """Return the class of each of a shift's classes, by name.
+
+    Raises:
+        DataError: A class of the shift is none of the dataset's.
+    """
+    known = {name: label for label, name in enumerate(classes)}
+    found = [known.get(name, known.get(_OTHER_NAMES.get(name, ""), -1)) for name in names]
+    unknown = [name for name, label in zip(names, found, strict=True) if label < 0]
+    if unknown:
+        raise DataError(
+            f"shift {shift!r} has classes that the dataset has not: {', '.join(unknown)}. "
+            f"The dataset's: {', '.join(classes)}"
+        )
+    return found

@@ -1,0 +1,85 @@
+"""Options of datasets that are tables on the Hub. Imports neither torch nor numpy."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from genbench import hub
+from genbench.protocols import DatasetConfig
+
+_PARQUET = ("data/*.parquet", "*/*.parquet", "*.parquet")
+
+
+class HubConfig(DatasetConfig):
+    """Options of `hub`."""
+
+    primary: ClassVar[str | None] = "name"
+    location_fields: ClassVar[frozenset[str]] = frozenset({"name"})
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"smoke": {"size": 16, "limit_train": 200}}
+
+    name: str = Field(
+        pattern=r"^[^/ ]+/[^/ ]+$", description="ORG/NAME of a set of labelled images on the Hub"
+    )
+    config_name: str = Field(
+        default="",
+        description="configuration of the set: the folder of its parquet files, where it has several",
+    )
+    image_column: str = Field(default="", description="column of images; empty finds the one of type Image")
+    label_column: str = Field(
+        default="", description="column of classes; empty finds the one of type ClassLabel"
+    )
+    train_split: str = Field(default="train", description="how files of the training split begin")
+    test_split: str = Field(
+        default="test",
+        description="how files of the test split begin; without such files it is drawn from train",
+    )
+    test_fraction: float = Field(
+        default=0.2, gt=0, lt=0.9, description="share that is the test split, where the set has none"
+    )
+    size: int = Field(default=32, ge=8, le=1024, description="height and width in pixels, cropped square")
+    classes: int | None = Field(
+        default=None, ge=2, description="use only this many classes, drawn by the split's seed"
+    )
+    images_per_class: int | None = Field(
+        default=None, ge=2, description="use at most this many training images of each class"
+    )
+
+    def source_files(self) -> Mapping[str, Path]:
+        """Return the parquet files of the set."""
+        found = hub.find(self.name, _PARQUET, "dataset")
+        folder = f"{self.config_name}/"
+        return {name: path for name, path in found.items() if not self.config_name or name.startswith(folder)}
+
+
+class ImagenetConfig(HubConfig):
+    """Options of `imagenet`: those of `hub`, with ILSVRC's id and splits."""
+
+    primary: ClassVar[str | None] = None
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "smoke": {"size": 16, "classes": 4, "images_per_class": 20},
+        "quick": {"size": 64, "classes": 10, "images_per_class": 200},
+    }
+
+    name: str = Field(default="ILSVRC/imagenet-1k", description="Hub id, or one with the same columns")
+    test_split: str = Field(default="validation", description="ILSVRC's labelled test images")
+    size: int = Field(default=224, ge=8, le=1024, description="height and width in pixels, cropped square")
+
+
+class CatsVsDogsConfig(DatasetConfig):
+    """Options of `cats_vs_dogs`."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"smoke": {"size": 16}}
+
+    size: int = Field(default=128, ge=8, le=512, description="height and width in pixels; S4 has 128")
+    train_images: int = Field(
+        default=601,
+        ge=20,
+        le=20_000,
+        description="images for train and val, both classes alike; the rest is test",
+    )
+
+    def source_files(self) -> Mapping[str, Path]:
+        """Return the parquet files of `microsoft/cats_vs_dogs`."""
+        return dict(hub.find("microsoft/cats_vs_dogs", _PARQUET, "dataset"))

@@ -1,0 +1,168 @@
+"""Datasets that are tables on the Hub: in made-up mirrors, and the real cats and dogs."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from genbench.errors import DataError
+from genbench.protocols import RunContext
+from genbench.testing.suites import DatasetConformance
+from genbench_datasets.cats_vs_dogs import CatsVsDogs
+from genbench_datasets.hub import Hub
+from genbench_datasets.table_configs import CatsVsDogsConfig, HubConfig, ImagenetConfig
+
+NAMES = ("ant", "bee", "cow")
+
+
+def write_table(folder: Path, split: str, count: int, columns: tuple[str, str] = ("picture", "kind")) -> None:
+    """Write a parquet file of images whose first pixel shows their number."""
+    image, label = columns
+    features = datasets.Features({image: datasets.Image(), label: datasets.ClassLabel(names=list(NAMES))})
+    rows: dict[str, list[Any]] = {image: [], label: []}
+    for number in range(count):
+        pixels = np.full((20, 24, 3), number, dtype=np.uint8)
+        content = io.BytesIO()
+        Image.fromarray(pixels).save(content, "png")
+        rows[image].append({"bytes": content.getvalue(), "path": None})
+        rows[label].append(number % 3)
+    folder.mkdir(parents=True, exist_ok=True)
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / f"{split}-00000.parquet")
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A mirror with `me/bugs`: 90 train and 30 test images."""
+    folder = tmp_path / "mirror"
+    write_table(folder / "me" / "bugs" / "data", "train", 90)
+    write_table(folder / "me" / "bugs" / "data", "test", 30)
+    monkeypatch.setenv("GENBENCH_HUB_MIRROR", str(folder))
+    return folder
+
+
+class TestHub(DatasetConformance):
+    component = "hub:me/bugs,size=16"
+
+    @pytest.fixture(autouse=True)
+    def _mirror(self, mirror: Path) -> None:
+        """The set lies in a mirror."""
+
+
+class TestImagenet(DatasetConformance):
+    component = "imagenet:name=me/bugs,test_split=test,classes=2,images_per_class=10"
+
+    @pytest.fixture(autouse=True)
+    def _mirror(self, mirror: Path) -> None:
+        """A set with ImageNet's columns lies in a mirror."""
+
+
+class TestCatsVsDogs(DatasetConformance):
+    component = "cats_vs_dogs:train_images=60"
+
+    @pytest.fixture(autouse=True)
+    def _mirror(self, hub_mirror: Path) -> None:
+        """The real set."""
+
+
+def test_columns_are_found_by_their_types(mirror: Path, ctx: RunContext) -> None:
+    real = Hub(HubConfig(name="me/bugs", size=16)).load(ctx)
+    assert (len(real.train), len(real.test)) == (90, 30)
+    assert real.train.class_names == NAMES
+    assert real.train.image_shape == (3, 16, 16)
+    assert real.train.batch([7])[0, 0, 0, 0] == 7
+    assert real.train.labels[:4].tolist() == [0, 1, 2, 0]
+
+
+def test_a_set_without_test_is_split_by_class(mirror: Path, ctx: RunContext) -> None:
+    (mirror / "me" / "bugs" / "data" / "test-00000.parquet").unlink()
+    real = Hub(HubConfig(name="me/bugs", size=8, test_fraction=0.3)).load(ctx)
+    assert (len(real.train), len(real.test)) == (63, 27)
+    assert real.test.class_counts().tolist() == [9, 9, 9]
+    shown = [set(images.all()[:, 0, 0, 0].tolist()) for images in (real.train, real.test)]
+    assert not shown[0] & shown[1]
+    other = Hub(HubConfig(name="me/bugs", size=8, test_fraction=0.3, split_seed=1)).load(ctx)
+    assert set(other.test.all()[:, 0, 0, 0].tolist()) != shown[1]
+
+
+def test_a_subset_keeps_names_and_numbers_its_classes(mirror: Path, ctx: RunContext) -> None:
+    config = ImagenetConfig(name="me/bugs", test_split="test", size=8, classes=2, images_per_class=10)
+    real = Hub(config).load(ctx)
+    assert len(real.train.class_names) == 2
+    assert set(real.train.class_names) < set(NAMES)
+    assert real.train.class_counts().tolist() == [10, 10]
+    assert real.test.class_counts().tolist() == [10, 10]  # test is whole
+    for images in (real.train, real.test):
+        own = [NAMES[int(number) % 3] for number in images.all()[:, 0, 0, 0]]
+        assert own == [images.class_names[label] for label in images.labels]
+
+
+def test_what_a_set_lacks_is_named_with_what_it_has(mirror: Path, ctx: RunContext) -> None:
+    with pytest.raises(DataError, match=r"no files of the split 'learn'. Found: data/test-00000.parquet"):
+        Hub(HubConfig(name="me/bugs", train_split="learn")).load(ctx)
+    with pytest.raises(DataError, match=r"the table has no column 'photo'. Found: picture, kind"):
+        Hub(HubConfig(name="me/bugs", image_column="photo")).load(ctx)
+    with pytest.raises(DataError, match="has 3 classes, and classes asks for 9"):
+        Hub(HubConfig(name="me/bugs", classes=9)).load(ctx)
+    with pytest.raises(DataError, match="cannot find dataset 'me/birds'"):
+        HubConfig(name="me/birds").source_files()
+
+
+def test_two_columns_of_images_must_be_chosen_from(mirror: Path, ctx: RunContext) -> None:
+    file = mirror / "me" / "bugs" / "data" / "train-00000.parquet"
+    table = datasets.Dataset.from_parquet(str(file), cache_dir=str(mirror / "cache"))
+    encoded = table.cast_column("picture", datasets.Image(decode=False))["picture"][:]
+    table.add_column("other", encoded, feature=datasets.Image()).to_parquet(file)
+    with pytest.raises(DataError, match="2 columns are of type Image"):
+        Hub(HubConfig(name="me/bugs")).load(ctx)
+    assert len(Hub(HubConfig(name="me/bugs", image_column="picture")).load(ctx).train) == 90
+
+
+def test_cats_and_dogs_are_s4s_601_and_the_rest(hub_mirror: Path, ctx: RunContext) -> None:
+    real = CatsVsDogs(CatsVsDogsConfig(size=16)).load(ctx)
+    assert (len(real.train), len(real.test)) == (601, 798)
+    assert real.train.class_names == ("cat", "dog")
+    assert abs(int(real.train.class_counts()[0]) - 300) <= 1
+    with pytest.raises(DataError, match="train_images is 1399, and there are 1399 images"):
+        CatsVsDogs(CatsVsDogsConfig(size=16, train_images=1399)).load(ctx)
+
+
+_MEASURE = """
+import resource, sys
+from pathlib import Path
+from genbench.testing import MemoryContext
+from genbench_datasets.imagefolder import ImageFolder
+from genbench_datasets.configs import ImageFolderConfig
+ctx = MemoryContext(Path(sys.argv[2]))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+real = ImageFolder(ImageFolderConfig(path=sys.argv[1], size=224)).load(ctx)
+seen = sum(len(real.train.batch(range(start, start + 64))) for start in range(0, 1280, 64))
+held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(len(real.train) + len(real.test), seen, held / 1024)
+"""
+
+
+def test_a_folder_of_photographs_is_read_in_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20,000 photographs, 3 GB as pixels of 224 x 224, in less than 500 MiB."""
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+    for number in range(100):
+        small = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+        first = tmp_path / "photos" / ("cat" if number % 2 else "dog") / f"{number:05d}.jpg"
+        small.resize((256, 256)).save(first, quality=80)
+        for copy in range(1, 200):
+            first.with_name(f"{number:05d}-{copy:03d}.jpg").hardlink_to(first)
+    monkeypatch.setenv("GENBENCH_RESIDENT_MIB", "200")
+    command = [sys.executable, "-c", _MEASURE, str(tmp_path / "photos"), str(tmp_path / "work")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    images, seen, mebibytes = (float(word) for word in done.stdout.split())
+    assert (images, seen) == (20_000, 1280)
+    assert mebibytes < 500
