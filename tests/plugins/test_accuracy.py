@@ -40,8 +40,9 @@ def test_agrees_with_scikit_learn(ctx: RunContext) -> None:
         "balanced_accuracy": 100 * sklearn.metrics.balanced_accuracy_score(test.labels, chosen),
         "log_loss": sklearn.metrics.log_loss(test.labels, probabilities),
     }
-    assert {metric.name: metric.tolerance for metric in found.metrics} == dict.fromkeys(expected, 1e-9)
-    assert values(found) == pytest.approx(expected, abs=1e-9)
+    tolerances = {metric.name: metric.tolerance for metric in found.metrics}
+    assert {name: tolerances[name] for name in expected} == dict.fromkeys(expected, 1e-9)
+    assert {name: values(found)[name] for name in expected} == pytest.approx(expected, abs=1e-9)
     table = found.tables["test"]
     assert table["confusion"] == sklearn.metrics.confusion_matrix(test.labels, chosen).tolist()
     assert unpack_bits(table["correct_bits"], table["n"]) == (test.labels == chosen).tolist()
@@ -113,3 +114,46 @@ def test_logits_that_do_not_fit_are_refused(ctx: RunContext) -> None:
 def test_an_empty_split_is_refused(ctx: RunContext) -> None:
     with pytest.raises(DataError, match="split 'fog' has no images"):
         evaluate(ctx, test=predictions(), fog=predictions(count=0))
+
+
+def test_classes_agree_with_scikit_learn_and_calibration_with_torchmetrics(ctx: RunContext) -> None:
+    import torch
+    from sklearn.metrics import brier_score_loss, f1_score, precision_recall_fscore_support
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    from genbench_evaluators.accuracy import probabilities
+
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 5, 400)
+    logits = (rng.normal(size=(400, 5)) * 2).astype(np.float32)
+    logits[np.arange(400), labels] += 1.5
+    given = Predictions(logits, logits, labels, tuple("abcde"))
+    found = Accuracy(AccuracyConfig()).evaluate({"test": given}, None, ctx)
+    values = {metric.name: metric.value for metric in found.metrics}
+    predicted = logits.argmax(axis=1)
+    theirs = precision_recall_fscore_support(labels, predicted)
+    rows = found.tables["test"]["per_class"]
+    for position, name in enumerate(("precision", "recall", "f1")):
+        assert [row[name] for row in rows] == pytest.approx(theirs[position].tolist())
+    assert [row["predicted"] for row in rows] == np.bincount(predicted, minlength=5).tolist()
+    assert values["macro_f1"] == pytest.approx(100 * f1_score(labels, predicted, average="macro"))
+    own = probabilities(logits)
+    expected = sum(brier_score_loss(labels == label, own[:, label]) for label in range(5))
+    assert values["brier"] == pytest.approx(expected)
+    error = multiclass_calibration_error(torch.from_numpy(own), torch.from_numpy(labels), 5, n_bins=15)
+    assert values["calibration_error"] == pytest.approx(100 * float(error), abs=1e-4)
+    assert sum(one["images"] for one in found.tables["test"]["reliability"]) == 400
+    assert all((ctx.files / name).stat().st_size > 3000 for name in ("confusion.png", "reliability.png"))
+
+
+def test_sure_and_right_is_calibrated_and_sure_and_wrong_is_not(ctx: RunContext) -> None:
+    labels = np.arange(40, dtype=np.int64) % 4
+    for found, brier, error in ((labels, 0, 0), ((labels + 1) % 4, 2, 100)):
+        logits = 100 * np.eye(4, dtype=np.float32)[found]
+        given = Predictions(logits, logits, labels, tuple("abcd"))
+        values = {
+            one.name: one.value
+            for one in Accuracy(AccuracyConfig()).evaluate({"test": given}, None, ctx).metrics
+        }
+        assert values["brier"] == pytest.approx(brier)
+        assert values["calibration_error"] == pytest.approx(error)

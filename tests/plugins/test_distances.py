@@ -90,12 +90,11 @@ def test_a_shift_moves_both_distances_and_not_the_floor(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_subsamples_are_seeded(
+def test_subsamples_depend_on_names_alone(
     measure: Callable[..., Evaluation], make_context: Callable[..., RunContext], name: str
 ) -> None:
-    assert values(measure(name)) == values(measure(name))
-    other = values(measure(name, context=make_context(step_seed=2)))
-    assert other[1:] != values(measure(name))[1:]
+    """Another option of an evaluator, or another seed, must not move a distance."""
+    assert values(measure(name))[:3] == values(measure(name, context=make_context(step_seed=2)))[:3]
 
 
 def test_fid_against_train_is_the_distance_of_the_whole_sets(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from genbench.errors import DataError, PluginError
-from genbench.protocols import ImageSet, RunContext
+from genbench.protocols import ImageSet
 from genbench.records import Metric
 from genbench.seeding import generator
 
@@ -62,7 +62,7 @@ class Distances(NamedTuple):
     floor: float
 
 
-def gather(evaluator: str, synthetic: ImageSet, real: Mapping[str, ImageSet], ctx: RunContext) -> FeatureSets:
+def gather(evaluator: str, synthetic: ImageSet, real: Mapping[str, ImageSet]) -> FeatureSets:
     """Check the features of all sets and draw the subsamples.
 
     Raises:
@@ -79,8 +79,8 @@ def gather(evaluator: str, synthetic: ImageSet, real: Mapping[str, ImageSet], ct
     fewest = min(sizes.values())
 
     def few(name: str) -> torch.Tensor:
-        # Real images are drawn from a fixed name: the floor is one number, whichever set is compared with it.
-        rng = ctx.rng("subsample") if name == "synthetic" else generator("evaluate", "subsample", name)
+        # Drawn from fixed names: the floor is one number, and no option of the evaluator changes another's.
+        rng = generator("evaluate", "subsample", name)
         order = torch.randperm(sizes[name], generator=rng)
         return found[name][order[:fewest].sort().values]
 

@@ -1,13 +1,19 @@
-"""`accuracy`: top-1 and top-5 accuracy, balanced accuracy and log-loss of every split, with the counts.
+"""`accuracy`: top-1 and top-5 accuracy, calibration, and what happens to each class, with the counts.
 
 Balanced accuracy is the mean recall over the classes that the split holds (Brodersen et al., ICPR 2010, not
 adjusted for chance), log-loss the mean of -log softmax at the true class; both as in scikit-learn. Logits
 that tie go to the lower class, for top-1 and top-5 alike. Val is reported beside test and selects nothing
 here.
+
+Per class: precision, recall and F1 with the counts they rest on; `macro_f1` is their mean over the classes
+that the split holds. The Brier score is the mean over images of the summed squared error of all class
+probabilities, from 0 to 2 (Brier, 1950). The calibration error is the mean over 15 bins of equal width of
+|accuracy - confidence|, weighted by images (Guo et al., arXiv:1706.04599, Eq. 3). Two pictures show test: the
+confusion counts, and accuracy against confidence.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +21,12 @@ import numpy.typing as npt
 from genbench.errors import DataError
 from genbench.protocols import Evaluation, PredictionEvaluator, Predictions, RunContext
 from genbench.records import Metric, pack_bits
+from genbench_evaluators._accuracy_pictures import draw_confusion, draw_reliability
 from genbench_evaluators.configs import AccuracyConfig
 
 _TOP5_CLASSES = 6  # with fewer, top-5 is always right
 _TOLERANCE = 1e-9  # against sklearn.metrics, in each metric's unit
+_BINS = 15
 _BALANCED_NOTE = "Mean recall over the classes of the split."
 
 
@@ -48,7 +56,12 @@ class Accuracy(PredictionEvaluator):
             confusion = confusion_counts(own.logits, own.labels)
             _check_counts(split, confusion, own.labels)
             metrics += _metrics(split, own, ranks, confusion)
-            tables[split] = _table(own, ranks, confusion)
+            bins = reliability(own.logits, ranks == 0)
+            metrics += _further_metrics(split, own, confusion, bins)
+            tables[split] = {**_table(own, ranks, confusion), "reliability": [one._asdict() for one in bins]}
+            if split == "test":
+                draw_confusion(confusion, own.class_names, ctx.files / "confusion.png")
+                draw_reliability(bins, ctx.files / "reliability.png")
         return Evaluation(metrics, tables)
 
 
@@ -85,6 +98,70 @@ def log_loss(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> 
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_normaliser = np.log(np.exp(shifted).sum(axis=1))
     return float((log_normaliser - shifted[np.arange(len(labels)), labels]).mean())
+
+
+class Bin(NamedTuple):
+    """Images whose confidence lies in one bin: how many, their mean confidence, and the share right."""
+
+    images: int
+    confidence: float
+    accuracy: float
+
+
+def probabilities(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return softmax(logits) in float64."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def reliability(logits: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> list[Bin]:
+    """Sort images into 15 bins by their largest probability; empty bins are left out."""
+    confidence = probabilities(logits).max(axis=1)
+    place = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
+    bins = []
+    for number in range(_BINS):
+        here = place == number
+        if here.any():
+            bins.append(Bin(int(here.sum()), float(confidence[here].mean()), float(right[here].mean())))
+    return bins
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Return the expected calibration error, 0-1."""
+    total = sum(one.images for one in bins)
+    return sum(one.images * abs(one.accuracy - one.confidence) for one in bins) / total
+
+
+def class_scores(confusion: npt.NDArray[np.int64]) -> list[dict[str, float | None]]:
+    """Return precision, recall and F1 of each class; None where nothing was there to count."""
+    scores: list[dict[str, float | None]] = []
+    for label, right in enumerate(confusion.diagonal().tolist()):
+        images, predicted = int(confusion[label].sum()), int(confusion[:, label].sum())
+        scores.append(
+            {
+                "predicted": predicted,
+                "precision": right / predicted if predicted else None,
+                "recall": right / images if images else None,
+                "f1": 2 * right / (images + predicted) if images + predicted else None,
+            }
+        )
+    return scores
+
+
+def _further_metrics(
+    split: str, predictions: Predictions, confusion: npt.NDArray[np.int64], bins: Sequence[Bin]
+) -> Sequence[Metric]:
+    held = np.flatnonzero(confusion.sum(axis=1))
+    f1 = [class_scores(confusion)[label]["f1"] or 0.0 for label in held]
+    wrong = probabilities(predictions.logits)
+    wrong[np.arange(len(wrong)), predictions.labels] -= 1
+    brier = float((wrong**2).sum(axis=1).mean())
+    error = 100 * calibration_error(bins)
+    return [
+        Metric(_metric_name("macro_f1", split), 100 * float(np.mean(f1)), "%", True, (0, 100), _TOLERANCE),
+        Metric(_metric_name("brier", split), brier, "", False, (0, 2), _TOLERANCE),
+        Metric(_metric_name("calibration_error", split), error, "%", False, (0, 100), 1e-4),
+    ]
 
 
 def _metrics(
@@ -134,8 +211,8 @@ def _table(
         "class_names": list(predictions.class_names),
         "confusion": confusion.tolist(),
         "per_class": [
-            {"class": name, "n": int(n), "correct": int(right), "recall": float(right / n) if n else None}
-            for name, n, right in rows
+            {"class": name, "n": int(n), "correct": int(right), **scores}
+            for (name, n, right), scores in zip(rows, class_scores(confusion), strict=True)
         ],
     }
 

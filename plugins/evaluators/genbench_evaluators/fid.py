@@ -40,7 +40,7 @@ class Fid(ImageEvaluator):
         Raises:
             DataError: A set has fewer than two images, or a feature is NaN or infinite.
         """
-        sets = gather("fid", synthetic, real, ctx)
+        sets = gather("fid", synthetic, real)
         train = make_reference(fit_gaussian(sets.train))
         to_train = frechet_distance(train, fit_gaussian(sets.synthetic))
         ctx.progress(1, 3)

@@ -47,7 +47,7 @@ class Mmd(ImageEvaluator):
             DataError: A set has fewer than two images, a feature is NaN or infinite, or no bandwidth can be
                 taken from the training images.
         """
-        found = gather("mmd", synthetic, real, ctx)
+        found = gather("mmd", synthetic, real)
         if self._config.kernel == "polynomial":
             sets, kernel = found, Kernel("polynomial", scale=1 / found.dimensions)
             described: Mapping[str, object] = {"kernel": "(x . y / D + 1)^3"}

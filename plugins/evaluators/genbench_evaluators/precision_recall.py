@@ -37,7 +37,7 @@ class PrecisionRecall(ImageEvaluator):
         Raises:
             DataError: A set has no more images than neighbours are asked for, or a feature is not finite.
         """
-        sets = gather("precision_recall", synthetic, real, ctx)
+        sets = gather("precision_recall", synthetic, real)
         count = min(len(sets.synthetic), len(sets.train), self.config.most_images)
         pairs = {
             "": (_some(sets.synthetic, count, "synthetic"), _some(sets.train, count, "train")),

@@ -29,7 +29,7 @@ class Vendi(ImageEvaluator):
         Raises:
             DataError: A set has fewer than two images, or a feature is not finite.
         """
-        sets = gather("vendi", synthetic, real, ctx)
+        sets = gather("vendi", synthetic, real)
         count = min(len(sets.synthetic), len(sets.train), self.config.most_images)
         metrics = []
         for name, features in (("vendi", sets.synthetic), ("vendi_real", sets.train)):

@@ -106,9 +106,9 @@ class DpmSolver(Sampler):
         """Take the scheduler's step."""
         level = int(self.levels[index])
         fresh = noise.draw() if self._stochastic else None
-        after: torch.Tensor = self._scheduler.step(
-            eps, level, x_t, variance_noise=fresh, return_dict=False
-        )[0]
+        after: torch.Tensor = self._scheduler.step(eps, level, x_t, variance_noise=fresh, return_dict=False)[
+            0
+        ]
         return after
 
 

@@ -1,0 +1,136 @@
+"""`adversarial`: accuracy on a fixed subset of test under gradient attacks.
+
+FGSM (arXiv:1412.6572, Sec. 4): one step of epsilon along the sign of the gradient. PGD (arXiv:1706.06083, Eq.
+2): small steps along the gradient (its sign for L-inf, its direction for L2), projected back after each, from
+the image itself. Attacks see the whole network, pixels as real numbers in 0-1, and the true label.
+
+A lower bound on nothing: stronger attacks exist (AutoAttack), and a network can hide its gradients. Therefore
+the check beside it: PGD must not leave more images right than FGSM of the same epsilon, nor a double epsilon
+more than a single one; violations are counted, and any says that the numbers do not hold.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from genbench.images import LabelledImages, stratified_choice, stratified_counts
+from genbench.protocols import Evaluation, ModelEvaluator, RunContext
+from genbench.records import Metric
+from genbench_evaluators.adversarial_config import AdversarialConfig
+
+_BATCH_IMAGES = 128
+Norm = Literal["linf", "l2"]
+Attack = Callable[[Callable[[torch.Tensor], torch.Tensor], torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Adversarial(ModelEvaluator):
+    """Attacks the network."""
+
+    def __init__(self, config: AdversarialConfig) -> None:
+        self.config = config
+
+    def evaluate(
+        self, network: nn.Module, splits: Mapping[str, LabelledImages], ctx: RunContext
+    ) -> Evaluation:
+        """Return the accuracies without and under each attack, and how often the sanity check failed."""
+        config, test = self.config, splits["test"]
+        counts = stratified_counts(test.class_counts(), min(config.images, len(test)))
+        rows, _ = stratified_choice(test.labels, counts, "adversarial", "subset")
+        logits_of = differentiable(network)
+        linf, l2 = config.epsilon_linf_255 / 255, config.epsilon_l2
+        along = partial(pgd, steps=config.steps, step_fraction=config.step_fraction)
+        attacks: dict[str, Attack] = {
+            "clean": lambda logits_of, x, labels: x,
+            "fgsm_linf": partial(fgsm, epsilon=linf),
+            "pgd_linf": partial(along, epsilon=linf, norm="linf"),
+            "pgd_linf_double": partial(along, epsilon=2 * linf, norm="linf"),
+            "pgd_l2": partial(along, epsilon=l2, norm="l2"),
+            "pgd_l2_double": partial(along, epsilon=2 * l2, norm="l2"),
+        }
+        right = {}
+        for position, (name, attack) in enumerate(attacks.items()):
+            right[name] = self._right(attack, logits_of, test, rows, ctx.device)
+            ctx.progress(position + 1, len(attacks))
+        return Evaluation(self._metrics(right, len(rows)), {"right": right, "n": len(rows)})
+
+    def _right(self, attack: Attack, logits_of: Any, test: LabelledImages, rows: Any, device: str) -> int:
+        right = 0
+        for start in range(0, len(rows), _BATCH_IMAGES):
+            here = rows[start : start + _BATCH_IMAGES]
+            x = test.batch(here).to(device).float() / 255
+            labels = torch.from_numpy(test.labels[here]).to(device)
+            with torch.no_grad():
+                found = logits_of(attack(logits_of, x, labels)).argmax(dim=1)
+            right += int((found == labels).sum())
+        return right
+
+    def _metrics(self, right: Mapping[str, int], n: int) -> list[Metric]:
+        config = self.config
+        sizes = {"linf": f"eps={config.epsilon_linf_255:g}/255", "l2": f"eps={config.epsilon_l2:g}"}
+        metrics = [Metric(f"attacked_top1[clean,n={n}]", 100 * right["clean"] / n, "%", True, (0, 100), 1e-9)]
+        for name in ("fgsm_linf", "pgd_linf", "pgd_l2"):
+            title = f"attacked_top1[{name},{sizes[name.partition('_')[2]]},n={n}]"
+            metrics.append(Metric(title, 100 * right[name] / n, "%", True, (0, 100), 1e-9))
+        violations = sum(
+            right[stronger] > right[weaker]
+            for stronger, weaker in (
+                ("pgd_linf", "fgsm_linf"), ("pgd_linf_double", "pgd_linf"), ("pgd_l2_double", "pgd_l2"),
+                ("fgsm_linf", "clean"), ("pgd_l2", "clean"),
+            )
+        )  # fmt: skip
+        note = "Stronger attacks that left more images right: 0, or the numbers above do not hold."
+        metrics.append(Metric("attack_violations", violations, "", False, (0, 5), 0.0, note))
+        return metrics
+
+
+def differentiable(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the network as a function of pixels `float [n, 3, H, W]`, 0-1, that gradients pass through."""
+    inner, normalise = getattr(network, "network", None), getattr(network, "normalise", None)
+    if inner is None or normalise is None:
+        return lambda x: cast("torch.Tensor", network(x * 255))
+    return lambda x: cast("torch.Tensor", inner(normalise(x * 255)))
+
+
+def gradient(logits_of: Any, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the gradient of each image's cross-entropy: `float [n, 3, H, W]`."""
+    with torch.enable_grad():
+        wanted = x.detach().clone().requires_grad_()
+        loss = F.cross_entropy(logits_of(wanted).float(), labels, reduction="sum")
+        return torch.autograd.grad(loss, wanted)[0]
+
+
+def fgsm(logits_of: Any, x: torch.Tensor, labels: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """Take one step of `epsilon` along the sign of the gradient, and stay in 0-1."""
+    return (x + epsilon * gradient(logits_of, x, labels).sign()).clamp(0, 1)
+
+
+def pgd(
+    logits_of: Any,
+    x: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: float,
+    steps: int,
+    step_fraction: float,
+    norm: Norm,
+) -> torch.Tensor:
+    """Take projected steps; the attacked image is within `epsilon` of x in the norm, and in 0-1."""
+    attacked: torch.Tensor = x
+    for _ in range(steps):
+        slope = gradient(logits_of, attacked, labels)
+        slope = slope.sign() if norm == "linf" else slope / _length(slope).clamp_min(1e-12)
+        change = attacked + step_fraction * epsilon * slope - x
+        if norm == "linf":
+            change = change.clamp(-epsilon, epsilon)
+        else:
+            change = change * (epsilon / _length(change).clamp_min(1e-12)).clamp(max=1)
+        attacked = (x + change).clamp(0, 1)
+    return attacked
+
+
+def _length(x: torch.Tensor) -> torch.Tensor:
+    length: torch.Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True)
+    return length

@@ -1,0 +1,100 @@
+"""`ood_accuracy`: accuracy under every shift of the dataset, with its interval, and the gap to test.
+
+The interval is Wilson's (JASA 22, 1927) over the images of the shift: 2,000 images at 85 % mean +-1.6 points.
+The gap is to the accuracy on those test images whose class the shift has: nine classes are not compared with
+ten. Effective robustness, above what accuracy on test lets expect, is the evaluator `effective_robustness`:
+it needs many models.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from genbench.errors import DataError
+from genbench.protocols import Evaluation, PredictionEvaluator, Predictions, RunContext
+from genbench.records import Metric
+from genbench_evaluators.ood_config import OodAccuracyConfig
+
+_SPLITS = ("val", "test")
+_COMPUTED = "computed-"
+_Z = 1.959963984540054  # 97.5 % of a standard normal
+
+
+class Share(NamedTuple):
+    """A share of right answers, 0-1, with its 95 % interval and how many images it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class OodAccuracy(PredictionEvaluator):
+    """Reads the predictions of every shift."""
+
+    def __init__(self, config: OodAccuracyConfig) -> None:
+        self.config = config
+
+    def evaluate(
+        self,
+        predictions: Mapping[str, Predictions],
+        baseline: Mapping[str, Predictions] | None,
+        ctx: RunContext,
+    ) -> Evaluation:
+        """Return accuracy and gap of every shift, and the mean over computed corruptions.
+
+        Raises:
+            DataError: A shift has no images, or labels that the dataset has not.
+        """
+        shifts = [name for name in sorted(predictions) if name not in _SPLITS]
+        if not shifts:
+            note = "The dataset has no shift: --dataset NAME:shifts=[...]."
+            return Evaluation([Metric("ood_top1", None, "%", True, (0, 100), note=note)])
+        metrics, computed = [], []
+        for name in shifts:
+            found, there = _shares(name, predictions[name], predictions["test"])
+            metrics.append(_percent(f"ood_top1[{name}]", found))
+            note = f"Test images of the same classes: {100 * there.value:.2f} %, n = {there.n}."
+            points = 100 * (there.value - found.value)
+            metrics.append(Metric(f"gap[{name}]", points, "points", False, (-100, 100), 1e-9, note))
+            if name.startswith(_COMPUTED):
+                computed.append(100 * found.value)
+        if computed:
+            note = f"Over {len(computed)} computed corruptions: not CIFAR-10-C's."
+            mean = float(np.mean(computed))
+            metrics.append(Metric("mean_computed_top1", mean, "%", True, (0, 100), 1e-9, note))
+        return Evaluation(metrics)
+
+
+def wilson(right: int, n: int) -> Share:
+    """Return a share with its Wilson 95 % interval."""
+    share, spread = right / n, _Z**2 / n
+    centre = (share + spread / 2) / (1 + spread)
+    half = _Z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    return Share(share, max(0.0, centre - half), min(1.0, centre + half), n)
+
+
+def _shares(name: str, shift: Predictions, test: Predictions) -> tuple[Share, Share]:
+    """Return the accuracy of a shift, and on the test images of its classes."""
+    if len(shift.labels) == 0:
+        raise DataError(f"ood_accuracy: shift {name!r} has no images")
+    unknown = set(shift.labels.tolist()) - set(range(len(shift.class_names)))
+    if unknown:
+        raise DataError(f"ood_accuracy: shift {name!r} has labels {sorted(unknown)}, which are no classes")
+    same = np.isin(test.labels, np.unique(shift.labels))
+    return wilson(int(_right(shift).sum()), len(shift.labels)), wilson(
+        int(_right(test)[same].sum()), max(1, int(same.sum()))
+    )
+
+
+def _right(predictions: Predictions) -> npt.NDArray[np.bool_]:
+    right: npt.NDArray[np.bool_] = predictions.logits.argmax(axis=1) == predictions.labels
+    return right
+
+
+def _percent(name: str, share: Share) -> Metric:
+    note = f"n = {share.n}; 95 % interval {100 * share.low:.2f} to {100 * share.high:.2f}."
+    return Metric(name, 100 * share.value, "%", True, (0, 100), 1e-9, note)

@@ -1,0 +1,201 @@
+"""`ood_accuracy` and `adversarial`: against scipy and closed forms, and what they refuse."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest
+
+from genbench.errors import DataError
+from genbench.images import ImageStatistics, TensorImages
+from genbench.plan import Plan
+from genbench.protocols import Predictions, RunContext
+from genbench.runner import Outcome
+from genbench.testing.suites import EvaluatorConformance
+from genbench.training import NormalisedNetwork
+from genbench_evaluators.adversarial import Adversarial, differentiable, fgsm, gradient, pgd
+from genbench_evaluators.adversarial_config import AdversarialConfig
+from genbench_evaluators.ood_accuracy import OodAccuracy, wilson
+from genbench_evaluators.ood_config import OodAccuracyConfig
+
+RunCells = Callable[..., tuple[Plan, Outcome]]
+
+
+class TestOodAccuracy(EvaluatorConformance):
+    component = "ood_accuracy"
+
+
+class TestAdversarial(EvaluatorConformance):
+    component = "adversarial"
+
+
+def predicted(labels: list[int], found: list[int], classes: int = 4) -> Predictions:
+    logits = np.eye(classes, dtype=np.float32)[found]
+    names = tuple(f"class{label}" for label in range(classes))
+    return Predictions(logits, logits, np.array(labels, dtype=np.int64), names)
+
+
+# ------------------------------------------------------------------------------------------------- shifts
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (10, 10), (1700, 2000), (3, 7)])
+def test_wilson_is_scipys(right: int, n: int) -> None:
+    theirs = binomtest(right, n).proportion_ci(method="wilson")
+    found = wilson(right, n)
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_two_thousand_images_at_85_percent_mean_1_6_points() -> None:
+    found = wilson(1700, 2000)
+    assert 100 * (found.high - found.low) / 2 == pytest.approx(1.6, abs=0.05)
+
+
+def test_the_gap_is_to_test_images_of_the_same_classes(ctx: RunContext) -> None:
+    test = predicted([0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 1, 1, 0, 0, 0, 0])  # right on 0 and 1 alone
+    shift = predicted([0, 1, 0, 1], [0, 1, 1, 0])
+    corrupt = predicted([0, 1, 2, 3], [0, 1, 2, 0])
+    given = {"val": test, "test": test, "nine": shift, "computed-fog-3": corrupt}
+    values = {
+        one.name: one.value for one in OodAccuracy(OodAccuracyConfig()).evaluate(given, None, ctx).metrics
+    }
+    assert values == {
+        "ood_top1[computed-fog-3]": 75.0,
+        "gap[computed-fog-3]": -25.0,
+        "ood_top1[nine]": 50.0,
+        "gap[nine]": 50.0,
+        "mean_computed_top1": 75.0,
+    }
+
+
+def test_without_a_shift_it_says_how_to_get_one(ctx: RunContext) -> None:
+    given = {"val": predicted([0], [0]), "test": predicted([0], [0])}
+    (metric,) = OodAccuracy(OodAccuracyConfig()).evaluate(given, None, ctx).metrics
+    assert metric.value is None
+    assert "--dataset NAME:shifts" in metric.note
+
+
+def test_a_shift_without_images_or_with_unknown_labels_is_refused(ctx: RunContext) -> None:
+    test = predicted([0], [0])
+    with pytest.raises(DataError, match="shift 'empty' has no images"):
+        OodAccuracy(OodAccuracyConfig()).evaluate({"test": test, "empty": predicted([], [])}, None, ctx)
+    with pytest.raises(DataError, match=r"shift 'odd' has labels \[7\], which are no classes"):
+        OodAccuracy(OodAccuracyConfig()).evaluate({"test": test, "odd": predicted([7], [0])}, None, ctx)
+
+
+def test_shifts_of_a_dataset_are_predicted_and_reported(run_cells: RunCells) -> None:
+    _, outcome = run_cells(
+        datasets=['digits:limit_train=60,shifts=["computed"],severities=[1,5]'],
+        evaluators=["accuracy", "ood_accuracy"],
+    )
+    assert outcome.failed == {}
+    values = {metric.name: metric.value for record in outcome.records for metric in record.result.metrics}
+    assert len([name for name in values if name.startswith("ood_top1[computed-")]) == 30
+    assert values["ood_top1[computed-brightness-1]"] == pytest.approx(values["top1[computed-brightness-1]"])
+
+
+# ------------------------------------------------------------------------------------------------ attacks
+
+
+def linear(seed: int = 0) -> tuple[torch.nn.Module, torch.Tensor]:
+    """A two-class linear model; return it and w, the difference of its weights."""
+    torch.manual_seed(seed)
+    layer = torch.nn.Linear(3 * 8 * 8, 2).double()
+    model = torch.nn.Sequential(torch.nn.Flatten(), layer)
+    return model, (layer.weight[0] - layer.weight[1]).detach()
+
+
+def margins(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    logits = model(x).detach()
+    return logits[:, 0] - logits[:, 1]
+
+
+def test_attacks_on_a_linear_model_are_the_closed_form() -> None:
+    """The margin falls by exactly eps |w|_1 under L-inf and eps |w|_2 under L2."""
+    model, w = linear()
+    x, labels = torch.full((5, 3, 8, 8), 0.5).double(), torch.zeros(5, dtype=torch.int64)
+    x = x + 0.01 * torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(1)).double()
+    for epsilon in (0.01, 0.05):
+        fall = margins(model, x) - margins(model, fgsm(model, x, labels, epsilon))
+        torch.testing.assert_close(fall, torch.full((5,), epsilon * float(w.abs().sum())).double())
+        fall = margins(model, x) - margins(model, pgd(model, x, labels, epsilon, 8, 0.25, "linf"))
+        torch.testing.assert_close(fall, torch.full((5,), epsilon * float(w.abs().sum())).double())
+        fall = margins(model, x) - margins(model, pgd(model, x, labels, epsilon, 8, 0.25, "l2"))
+        torch.testing.assert_close(fall, torch.full((5,), epsilon * float(w.norm())).double())
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_attack_stays_within_its_ball_and_in_range(norm: str) -> None:
+    model, _ = linear()
+    x, labels = torch.rand(6, 3, 8, 8).double(), torch.zeros(6, dtype=torch.int64)
+    change = pgd(model, x, labels, 0.3, 12, 0.5, norm) - x  # type: ignore[arg-type]
+    size = change.abs().amax(dim=(1, 2, 3)) if norm == "linf" else change.flatten(1).norm(dim=1)
+    assert (size <= 0.3 + 1e-9).all()
+    assert (size > 0.2).all()
+    assert ((x + change) >= 0).all()
+    assert ((x + change) <= 1).all()
+
+
+def test_gradients_pass_through_the_harness_network() -> None:
+    model, _ = linear()
+    statistics = ImageStatistics((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
+    wrapped = NormalisedNetwork(model.float(), statistics).eval()
+    pixels = torch.randint(0, 256, (4, 3, 8, 8)).byte()
+    logits_of = differentiable(wrapped)
+    torch.testing.assert_close(logits_of(pixels.float() / 255), wrapped(pixels), rtol=1e-5, atol=1e-5)
+    slope = gradient(logits_of, pixels.float() / 255, torch.zeros(4, dtype=torch.int64))
+    assert (slope != 0).all()
+
+
+def test_it_attacks_one_fixed_subset_and_leaves_the_network_alone(
+    make_images: Callable[..., TensorImages], ctx: RunContext
+) -> None:
+    test = make_images(200)
+    torch.manual_seed(0)
+    inner = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(192, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4)
+    )
+    network = NormalisedNetwork(inner, ImageStatistics((0.5,) * 3, (0.25,) * 3)).eval()
+    before = torch.cat([value.flatten() for value in network.state_dict().values()]).clone()
+    config = AdversarialConfig(images=40, steps=4)
+    first, second = (Adversarial(config).evaluate(network, {"test": test}, ctx) for _ in range(2))
+    assert first.tables == second.tables
+    assert first.tables["n"] == 40
+    after = torch.cat([value.flatten() for value in network.state_dict().values()])
+    assert torch.equal(before, after)
+    assert all(value.grad is None for value in network.parameters())
+    right = first.tables["right"]
+    assert right["pgd_linf"] <= right["fgsm_linf"] <= right["clean"]
+    weak = Adversarial(AdversarialConfig(images=40, steps=4, epsilon_linf_255=0.01)).evaluate(
+        network, {"test": test}, ctx
+    )
+    assert weak.tables["right"]["pgd_linf"] >= right["pgd_linf"]
+    assert first.metrics[-1].name == "attack_violations"
+
+
+def test_a_network_that_hides_its_gradients_is_noticed(
+    make_images: Callable[..., TensorImages], ctx: RunContext, tmp_path: Path
+) -> None:
+    """A model whose gradient points the wrong way: larger attacks leave more images right."""
+
+    class Hiding(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            bright = x.flatten(1).mean(dim=1) / 255
+            hidden = bright.detach() * 2 - bright  # the value of `bright`, the gradient of its opposite
+            return torch.stack([hidden - 0.5, 0.5 - hidden, hidden * 0 - 9, hidden * 0 - 9], dim=1) * 50
+
+    labels = np.arange(40, dtype=np.int64) % 2
+    pixels = torch.from_numpy(np.where(labels == 0, 124, 131)).byte()[:, None, None, None].expand(40, 3, 8, 8)
+    test = TensorImages(pixels.contiguous(), labels, ["a", "b", "c", "d"])
+    found = Adversarial(AdversarialConfig(images=40, steps=2, epsilon_linf_255=3.0)).evaluate(
+        Hiding(), {"test": test}, ctx
+    )
+    assert found.metrics[-1].value is not None
+    assert found.metrics[-1].value >= 1
+
+
+def test_a_run_attacks_its_networks(run_cells: RunCells) -> None:
+    _, outcome = run_cells(generators=["toy"], evaluators=["accuracy", "adversarial:images=8,steps=2"])
+    assert outcome.failed == {}
+    assert len([one for one in outcome.records if one.result.evaluator["use"] == "adversarial"]) == 2
