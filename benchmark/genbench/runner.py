@@ -34,6 +34,7 @@ class RunOptions:
     checkpoint_seconds: float = 30.0
     executor: str = "processes"
     command: str = "genbench run"
+    profile: bool = False
 
 
 @dataclass
@@ -159,12 +160,18 @@ def changed_code(plan: Plan, store: Store, registry: Registry) -> Iterator[str]:
 
 
 def make_worker(
-    *, root: str, source: PluginSource, device: str, checkpoint_seconds: float, must_stop: Callable[[], bool]
+    *,
+    root: str,
+    source: PluginSource,
+    device: str,
+    checkpoint_seconds: float,
+    profile: bool,
+    must_stop: Callable[[], bool],
 ) -> Callable[..., None]:
     """Build what a worker process does with a step; called there."""
     from genbench.steps import Workshop, execute
 
-    workshop = Workshop(Store(Path(root)), Registry(source), device, must_stop, checkpoint_seconds)
+    workshop = Workshop(Store(Path(root)), Registry(source), device, must_stop, checkpoint_seconds, profile)
 
     def perform(step: Step, report: Any, deadline: float | None) -> None:
         execute(step, workshop, report, deadline)
@@ -292,6 +299,7 @@ def _make_executor(store: Store, registry: Registry, options: RunOptions, most: 
         "source": registry.source,
         "device": options.device,
         "checkpoint_seconds": options.checkpoint_seconds,
+        "profile": options.profile,
     }
     built_in = {
         "inline": "genbench.executors.inline:InlineExecutor",

@@ -1,7 +1,10 @@
 """`genbench run`."""
 
+import json
 import shlex
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +64,7 @@ from genbench.errors import ExitCode
     show_default=True,
     help="Folder for the leaderboard; records go to <out>/<suite>/records.",
 )
+@click.option("--profile", is_flag=True, help="Trace trainings, and print where their time goes.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures and the leaderboard only.")
 @store_option
 @plugin_options
@@ -92,13 +96,17 @@ def command(**options: Any) -> None:
         checkpoint_seconds=options["checkpoint_every"],
         executor=options["executor"],
         command=shlex.join(["genbench", *sys.argv[1:]]),
+        profile=options["profile"],
     )
+    began = time.time()
     with make_progress(quiet=options["quiet"]) as progress:
         outcome = run(plan, store, registry, run_options, progress.observer)
     _publish(outcome.records, options["out"] / suite.name)
     pictures = write_gallery(plan, store, options["out"] / suite.name)
     if pictures:
         click.echo(f"pictures: {pictures}, shown in {options['out'] / suite.name / 'pictures.md'}")
+    if options["profile"]:
+        click.echo("\n".join(_profile_lines(store.root / "logs", began)))
     if outcome.failed:
         count = len({record.result.key for record in outcome.records if record.result.status == "failed"})
         click.echo(
@@ -106,6 +114,24 @@ def command(**options: Any) -> None:
             err=True,
         )
         sys.exit(ExitCode.CELLS_FAILED)
+
+
+def _profile_lines(logs: Path, began: float) -> Iterator[str]:
+    """Yield where the time of this run's trainings went, one training per classifier and arm."""
+    files = [file for file in sorted(logs.glob("*.profile.json")) if file.stat().st_mtime >= began]
+    if not files:
+        yield "nothing to profile: no training ran long enough, or every one is cached"
+    seen: set[str] = set()
+    for file in files:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        what = found["label"].rpartition(", seed")[0]
+        if what not in seen:
+            seen.add(what)
+            phases = ", ".join(f"{name} {share:.0f} %" for name, share in found["phases"].items())
+            yield f"profile: {what}: {phases}"
+            for name, share in found["operators"].items():
+                yield f"  {share:5.1f} % of {found['of']}  {name}"
+            yield f"  trace (chrome://tracing): {file.with_name(file.name.replace('.profile.', '.trace.'))}"
 
 
 def _publish(records: list[Any], folder: Path) -> None:

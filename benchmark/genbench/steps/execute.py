@@ -20,6 +20,7 @@ from genbench.registry import Registry, code_digest, import_target
 from genbench.spec import reference_options
 from genbench.steps import evaluation, extractors, network, real, synthetic
 from genbench.steps.context import Report, StepContext
+from genbench.steps.profiling import profiled
 from genbench.steps.provenance import hardware, peak_memory_bytes, versions
 from genbench.store import Artifact, Store
 
@@ -43,6 +44,7 @@ class Workshop:
         device: `"cpu"` or `"cuda"`.
         must_stop: Says whether the run was asked to stop.
         checkpoint_seconds: Time between the checkpoints of a long step.
+        profile: Whether trainings leave a trace and the shares of their time beside their logs.
     """
 
     store: Store
@@ -50,6 +52,7 @@ class Workshop:
     device: str = "cpu"
     must_stop: Callable[[], bool] = field(default=lambda: False)
     checkpoint_seconds: float = 30.0
+    profile: bool = False
 
 
 def execute(step: Step, workshop: Workshop, report: Report, deadline: float | None = None) -> None:
@@ -190,7 +193,10 @@ def _train(
             int(step.document["seed"]),
         )
     classifier = _classifier(step.document["component"], workshop)
-    return network.write_training(classifier, splits, images, step.document, ctx, ctx.files)
+    if not workshop.profile:
+        return network.write_training(classifier, splits, images, step.document, ctx, ctx.files)
+    with profiled(ctx, step.label, workshop.store.log_path(step.key).with_suffix("")) as watched:
+        return network.write_training(classifier, splits, images, step.document, watched, ctx.files)
 
 
 def _predict(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.profiler import record_function
 
 from genbench.errors import GenbenchError, UsageError
 from genbench.protocols import Mix, RunContext, TrainRecipe
@@ -100,7 +101,8 @@ def train(
         network.train()
         for step in range(first, steps):
             draw = order.at(step)
-            batch = data.batch(draw)
+            with record_function("data"):
+                batch = data.batch(draw)
             torch.manual_seed(derive_seed(seed, "network", step))  # dropout and the like, from names
             loop.optimise(forward, batch, step)
             loop.ledger.enter(draw.rows.to(ctx.device, non_blocking=True))
@@ -141,16 +143,20 @@ class _Loop:
         """Take one optimizer step."""
         set_learning_rate(self.optimizer, learning_rate(self.recipe, step, self.steps))
         device_type = self.ctx.device.partition(":")[0]
-        with torch.autocast(device_type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            logits = forward(batch.images)
-        loss = _loss(logits.float(), batch, self.recipe.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip_norm)
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update(step)
+        autocast = torch.autocast(device_type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
+        with record_function("forward"):
+            with autocast:
+                logits = forward(batch.images)
+            loss = _loss(logits.float(), batch, self.recipe.label_smoothing)
+        with record_function("backward"):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+        with record_function("optimizer"):
+            if self.recipe.clip_norm is not None:
+                nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip_norm)
+            self.optimizer.step()
+            if self.average is not None:
+                self.average.update(step)
         with torch.no_grad():
             correct = (logits.argmax(1) == batch.targets).sum()
             self._sums += torch.stack(
