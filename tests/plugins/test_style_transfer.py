@@ -214,6 +214,18 @@ def test_the_decoder_learns_and_the_source_is_recognised_in_what_it_makes(tmp_pa
     assert likeness(100) > max(0.5, likeness(1) + 0.1)
 
 
+def test_a_decoder_whose_units_are_all_pushed_off_still_sees_its_input_and_can_learn() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        decoder = Decoder(24, 1, (16, 16))
+    first = next(layer for layer in decoder.layers if isinstance(layer, torch.nn.Conv2d))
+    torch.nn.init.constant_(first.bias, -100)  # type: ignore[arg-type]
+    one, two = torch.randn((2, 1, 24, 8, 8), generator=torch.Generator().manual_seed(0))
+    assert not torch.allclose(decoder(one), decoder(two), atol=1e-3)
+    (gradient,) = torch.autograd.grad(decoder(one).sum(), first.weight)
+    assert float(gradient.abs().max()) > 0
+
+
 @pytest.mark.parametrize("method", ["gatys", "adain"])
 def test_images_change_and_each_records_its_style(tmp_path: Path, method: str) -> None:
     batch = made(tmp_path, method=method)

@@ -10,7 +10,8 @@ and images come out as g((1 - alpha) f(c) + alpha t), Eq. 14. Every layer of f i
 square over the style images, for the same reason for which the authors take a VGG whose activations are
 normalised: the loss has one scale, whatever the encoder. Departures: the norms are mean squares, as in the
 authors' code; the decoder has two convolutions per halving of the image, half the channels after each,
-whatever the encoder; it learns from train and the given styles alone, whole images instead of random crops.
+whatever the encoder, and leaky rectifiers (slope 0.2): a short fit with ReLU can switch a whole layer off for
+good; it learns from train and the given styles alone, whole images instead of random crops.
 """
 
 import math
@@ -28,6 +29,7 @@ from genbench_generators._encoders import Encoder
 from genbench_generators.style_configs import StyleTransferConfig
 
 _EPSILON = 1e-5  # added to variances
+_LEAK = 0.2  # a layer whose units are all off with ReLU stays off: every image is one colour then
 _NARROWEST = 16  # channels that no layer of a decoder goes below
 _REPORT_STEPS = 20  # the loss is read from the device this often
 
@@ -218,4 +220,4 @@ def decoder_loss(
 
 
 def _convolution(before: int, after: int) -> list[nn.Module]:
-    return [nn.Conv2d(before, after, 3, padding=1, padding_mode="reflect"), nn.ReLU(inplace=True)]
+    return [nn.Conv2d(before, after, 3, padding=1, padding_mode="reflect"), nn.LeakyReLU(_LEAK, inplace=True)]

@@ -87,6 +87,7 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             name="style_transfer",
             target="genbench_generators.style_transfer:StyleTransfer",
             config="genbench_generators.style_configs:StyleTransferConfig",
+            version=2,
             summary="training images in the manner of paintings or drawn styles: Gatys et al., or AdaIN",
             paper="arXiv:1508.06576, arXiv:1703.06868",
             requires=("torchvision",),
