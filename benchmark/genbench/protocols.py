@@ -152,6 +152,11 @@ class TrainRecipe(Options):
         default=20, gt=0, description="budget, in passes over the real training images of the baseline"
     )
     batch_size_images: int = Field(default=128, ge=1, description="images per optimizer step")
+    micro_batch_images: int | None = Field(
+        default=None,
+        ge=1,
+        description="split batches to save memory, and add the gradients up; batch norm sees the parts",
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing")
     clip_norm: float | None = Field(default=None, gt=0, description="gradient norm above which it is clipped")
     ema_decay: float = Field(

@@ -1,5 +1,7 @@
 """Walk a plan: skip what the store has, hand the rest to an executor, gather the records."""
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ _USUAL_SECONDS = {  # roughly, at `quick`: only their proportions matter, to ord
     "dataset": 1.0, "fit": 30.0, "sample": 5.0, "filter": 1.0,
     "train": 10.0, "predict": 0.2, "embed": 0.2, "evaluate": 0.1,
 }  # fmt: skip
+RESIDENT_SHARE = 0.25  #: of `--max-memory`, for image sets
 GRACE_SECONDS = 10.0  #: how long a step may take to save its work after Ctrl-C
 WORKER = "genbench.runner:make_worker"
 
@@ -35,6 +38,7 @@ class RunOptions:
     executor: str = "processes"
     command: str = "genbench run"
     profile: bool = False
+    max_memory_gib: float | None = None
 
 
 @dataclass
@@ -166,9 +170,12 @@ def make_worker(
     device: str,
     checkpoint_seconds: float,
     profile: bool,
+    max_memory_gib: float | None,
     must_stop: Callable[[], bool],
 ) -> Callable[..., None]:
     """Build what a worker process does with a step; called there."""
+    if max_memory_gib is not None:
+        limit_memory(max_memory_gib, device)
     from genbench.steps import Workshop, execute
 
     workshop = Workshop(Store(Path(root)), Registry(source), device, must_stop, checkpoint_seconds, profile)
@@ -177,6 +184,25 @@ def make_worker(
         execute(step, workshop, report, deadline)
 
     return perform
+
+
+def limit_memory(gibibytes: float, device: str) -> None:
+    """Hold this process to an amount of memory: of the device on a GPU, of its data elsewhere.
+
+    A step that needs more fails, and says which option needs less; sets are held in memory up to a quarter.
+    """
+    os.environ["GENBENCH_RESIDENT_MIB"] = str(int(gibibytes * 1024 * RESIDENT_SHARE))
+    if device.startswith("cuda"):
+        import torch
+
+        whole = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, gibibytes * 2**30 / whole))
+        return
+    with contextlib.suppress(ImportError):  # no such limits on Windows
+        import resource
+
+        limit = int(gibibytes * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 class _Walk:
@@ -300,6 +326,7 @@ def _make_executor(store: Store, registry: Registry, options: RunOptions, most: 
         "device": options.device,
         "checkpoint_seconds": options.checkpoint_seconds,
         "profile": options.profile,
+        "max_memory_gib": options.max_memory_gib,
     }
     built_in = {
         "inline": "genbench.executors.inline:InlineExecutor",

@@ -64,6 +64,13 @@ from genbench.errors import ExitCode
     show_default=True,
     help="Folder for the leaderboard; records go to <out>/<suite>/records.",
 )
+@click.option(
+    "--max-memory",
+    "max_memory_gib",
+    type=click.FloatRange(min=0.5),
+    metavar="GIB",
+    help="Most memory of a worker; a step that needs more fails and says what needs less.",
+)
 @click.option("--profile", is_flag=True, help="Trace trainings, and print where their time goes.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures and the leaderboard only.")
 @store_option
@@ -97,6 +104,7 @@ def command(**options: Any) -> None:
         executor=options["executor"],
         command=shlex.join(["genbench", *sys.argv[1:]]),
         profile=options["profile"],
+        max_memory_gib=options["max_memory_gib"],
     )
     began = time.time()
     with make_progress(quiet=options["quiet"]) as progress:

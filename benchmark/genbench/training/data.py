@@ -6,6 +6,7 @@ hold the shift and the mirror, then one multiply and one add in place. What happ
 """
 
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,13 @@ class Batch(NamedTuple):
     targets: torch.Tensor
     other_targets: torch.Tensor
     weight: torch.Tensor | None
+
+    def parts(self, size: int) -> "Iterator[Batch]":
+        """Yield the batch in parts of at most `size` images."""
+        for start in range(0, len(self.targets), size):
+            here = slice(start, start + size)
+            weight = None if self.weight is None else self.weight[here]
+            yield Batch(self.images[here], self.targets[here], self.other_targets[here], weight)
 
 
 class TrainingData:

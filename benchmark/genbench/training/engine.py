@@ -5,9 +5,10 @@ drawn from names, so that a run that was killed and resumed is the run that was 
 The last weights are used: there is no early stopping, and neither val nor test is seen here.
 """
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -104,7 +105,8 @@ def train(
             with record_function("data"):
                 batch = data.batch(draw)
             torch.manual_seed(derive_seed(seed, "network", step))  # dropout and the like, from names
-            loop.optimise(forward, batch, step)
+            with _memory_advice(recipe, step):
+                loop.optimise(forward, batch, step)
             loop.ledger.enter(draw.rows.to(ctx.device, non_blocking=True))
             if loop.log_due(step):
                 loop.log(step)
@@ -142,31 +144,32 @@ class _Loop:
     def optimise(self, forward: Callable[..., torch.Tensor], batch: Batch, step: int) -> None:
         """Take one optimizer step."""
         set_learning_rate(self.optimizer, learning_rate(self.recipe, step, self.steps))
-        device_type = self.ctx.device.partition(":")[0]
-        autocast = torch.autocast(device_type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
-        with record_function("forward"):
-            with autocast:
-                logits = forward(batch.images)
-            loss = _loss(logits.float(), batch, self.recipe.label_smoothing)
-        with record_function("backward"):
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.zero_grad(set_to_none=True)
+        size = self.recipe.micro_batch_images
+        for part in [batch] if size is None else batch.parts(size):
+            self._add_gradient(forward, part, len(part.targets) / len(batch.targets))
         with record_function("optimizer"):
             if self.recipe.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip_norm)
             self.optimizer.step()
             if self.average is not None:
                 self.average.update(step)
+
+    def _add_gradient(self, forward: Callable[..., torch.Tensor], part: Batch, share: float) -> None:
+        """Add the gradient of a part of a batch, weighted by its share: all parts make the whole batch's."""
+        device_type = self.ctx.device.partition(":")[0]
+        autocast = torch.autocast(device_type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
+        with record_function("forward"):
+            with autocast:
+                logits = forward(part.images)
+            loss = _loss(logits.float(), part, self.recipe.label_smoothing)
+        with record_function("backward"):
+            (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            correct = (logits.argmax(1) == batch.targets).sum()
+            correct = (logits.argmax(1) == part.targets).sum()
             self._sums += torch.stack(
                 [loss.detach().double() * len(logits), correct, correct.new_tensor(len(logits))]
             )
-
-    def _count(self, loss: torch.Tensor, correct: torch.Tensor, images: int) -> None:
-        self._sums[0] += loss.detach() * images
-        self._sums[1] += correct
-        self._sums[2] += images
 
     def log_due(self, step: int) -> bool:
         """Say whether this step ends a row of the history."""
@@ -228,6 +231,28 @@ def _loss(logits: torch.Tensor, batch: Batch, smoothing: float) -> torch.Tensor:
     own = F.cross_entropy(logits, batch.targets, label_smoothing=smoothing, reduction="none")
     other = F.cross_entropy(logits, batch.other_targets, label_smoothing=smoothing, reduction="none")
     return (batch.weight * own + (1 - batch.weight) * other).mean()
+
+
+@contextlib.contextmanager
+def _memory_advice(recipe: TrainRecipe, step: int) -> Iterator[None]:
+    """Turn running out of memory into advice.
+
+    Raises:
+        GenbenchError: An allocation failed; the message names the option that needs less.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as problem:
+        known = isinstance(problem, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(
+            problem
+        )
+        if not known:
+            raise
+        now = recipe.micro_batch_images or recipe.batch_size_images
+        raise GenbenchError(
+            f"out of memory in training step {step + 1}, with {now} images at a time",
+            hint=f"recipe.micro_batch_images={max(1, now // 2)} splits the batch and adds the gradients up",
+        ) from problem
 
 
 def _check_batch(recipe: TrainRecipe, data: TrainingData) -> None:
