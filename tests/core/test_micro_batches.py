@@ -109,6 +109,18 @@ def test_other_errors_are_let_through(make_context: MakeContext) -> None:
         trained(make_context, Broken())
 
 
+def test_a_checkpoint_of_another_architecture_is_refused(make_context: MakeContext) -> None:
+    context = make_context()
+    other = {
+        "network/body.1.weight": torch.zeros(3, 3),
+        "books/visits": torch.zeros(40),
+        "books/sums": torch.zeros(3),
+    }
+    context.checkpoint(other, {"step": 2, "history": []})
+    with pytest.raises(GenbenchError, match="the checkpoint is of another architecture: "):
+        trained(make_context, fresh())
+
+
 def test_a_worker_that_may_not_have_the_memory_says_what_needs_less(tmp_path: Any) -> None:
     """A whole process: the limit is a process's."""
     import os

@@ -213,7 +213,13 @@ class _Loop:
         for name, value in saved.tensors.items():
             part, _, rest = name.partition("/")
             parts.setdefault(part, {})[rest] = value
-        self.network.load_state_dict(parts["network"])
+        try:
+            self.network.load_state_dict(parts["network"])
+        except RuntimeError as problem:
+            raise GenbenchError(
+                f"the checkpoint is of another architecture: {str(problem).splitlines()[-1].strip()}",
+                hint="genbench store gc removes unfinished work; raise the version of what changed",
+            ) from problem
         load_optimizer_tensors(self.optimizer, parts.get("optimizer", {}))
         if self.average is not None:
             self.average.load(parts["average"])

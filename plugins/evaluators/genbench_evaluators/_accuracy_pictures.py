@@ -8,22 +8,29 @@ import numpy as np
 import numpy.typing as npt
 
 _NUMBERED_CLASSES = 20  # counts are written into the cells up to here
+_PLAIN_SIDE = 6.0  # inches, of a picture without counts
 
 
 def draw_confusion(confusion: npt.NDArray[np.int64], names: Sequence[str], path: Path) -> None:
     """Draw counts, rows being true classes; the darker, the larger the share of the row."""
-    figure, axis = _figure(2.2 + 0.42 * min(len(names), 40))
+    numbered = len(names) <= _NUMBERED_CLASSES
+    figure, axis = _figure(2.2 + 0.36 * len(names) if numbered else _PLAIN_SIDE)
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     axis.imshow(shares, cmap="Greys", vmin=0, vmax=1)
-    if len(names) <= _NUMBERED_CLASSES:
+    if numbered:
         axis.set_xticks(range(len(names)), names, rotation=60, ha="right")
         axis.set_yticks(range(len(names)), names)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    if numbered:
+        figure.get_layout_engine().execute(
+            figure
+        )  # before the counts: measuring each takes longer than drawing
+        figure.set_layout_engine("none")
         for row, column in np.argwhere(confusion):
             colour = "white" if shares[row, column] > 0.5 else "black"
             text = str(confusion[row, column])
             axis.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
-    axis.set_xlabel("predicted")
-    axis.set_ylabel("true")
     figure.savefig(path, dpi=110)
 
 
