@@ -16,7 +16,7 @@ RunCells = Callable[..., tuple[Plan, Outcome]]
 def test_pictures_are_copied_once_per_row_and_shown(
     run_cells: RunCells, store: Store, tmp_path: Path
 ) -> None:
-    plan, outcome = run_cells(generators=["toy"], evaluators=["accuracy", "toy-eval:picture=true"], seeds=2)
+    plan, outcome = run_cells(generators=["toy"], evaluators=["toy-eval:picture=true"], seeds=2)
     assert outcome.failed == {}
     found = list(find_pictures(plan, store))
     rows = ("none, standard", "toy, x1-standard")

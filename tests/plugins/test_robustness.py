@@ -84,6 +84,29 @@ def test_a_shift_without_images_or_with_unknown_labels_is_refused(ctx: RunContex
         OodAccuracy(OodAccuracyConfig()).evaluate({"test": test, "odd": predicted([7], [0])}, None, ctx)
 
 
+def test_a_shift_whose_classes_test_lacks_has_no_gap(ctx: RunContext) -> None:
+    given = {"test": predicted([0, 1], [0, 1]), "far": predicted([2, 3], [2, 0])}
+    accuracy, gap = OodAccuracy(OodAccuracyConfig()).evaluate(given, None, ctx).metrics
+    assert (accuracy.value, gap.value) == (50.0, None)
+    assert gap.note == "Test has no image of the shift's classes."
+
+
+def test_notes_say_n_interval_and_what_the_gap_is_to(ctx: RunContext) -> None:
+    given = {"test": predicted([0, 0, 0, 1], [0, 0, 1, 0]), "one": predicted([0, 0], [0, 1])}
+    accuracy, gap = OodAccuracy(OodAccuracyConfig()).evaluate(given, None, ctx).metrics
+    theirs = binomtest(1, 2).proportion_ci(method="wilson")
+    assert accuracy.note == f"n = 2; 95 % interval {100 * theirs.low:.2f} to {100 * theirs.high:.2f}."
+    assert gap.note == "Test images of the same classes: 66.67 %, n = 3."
+
+
+@pytest.mark.parametrize("split", ["test", "fog"])
+def test_logits_of_a_diverged_network_are_refused(ctx: RunContext, split: str) -> None:
+    given = {name: predicted([0, 1, 2], [0, 1, 1]) for name in ("test", "fog")}
+    given[split].logits[1, 2] = np.nan
+    with pytest.raises(DataError, match=f"split '{split}' are NaN or infinite for 1 of 3 images"):
+        OodAccuracy(OodAccuracyConfig()).evaluate(given, None, ctx)
+
+
 def test_shifts_of_a_dataset_are_predicted_and_reported(run_cells: RunCells) -> None:
     _, outcome = run_cells(
         datasets=['digits:limit_train=60,shifts=["computed"],severities=[1,5]'],
@@ -159,11 +182,14 @@ def test_it_attacks_one_fixed_subset_and_leaves_the_network_alone(
     network = NormalisedNetwork(inner, ImageStatistics((0.5,) * 3, (0.25,) * 3)).eval()
     before = torch.cat([value.flatten() for value in network.state_dict().values()]).clone()
     config = AdversarialConfig(images=40, steps=4)
+    random_states = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[union-attr]
     first, second = (Adversarial(config).evaluate(network, {"test": test}, ctx) for _ in range(2))
     assert first.tables == second.tables
     assert first.tables["n"] == 40
     after = torch.cat([value.flatten() for value in network.state_dict().values()])
     assert torch.equal(before, after)
+    assert torch.equal(torch.get_rng_state(), random_states[0])
+    assert np.random.get_state()[1].tolist() == random_states[1]  # type: ignore[union-attr]
     assert all(value.grad is None for value in network.parameters())
     right = first.tables["right"]
     assert right["pgd_linf"] <= right["fgsm_linf"] <= right["clean"]
@@ -193,6 +219,17 @@ def test_a_network_that_hides_its_gradients_is_noticed(
     )
     assert found.metrics[-1].value is not None
     assert found.metrics[-1].value >= 1
+
+
+@pytest.mark.parametrize(("excess", "violations"), [(0, 0), (1, 0), (2, 1)])
+def test_one_image_is_no_violation_and_two_are(excess: int, violations: int) -> None:
+    """PGD left `excess` more images right than FGSM did; every other pair is in order."""
+    right = {
+        "clean": 40, "fgsm_linf": 10, "pgd_linf": 10 + excess, "pgd_linf_double": 5, "pgd_l2": 20,
+        "pgd_l2_double": 8,
+    }  # fmt: skip
+    *_, found = Adversarial(AdversarialConfig(images=40))._metrics(right, 40)
+    assert (found.name, found.value) == ("attack_violations", violations)
 
 
 def test_a_run_attacks_its_networks(run_cells: RunCells) -> None:

@@ -6,7 +6,7 @@ the image itself. Attacks see the whole network, pixels as real numbers in 0-1, 
 
 A lower bound on nothing: stronger attacks exist (AutoAttack), and a network can hide its gradients. Therefore
 the check beside it: PGD must not leave more images right than FGSM of the same epsilon, nor a double epsilon
-more than a single one; violations are counted, and any says that the numbers do not hold.
+more than a single one; violations by more than one image are counted, and any says that the numbers do not hold.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,6 +23,7 @@ from genbench.records import Metric
 from genbench_evaluators.adversarial_config import AdversarialConfig
 
 _BATCH_IMAGES = 128
+_SLACK_IMAGES = 1  # an image on the boundary may fall to the weaker attack alone
 Norm = Literal["linf", "l2"]
 Attack = Callable[[Callable[[torch.Tensor], torch.Tensor], torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -76,13 +77,13 @@ class Adversarial(ModelEvaluator):
             title = f"attacked_top1[{name},{sizes[name.partition('_')[2]]},n={n}]"
             metrics.append(Metric(title, 100 * right[name] / n, "%", True, (0, 100), 1e-9))
         violations = sum(
-            right[stronger] > right[weaker]
+            right[stronger] > right[weaker] + _SLACK_IMAGES
             for stronger, weaker in (
                 ("pgd_linf", "fgsm_linf"), ("pgd_linf_double", "pgd_linf"), ("pgd_l2_double", "pgd_l2"),
                 ("fgsm_linf", "clean"), ("pgd_l2", "clean"),
             )
         )  # fmt: skip
-        note = "Stronger attacks that left more images right: 0, or the numbers above do not hold."
+        note = "Stronger attacks that left more images right, by two or more: 0, or the numbers above do not hold."
         metrics.append(Metric("attack_violations", violations, "", False, (0, 5), 0.0, note))
         return metrics
 

@@ -47,7 +47,7 @@ class OodAccuracy(PredictionEvaluator):
         """Return accuracy and gap of every shift, and the mean over computed corruptions.
 
         Raises:
-            DataError: A shift has no images, or labels that the dataset has not.
+            DataError: A shift has no images, or labels that the dataset has not; or logits are not finite.
         """
         shifts = [name for name in sorted(predictions) if name not in _SPLITS]
         if not shifts:
@@ -57,9 +57,7 @@ class OodAccuracy(PredictionEvaluator):
         for name in shifts:
             found, there = _shares(name, predictions[name], predictions["test"])
             metrics.append(_percent(f"ood_top1[{name}]", found))
-            note = f"Test images of the same classes: {100 * there.value:.2f} %, n = {there.n}."
-            points = 100 * (there.value - found.value)
-            metrics.append(Metric(f"gap[{name}]", points, "points", False, (-100, 100), 1e-9, note))
+            metrics.append(_gap(name, found, there))
             if name.startswith(_COMPUTED):
                 computed.append(100 * found.value)
         if computed:
@@ -77,20 +75,35 @@ def wilson(right: int, n: int) -> Share:
     return Share(share, max(0.0, centre - half), min(1.0, centre + half), n)
 
 
-def _shares(name: str, shift: Predictions, test: Predictions) -> tuple[Share, Share]:
-    """Return the accuracy of a shift, and on the test images of its classes."""
+def _shares(name: str, shift: Predictions, test: Predictions) -> tuple[Share, Share | None]:
+    """Return the accuracy of a shift, and on the test images of its classes; None where test has none."""
     if len(shift.labels) == 0:
         raise DataError(f"ood_accuracy: shift {name!r} has no images")
     unknown = set(shift.labels.tolist()) - set(range(len(shift.class_names)))
     if unknown:
         raise DataError(f"ood_accuracy: shift {name!r} has labels {sorted(unknown)}, which are no classes")
     same = np.isin(test.labels, np.unique(shift.labels))
-    return wilson(int(_right(shift).sum()), len(shift.labels)), wilson(
-        int(_right(test)[same].sum()), max(1, int(same.sum()))
-    )
+    there = wilson(int(_right("test", test)[same].sum()), int(same.sum())) if same.any() else None
+    return wilson(int(_right(name, shift).sum()), len(shift.labels)), there
 
 
-def _right(predictions: Predictions) -> npt.NDArray[np.bool_]:
+def _gap(name: str, found: Share, there: Share | None) -> Metric:
+    """Return how many points a shift lies below test; no number where test has none of its classes."""
+    note, points = "Test has no image of the shift's classes.", None
+    if there is not None:
+        note = f"Test images of the same classes: {100 * there.value:.2f} %, n = {there.n}."
+        points = 100 * (there.value - found.value)
+    return Metric(f"gap[{name}]", points, "points", False, (-100, 100), 1e-9, note)
+
+
+def _right(split: str, predictions: Predictions) -> npt.NDArray[np.bool_]:
+    unusable = int((~np.isfinite(predictions.logits)).any(axis=1).sum())
+    if unusable:
+        raise DataError(
+            f"ood_accuracy: logits of split {split!r} are NaN or infinite for {unusable} of "
+            f"{len(predictions.labels)} images",
+            hint="the training diverged: lower recipe.learning_rate, or set recipe.clip_norm",
+        )
     right: npt.NDArray[np.bool_] = predictions.logits.argmax(axis=1) == predictions.labels
     return right
 
