@@ -1,6 +1,7 @@
 """Datasets that are tables on the Hub: in made-up mirrors, and the real cats and dogs."""
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,41 @@ def test_two_columns_of_images_must_be_chosen_from(mirror: Path, ctx: RunContext
     with pytest.raises(DataError, match="2 columns are of type Image"):
         Hub(HubConfig(name="me/bugs")).load(ctx)
     assert len(Hub(HubConfig(name="me/bugs", image_column="picture")).load(ctx).train) == 90
+
+
+def write_shift(folder: Path, names: list[str], labels: list[int]) -> None:
+    """Write a shift whose images show their row."""
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
+    rows: dict[str, list[Any]] = {"image": [], "label": labels}
+    for number in range(len(labels)):
+        content = io.BytesIO()
+        Image.fromarray(np.full((9, 9, 3), number, dtype=np.uint8)).save(content, "png")
+        rows["image"].append({"bytes": content.getvalue(), "path": None})
+    folder.mkdir(parents=True)
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / "test-00000.parquet")
+
+
+def test_a_shift_is_matched_by_name_or_by_the_published_map(
+    mirror: Path, ctx: RunContext, tmp_path: Path
+) -> None:
+    write_shift(mirror / "them" / "sketches" / "data", ["cow", "ant"], [0, 1, 0])
+    write_shift(mirror / "them" / "ids" / "data", ["n01", "n02", "n09"], [2, 0, 1, 0])
+    maps = tmp_path / "maps.json"
+    maps.write_text(json.dumps({"them/ids": {"n01": "bee", "n02": "ant", "n09": None}}))
+    config = HubConfig(name="me/bugs", size=8, shifts=("them/sketches", "them/ids"), class_maps=maps)
+    real = Hub(config).load(ctx)
+    assert (len(real.train), len(real.test)) == (90, 30)
+    by_name, by_map = real.shifts["them/sketches"], real.shifts["them/ids"]
+    assert by_name.class_names == by_map.class_names == NAMES
+    assert by_name.labels.tolist() == [2, 0, 2]
+    assert by_map.labels.tolist() == [1, 0, 1]  # the class that maps to null is left out
+    assert by_map.all()[:, 0, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_a_shift_with_other_classes_is_refused(mirror: Path, ctx: RunContext) -> None:
+    write_shift(mirror / "them" / "ids" / "data", ["n01", "cow"], [0, 1])
+    with pytest.raises(DataError, match="shift 'them/ids' has classes that the dataset has not: n01"):
+        Hub(HubConfig(name="me/bugs", shifts=("them/ids",))).load(ctx)
 
 
 def test_cats_and_dogs_are_s4s_601_and_the_rest(hub_mirror: Path, ctx: RunContext) -> None:

@@ -3,8 +3,13 @@
 The columns are found by their types (`Image`, `ClassLabel`). Sets that fill more than a quarter of the memory
 stay encoded in Arrow and are decoded as they are read, so that ImageNet is bounded by the batch. `classes`
 and `images_per_class` take a subset, drawn by the split's seed; a subset's classes keep their names.
+
+`shifts` are other sets on the Hub with (some of) the same classes: ImageNetV2, ObjectNet, ImageNet-R, -A and
+-Sketch for `imagenet`, for example. Classes are matched by name; where a set names them differently (by
+WordNet id, say), `class_maps` holds the published map as JSON, and null leaves a class out.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,7 @@ from genbench.errors import DataError
 from genbench.images import LabelledImages, RealImages, Subset, stratified_choice, stratified_counts
 from genbench.protocols import Dataset, RunContext
 from genbench.seeding import generator
+from genbench_datasets._shifts import class_map
 from genbench_datasets._tables import labelled, read_parquet
 from genbench_datasets.table_configs import HubConfig
 
@@ -31,7 +37,7 @@ class Hub(Dataset):
         Raises:
             DataError: The set has no such split, column or class.
         """
-        config, files = self._config, self._config.source_files()
+        config, files = self._config, self._own_files()
         held_out = _of_split(files, config.test_split)
         if not _of_split(files, config.train_split):
             raise DataError(
@@ -39,11 +45,42 @@ class Hub(Dataset):
                 hint=f"hub:{config.name},train_split=NAME",
             )
         train = self._part(_of_split(files, config.train_split), "train", ctx)
+        shifts = {shift: self._shift(shift, train.class_names, ctx) for shift in config.shifts}
         if held_out:
-            return RealImages(train, self._part(held_out, "test", ctx))
+            return RealImages(train, self._part(held_out, "test", ctx), shifts)
         counts = stratified_counts(train.class_counts(), round(config.test_fraction * len(train)))
         test, rest = stratified_choice(train.labels, counts, "hub", "test", config.split_seed)
-        return RealImages(Subset(train, rest), Subset(train, test))
+        return RealImages(Subset(train, rest), Subset(train, test), shifts)
+
+    def _own_files(self) -> Mapping[str, Path]:
+        foreign = (*(f"{shift}/" for shift in self._config.shifts), "class_maps.json")
+        return {
+            name: path for name, path in self._config.source_files().items() if not name.startswith(foreign)
+        }
+
+    def _shift(self, shift: str, classes: Sequence[str], ctx: RunContext) -> LabelledImages:
+        """Read a shift; its classes become this set's, by name or by the class map.
+
+        Raises:
+            DataError: A class of the shift is none of this set's, and the map does not say what to do.
+        """
+        files = self._config.source_files()
+        table = read_parquet([path for name, path in files.items() if name.startswith(f"{shift}/")], ctx)
+        image, label = (_column_of_type(table, kind, "shifts") for kind in ("Image", "ClassLabel"))
+        maps = json.loads(files["class_maps.json"].read_text("utf-8")) if "class_maps.json" in files else {}
+        renamed = maps.get(shift, {})
+        names = table.features[label].names
+        kept = [old for old, name in enumerate(names) if renamed.get(name, name) is not None]
+        to_class = class_map(shift, [renamed.get(names[old], names[old]) for old in kept], classes)
+        position = dict(zip(kept, to_class, strict=True))
+        labels = np.asarray(table[label], dtype=np.int64)
+        unlabelled = int((labels < 0).sum())
+        if unlabelled:
+            raise DataError(f"shift {shift!r}: {unlabelled} images have no label")
+        rows = np.flatnonzero(np.isin(labels, kept))
+        table = table.select(rows).cast_column(label, _plain_integers())
+        table = table.map(lambda row: {label: position[row[label]]}, load_from_cache_file=False)
+        return labelled(table, image, label, classes, self._config.size, ctx)
 
     def _part(self, files: Sequence[Path], split: str, ctx: RunContext) -> LabelledImages:
         """Read one split, reduced to the classes and images that the options ask for."""

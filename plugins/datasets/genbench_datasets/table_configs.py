@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -16,7 +16,7 @@ class HubConfig(DatasetConfig):
     """Options of `hub`."""
 
     primary: ClassVar[str | None] = "name"
-    location_fields: ClassVar[frozenset[str]] = frozenset({"name"})
+    location_fields: ClassVar[frozenset[str]] = frozenset({"name", "class_maps"})
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"smoke": {"size": 16, "limit_train": 200}}
 
     name: str = Field(
@@ -39,6 +39,14 @@ class HubConfig(DatasetConfig):
         default=0.2, gt=0, lt=0.9, description="share that is the test split, where the set has none"
     )
     size: int = Field(default=32, ge=8, le=1024, description="height and width in pixels, cropped square")
+    shifts: tuple[Annotated[str, Field(pattern=r"^[^/ ]+/[^/ ]+$")], ...] = Field(
+        default=(), description="Hub ids of out-of-distribution test sets; classes are matched by name"
+    )
+    class_maps: Path | None = Field(
+        default=None,
+        description='JSON file {"ORG/NAME": {"class of the shift": "class of this set"}} where names differ; '
+        "classes that map to null are left out",
+    )
     classes: int | None = Field(
         default=None, ge=2, description="use only this many classes, drawn by the split's seed"
     )
@@ -50,7 +58,12 @@ class HubConfig(DatasetConfig):
         """Return the parquet files of the set."""
         found = hub.find(self.name, _PARQUET, "dataset")
         folder = f"{self.config_name}/"
-        return {name: path for name, path in found.items() if not self.config_name or name.startswith(folder)}
+        own = {name: path for name, path in found.items() if not self.config_name or name.startswith(folder)}
+        for shift in self.shifts:
+            own |= {f"{shift}/{name}": path for name, path in hub.find(shift, _PARQUET, "dataset").items()}
+        if self.class_maps is not None:
+            own["class_maps.json"] = self.class_maps.expanduser()
+        return own
 
 
 class ImagenetConfig(HubConfig):
