@@ -273,9 +273,11 @@ def _class_gain(gain: ClassGain | None) -> str:
 # --------------------------------------------------------------------------------------- across the rows
 
 
-def findings_table(board: Board) -> tuple[Column, ...]:
-    """Lay out what was found across the rows."""
+def findings_table(board: Board, most: int | None = None) -> tuple[Column, ...]:
+    """Lay out what was found across the rows; of more than `most` the largest values."""
     found = board.findings
+    if most is not None and len(found) > most:
+        found = tuple(sorted(found, key=lambda one: -abs(one.value or 0.0))[:most])
     cells = [
         (
             one.dataset,

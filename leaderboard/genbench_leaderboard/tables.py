@@ -17,6 +17,7 @@ __all__ = ["render_csv", "render_json", "render_markdown", "render_terminal"]
 
 _EMPTY = "No records of cells: run a suite first (genbench run)."
 _NARROWEST = 8
+_SHOWN_FINDINGS = 10
 
 
 def render_markdown(board: Board) -> str:
@@ -39,8 +40,10 @@ def render_terminal(board: Board, width: int = 120) -> str:
             section(group, board), [failure_line(one) for one in group.failures], width
         )
     if board.findings:
-        table = _terminal_table(findings_table(board), width)
-        blocks.append(f"Across the rows\n{table}\n{FINDINGS_LEGEND}")
+        table = _terminal_table(findings_table(board, _SHOWN_FINDINGS), width)
+        left_out = len(board.findings) - _SHOWN_FINDINGS
+        more = f" {left_out} more, with smaller values, are in the Markdown." if left_out > 0 else ""
+        blocks.append(f"Across the rows\n{table}\n{FINDINGS_LEGEND}{more}")
     blocks += _terminal_list(
         "Failed or skipped besides", [failure_line(one) for one in board.failures], width
     )

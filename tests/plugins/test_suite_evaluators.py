@@ -88,6 +88,16 @@ def test_an_unrelated_metric_has_an_interval_that_says_so(ctx: RunContext) -> No
     assert low < 0 < high
 
 
+def test_numbers_that_say_nothing_of_the_images_are_left_out(ctx: RunContext) -> None:
+    records = suite([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
+    for number in range(5):
+        others = {"fid_floor[": 1.0, "vendi_real[": 2.0, "mmd2_p[": 0.5, "dataset_duplicates[": 0.0}
+        made = record(f"g{number}", subject="image_set", **{"kid": float(number), **others})
+        records.append(made)
+    names = [metric.name for metric in Usefulness(UsefulnessConfig()).evaluate(records, ctx).metrics]
+    assert names == ["spearman[fid][cnn]", "spearman[kid][cnn]"]
+
+
 def test_too_few_rows_are_not_correlated(ctx: RunContext) -> None:
     (metric,) = Usefulness(UsefulnessConfig()).evaluate(suite([1, 2, 3], [3, 2, 1]), ctx).metrics
     assert metric.value is None
@@ -194,3 +204,17 @@ def test_a_suite_evaluator_that_fails_is_a_failed_record(
     _, outcome = run_cells(evaluators=["accuracy", "usefulness"])
     assert list(outcome.failed.values()) == ["ZeroDivisionError('by nothing')"]
     assert [one.result.status for one in outcome.records if one.result.subject == "suite"] == ["failed"]
+
+
+def test_the_terminal_shows_the_largest_findings_and_says_so() -> None:
+    from dataclasses import replace
+
+    from genbench_leaderboard.rows import Finding
+
+    board = build_board([record("none", index, top1=90.0) for index in range(2)])
+    many = tuple(Finding("digits", "usefulness", f"m{k:02d}", k / 20, "", "") for k in range(20))
+    page = render_terminal(replace(board, findings=many))
+    assert "m19" in page
+    assert "m05" not in page
+    assert "10 more, with smaller values, are in the Markdown." in page
+    assert "m05" in render_markdown(replace(board, findings=many))

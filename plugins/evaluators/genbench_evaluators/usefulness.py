@@ -10,6 +10,7 @@ Rows of one suite share their real images, and several may share one generator: 
 the interval does not know that.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,6 +25,8 @@ from genbench_evaluators._rows import SuiteRow, images_key, suite_rows
 from genbench_evaluators.suite_configs import UsefulnessConfig
 
 _TOLERANCE = 1e-9  # against scipy.stats.spearmanr
+#: Numbers that say nothing of the synthetic images: floors, real images' own, p values, the dataset's.
+_NOT_OF_IMAGES = re.compile(r"_floor\[|_real\[|_p\[|^dataset_")
 Floats = npt.NDArray[np.float64]
 
 
@@ -83,7 +86,7 @@ def _image_metrics(records: Sequence[Record]) -> Mapping[str, Mapping[str, float
     for record in records:
         if record.result.subject == "image_set":
             for metric in record.result.metrics:
-                if metric.value is not None and "_floor" not in metric.name:
+                if metric.value is not None and not _NOT_OF_IMAGES.search(metric.name):
                     values[metric.name][images_key(record)].append(metric.value)
     return {
         name: {key: float(np.mean(found)) for key, found in sets.items()} for name, sets in values.items()
