@@ -6,7 +6,8 @@ the image itself. Attacks see the whole network, pixels as real numbers in 0-1, 
 
 A lower bound on nothing: stronger attacks exist (AutoAttack), and a network can hide its gradients. Therefore
 the check beside it: PGD must not leave more images right than FGSM of the same epsilon, nor a double epsilon
-more than a single one; violations by more than one image are counted, and any says that the numbers do not hold.
+more than a single one; violations by more than one image are counted, and any says that the numbers do not
+hold.
 """
 
 from collections.abc import Callable, Mapping
@@ -83,7 +84,7 @@ class Adversarial(ModelEvaluator):
                 ("fgsm_linf", "clean"), ("pgd_l2", "clean"),
             )
         )  # fmt: skip
-        note = "Stronger attacks that left more images right, by two or more: 0, or the numbers above do not hold."
+        note = "Stronger attacks that left more images right, by two or more: 0, or the numbers do not hold."
         metrics.append(Metric("attack_violations", violations, "", False, (0, 5), 0.0, note))
         return metrics
 
