@@ -23,10 +23,8 @@ def draw_confusion(confusion: npt.NDArray[np.int64], names: Sequence[str], path:
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     if numbered:
-        figure.get_layout_engine().execute(
-            figure
-        )  # before the counts: measuring each takes longer than drawing
-        figure.set_layout_engine("none")
+        figure.get_layout_engine().execute(figure)  # before the counts: with an engine, each is drawn twice
+        figure.set_layout_engine(None)
         for row, column in np.argwhere(confusion):
             colour = "white" if shares[row, column] > 0.5 else "black"
             text = str(confusion[row, column])

@@ -152,7 +152,8 @@ def _further_metrics(
     split: str, predictions: Predictions, confusion: npt.NDArray[np.int64], bins: Sequence[Bin]
 ) -> Sequence[Metric]:
     held = np.flatnonzero(confusion.sum(axis=1))
-    f1 = [class_scores(confusion)[label]["f1"] or 0.0 for label in held]
+    scores = class_scores(confusion)
+    f1 = [scores[label]["f1"] or 0.0 for label in held]
     wrong = probabilities(predictions.logits)
     wrong[np.arange(len(wrong)), predictions.labels] -= 1
     brier = float((wrong**2).sum(axis=1).mean())
