@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_a_subset_keeps_names_and_numbers_its_classes(mirror: Path, ctx: RunCont
 def test_what_a_set_lacks_is_named_with_what_it_has(mirror: Path, ctx: RunContext) -> None:
     with pytest.raises(DataError, match=r"no files of the split 'learn'. Found: data/test-00000.parquet"):
         Hub(HubConfig(name="me/bugs", train_split="learn")).load(ctx)
-    with pytest.raises(DataError, match=r"the table has no column 'photo'. Found: picture, kind"):
+    with pytest.raises(DataError, match=r"me/bugs/train has no column 'photo'. Found: picture, kind"):
         Hub(HubConfig(name="me/bugs", image_column="photo")).load(ctx)
     with pytest.raises(DataError, match="has 3 classes, and classes asks for 9"):
         Hub(HubConfig(name="me/bugs", classes=9)).load(ctx)
@@ -124,7 +125,7 @@ def test_two_columns_of_images_must_be_chosen_from(mirror: Path, ctx: RunContext
     assert len(Hub(HubConfig(name="me/bugs", image_column="picture")).load(ctx).train) == 90
 
 
-def write_shift(folder: Path, names: list[str], labels: list[int]) -> None:
+def write_shift(folder: Path, names: list[str], labels: list[int | None]) -> None:
     """Write a shift whose images show their row."""
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
     rows: dict[str, list[Any]] = {"image": [], "label": labels}
@@ -157,6 +158,123 @@ def test_a_shift_with_other_classes_is_refused(mirror: Path, ctx: RunContext) ->
     write_shift(mirror / "them" / "ids" / "data", ["n01", "cow"], [0, 1])
     with pytest.raises(DataError, match="shift 'them/ids' has classes that the dataset has not: n01"):
         Hub(HubConfig(name="me/bugs", shifts=("them/ids",))).load(ctx)
+
+
+@pytest.mark.parametrize("hidden", [-1, None])
+def test_images_without_a_label_are_refused_and_not_left_out(
+    mirror: Path, ctx: RunContext, hidden: int | None
+) -> None:
+    """Hidden labels of a competition: neither an empty test split nor the last class."""
+    (mirror / "me" / "bugs" / "data" / "test-00000.parquet").unlink()
+    write_shift(mirror / "them" / "contest" / "data", list(NAMES), [0, hidden, hidden])
+    shutil.copy(mirror / "them" / "contest" / "data" / "test-00000.parquet", mirror / "me" / "bugs" / "data")
+    named = {"image_column": "picture", "label_column": "kind"}
+    with pytest.raises(
+        DataError, match="shift 'them/contest': 2 of 3 rows have no label, the first is row 1"
+    ):
+        Hub(HubConfig(name="me/bugs", test_split="none", shifts=("them/contest",), **named)).load(ctx)
+    with pytest.raises(DataError, match=r"me/bugs/test: 2 of 3 rows have no label, the first is row 1"):
+        Hub(HubConfig(name="me/bugs")).load(ctx)
+
+
+def test_test_and_shifts_may_list_the_classes_in_another_order(mirror: Path, ctx: RunContext) -> None:
+    (mirror / "me" / "bugs" / "data" / "test-00000.parquet").unlink()
+    write_shift(mirror / "me" / "bugs" / "test", ["cow", "bee", "ant"], [0, 0, 1, 2])
+    real = Hub(HubConfig(name="me/bugs", size=8)).load(ctx)
+    assert real.test.class_names == NAMES
+    assert real.test.labels.tolist() == [2, 2, 1, 0]
+    assert real.test.all()[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_a_test_split_with_other_classes_is_refused(mirror: Path, ctx: RunContext) -> None:
+    (mirror / "me" / "bugs" / "data" / "test-00000.parquet").unlink()
+    write_shift(mirror / "me" / "bugs" / "test", ["cow", "gnu"], [0, 1])
+    with pytest.raises(DataError, match="me/bugs/test has classes that the dataset has not: gnu"):
+        Hub(HubConfig(name="me/bugs")).load(ctx)
+
+
+def test_a_split_is_not_another_whose_name_begins_alike(mirror: Path, ctx: RunContext) -> None:
+    write_table(mirror / "me" / "bugs" / "data", "test_extra", 60)
+    write_table(mirror / "me" / "bugs" / "data", "training", 60)
+    real = Hub(HubConfig(name="me/bugs", size=8)).load(ctx)
+    assert (len(real.train), len(real.test)) == (90, 30)
+    assert len(Hub(HubConfig(name="me/bugs", size=8, test_split="test_extra")).load(ctx).test) == 60
+
+
+def test_configurations_are_not_mixed(mirror: Path, ctx: RunContext) -> None:
+    write_table(mirror / "me" / "two" / "large", "train", 90)
+    write_table(mirror / "me" / "two" / "small", "train", 30)
+    with pytest.raises(DataError, match=r"'train' lies in several folders, .* large, small") as raised:
+        Hub(HubConfig(name="me/two", size=8)).load(ctx)
+    assert raised.value.hint == "set config_name=large"
+    real = Hub(HubConfig(name="me/two", size=8, config_name="small")).load(ctx)
+    assert len(real.train) + len(real.test) == 30
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (["bee", "ant", "cow"], ("ant", "bee", "cow")),
+        ([30, 4, 100], ("4", "30", "100")),
+    ],
+)
+def test_a_named_column_of_classes_may_hold_words_or_numbers(
+    mirror: Path, ctx: RunContext, values: list[Any], names: tuple[str, ...]
+) -> None:
+    rows: dict[str, list[Any]] = {"image": [], "word": values * 10, "share": [0.5] * 30}
+    for number in range(30):
+        content = io.BytesIO()
+        Image.fromarray(np.full((9, 9, 3), number, dtype=np.uint8)).save(content, "png")
+        rows["image"].append({"bytes": content.getvalue(), "path": None})
+    (mirror / "me" / "words" / "data").mkdir(parents=True)
+    table = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    table.to_parquet(mirror / "me" / "words" / "data" / "train.parquet")
+    real = Hub(HubConfig(name="me/words", size=8, label_column="word")).load(ctx)
+    assert real.train.class_names == names
+    for images in (real.train, real.test):
+        own = [str(values[int(number) % 3]) for number in images.all()[:, 0, 0, 0]]
+        assert own == [names[label] for label in images.labels]
+    with pytest.raises(DataError, match="0 columns are of type ClassLabel"):
+        Hub(HubConfig(name="me/words", size=8)).load(ctx)
+    with pytest.raises(DataError, match="must be a ClassLabel, words or whole numbers; 'share' is"):
+        Hub(HubConfig(name="me/words", size=8, label_column="share")).load(ctx)
+
+
+def test_classes_that_a_subset_left_out_are_left_out_of_shifts(mirror: Path, ctx: RunContext) -> None:
+    write_shift(mirror / "them" / "sketches" / "data", ["cow", "bee", "ant"], [0, 1, 2, 2, 1, 0])
+    real = Hub(HubConfig(name="me/bugs", size=8, classes=2, shifts=("them/sketches",))).load(ctx)
+    shift, kept = real.shifts["them/sketches"], real.train.class_names
+    shown = [("cow", "bee", "ant", "ant", "bee", "cow")[row] for row in shift.all()[:, 0, 0, 0]]
+    assert shift.class_names == kept
+    assert len(shift) == 4
+    assert shown == [kept[label] for label in shift.labels]
+
+
+def test_a_shift_without_any_class_in_use_is_refused(mirror: Path, ctx: RunContext) -> None:
+    left = set(NAMES) - set(Hub(HubConfig(name="me/bugs", size=8, classes=2)).load(ctx).train.class_names)
+    write_shift(mirror / "them" / "one" / "data", sorted(left), [0, 0])
+    with pytest.raises(DataError, match="shift 'them/one' has no image of the 2 classes in use"):
+        Hub(HubConfig(name="me/bugs", size=8, classes=2, shifts=("them/one",))).load(ctx)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not what is wanted: Invalid JSON"),
+        ('{"them/ids": ["cow"]}', "is not what is wanted: Input should be an object"),
+        ('{"them/ids": {"n07": "cow"}}', "renames classes that shift 'them/ids' has not: n07"),
+    ],
+)
+def test_a_class_map_that_cannot_be_right_is_refused(
+    mirror: Path, ctx: RunContext, tmp_path: Path, content: str, message: str
+) -> None:
+    write_shift(mirror / "them" / "ids" / "data", ["cow", "ant"], [0, 1])
+    maps = tmp_path / "maps.json"
+    with pytest.raises(DataError, match=r"class_maps: '.*maps.json' is not a file"):
+        HubConfig(name="me/bugs", shifts=("them/ids",), class_maps=maps).source_files()
+    maps.write_text(content)
+    with pytest.raises(DataError, match=message):
+        Hub(HubConfig(name="me/bugs", shifts=("them/ids",), class_maps=maps)).load(ctx)
 
 
 def test_cats_and_dogs_are_s4s_601_and_the_rest(hub_mirror: Path, ctx: RunContext) -> None:

@@ -221,6 +221,27 @@ def test_a_network_that_hides_its_gradients_is_noticed(
     assert found.metrics[-1].value >= 1
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 10])
+def test_pgd_of_few_steps_reaches_as_far_as_fgsm(ctx: RunContext, steps: int) -> None:
+    """On a linear model they are the same attack, however few the steps; margins lie around what it takes."""
+    torch.manual_seed(0)
+    w = torch.randn(192)
+
+    class Linear(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            margin = (x.flatten(1) / 255 - 0.5) @ w
+            return torch.stack([margin, -margin], dim=1)
+
+    needed = torch.linspace(0.5, 1.1, 40) * 8 / 255 * w.abs().sum()
+    pixels = (255 * (0.5 + needed[:, None] * w / (w @ w))).round().byte().reshape(40, 3, 8, 8)
+    labels = Linear()(pixels.float()).argmax(dim=1).numpy()
+    test = TensorImages(pixels, labels, ["a", "b"])
+    found = Adversarial(AdversarialConfig(images=40, steps=steps)).evaluate(Linear(), {"test": test}, ctx)
+    assert 0 < found.tables["right"]["fgsm_linf"] < 40
+    assert found.tables["right"]["pgd_linf"] == found.tables["right"]["fgsm_linf"]
+    assert found.metrics[-1].value == 0
+
+
 @pytest.mark.parametrize(("excess", "violations"), [(0, 0), (1, 0), (2, 1)])
 def test_one_image_is_no_violation_and_two_are(excess: int, violations: int) -> None:
     """PGD left `excess` more images right than FGSM did; every other pair is in order."""

@@ -6,16 +6,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import ndimage
 
 from genbench.errors import DataError
 from genbench.images import RealImages, TensorImages
 from genbench.protocols import RunContext
 from genbench_datasets._corruptions import CORRUPTIONS, corrupted
-from genbench_datasets._shifts import class_map
+from genbench_datasets._shifts import cifar10_shifts, class_map
 from genbench_datasets.cifar10 import CLASS_NAMES, Cifar10
 from genbench_datasets.configs import Cifar10Config, DigitsConfig
 from genbench_datasets.digits import Digits
@@ -132,10 +134,54 @@ def test_the_natural_shift_has_nine_of_the_classes(hub_mirror: Path, ctx: RunCon
     assert (len(real.train), len(real.test)) == (50_000, 10_000)
 
 
+@pytest.mark.parametrize("hidden", [-1, None])
+def test_a_natural_shift_without_a_label_is_refused(
+    tmp_path: Path, ctx: RunContext, hidden: int | None
+) -> None:
+    """Not silently of the last class."""
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
+    )
+    picture = Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8))
+    table = datasets.Dataset.from_dict({"image": [picture] * 2, "label": [0, hidden]}, features=features)
+    table.to_parquet(tmp_path / "test.parquet")
+    files = {"natural-shift-9/test.parquet": tmp_path / "test.parquet"}
+    options = Cifar10Config(shifts=("natural-shift-9",))
+    with pytest.raises(
+        DataError, match="shift 'natural-shift-9': 1 of 2 rows have no label, the first is row 1"
+    ):
+        dict(cifar10_shifts(options, files, CLASS_NAMES, ctx))
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "message"),
+    [
+        (
+            (3, 64, 64, 3),
+            [0, 1, 2],
+            r"expected uint8 \[3, 32, 32, 3\], one image per label, found uint8 \[3, 64",
+        ),
+        (
+            (4, 32, 32, 3),
+            [0, 1, 2],
+            r"expected uint8 \[3, 32, 32, 3\], one image per label, found uint8 \[4, 32",
+        ),
+        ((3, 32, 32, 3), [0, -1, 12], r"shift 'cifar10.2' has labels \[-1, 12\], and the classes are 0..9"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(
+    tmp_path: Path, ctx: RunContext, shape: tuple[int, ...], labels: list[int], message: str
+) -> None:
+    np.savez(tmp_path / "cifar102_test.npz", images=np.zeros(shape, np.uint8), labels=np.array(labels))
+    files = {"cifar10.2/cifar102_test.npz": tmp_path / "cifar102_test.npz"}
+    with pytest.raises(DataError, match=message):
+        dict(cifar10_shifts(Cifar10Config(shifts=("cifar10.2",)), files, CLASS_NAMES, ctx))
+
+
 def test_classes_are_mapped_by_name_and_unknown_ones_refused() -> None:
-    assert class_map("s", ["truck", "car", "cat"], CLASS_NAMES) == [9, 1, 3]
+    assert class_map("shift 's'", ["truck", "car", "cat"], CLASS_NAMES) == [9, 1, 3]
     with pytest.raises(DataError, match="shift 's' has classes that the dataset has not: zebra"):
-        class_map("s", ["cat", "zebra"], CLASS_NAMES)
+        class_map("shift 's'", ["cat", "zebra"], CLASS_NAMES)
 
 
 def test_the_authors_predictions_score_what_they_published(hub_mirror: Path) -> None:

@@ -206,7 +206,7 @@ def _line(length: float, degrees: float) -> npt.NDArray[np.float64]:
 
 def _zoomed(x: Images, zoom: float) -> Images:
     height, width = x.shape[1:3]
-    offset = (0, (height - 1) * (1 - 1 / zoom) / 2, (width - 1) * (1 - 1 / zoom) / 2, 0)
+    offset: Any = (0, (height - 1) * (1 - 1 / zoom) / 2, (width - 1) * (1 - 1 / zoom) / 2, 0)
     matrix = (1, 1 / zoom, 1 / zoom, 1)
     return np.asarray(ndimage.affine_transform(x, matrix, offset, order=1, mode="nearest"))
 

@@ -21,10 +21,12 @@ from genbench.images import LabelledImages, TensorImages
 from genbench.protocols import RunContext
 from genbench.seeding import derive_seed
 from genbench_datasets._corruptions import CORRUPTIONS, corrupted
-from genbench_datasets._tables import first_column, read_parquet
+from genbench_datasets._tables import first_column, named_labels, read_parquet, with_labels
 from genbench_datasets.shift_configs import ShiftOptions
 
 _OTHER_NAMES = {"car": "automobile", "plane": "airplane"}
+_SIDE = 32  # pixels, of CIFAR-10
+_NAMED = 20  # classes that a message names
 _PER_SEVERITY = 10_000  # images per severity in a file of CIFAR-10-C
 
 
@@ -80,38 +82,49 @@ def _published_corruptions(
 def _from_arrays(
     shift: str, pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], classes: Sequence[str]
 ) -> LabelledImages:
-    """Turn `uint8 [N, H, W, 3]` and labels into images."""
-    if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8 or len(pixels) != len(labels):
-        raise DataError(f"{shift}: expected uint8 [N, H, W, 3], found {pixels.dtype} {list(pixels.shape)}")
+    """Turn `uint8 [N, 32, 32, 3]` and labels `[N]` into images.
+
+    Raises:
+        DataError: They are of another type or shape, or a label is none of the classes.
+    """
+    wanted = (len(labels), _SIDE, _SIDE, 3)
+    if pixels.shape != wanted or pixels.dtype != np.uint8:
+        raise DataError(
+            f"shift {shift!r}: expected uint8 {list(wanted)}, one image per label, "
+            f"found {pixels.dtype} {list(pixels.shape)}"
+        )
+    unknown = sorted(set(labels.tolist()) - set(range(len(classes))))
+    if unknown:
+        raise DataError(f"shift {shift!r} has labels {unknown}, and the classes are 0..{len(classes) - 1}")
     ordered = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
     return TensorImages(ordered, labels.astype(np.int64), classes)
 
 
 def _from_table(shift: str, files: Sequence[Path], classes: Sequence[str], ctx: RunContext) -> LabelledImages:
     """Read a table whose classes are some of `classes`, by name."""
-    table = read_parquet(files, ctx)
+    table, owner = read_parquet(files, ctx), f"shift {shift!r}"
     image, label = (first_column(table.features, *names) for names in (("image", "img"), ("label", "labels")))
-    to_class = class_map(shift, table.features[label].names, classes)
-    labels = np.array([to_class[one] for one in table[label]], dtype=np.int64)
-    pixels = []
-    for row in table.select_columns([image]):
-        with row[image] as picture:
-            pixels.append(np.asarray(picture.convert("RGB")))
-    return _from_arrays(shift, np.stack(pixels), labels, classes)
+    names, own = named_labels(table, label, owner)
+    labels = np.array(class_map(owner, names, classes), dtype=np.int64)[own]
+    return with_labels(table, image, labels, classes, _SIDE, ctx)
 
 
-def class_map(shift: str, names: Sequence[str], classes: Sequence[str]) -> list[int]:
-    """Return the class of each of a shift's classes, by name.
+def class_map(owner: str, names: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """Return the class of each of the owner's classes, by name.
 
     Raises:
-        DataError: A class of the shift is none of the dataset's.
+        DataError: A class of the owner ("shift 'fog'") is none of the dataset's.
     """
     known = {name: label for label, name in enumerate(classes)}
     found = [known.get(name, known.get(_OTHER_NAMES.get(name, ""), -1)) for name in names]
     unknown = [name for name, label in zip(names, found, strict=True) if label < 0]
     if unknown:
         raise DataError(
-            f"shift {shift!r} has classes that the dataset has not: {', '.join(unknown)}. "
-            f"The dataset's: {', '.join(classes)}"
+            f"{owner} has classes that the dataset has not: {_some(unknown)}. The dataset's: {_some(classes)}"
         )
     return found
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

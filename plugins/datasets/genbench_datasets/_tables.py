@@ -6,11 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from genbench.errors import DataError
 from genbench.images import ArrowImages, LabelledImages, TensorImages, memory_limit_bytes, to_square
 from genbench.protocols import RunContext
+
+_UNLABELLED = (-1, "")  # how sets on the Hub write that a label is hidden
+_CLASS_TYPES = frozenset(
+    {"string", "large_string", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
+)
 
 
 def read_parquet(files: Sequence[Path], ctx: RunContext) -> Any:
@@ -34,14 +40,24 @@ def labelled(
     Raises:
         DataError: A column is missing, a label is empty, or an image cannot be decoded; the row is named.
     """
-    for column in (image_column, label_column):
-        if column not in table.column_names:
-            raise DataError(f"the table has no column {column!r}. Found: {', '.join(table.column_names)}")
-    raw = table[label_column]
-    missing = [row for row, label in enumerate(raw) if label is None or label < 0]
-    if missing:
-        raise DataError(f"{len(missing)} rows have no label, the first is row {missing[0]}")
-    labels = np.asarray(raw, dtype=np.int64)
+    labels = np.asarray(_labels_column(table, label_column, "the table"), dtype=np.int64)
+    return with_labels(table, image_column, labels, class_names, size, ctx)
+
+
+def with_labels(
+    table: Any,
+    image_column: str,
+    labels: npt.NDArray[np.int64],
+    class_names: Sequence[str],
+    size: int,
+    ctx: RunContext,
+) -> LabelledImages:
+    """Turn a table's images, with labels `int64 [N]` that were read from it, into images of one size.
+
+    Raises:
+        DataError: The column is missing, or an image cannot be decoded; the row is named.
+    """
+    check_column(table, image_column, "the table")
     if len(table) * 3 * size * size > memory_limit_bytes():
         return ArrowImages(table, image_column, labels, class_names, size)
     pixels = np.empty((len(table), 3, size, size), dtype=np.uint8)
@@ -51,12 +67,50 @@ def labelled(
     return TensorImages(torch.from_numpy(pixels), labels, class_names)
 
 
+def named_labels(table: Any, column: str, owner: str) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Return the names of a column's classes, and the class of each row: `int64 [N]`.
+
+    A column of words or whole numbers has the classes that occur in it, in their order.
+
+    Raises:
+        DataError: The column is missing or is of another type, or a row has no label; `owner` is named.
+    """
+    raw, feature = _labels_column(table, column, owner), table.features[column]
+    if type(feature).__name__ == "ClassLabel":
+        return list(feature.names), np.asarray(raw, dtype=np.int64)
+    if getattr(feature, "dtype", "") not in _CLASS_TYPES:
+        raise DataError(
+            f"{owner}: classes must be a ClassLabel, words or whole numbers; {column!r} is {feature}",
+            hint="set label_column=COLUMN",
+        )
+    values, labels = np.unique(np.asarray(raw), return_inverse=True)
+    return [str(value) for value in values], labels.astype(np.int64)
+
+
 def first_column(columns: Mapping[str, Any], *names: str) -> str:
     """Return the first of `names` that is a column: public sets call theirs `img` or `image`."""
     for name in names:
         if name in columns:
             return name
     raise DataError(f"the table has none of the columns {', '.join(names)}. Found: {', '.join(columns)}")
+
+
+def _labels_column(table: Any, column: str, owner: str) -> list[Any]:
+    check_column(table, column, owner)
+    raw = list(table[column])
+    missing = [row for row, label in enumerate(raw) if label is None or label in _UNLABELLED]
+    if missing:
+        raise DataError(
+            f"{owner}: {len(missing)} of {len(raw)} rows have no label, the first is row {missing[0]}",
+            hint="hidden labels of a competition cannot be scored: choose another split",
+        )
+    return raw
+
+
+def check_column(table: Any, column: str, owner: str) -> None:
+    """Raise a DataError that names `owner`, the column and those there are, where the column is missing."""
+    if column not in table.column_names:
+        raise DataError(f"{owner} has no column {column!r}. Found: {', '.join(table.column_names)}")
 
 
 def _decoded(table: Any, column: str) -> Iterator[Any]:

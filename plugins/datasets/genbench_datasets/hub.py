@@ -1,28 +1,51 @@
 """`hub` and `imagenet`: any set of labelled images on the Hugging Face Hub, read from its parquet files.
 
-The columns are found by their types (`Image`, `ClassLabel`). Sets that fill more than a quarter of the memory
-stay encoded in Arrow and are decoded as they are read, so that ImageNet is bounded by the batch. `classes`
-and `images_per_class` take a subset, drawn by the split's seed; a subset's classes keep their names.
+The columns are found by their types (`Image`, `ClassLabel`) or named; a named column of classes may hold
+words or whole numbers. Sets that fill more than a quarter of the memory stay encoded in Arrow and are decoded
+as they are read, so that ImageNet is bounded by the batch. `classes` and `images_per_class` take a subset,
+drawn by the split's seed; a subset's classes keep their names.
 
-`shifts` are other sets on the Hub with (some of) the same classes: ImageNetV2, ObjectNet, ImageNet-R, -A and
--Sketch for `imagenet`, for example. Classes are matched by name; where a set names them differently (by
-WordNet id, say), `class_maps` holds the published map as JSON, and null leaves a class out.
+`shifts` are other sets on the Hub with (some of) the same classes, in parquet files: ImageNet-R, -A and
+-Sketch, ObjectNet and ImageNetV2 for `imagenet`, for example. Classes are matched by name, in test too; where
+a set names them differently (by WordNet id, say), `class_maps` holds the published map as JSON, and null
+leaves a class out. Classes that the subset left out of train are left out of test and shifts.
 """
 
-import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
 
 from genbench.errors import DataError
 from genbench.images import LabelledImages, RealImages, Subset, stratified_choice, stratified_counts
 from genbench.protocols import Dataset, RunContext
 from genbench.seeding import generator
 from genbench_datasets._shifts import class_map
-from genbench_datasets._tables import labelled, read_parquet
-from genbench_datasets.table_configs import HubConfig
+from genbench_datasets._tables import check_column, named_labels, read_parquet, with_labels
+from genbench_datasets.table_configs import CLASS_MAPS, HubConfig
+
+Renamed = Mapping[str, str | None]
+
+
+class _Table(NamedTuple):
+    """A table with its columns found; `labels` is the class of each row, `int64 [N]`."""
+
+    owner: str
+    rows: Any
+    image: str
+    labels: npt.NDArray[np.int64]
+    names: list[str]
+
+
+class _Classes(NamedTuple):
+    """The classes in use, in label order, and those of the set that the options left out."""
+
+    used: tuple[str, ...]
+    left_out: frozenset[str]
 
 
 class Hub(Dataset):
@@ -35,86 +58,126 @@ class Hub(Dataset):
         """Return train and test; test is drawn from train where the set has none.
 
         Raises:
-            DataError: The set has no such split, column or class.
+            DataError: The set has no such split, column or class, or a row has no label.
         """
-        config, files = self._config, self._own_files()
-        held_out = _of_split(files, config.test_split)
-        if not _of_split(files, config.train_split):
+        config, files = self._config, self._config.source_files()
+        foreign = (*(f"{shift}/" for shift in config.shifts), CLASS_MAPS)
+        own = {name: path for name, path in files.items() if not name.startswith(foreign)}
+        if not _of_split(own, config.train_split):
             raise DataError(
-                f"{config.name} has no files of the split {config.train_split!r}. Found: {', '.join(files)}",
+                f"{config.name} has no files of the split {config.train_split!r}. Found: {', '.join(own)}",
                 hint=f"hub:{config.name},train_split=NAME",
             )
-        train = self._part(_of_split(files, config.train_split), "train", ctx)
-        shifts = {shift: self._shift(shift, train.class_names, ctx) for shift in config.shifts}
-        if held_out:
-            return RealImages(train, self._part(held_out, "test", ctx), shifts)
+        table = self._open(f"{config.name}/{config.train_split}", _of_split(own, config.train_split), ctx)
+        classes = self._classes(table.names)
+        train = self._images(table, classes, ctx, most=config.images_per_class)
+        shifts = {shift: self._shift(shift, files, classes, ctx) for shift in config.shifts}
+        if held_out := _of_split(own, config.test_split):
+            table = self._open(f"{config.name}/{config.test_split}", held_out, ctx)
+            return RealImages(train, self._images(table, classes, ctx), shifts)
         counts = stratified_counts(train.class_counts(), round(config.test_fraction * len(train)))
         test, rest = stratified_choice(train.labels, counts, "hub", "test", config.split_seed)
         return RealImages(Subset(train, rest), Subset(train, test), shifts)
 
-    def _own_files(self) -> Mapping[str, Path]:
-        foreign = (*(f"{shift}/" for shift in self._config.shifts), "class_maps.json")
-        return {
-            name: path for name, path in self._config.source_files().items() if not name.startswith(foreign)
-        }
+    def _shift(
+        self, shift: str, files: Mapping[str, Path], classes: _Classes, ctx: RunContext
+    ) -> LabelledImages:
+        """Read a shift; its classes become this set's, by name or by the class map."""
+        owner, own = (
+            f"shift {shift!r}",
+            [path for name, path in files.items() if name.startswith(f"{shift}/")],
+        )
+        table = self._open(owner, own, ctx, foreign=True)
+        renamed = _class_maps(files[CLASS_MAPS]).get(shift, {}) if CLASS_MAPS in files else {}
+        unknown = sorted(renamed.keys() - set(table.names))
+        if unknown:
+            raise DataError(f"class_maps renames classes that {owner} has not: {', '.join(unknown[:20])}")
+        return self._images(table, classes, ctx, renamed=renamed)
 
-    def _shift(self, shift: str, classes: Sequence[str], ctx: RunContext) -> LabelledImages:
-        """Read a shift; its classes become this set's, by name or by the class map.
+    def _open(self, owner: str, files: Sequence[Path], ctx: RunContext, *, foreign: bool = False) -> _Table:
+        """Read a table, and find its columns: those that the options name, else by type.
 
-        Raises:
-            DataError: A class of the shift is none of this set's, and the map does not say what to do.
+        A foreign table (a shift's) may call its columns otherwise.
         """
-        files = self._config.source_files()
-        table = read_parquet([path for name, path in files.items() if name.startswith(f"{shift}/")], ctx)
-        image, label = (_column_of_type(table, kind, "shifts") for kind in ("Image", "ClassLabel"))
-        maps = json.loads(files["class_maps.json"].read_text("utf-8")) if "class_maps.json" in files else {}
-        renamed = maps.get(shift, {})
-        names = table.features[label].names
-        kept = [old for old, name in enumerate(names) if renamed.get(name, name) is not None]
-        to_class = class_map(shift, [renamed.get(names[old], names[old]) for old in kept], classes)
-        position = dict(zip(kept, to_class, strict=True))
-        labels = np.asarray(table[label], dtype=np.int64)
-        unlabelled = int((labels < 0).sum())
-        if unlabelled:
-            raise DataError(f"shift {shift!r}: {unlabelled} images have no label")
-        rows = np.flatnonzero(np.isin(labels, kept))
-        table = table.select(rows).cast_column(label, _plain_integers())
-        table = table.map(lambda row: {label: position[row[label]]}, load_from_cache_file=False)
-        return labelled(table, image, label, classes, self._config.size, ctx)
+        rows = read_parquet(files, ctx)
+        image, label = self._config.image_column, self._config.label_column
+        if not image or (foreign and image not in rows.column_names):
+            image = _column_of_type(rows, "Image", "image_column")
+        if not label or (foreign and label not in rows.column_names):
+            label = _column_of_type(rows, "ClassLabel", "label_column")
+        check_column(rows, image, owner)
+        names, labels = named_labels(rows, label, owner)
+        return _Table(owner, rows, image, labels, names)
 
-    def _part(self, files: Sequence[Path], split: str, ctx: RunContext) -> LabelledImages:
-        """Read one split, reduced to the classes and images that the options ask for."""
-        config = self._config
-        table = read_parquet(files, ctx)
-        image = config.image_column or _column_of_type(table, "Image", "image_column")
-        label = config.label_column or _column_of_type(table, "ClassLabel", "label_column")
-        names = list(table.features[label].names)
-        rows, kept = self._rows(np.asarray(table[label], dtype=np.int64), len(names), split)
-        table = table.select(rows)
-        if len(kept) < len(names):
-            position = {old: new for new, old in enumerate(kept)}
-            table = table.cast_column(label, _plain_integers())
-            table = table.map(lambda row: {label: position[row[label]]}, load_from_cache_file=False)
-        return labelled(table, image, label, [names[old] for old in kept], config.size, ctx)
+    def _classes(self, names: Sequence[str]) -> _Classes:
+        """Draw the classes to use, kept in their order."""
+        wanted = self._config.classes
+        if wanted is None:
+            return _Classes(tuple(names), frozenset())
+        if wanted > len(names):
+            raise DataError(f"{self._config.name} has {len(names)} classes, and classes asks for {wanted}")
+        rng = np.random.default_rng(generator("hub", "classes", self._config.split_seed).initial_seed())
+        kept = sorted(int(label) for label in rng.permutation(len(names))[:wanted])
+        used = tuple(names[label] for label in kept)
+        return _Classes(used, frozenset(names) - set(used))
 
-    def _rows(self, labels: Any, classes: int, split: str) -> tuple[Any, list[int]]:
-        """Return the rows and the classes to use, in their order."""
-        config, kept = self._config, list(range(classes))
-        if config.classes is not None:
-            if config.classes > classes:
-                raise DataError(f"{config.name} has {classes} classes, and classes asks for {config.classes}")
-            rng = np.random.default_rng(generator("hub", "classes", config.split_seed).initial_seed())
-            kept = sorted(rng.permutation(classes)[: config.classes].tolist())
-        rows = np.flatnonzero(np.isin(labels, kept))
-        if config.images_per_class is not None and split == "train":
-            rng = np.random.default_rng(generator("hub", "images", config.split_seed).initial_seed())
-            own = [rng.permutation(rows[labels[rows] == label])[: config.images_per_class] for label in kept]
-            rows = np.sort(np.concatenate(own))
-        return rows, kept
+    def _images(
+        self,
+        table: _Table,
+        classes: _Classes,
+        ctx: RunContext,
+        *,
+        renamed: Renamed | None = None,
+        most: int | None = None,
+    ) -> LabelledImages:
+        """Return the images of the classes in use, at most `most` of each, labelled in their order."""
+        targets = [(renamed or {}).get(name, name) for name in table.names]
+        wanted = {
+            old: name for old, name in enumerate(targets) if name is not None and name not in classes.left_out
+        }
+        position = np.full(len(table.names), -1)
+        position[list(wanted)] = class_map(table.owner, list(wanted.values()), classes.used)
+        labels = position[table.labels]
+        rows = np.flatnonzero(labels >= 0)
+        if len(rows) == 0:
+            raise DataError(f"{table.owner} has no image of the {len(classes.used)} classes in use")
+        if most is not None:
+            rng = np.random.default_rng(generator("hub", "images", self._config.split_seed).initial_seed())
+            of_class = [rows[labels[rows] == label] for label in range(len(classes.used))]
+            rows = np.sort(np.concatenate([rng.permutation(own)[:most] for own in of_class]))
+        size = self._config.size
+        return with_labels(table.rows.select(rows), table.image, labels[rows], classes.used, size, ctx)
 
 
 def _of_split(files: Mapping[str, Path], split: str) -> list[Path]:
-    return [path for name, path in files.items() if Path(name).name.startswith(split)]
+    """Return the files called SPLIT, SPLIT-00000-of-00002 or SPLIT/0000; `test` is not `test_extra`.
+
+    Raises:
+        DataError: They lie in several folders, as the configurations of a set do.
+    """
+    called = re.compile(rf"{re.escape(split)}([-_.]\d.*)?")
+    found = {
+        name: path
+        for name, path in files.items()
+        if called.fullmatch(Path(name).stem) or Path(name).parent.name == split
+    }
+    folders = sorted({Path(name).parent.as_posix() for name in found})
+    if len(folders) > 1:
+        raise DataError(
+            f"the split {split!r} lies in several folders, one per configuration: {', '.join(folders)}",
+            hint=f"set config_name={folders[0]}",
+        )
+    return list(found.values())
+
+
+def _class_maps(path: Path) -> Mapping[str, Renamed]:
+    try:
+        return TypeAdapter(dict[str, dict[str, str | None]]).validate_json(path.read_bytes())
+    except ValidationError as problem:
+        raise DataError(
+            f"class_maps: {path} is not what is wanted: {problem.errors()[0]['msg']}",
+            hint='{"ORG/NAME": {"class of the shift": "class of this set", "another": null}}',
+        ) from problem
 
 
 def _column_of_type(table: Any, wanted: str, option: str) -> str:
@@ -131,9 +194,3 @@ def _column_of_type(table: Any, wanted: str, option: str) -> str:
         )
     name: str = found[0]
     return name
-
-
-def _plain_integers() -> Any:
-    import datasets
-
-    return datasets.Value("int64")

@@ -7,8 +7,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from genbench import hub
+from genbench.errors import DataError
 from genbench.protocols import DatasetConfig
 
+CLASS_MAPS = "class_maps.json"  #: how the map is called among the source files
 _PARQUET = ("data/*.parquet", "*/*.parquet", "*.parquet")
 
 
@@ -28,12 +30,13 @@ class HubConfig(DatasetConfig):
     )
     image_column: str = Field(default="", description="column of images; empty finds the one of type Image")
     label_column: str = Field(
-        default="", description="column of classes; empty finds the one of type ClassLabel"
+        default="",
+        description="column of classes, words or whole numbers; empty finds the one of type ClassLabel",
     )
-    train_split: str = Field(default="train", description="how files of the training split begin")
+    train_split: str = Field(default="train", description="training split, as its files or folder are called")
     test_split: str = Field(
         default="test",
-        description="how files of the test split begin; without such files it is drawn from train",
+        description="test split, as its files or folder are called; without them it is drawn from train",
     )
     test_fraction: float = Field(
         default=0.2, gt=0, lt=0.9, description="share that is the test split, where the set has none"
@@ -55,14 +58,20 @@ class HubConfig(DatasetConfig):
     )
 
     def source_files(self) -> Mapping[str, Path]:
-        """Return the parquet files of the set."""
+        """Return the parquet files of the set and of its shifts, and the class maps.
+
+        Raises:
+            DataError: They cannot be had.
+        """
         found = hub.find(self.name, _PARQUET, "dataset")
         folder = f"{self.config_name}/"
         own = {name: path for name, path in found.items() if not self.config_name or name.startswith(folder)}
         for shift in self.shifts:
             own |= {f"{shift}/{name}": path for name, path in hub.find(shift, _PARQUET, "dataset").items()}
         if self.class_maps is not None:
-            own["class_maps.json"] = self.class_maps.expanduser()
+            own[CLASS_MAPS] = self.class_maps.expanduser()
+            if not own[CLASS_MAPS].is_file():
+                raise DataError(f"class_maps: {str(self.class_maps)!r} is not a file")
         return own
 
 

@@ -2,7 +2,9 @@
 
 FGSM (arXiv:1412.6572, Sec. 4): one step of epsilon along the sign of the gradient. PGD (arXiv:1706.06083, Eq.
 2): small steps along the gradient (its sign for L-inf, its direction for L2), projected back after each, from
-the image itself. Attacks see the whole network, pixels as real numbers in 0-1, and the true label.
+the image itself and not from a random place near it, so that the same images fall each time. A step is
+`step_fraction` of epsilon and at least 1/steps of it: any number of steps reaches the edge of the ball.
+Attacks see the whole network, pixels as real numbers in 0-1, and the true label.
 
 A lower bound on nothing: stronger attacks exist (AutoAttack), and a network can hide its gradients. Therefore
 the check beside it: PGD must not leave more images right than FGSM of the same epsilon, nor a double epsilon
@@ -44,7 +46,7 @@ class Adversarial(ModelEvaluator):
         rows, _ = stratified_choice(test.labels, counts, "adversarial", "subset")
         logits_of = differentiable(network)
         linf, l2 = config.epsilon_linf_255 / 255, config.epsilon_l2
-        along = partial(pgd, steps=config.steps, step_fraction=config.step_fraction)
+        along = partial(pgd, steps=config.steps, step_fraction=max(config.step_fraction, 1 / config.steps))
         attacks: dict[str, Attack] = {
             "clean": lambda logits_of, x, labels: x,
             "fgsm_linf": partial(fgsm, epsilon=linf),

@@ -26,5 +26,8 @@ class AdversarialConfig(EvaluatorConfig):
     epsilon_l2: float = Field(default=0.5, gt=0, le=100, description="largest change in L2, pixels being 0-1")
     steps: int = Field(default=10, ge=1, le=1000, description="steps of PGD")
     step_fraction: float = Field(
-        default=0.25, gt=0, le=2, description="length of a PGD step as a share of epsilon"
+        default=0.25,
+        gt=0,
+        le=2,
+        description="length of a PGD step as a share of epsilon; at least 1/steps, to reach it",
     )
