@@ -26,7 +26,8 @@ from genbench.registry import Registry, import_target
 from genbench.spec import parse_reference, resolve
 from genbench.training import TrainingData
 from genbench.training.data import Augmentation
-from genbench.training.engine import _Loop
+from genbench.training.engine import batches
+from genbench.training.loop import Loop
 from genbench.training.order import BatchOrder
 
 BATCH = 128
@@ -96,19 +97,15 @@ def engine_steps(
 ) -> Callable[[], None]:
     """The same steps by genbench's engine; compiling falls into the round that is not counted."""
     network, recipe = make_network(name, precision)
-    loop = _Loop(network.to(memory_format=torch.channels_last), data, recipe, 1, 10_000, Nowhere())  # type: ignore[arg-type]
-    order = BatchOrder(IMAGES, 0, BATCH, seed=1)
+    loop = Loop(network.to(memory_format=torch.channels_last), data, recipe, 1, 10_000, Nowhere())  # type: ignore[arg-type]
+    source = batches(data, BatchOrder(IMAGES, 0, BATCH, seed=1), 0, 10_000)
     forward: Any = torch.compile(network) if compiled else network
-    state = {"step": 0}
 
     def run() -> None:
         network.train()
-        for _ in range(count):
-            draw = order.at(state["step"])
-            torch.manual_seed(state["step"])
-            loop.optimise(forward, data.batch(draw), state["step"])
-            loop.ledger.enter(draw.rows)
-            state["step"] += 1
+        for step, (rows, batch) in enumerate(islice(source, count)):
+            loop.optimise(forward, batch, step)
+            loop.ledger.enter(rows)
 
     return run
 
@@ -173,10 +170,11 @@ def _data_path(plain: PlainSet, data: TrainingData, rounds: int) -> bool:
     The engine is given ten times the batches: its round then outlasts the workers' prefetching.
     """
     loader = DataLoader(plain, BATCH, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True)
-    batches, order, count = forever(loader), BatchOrder(IMAGES, 0, BATCH, seed=1), IMAGES // BATCH
+    loaded, order, count = forever(loader), BatchOrder(IMAGES, 0, BATCH, seed=1), IMAGES // BATCH
+    made = batches(data, order, 0, 10_000)
     variants = {
-        "loader": lambda: deque(islice(batches, count), maxlen=1),
-        "engine": lambda: deque((data.batch(order.at(step)) for step in range(10 * count)), maxlen=1),
+        "loader": lambda: deque(islice(loaded, count), maxlen=1),
+        "engine": lambda: deque(islice(made, 10 * count), maxlen=1),
     }
     seconds = interleaved(variants, rounds)
     speeds = {

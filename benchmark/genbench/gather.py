@@ -12,6 +12,8 @@ from genbench.records import Cost, Metric, Record, Result, Run
 from genbench.spec import Resolved
 from genbench.store import Artifact, Store, write_atomically
 
+_ENGINE_FACTS = ("trained_together", "micro_batch_images")  # of a training: they touch its last bits
+
 
 def gather(plan: Plan, store: Store, failed: Mapping[str, str], command: str) -> Iterator[Record]:
     """Compose the record of every evaluation in the plan; failed cells have one, too."""
@@ -65,7 +67,8 @@ def _books(store: Store, planned: PlannedRecord, artifact: Artifact, command: st
     code = {name: found for manifest in manifests for name, found in manifest["run"].get("code", {}).items()}
     costs = tuple(_cost(manifest) for manifest in manifests if manifest["document"]["stage"] != "evaluate")
     source = trained.run if trained is not None else artifact.run
-    run = Run(source["finished"], command, source["hardware"], source["versions"], costs, code)
+    hardware = {**source["hardware"], **{name: source[name] for name in _ENGINE_FACTS if name in source}}
+    run = Run(source["finished"], command, hardware, source["versions"], costs, code)
     ledger = trained.read_json("ledger.json") if trained is not None else {}
     counts = _counts(store, manifests)
     return _Books({**ledger, "images": counts} if counts else ledger, run)

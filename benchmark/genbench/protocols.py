@@ -521,6 +521,13 @@ class Classifier(ABC):
         """Return how it is trained; called with `build`."""
         return self.config.recipe
 
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Return mean and standard deviation per channel, in units of 0-1, that its weights expect.
+
+        None, as for all fresh weights, means those of the training images.
+        """
+        return None
+
 
 # -------------------------------------------------------------------------------------------- evaluators
 

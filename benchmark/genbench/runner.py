@@ -1,6 +1,7 @@
 """Walk a plan: skip what the store has, hand the rest to an executor, gather the records."""
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ _USUAL_SECONDS = {  # roughly, at `quick`: only their proportions matter, to ord
     "train": 10.0, "predict": 0.2, "embed": 0.2, "evaluate": 0.1,
 }  # fmt: skip
 RESIDENT_SHARE = 0.25  #: of `--max-memory`, for image sets
+MOST_TOGETHER = 8  #: trainings side by side
 GRACE_SECONDS = 10.0  #: how long a step may take to save its work after Ctrl-C
 WORKER = "genbench.runner:make_worker"
 
@@ -39,6 +41,14 @@ class RunOptions:
     command: str = "genbench run"
     profile: bool = False
     max_memory_gib: float | None = None
+    vectorize: Literal["auto", "on", "off"] = "auto"
+    keep_records: bool = True
+
+    @property
+    def most_together(self) -> int:
+        """How many trainings that differ in their seed are handed to a worker as one bundle."""
+        wanted = self.vectorize == "on" or (self.vectorize == "auto" and self.device.startswith("cuda"))
+        return MOST_TOGETHER if wanted and not self.profile else 1
 
 
 @dataclass
@@ -114,7 +124,7 @@ def run(
         StoreError: The store is full or read-only.
     """
     watcher = observer or Observer()
-    walk = _Walk(plan, store, registry, watcher)
+    walk = _Walk(plan, store, registry, watcher, options)
     watcher.planned([plan.steps[key] for key in walk.missing], plan)
     for damage in store.found_damaged:
         watcher.notice(f"a damaged result is made again: {plan.steps[damage.key].label} ({damage.reason})")
@@ -137,7 +147,8 @@ def run(
         walk.outcome.records.append(record)
         if record.result.status == "failed":
             walk.outcome.failed[key] = record.result.reason
-    save_records(store, walk.outcome.records)
+    if options.keep_records:
+        save_records(store, walk.outcome.records)
     return walk.outcome
 
 
@@ -164,26 +175,40 @@ def changed_code(plan: Plan, store: Store, registry: Registry) -> Iterator[str]:
 
 
 def make_worker(
-    *,
-    root: str,
-    source: PluginSource,
-    device: str,
-    checkpoint_seconds: float,
-    profile: bool,
-    max_memory_gib: float | None,
-    must_stop: Callable[[], bool],
-) -> Callable[..., None]:
+    *, root: str, source: PluginSource, options: RunOptions, must_stop: Callable[[], bool]
+) -> "_Performer":
     """Build what a worker process does with a step; called there."""
-    if max_memory_gib is not None:
-        limit_memory(max_memory_gib, device)
-    from genbench.steps import Workshop, execute
+    if options.max_memory_gib is not None:
+        limit_memory(options.max_memory_gib, options.device)
+    from genbench.steps import Workshop
 
-    workshop = Workshop(Store(Path(root)), Registry(source), device, must_stop, checkpoint_seconds, profile)
+    workshop = Workshop(
+        Store(Path(root)),
+        Registry(source),
+        options.device,
+        must_stop,
+        options.checkpoint_seconds,
+        options.profile,
+        options.vectorize,
+    )
+    return _Performer(workshop)
 
-    def perform(step: Step, report: Any, deadline: float | None) -> None:
-        execute(step, workshop, report, deadline)
 
-    return perform
+class _Performer:
+    """Executes steps in a worker."""
+
+    def __init__(self, workshop: Any) -> None:
+        self._workshop = workshop
+
+    def __call__(self, step: Step, report: Any, deadline: float | None) -> None:
+        """Execute a step."""
+        from genbench.steps import execute
+
+        execute(step, self._workshop, report, deadline)
+
+    def announce(self, steps: Sequence[Step]) -> None:
+        """Note which trainings come next, and may go side by side."""
+        self._workshop.announce(steps)
 
 
 def limit_memory(gibibytes: float, device: str) -> None:
@@ -208,7 +233,10 @@ def limit_memory(gibibytes: float, device: str) -> None:
 class _Walk:
     """The state of one walk through a plan."""
 
-    def __init__(self, plan: Plan, store: Store, registry: Registry, observer: Observer) -> None:
+    def __init__(
+        self, plan: Plan, store: Store, registry: Registry, observer: Observer, options: RunOptions
+    ) -> None:
+        self._most_together, self._jobs = options.most_together, max(1, options.jobs)
         self.outcome = Outcome()
         self.missing = _missing(plan, store)
         self._plan, self._store, self._registry, self._observer = plan, store, registry, observer
@@ -241,21 +269,42 @@ class _Walk:
         for key in list(self._waiting):
             if executor.free <= 0:
                 return
-            step = self._plan.steps[key]
-            if any(needed in self._waiting or needed in self._running for needed in step.inputs.values()):
-                continue
-            if not self._store.acquire(key):  # another process is at it
-                if self._store.has(key):
-                    del self._waiting[key]
-                continue
-            self._leased.add(key)
-            if self._store.has(key):  # it was done while we waited
-                self._release(key)
+            bundle = [one for one in self._together(key) if self._claim(one)]
+            if bundle:
+                self._running.update(bundle)
+                executor.submit([Task(one, self._plan.steps[one]) for one in bundle])
+
+    def _together(self, key: str) -> list[str]:
+        """Return a step that is ready, with others that train the same network on another seed."""
+        if key not in self._waiting or not self._ready(key):
+            return []
+        step = self._plan.steps[key]
+        if self._most_together == 1 or step.stage != "train":
+            return [key]
+        alike = [
+            other
+            for other in self._waiting
+            if _kind_of_work(self._plan.steps[other].document) == _kind_of_work(step.document)
+            and self._ready(other)
+        ]
+        return alike[: min(self._most_together, math.ceil(len(alike) / self._jobs))]
+
+    def _ready(self, key: str) -> bool:
+        needed = self._plan.steps[key].inputs.values()
+        return not any(one in self._waiting or one in self._running for one in needed)
+
+    def _claim(self, key: str) -> bool:
+        """Take a step's lease, if no other process is at it or has done it."""
+        if not self._store.acquire(key):
+            if self._store.has(key):
                 del self._waiting[key]
-                continue
-            del self._waiting[key]
-            self._running.add(key)
-            executor.submit([Task(key, step)])
+            return False
+        del self._waiting[key]
+        self._leased.add(key)
+        if self._store.has(key):  # it was done while we waited
+            self._release(key)
+            return False
+        return True
 
     def _take(self, event: Event) -> None:
         step = self._plan.steps[event.id]
@@ -320,14 +369,7 @@ def _longest_first(plan: Plan, missing: Sequence[str]) -> list[str]:
 
 def _make_executor(store: Store, registry: Registry, options: RunOptions, most: int) -> Executor:
     name = "inline" if options.jobs == 0 else options.executor
-    settings = {
-        "root": str(store.root),
-        "source": registry.source,
-        "device": options.device,
-        "checkpoint_seconds": options.checkpoint_seconds,
-        "profile": options.profile,
-        "max_memory_gib": options.max_memory_gib,
-    }
+    settings = {"root": str(store.root), "source": registry.source, "options": options}
     built_in = {
         "inline": "genbench.executors.inline:InlineExecutor",
         "processes": "genbench.executors.processes:ProcessExecutor",

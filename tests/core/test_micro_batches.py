@@ -1,5 +1,6 @@
 """Micro-batches: the same gradient in parts, and what running out of memory says."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -80,24 +81,64 @@ def test_batch_norm_sees_the_parts(make_context: MakeContext, tmp_path: Any) -> 
     assert not torch.allclose(whole.network[2].weight, parts.network[2].weight, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "problem",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        MemoryError(),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
-    ],
-)
-def test_running_out_of_memory_names_the_option(make_context: MakeContext, problem: Exception) -> None:
-    class Greedy(Counting):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+PROBLEMS = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    MemoryError(),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+]
+
+
+def greedy(network: nn.Module, problem: Exception, most: int = 6) -> nn.Module:
+    """Make a network run out of memory with more than `most` images."""
+
+    def refuse(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if len(inputs[0]) > most:
             raise problem
 
+    network.register_forward_pre_hook(refuse)
+    return network
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_a_batch_that_does_not_fit_is_split_with_equal_results(
+    make_context: MakeContext, problem: Exception, tmp_path: Any
+) -> None:
+    whole = trained(lambda: make_context(work=tmp_path / "a"), fresh())
+    network = fresh()
+    parts = trained(lambda: make_context(work=tmp_path / "b"), greedy(network, problem))
+    assert network.sizes[:5] == [5, 5, 5, 5, 5]  # halved twice in the first step, and never tried again
+    assert max(network.sizes) == 5
+    assert parts.run["micro_batch_images"] == 5
+    assert "micro_batch_images" not in whole.run
+    for one, other in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    for one, other in zip(whole.history, parts.history, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(192), nn.Dropout(0.1)])
+def test_a_network_that_would_learn_otherwise_from_parts_names_the_option(
+    make_context: MakeContext, layer: nn.Module
+) -> None:
+    network = greedy(nn.Sequential(nn.Flatten(), layer, nn.Linear(192, 4)), PROBLEMS[0], most=10)
     with pytest.raises(
         GenbenchError, match="out of memory in training step 1, with 20 images at a time"
     ) as raised:
-        trained(make_context, Greedy())
+        trained(make_context, network)
     assert "recipe.micro_batch_images=10" in str(raised.value)
+
+
+def test_not_even_one_image_fits(make_context: MakeContext) -> None:
+    with pytest.raises(GenbenchError, match="out of memory in training step 1, with 1 images at a time"):
+        trained(make_context, greedy(fresh(), PROBLEMS[0], most=0))
+
+
+def test_a_split_training_goes_on_split(make_context: MakeContext) -> None:
+    context = make_context(checkpoint_seconds=0)
+    trained(lambda: context, greedy(fresh(), PROBLEMS[0]))
+    saved = context.restore()
+    assert saved is not None
+    assert saved.meta["micro_batch"] == 5
 
 
 def test_other_errors_are_let_through(make_context: MakeContext) -> None:
@@ -146,8 +187,17 @@ def test_a_worker_that_may_not_have_the_memory_says_what_needs_less(tmp_path: An
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
 
-    whole = run(network)
-    assert whole.returncode == 1
-    assert "out of memory in training step 1, with 1000 images at a time" in whole.stdout
-    split = run(f"{network},recipe.micro_batch_images=20,recipe.epochs=1")
+    normed = run(network.replace("vit:tiny", "resnet32:depth=20"))
+    assert normed.returncode == 1
+    assert "out of memory in training step 1, with 1000 images at a time" in normed.stdout
+    assert "recipe.micro_batch_images=500" in normed.stdout
+    split = run(f"{network},recipe.epochs=1")
     assert split.returncode == 0, split.stdout + split.stderr
+    records = [json.loads(path.read_text()) for path in (tmp_path / "genbench-results").rglob("cell-*.json")]
+    sizes = [
+        one["run"]["hardware"]["micro_batch_images"]
+        for one in records
+        if "costs" in one["run"] and one["run"]["costs"]
+    ]
+    assert sizes
+    assert all(size < 1000 for size in sizes)

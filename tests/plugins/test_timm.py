@@ -149,10 +149,13 @@ def test_published_weights_are_loaded_and_the_last_layer_is_fresh(model: str) ->
 
 @pytest.mark.usefixtures("mirror")
 def test_pixels_reach_the_model_as_timm_itself_prepares_them() -> None:
-    """The harness normalises with the data's statistics; the adapter undoes it, resizes and normalises."""
-    network = pretrained(train_mean=STATISTICS.mean, train_std=STATISTICS.std)
+    """The harness normalises with what the weights expect; the adapter resizes."""
+    classifier = TimmPretrained(TimmPretrainedConfig(model=WEIGHTS))
+    own = classifier.normalisation()
+    assert own is not None
+    network: Any = classifier.build(10, (3, 24, 24))
     pixels = smooth_pixels()
-    prepared = network.prepare(NormalisedNetwork(network, STATISTICS).normalise(pixels))
+    prepared = network.prepare(NormalisedNetwork(network, ImageStatistics(*own)).normalise(pixels))
     config = timm.data.resolve_model_data_config(network.model)
     transform = create_transform(**{**config, "crop_pct": 1.0}, is_training=False)
     expected = torch.stack(
@@ -165,22 +168,14 @@ def test_pixels_reach_the_model_as_timm_itself_prepares_them() -> None:
 
 
 @pytest.mark.usefixtures("mirror")
-def test_without_statistics_the_harness_normalises_and_with_them_timm() -> None:
-    pixels = smooth_pixels(16)
-    normalised = NormalisedNetwork(torch.nn.Identity(), STATISTICS).normalise(pixels)
-    left = pretrained(input_size_pixels=16).prepare(normalised)
-    assert torch.equal(left, normalised)
-    redone = pretrained(input_size_pixels=16, train_mean=STATISTICS.mean, train_std=STATISTICS.std).prepare(
-        normalised
-    )
-    mean, std = (torch.tensor(timm.get_pretrained_cfg(WEIGHTS).to_dict()[key]) for key in ("mean", "std"))
-    expected = (pixels / 255 - mean[:, None, None]) / std[:, None, None]
-    assert torch.allclose(redone, expected, atol=1e-5)
-
-
-def test_half_of_the_statistics_is_refused() -> None:
-    with pytest.raises(ValueError, match="train_mean and train_std go together"):
-        TimmPretrainedConfig(train_mean=(0.5, 0.5, 0.5))
+def test_normalisation_can_be_that_of_the_train_images(run_cells: Callable[..., Any]) -> None:
+    assert TimmPretrained(TimmPretrainedConfig(model=WEIGHTS, normalisation="train")).normalisation() is None
+    assert Timm(TimmConfig()).normalisation() is None
+    classifiers = [f"timm-pretrained:{WEIGHTS},normalisation={which}" for which in ("weights", "train")]
+    _, outcome = run_cells(classifiers=classifiers)
+    assert not outcome.failed
+    losses = {record.result.metric("log_loss").value for record in outcome.records}
+    assert len(losses) == len(outcome.records)  # the option reached training and prediction
 
 
 def test_missing_weights_say_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,14 @@ from genbench.errors import ExitCode
     "max_memory_gib",
     type=click.FloatRange(min=0.5),
     metavar="GIB",
-    help="Most memory of a worker; a step that needs more fails and says what needs less.",
+    help="Most memory of a worker; a batch is split where that changes nothing, or the step fails.",
+)
+@click.option(
+    "--vectorize",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Train several seeds side by side; auto: on a GPU, where a probe says that it is faster.",
 )
 @click.option("--profile", is_flag=True, help="Trace trainings, and print where their time goes.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures and the leaderboard only.")
@@ -105,6 +112,7 @@ def command(**options: Any) -> None:
         command=shlex.join(["genbench", *sys.argv[1:]]),
         profile=options["profile"],
         max_memory_gib=options["max_memory_gib"],
+        vectorize=options["vectorize"],
     )
     began = time.time()
     with make_progress(quiet=options["quiet"]) as progress:

@@ -121,7 +121,7 @@ def _make_search(options: dict[str, Any]) -> "Search":
         options["trials"],
         registry,
         store,
-        RunOptions(jobs=jobs, device=device, command="genbench tune"),
+        RunOptions(jobs=jobs, device=device, command="genbench tune", keep_records=False),
     )
 
 

@@ -57,6 +57,10 @@ class Perform(Protocol):
         """Do it, or raise."""
         ...
 
+    def announce(self, payloads: Sequence[Any]) -> None:
+        """Learn of a bundle before its first payload: what is done together is shared out one by one."""
+        ...
+
 
 @dataclass(frozen=True)
 class Setup:

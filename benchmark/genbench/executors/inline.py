@@ -26,6 +26,7 @@ class InlineExecutor(Executor):
 
     def submit(self, bundle: Sequence[Task]) -> None:
         """Keep a bundle until events are asked for."""
+        self._perform.announce([task.payload for task in bundle])
         self._waiting.extend(bundle)
 
     def events(self, timeout_seconds: float) -> Sequence[Event]:

@@ -49,7 +49,8 @@ class ProcessExecutor(Executor):
     Args:
         setup: How a worker gets its function.
         jobs: Number of workers; all are started at once, so that they import torch side by side.
-        timeout_seconds: How long one task may take; its worker is killed then.
+        timeout_seconds: How long one task may take; its worker is killed then. The first of a bundle may do
+            the work of all.
     """
 
     def __init__(self, setup: Setup, jobs: int, timeout_seconds: float | None = None) -> None:
@@ -84,7 +85,7 @@ class ProcessExecutor(Executor):
         for worker in list(self._workers):
             if worker.connection in ready:
                 found += self._read(worker)
-            elif worker.tasks and self._timeout and worker.seconds > self._timeout:
+            elif worker.tasks and self._timeout and worker.seconds > self._timeout * len(worker.tasks):
                 found += self._end(worker, f"no end within {self._timeout:g} s (--step-timeout)")
         return found
 
@@ -173,6 +174,7 @@ def _work(connection: Connection, setup: Setup) -> None:
             bundle, timeout = connection.recv()
         except (EOFError, OSError):
             return
+        perform.announce([task.payload for task in bundle])
         for task in bundle:
             connection.send(_perform(perform, task, timeout, connection, stop))
 

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from genbench.steps.context import Report, StepContext
 from genbench.steps.profiling import profiled
 from genbench.steps.provenance import hardware, peak_memory_bytes, versions
 from genbench.store import Artifact, Store
+from genbench.training import Trained
 
 _KIND_OF_STAGE: dict[str, Kind] = {
     "dataset": "dataset",
@@ -45,6 +46,9 @@ class Workshop:
         must_stop: Says whether the run was asked to stop.
         checkpoint_seconds: Time between the checkpoints of a long step.
         profile: Whether trainings leave a trace and the shares of their time beside their logs.
+        vectorize: Whether trainings of a bundle go side by side: `off`, `on`, or `auto`, if that is faster.
+        bundle: The steps that were announced together, by key.
+        trained: What trainings of the bundle left, until their own step takes it.
     """
 
     store: Store
@@ -53,6 +57,16 @@ class Workshop:
     must_stop: Callable[[], bool] = field(default=lambda: False)
     checkpoint_seconds: float = 30.0
     profile: bool = False
+    vectorize: str = "off"
+    bundle: dict[str, Step] = field(default_factory=dict)
+    trained: dict[str, tuple[Trained | GenbenchError, float]] = field(default_factory=dict)
+
+    def announce(self, steps: Sequence[Step]) -> None:
+        """Note which trainings come next, and may go side by side."""
+        self.trained.clear()
+        self.bundle.clear()
+        if len(steps) > 1:
+            self.bundle.update({step.key: step for step in steps})
 
 
 def execute(step: Step, workshop: Workshop, report: Report, deadline: float | None = None) -> None:
@@ -68,17 +82,7 @@ def execute(step: Step, workshop: Workshop, report: Report, deadline: float | No
         log.info("%s (%s)", step.label, step.key)
 
         def fill(folder: Path) -> Mapping[str, Any]:
-            ctx = StepContext(
-                step_seed=int(step.document.get("seed", int(step.key[:15], 16))),
-                device=workshop.device,
-                work=store.work_folder(step.key),
-                files=folder,
-                log=log,
-                report=report,
-                must_stop=workshop.must_stop,
-                checkpoint_seconds=workshop.checkpoint_seconds,
-                deadline=deadline,
-            )
+            ctx = _context(step, workshop, folder, log, report, deadline)
             started = time.perf_counter()
             extra = _STAGES[step.stage](step, artifacts, workshop, ctx) or {}
             return {"seconds": time.perf_counter() - started, **extra, **_provenance(step, workshop)}
@@ -182,6 +186,26 @@ def _filter(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, c
 def _train(
     step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext
 ) -> Mapping[str, Any]:
+    if step.key in workshop.bundle:
+        _train_bundle(workshop, ctx)
+    recipe = _classifier(step.document["component"], workshop).recipe()
+    if step.key in workshop.trained:
+        trained, seconds = workshop.trained.pop(step.key)
+        if isinstance(trained, GenbenchError):
+            raise trained
+        return {**network.write_training(trained, recipe, ctx.files), "seconds": seconds}
+    if not workshop.profile:
+        trained = _training(step, artifacts, workshop, ctx).alone()
+    else:
+        with profiled(ctx, step.label, workshop.store.log_path(step.key).with_suffix("")) as watched:
+            trained = _training(step, artifacts, workshop, watched).alone()
+    return network.write_training(trained, recipe, ctx.files)
+
+
+def _training(
+    step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext
+) -> network.Training:
+    """Make a `train` step ready to start."""
     splits = real.open_splits(artifacts["dataset"])
     images = None
     if "sample" in artifacts:
@@ -193,10 +217,26 @@ def _train(
             int(step.document["seed"]),
         )
     classifier = _classifier(step.document["component"], workshop)
-    if not workshop.profile:
-        return network.write_training(classifier, splits, images, step.document, ctx, ctx.files)
-    with profiled(ctx, step.label, workshop.store.log_path(step.key).with_suffix("")) as watched:
-        return network.write_training(classifier, splits, images, step.document, watched, ctx.files)
+    return network.prepare_training(classifier, splits, images, step.document, ctx)
+
+
+def _train_bundle(workshop: Workshop, ctx: StepContext) -> None:
+    """Train all networks of the announced bundle side by side, if that can be and is wanted.
+
+    What each left waits for its own step, with an equal share of the time.
+    """
+    steps = list(workshop.bundle.values())
+    workshop.bundle.clear()
+    started = time.perf_counter()
+    ready = []
+    for step in steps:
+        artifacts = {role: _opened(workshop.store, key, step) for role, key in step.inputs.items()}
+        own = _context(step, workshop, ctx.files, ctx.log, ctx.report, ctx.deadline)
+        ready.append(_training(step, artifacts, workshop, own))
+    found = network.train_bundle(ready, workshop.vectorize)
+    share = (time.perf_counter() - started) / len(steps)
+    for step, trained in zip(steps, found or (), strict=False):
+        workshop.trained[step.key] = (trained, share)
 
 
 def _predict(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:
@@ -322,6 +362,27 @@ def _handed_over(
             yield path, generator
             inner = _Owner(identity, "generator", location, f"{path}/")
             yield from _handed_over(inner, artifacts, workshop)
+
+
+def _context(
+    step: Step,
+    workshop: Workshop,
+    files: Path,
+    log: logging.Logger,
+    report: Report,
+    deadline: float | None,
+) -> StepContext:
+    return StepContext(
+        step_seed=int(step.document.get("seed", int(step.key[:15], 16))),
+        device=workshop.device,
+        work=workshop.store.work_folder(step.key),
+        files=files,
+        log=log,
+        report=report,
+        must_stop=workshop.must_stop,
+        checkpoint_seconds=workshop.checkpoint_seconds,
+        deadline=deadline,
+    )
 
 
 def _opened(store: Store, key: str, step: Step) -> Artifact:

@@ -1,39 +1,54 @@
 """The `train`, `predict` and `embed` steps: networks, what they say, and what they see."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from genbench.images import LabelledImages, Subset, stratified_choice, stratified_counts
+from genbench.errors import GenbenchError, Interrupted
+from genbench.images import ImageStatistics, LabelledImages, Subset, stratified_choice, stratified_counts
 from genbench.protocols import Classifier, Mix, Predictions, TrainRecipe
 from genbench.seeding import derive_seed
 from genbench.steps.context import StepContext
 from genbench.steps.real import Splits
 from genbench.store import Artifact
-from genbench.training import NormalisedNetwork, TrainingData, predict, total_steps, train
+from genbench.training import NormalisedNetwork, Trained, TrainingData, predict, total_steps, train
+from genbench.training.stacked import Run, pays, refusal, train_together
 
 
-def write_training(
+class Training(NamedTuple):
+    """A training that is ready to start: everything that is drawn from names is settled."""
+
+    run: Run
+    recipe: TrainRecipe
+    mix: Mix
+    steps: int
+
+    def alone(self) -> Trained:
+        """Train this network by itself."""
+        run = self.run
+        return train(run.network, run.data, self.recipe, self.mix, self.steps, run.seed, run.ctx)
+
+
+def prepare_training(
     classifier: Classifier,
     splits: Splits,
     synthetic: LabelledImages | None,
     document: Mapping[str, Any],
     ctx: StepContext,
-    folder: Path,
-) -> Mapping[str, Any]:
-    """Train one classifier on one arm; write weights, history, ledger and what the run took."""
+) -> Training:
+    """Build the network of one arm and its images."""
     recipe, mix, seed = classifier.recipe(), document["mix"], int(document["seed"])
     real, identities = arm_images(splits.train, synthetic, mix, seed)
     data = TrainingData(
         real,
         synthetic,
         identities=identities,
-        statistics=splits.statistics,
+        statistics=normalisation(classifier, splits),
         augmentation=splits.augmentation(mix["augment"]),
         device=ctx.device,
         seed=seed,
@@ -41,14 +56,52 @@ def write_training(
     arm_size = data.real_rows + data.synthetic_rows
     steps = total_steps(recipe, len(splits.train), arm_size, mix["budget"], mix["budget_scale"])
     network = build(classifier, splits.train, recipe, seed).to(ctx.device)
-    trained = train(network, data, recipe, _as_mix(mix), steps, seed, ctx)
+    return Training(Run(network, data, seed, ctx), recipe, _as_mix(mix), steps)
+
+
+def train_bundle(trainings: Sequence[Training], vectorize: str) -> list[Trained | GenbenchError] | None:
+    """Train networks that differ in their seed side by side, or return None if one by one is better.
+
+    Args:
+        trainings: At least two.
+        vectorize: `on` wherever it can be; `auto` where a probe says that it is faster.
+    """
+    first, log = trainings[0], trainings[0].run.ctx.log
+    runs = [training.run for training in trainings]
+    if any((one.recipe, one.mix, one.steps) != (first.recipe, first.mix, first.steps) for one in trainings):
+        reason: str | None = "their recipes or steps differ"
+    else:
+        reason = refusal(runs, first.recipe, first.mix)
+    if reason is None and vectorize == "auto" and not pays(runs, first.recipe, first.mix):
+        reason = "that is faster"
+    if reason is not None:
+        log.info("%d trainings go one by one: %s", len(runs), reason)
+        return None
+    log.info("%d trainings go side by side", len(runs))
+    try:
+        return train_together(runs, first.recipe, first.mix, first.steps)
+    except (GenbenchError, RuntimeError) as problem:
+        if isinstance(problem, Interrupted):
+            raise
+        log.warning("side by side failed, one by one follows: %s", problem)
+        return None
+
+
+def write_training(trained: Trained, recipe: TrainRecipe, folder: Path) -> Mapping[str, Any]:
+    """Write weights, history, ledger and what was trained; return the facts of this attempt."""
     save_file(_contiguous(trained.network.state_dict()), folder / "network.safetensors")
     _write_json(folder / "ledger.json", trained.ledger)
     _write_json(folder / "history.json", trained.history)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    facts = {"steps": steps, "parameters": parameters, "recipe": recipe.model_dump(mode="json")}
+    parameters = sum(parameter.numel() for parameter in trained.network.parameters())
+    facts = {"steps": trained.steps, "parameters": parameters, "recipe": recipe.model_dump(mode="json")}
     _write_json(folder / "training.json", facts)
-    return {"images_per_second": trained.images_per_second}
+    return trained.run
+
+
+def normalisation(classifier: Classifier, splits: Splits) -> ImageStatistics:
+    """Return what pixels are normalised with: the classifier's own statistics, or those of train."""
+    own = classifier.normalisation()
+    return splits.statistics if own is None else ImageStatistics(*own)
 
 
 def arm_images(
@@ -83,7 +136,7 @@ def open_network(classifier: Classifier, splits: Splits, trained: Artifact, devi
     """Rebuild a trained network: pixels in, logits out, evaluation mode."""
     network = build(classifier, splits.train, classifier.recipe(), seed=0)
     network.load_state_dict(load_file(trained.folder / "network.safetensors"))
-    return NormalisedNetwork(network, splits.statistics).to(device).eval()
+    return NormalisedNetwork(network, normalisation(classifier, splits)).to(device).eval()
 
 
 def write_predictions(

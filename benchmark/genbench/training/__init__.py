@@ -6,7 +6,9 @@ order     which image enters which step: permutations from names, no state
 schedule  learning rate by step, in closed form
 optimise  optimizers, averaged weights, and their state as flat tensors
 ledger    how many images of which source entered gradient steps
-engine    the loop
+loop      what lives from step to step, and how it is saved
+engine    one training
+stacked   several trainings at once
 predict   logits and penultimate features of a trained network
 """
 

@@ -6,7 +6,7 @@ hold the shift and the mirror, then one multiply and one add in place. What happ
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +32,35 @@ class Augmentation(NamedTuple):
     flip: bool
 
 
+class Drawn(NamedTuple):
+    """Drawn images and what is done to each, on the device: `[B]`, or `[steps, B]` of consecutive steps.
+
+    Attributes:
+        host_rows: Row of each image, in host memory: `int64`.
+        rows: The same on the device.
+        identities: Number by which the augmentation knows the image: `int64`.
+        visits: How often it was drawn before: `int64`.
+        targets: Its class: `int64`.
+        top: Row of the padded image where its window begins: `int64`; `left`: its column.
+        mirrored: Whether it is mirrored: `bool`.
+    """
+
+    host_rows: torch.Tensor
+    rows: torch.Tensor
+    identities: torch.Tensor
+    visits: torch.Tensor
+    targets: torch.Tensor
+    top: torch.Tensor
+    left: torch.Tensor
+    mirrored: torch.Tensor
+
+    def at(self, place: int) -> "Drawn":
+        """Return one of several steps."""
+        return Drawn(*(part[place] for part in self))
+
+
 class Batch(NamedTuple):
-    """One training batch.
+    """One training batch, or with another dimension in front of all, those of several trainings.
 
     Attributes:
         images: `float32 [B, 3, H, W]`, normalised, channels last.
@@ -102,34 +129,50 @@ class TrainingData:
 
     def batch(self, draw: Draw) -> Batch:
         """Return the images of one draw, augmented and normalised."""
+        return self.make(self.prepare(draw))
+
+    def prepare(self, draw: Draw) -> Drawn:
+        """Settle what is done to each drawn image, for one step or many: the only copy to the device."""
         rows = draw.rows.to(self._device, non_blocking=True)
         visits = draw.visits.to(self._device, non_blocking=True)
-        identities, targets = self._identities[rows], self._labels[rows]
-        pixels = self._gather(draw.rows, rows, identities, visits)
-        other, weight = targets, None
+        identities = self._identities[rows]
+        offsets = self._offsets(identities, visits)
+        return Drawn(draw.rows, rows, identities, visits, self._labels[rows], *offsets)
+
+    def make(self, drawn: Drawn) -> Batch:
+        """Return the batch of one step."""
+        pixels = self._gather(drawn)
+        other, weight = drawn.targets, None
         policy = POLICIES.get(self._augmentation.level)
         if policy is not None:
-            pixels, pasted, weight = apply_policy(policy, pixels, self._seeds["strong"], identities, visits)
-            other = targets if weight is None else targets[pasted]
-        flat = pixels.reshape(len(rows), -1).float().mul_(self._scale).add_(self._shift)
-        images = flat.view(len(rows), *pixels.shape[1:]).permute(0, 3, 1, 2)
-        return Batch(images, targets, other, weight)
+            seed = self._seeds["strong"]
+            pixels, pasted, weight = apply_policy(policy, pixels, seed, drawn.identities, drawn.visits)
+            other = other if weight is None else other[pasted]
+        return Batch(self._normalised(pixels), drawn.targets, other, weight)
 
-    def _gather(
-        self, host_rows: torch.Tensor, rows: torch.Tensor, identities: torch.Tensor, visits: torch.Tensor
-    ) -> torch.Tensor:
+    def _gather(self, drawn: Drawn) -> torch.Tensor:
         """Cut the shifted, mirrored window out of each padded image: `uint8 [B, H, W, 3]`."""
-        _, height, width = self.image_shape
-        source, places = self._resident, rows
+        source, places = self._resident, drawn.rows
         if source is None:
-            source, places = self._padded(host_rows), torch.arange(len(rows), device=self._device)
-        top, left, mirrored = self._offsets(identities, visits)
-        y = self._rows_of_pixels + top[:, None]
-        x = torch.where(mirrored[:, None], width - 1 - self._columns_of_pixels, self._columns_of_pixels)
-        x = x + left[:, None]
-        _, padded_height, padded_width, _ = source.shape
-        index = (places[:, None] * padded_height + y)[:, :, None] * padded_width + x[:, None, :]
-        return source.view(-1, 3).index_select(0, index.view(-1)).view(len(rows), height, width, 3)
+            places = torch.arange(len(drawn.rows), device=self._device)
+            source = self._padded(drawn.host_rows)
+        index = self._windows(places, drawn)
+        return source.view(-1, 3).index_select(0, index.view(-1)).view(*index.shape, 3)
+
+    def _windows(self, places: torch.Tensor, drawn: Drawn) -> torch.Tensor:
+        """Number the pixels of each image's window in the padded images: `int64 [..., B, H, W]`."""
+        _, height, width = self.image_shape
+        y = self._rows_of_pixels + drawn.top[..., None]
+        mirrored = drawn.mirrored[..., None]
+        x = torch.where(mirrored, width - 1 - self._columns_of_pixels, self._columns_of_pixels)
+        x = x + drawn.left[..., None]
+        lines = places[..., None] * (height + 2 * self._border) + y
+        return lines[..., None] * (width + 2 * self._border) + x[..., None, :]
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Scale and shift pixels: `uint8 [..., H, W, 3]` to `float32 [..., 3, H, W]`."""
+        flat = pixels.view(-1, self._scale.numel()).float().mul_(self._scale).add_(self._shift)
+        return flat.view(pixels.shape).movedim(-1, -3)
 
     def _offsets(
         self, identities: torch.Tensor, visits: torch.Tensor
@@ -166,6 +209,39 @@ class TrainingData:
         border = self._border
         last = pixels.to(self._device).permute(0, 2, 3, 1)
         return torch.nn.functional.pad(last, (0, 0, border, border, border, border)).contiguous()
+
+
+class StackedData:
+    """The images of several trainings that differ in seed and synthetic images, drawn side by side.
+
+    Args:
+        parts: Of the same image size and augmentation.
+    """
+
+    def __init__(self, parts: Sequence[TrainingData]) -> None:
+        self._parts = parts
+        self._apart = any(part._resident is None or part._augmentation.level in POLICIES for part in parts)
+
+    def prepare(self, draws: Sequence[Draw]) -> Drawn:
+        """Settle what is done to each drawn image: `[steps, trainings, B]`."""
+        found = [part.prepare(draw) for part, draw in zip(self._parts, draws, strict=True)]
+        return Drawn(*(torch.stack(columns, dim=1) for columns in zip(*found, strict=True)))
+
+    def make(self, drawn: Drawn) -> Batch:
+        """Return the batches of one step: images `float32 [trainings, B, 3, H, W]`."""
+        if self._apart:
+            batches = [part.make(drawn.at(place)) for place, part in enumerate(self._parts)]
+            weight = [batch.weight for batch in batches if batch.weight is not None]
+            images, targets, others = (torch.stack(list(c)) for c in list(zip(*batches, strict=True))[:3])
+            return Batch(images, targets, others, torch.stack(weight) if weight else None)
+        one = self._parts[0]
+        index = one._windows(drawn.rows, drawn)
+        pixels = torch.empty(*index.shape, 3, dtype=torch.uint8, device=index.device)
+        for place, part in enumerate(self._parts):
+            assert part._resident is not None
+            source, window = part._resident.view(-1, 3), index[place].view(-1)
+            torch.index_select(source, 0, window, out=pixels[place].view(-1, 3))
+        return Batch(one._normalised(pixels), drawn.targets, drawn.targets, None)
 
 
 def resident_limit_bytes(device: str) -> int:

@@ -1,6 +1,6 @@
 """Optimizers, averaged weights, and their state as flat tensors for safetensors checkpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,9 +9,17 @@ from torch import nn
 from genbench.protocols import TrainRecipe
 
 
-def make_optimizer(network: nn.Module, recipe: TrainRecipe) -> torch.optim.Optimizer:
-    """Build the recipe's optimizer, in torch's fused form (one kernel for all parameters)."""
-    groups = _parameter_groups(network, recipe)
+def make_optimizer(
+    parameters: Sequence[torch.Tensor], recipe: TrainRecipe, stacked: bool = False
+) -> torch.optim.Optimizer:
+    """Build the recipe's optimizer, in torch's fused form (one kernel for all parameters).
+
+    Args:
+        parameters: Of a network, in its order; those that need no gradient are left out.
+        recipe: Which optimizer.
+        stacked: Whether the first dimension of each numbers networks.
+    """
+    groups = _parameter_groups(parameters, recipe, most_of_a_vector=2 if stacked else 1)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True
@@ -85,13 +93,15 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[st
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _parameter_groups(network: nn.Module, recipe: TrainRecipe) -> list[dict[str, Any]]:
+def _parameter_groups(
+    parameters: Sequence[torch.Tensor], recipe: TrainRecipe, most_of_a_vector: int
+) -> list[dict[str, Any]]:
     """Decay everything, or everything but vectors (norm weights and biases)."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
     if recipe.decay_norm_and_bias:
         return [{"params": trained, "weight_decay": recipe.weight_decay}]
-    matrices = [parameter for parameter in trained if parameter.ndim > 1]
-    vectors = [parameter for parameter in trained if parameter.ndim <= 1]
+    matrices = [parameter for parameter in trained if parameter.ndim > most_of_a_vector]
+    vectors = [parameter for parameter in trained if parameter.ndim <= most_of_a_vector]
     return [
         {"params": matrices, "weight_decay": recipe.weight_decay},
         {"params": vectors, "weight_decay": 0.0},

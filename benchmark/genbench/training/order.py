@@ -9,11 +9,11 @@ from genbench.seeding import derive_seed
 
 
 class Draw(NamedTuple):
-    """The images of one batch.
+    """The images of one batch, or of the batches of consecutive steps.
 
     Attributes:
-        rows: Row of each image in the union of real and synthetic images: `int64 [B]`.
-        visits: How often that image was drawn before: `int64 [B]`.
+        rows: Row of each image in the union of real and synthetic images: `int64 [B]` or `[steps, B]`.
+        visits: How often that image was drawn before: of the same shape.
     """
 
     rows: torch.Tensor
@@ -37,6 +37,7 @@ class BatchOrder:
     def __init__(
         self, real: int, synthetic: int, batch_size: int, seed: int, synthetic_per_batch: int | None = None
     ) -> None:
+        self.batch_size = batch_size
         if synthetic_per_batch is None:
             self._streams = [_Stream("union", 0, real + synthetic, batch_size, seed)]
         else:
@@ -47,10 +48,12 @@ class BatchOrder:
 
     def at(self, step: int) -> Draw:
         """Return the batch of one step."""
-        draws = [stream.at(step) for stream in self._streams]
-        if len(draws) == 1:
-            return draws[0]
-        return Draw(torch.cat([draw.rows for draw in draws]), torch.cat([draw.visits for draw in draws]))
+        return Draw(*(part[0] for part in self.block(step, 1)))
+
+    def block(self, first: int, steps: int) -> Draw:
+        """Return the batches of consecutive steps: `[steps, B]`."""
+        draws = [stream.block(first, steps) for stream in self._streams]
+        return Draw(*(torch.cat(parts, dim=1) for parts in zip(*draws, strict=True)))
 
 
 class _Stream:
@@ -58,19 +61,18 @@ class _Stream:
 
     def __init__(self, name: str, first: int, count: int, size: int, seed: int) -> None:
         self._first, self._count, self._size = first, count, size
-        self._places = torch.arange(size)
         self._permutation = lru_cache(maxsize=2)(
             lambda epoch: torch.randperm(
                 count, generator=torch.Generator().manual_seed(derive_seed(seed, "order", name, epoch))
             )
         )
 
-    def at(self, step: int) -> Draw:
-        """Return this stream's part of one batch."""
-        places = self._places + step * self._size
+    def block(self, first: int, steps: int) -> Draw:
+        """Return this stream's part of the batches of consecutive steps."""
+        places = torch.arange(first * self._size, (first + steps) * self._size).view(steps, self._size)
         visits = places // self._count
         rows = torch.empty_like(places)
-        for epoch in range(int(visits[0]), int(visits[-1]) + 1) if self._size else ():
+        for epoch in range(int(visits[0, 0]), int(visits[-1, -1]) + 1) if self._size else ():
             here = visits == epoch
             rows[here] = self._permutation(epoch)[places[here] - epoch * self._count]
         return Draw(rows + self._first, visits)

@@ -48,6 +48,7 @@ def genbench_classifiers() -> Sequence[ComponentSpec]:
             name="timm-pretrained",
             target="genbench_classifiers.timm_adapter:TimmPretrained",
             config="genbench_classifiers.timm_configs:TimmPretrainedConfig",
+            version=2,
             summary="any model of timm with published weights, fine-tuned: timm-pretrained:resnet18.a1_in1k",
             resources=Resources(gpu_memory_gib=8, network=True),
             external_data=("pretrained weights from timm",),

@@ -68,10 +68,15 @@ class TimmPretrained(Classifier):
         model = create(config.model, size, num_classes, _rates(config), weights)
         check_loaded(model, config.model, weights)
         network = TimmNetwork(model, size, facts["interpolation"])
-        if config.train_mean is not None and config.train_std is not None:
-            network.prepare.renormalise((config.train_mean, config.train_std), (facts["mean"], facts["std"]))
         check_size(network, config.model, image_shape, num_classes)
         return network
+
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Return what the weights were trained with, unless the options ask for the training images'."""
+        if self.config.normalisation == "train":
+            return None
+        facts = _published(self.config.model)
+        return tuple(facts["mean"]), tuple(facts["std"])
 
 
 class TimmNetwork(Network):
@@ -100,36 +105,19 @@ class TimmNetwork(Network):
 
 
 class Prepare(nn.Module):
-    """Brings normalised images to what a model takes: renormalised if told how, and resized like PIL does.
+    """Resizes images as PIL does.
 
     Args:
         size: Height and width.
         mode: `bilinear` or `bicubic`; with antialiasing, both are PIL's filters.
     """
 
-    scale: torch.Tensor
-    shift: torch.Tensor
-
     def __init__(self, size: _Size, mode: str) -> None:
         super().__init__()
-        self.size, self._mode, self._renormalises = size, mode, False
-        self.register_buffer("scale", torch.ones(3, 1, 1))
-        self.register_buffer("shift", torch.zeros(3, 1, 1))
-
-    def renormalise(
-        self, present: tuple[tuple[float, ...], ...], wanted: tuple[tuple[float, ...], ...]
-    ) -> None:
-        """Replace one normalisation (mean, std) by another: two affine maps in one."""
-        mean, std = (torch.tensor(part, dtype=torch.float64)[:, None, None] for part in present)
-        new_mean, new_std = (torch.tensor(part, dtype=torch.float64)[:, None, None] for part in wanted)
-        self.scale.copy_(std / new_std)
-        self.shift.copy_((mean - new_mean) / new_std)
-        self._renormalises = True
+        self.size, self._mode = size, mode
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map `float [n, 3, H, W]` to `float [n, 3, *size]`."""
-        if self._renormalises:
-            x = x * self.scale + self.shift
         if x.shape[2:] == self.size:
             return x
         return F.interpolate(x, self.size, mode=self._mode, antialias=True, align_corners=False)

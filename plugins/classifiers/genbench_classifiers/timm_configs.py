@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from genbench import hub
 from genbench.errors import DataError
 from genbench.protocols import ClassifierConfig, TrainRecipe
 
 WEIGHTS = "model.safetensors"
-Share = Annotated[float, Field(gt=0, lt=1)]
 _ADAMW: Mapping[str, Any] = {
     "optimizer": "adamw",
     "learning_rate": 1e-3,
@@ -67,10 +66,7 @@ class TimmConfig(ClassifierConfig):
 class TimmPretrainedConfig(ClassifierConfig):
     """Options of `timm-pretrained`: a model of timm with its published weights, to be fine-tuned.
 
-    `input_size_pixels` and the way of resizing are the weights' own unless they are set. The network receives
-    pixels that the harness has normalised with the training images' mean and spread, so that they have, as
-    ImageNet's have after timm's normalisation, mean 0 and spread 1 per channel. `train_mean` and `train_std`
-    undo this and apply timm's own normalisation instead.
+    `input_size_pixels`, the way of resizing and the normalisation are the weights' own unless they are set.
     """
 
     primary: ClassVar[str | None] = "model"
@@ -87,11 +83,9 @@ class TimmPretrainedConfig(ClassifierConfig):
         le=2048,
         description="side that images are resized to, inside the network; none is the weights' own",
     )
-    train_mean: tuple[Share, Share, Share] | None = Field(
-        default=None, description="mean per channel that the harness subtracts, of pixels in 0-1"
-    )
-    train_std: tuple[Share, Share, Share] | None = Field(
-        default=None, description="standard deviation per channel that the harness divides by"
+    normalisation: Literal["weights", "train"] = Field(
+        default="weights",
+        description="mean and spread per channel: what the weights expect, or those of the train images",
     )
     dropout: float | None = Field(
         default=None, ge=0, lt=1, description="dropout before the last layer; none is the model's own"
@@ -106,12 +100,6 @@ class TimmPretrainedConfig(ClassifierConfig):
         "quick": {"recipe": {**_FINE_TUNING, "epochs": 3, "batch_size_images": 64}},
         "paper": {"recipe": {**_FINE_TUNING, "epochs": 20, "precision": "bf16", "compile": True}},
     }
-
-    @model_validator(mode="after")
-    def _both_or_none(self) -> "TimmPretrainedConfig":
-        if (self.train_mean is None) != (self.train_std is None):
-            raise ValueError("train_mean and train_std go together: set both or none")
-        return self
 
     def source_files(self) -> Mapping[str, Path]:
         """Return the weights.
