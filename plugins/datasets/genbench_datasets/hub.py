@@ -5,10 +5,14 @@ words or whole numbers. Sets that fill more than a quarter of the memory stay en
 as they are read, so that ImageNet is bounded by the batch. `classes` and `images_per_class` take a subset,
 drawn by the split's seed; a subset's classes keep their names.
 
-`shifts` are other sets on the Hub with (some of) the same classes, in parquet files: ImageNet-R, -A and
--Sketch, ObjectNet and ImageNetV2 for `imagenet`, for example. Classes are matched by name, in test too; where
-a set names them differently (by WordNet id, say), `class_maps` holds the published map as JSON, and null
-leaves a class out. Classes that the subset left out of train are left out of test and shifts.
+`shifts` are other sets on the Hub with (some of) the same classes, in parquet files. Classes are matched by
+name, in test too; where a set names them differently, `class_maps` holds their map as JSON, and null leaves a
+class out. Classes that the subset left out of train are left out of test and shifts.
+
+`imagenet` also knows its published shifts by short names, with their class maps (`_imagenet.py`), reads
+ImageNetV2 and -Sketch from their archives, and matches classes of any shift by WordNet id. Networks are
+scored over all classes of the dataset, also where a shift has images of 200 of them (-R, -A): papers that
+leave out the other 800 logits report higher accuracies.
 """
 
 import re
@@ -24,11 +28,15 @@ from genbench.errors import DataError
 from genbench.images import LabelledImages, RealImages, Subset, stratified_choice, stratified_counts
 from genbench.protocols import Dataset, RunContext
 from genbench.seeding import generator
+from genbench_datasets._archives import class_folders
+from genbench_datasets._arrow import ParquetRows
+from genbench_datasets._imagenet import imagenet_synsets, renamed_to
 from genbench_datasets._shifts import class_map
-from genbench_datasets._tables import check_column, named_labels, read_parquet, with_labels
+from genbench_datasets._tables import check_column, named_labels, with_labels
 from genbench_datasets.table_configs import CLASS_MAPS, HubConfig
 
 Renamed = Mapping[str, str | None]
+_WORD_COLUMNS = ("wnid", "synset", "class_name", "class", "label")  # the best first
 
 
 class _Table(NamedTuple):
@@ -46,6 +54,7 @@ class _Classes(NamedTuple):
 
     used: tuple[str, ...]
     left_out: frozenset[str]
+    named: tuple[str, ...]  #: all of them, in the set's order
 
 
 class Hub(Dataset):
@@ -68,12 +77,14 @@ class Hub(Dataset):
                 f"{config.name} has no files of the split {config.train_split!r}. Found: {', '.join(own)}",
                 hint=f"hub:{config.name},train_split=NAME",
             )
-        table = self._open(f"{config.name}/{config.train_split}", _of_split(own, config.train_split), ctx)
+        table = self._open(
+            f"{config.name}/{config.train_split}", _rows(_of_split(own, config.train_split), ctx)
+        )
         classes = self._classes(table.names)
         train = self._images(table, classes, ctx, most=config.images_per_class)
         shifts = {shift: self._shift(shift, files, classes, ctx) for shift in config.shifts}
         if held_out := _of_split(own, config.test_split):
-            table = self._open(f"{config.name}/{config.test_split}", held_out, ctx)
+            table = self._open(f"{config.name}/{config.test_split}", _rows(held_out, ctx))
             return RealImages(train, self._images(table, classes, ctx), shifts)
         counts = stratified_counts(train.class_counts(), round(config.test_fraction * len(train)))
         test, rest = stratified_choice(train.labels, counts, "hub", "test", config.split_seed)
@@ -82,44 +93,53 @@ class Hub(Dataset):
     def _shift(
         self, shift: str, files: Mapping[str, Path], classes: _Classes, ctx: RunContext
     ) -> LabelledImages:
-        """Read a shift; its classes become this set's, by name or by the class map."""
-        owner, own = (
-            f"shift {shift!r}",
-            [path for name, path in files.items() if name.startswith(f"{shift}/")],
-        )
-        table = self._open(owner, own, ctx, foreign=True)
-        renamed = _class_maps(files[CLASS_MAPS]).get(shift, {}) if CLASS_MAPS in files else {}
-        unknown = sorted(renamed.keys() - set(table.names))
+        """Read a shift; its classes become this set's, by name, by WordNet id or by the class map."""
+        owner, folder = f"shift {shift!r}", f"{shift}/"
+        own = {name.removeprefix(folder): path for name, path in files.items() if name.startswith(folder)}
+        tables = [path for name, path in own.items() if name.endswith(".parquet")]
+        rows = _rows(tables, ctx) if tables else class_folders(owner, own, imagenet_synsets(), ctx)
+        table = self._open(owner, rows, foreign=True)
+        renamed = _class_maps(files[CLASS_MAPS]).get(shift) if CLASS_MAPS in files else None
+        unknown = sorted((renamed or {}).keys() - set(table.names))
         if unknown:
             raise DataError(f"class_maps renames classes that {owner} has not: {', '.join(unknown[:20])}")
+        if renamed is None and self._config.by_synset:
+            renamed = renamed_to(shift, table.names, classes.named)
         return self._images(table, classes, ctx, renamed=renamed)
 
-    def _open(self, owner: str, files: Sequence[Path], ctx: RunContext, *, foreign: bool = False) -> _Table:
-        """Read a table, and find its columns: those that the options name, else by type.
+    def _open(self, owner: str, rows: Any, *, foreign: bool = False) -> _Table:
+        """Find a table's columns: those that the options name, else by type.
 
         A foreign table (a shift's) may call its columns otherwise.
         """
-        rows = read_parquet(files, ctx)
         image, label = self._config.image_column, self._config.label_column
         if not image or (foreign and image not in rows.column_names):
             image = _column_of_type(rows, "Image", "image_column")
         if not label or (foreign and label not in rows.column_names):
-            label = _column_of_type(rows, "ClassLabel", "label_column")
+            label = self._label_column(rows, foreign=foreign)
         check_column(rows, image, owner)
         names, labels = named_labels(rows, label, owner)
         return _Table(owner, rows, image, labels, names)
+
+    def _label_column(self, rows: Any, *, foreign: bool) -> str:
+        """Return the column of classes: a published shift may have words instead of a ClassLabel."""
+        words = [name for name in _WORD_COLUMNS if name in rows.column_names]
+        typed = any(type(feature).__name__ == "ClassLabel" for feature in rows.features.values())
+        if foreign and self._config.by_synset and words and not typed:
+            return words[0]
+        return _column_of_type(rows, "ClassLabel", "label_column")
 
     def _classes(self, names: Sequence[str]) -> _Classes:
         """Draw the classes to use, kept in their order."""
         wanted = self._config.classes
         if wanted is None:
-            return _Classes(tuple(names), frozenset())
+            return _Classes(tuple(names), frozenset(), tuple(names))
         if wanted > len(names):
             raise DataError(f"{self._config.name} has {len(names)} classes, and classes asks for {wanted}")
         rng = np.random.default_rng(generator("hub", "classes", self._config.split_seed).initial_seed())
         kept = sorted(int(label) for label in rng.permutation(len(names))[:wanted])
         used = tuple(names[label] for label in kept)
-        return _Classes(used, frozenset(names) - set(used))
+        return _Classes(used, frozenset(names) - set(used), tuple(names))
 
     def _images(
         self,
@@ -146,7 +166,12 @@ class Hub(Dataset):
             of_class = [rows[labels[rows] == label] for label in range(len(classes.used))]
             rows = np.sort(np.concatenate([rng.permutation(own)[:most] for own in of_class]))
         size = self._config.size
-        return with_labels(table.rows.select(rows), table.image, labels[rows], classes.used, size, ctx)
+        chosen = table.rows.select_columns([table.image]).select(rows)
+        return with_labels(chosen, table.image, labels[rows], classes.used, size, ctx)
+
+
+def _rows(files: Sequence[Path], ctx: RunContext) -> ParquetRows:
+    return ParquetRows(files, ctx.work / "arrow")
 
 
 def _of_split(files: Mapping[str, Path], split: str) -> list[Path]:

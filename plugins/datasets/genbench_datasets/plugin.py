@@ -43,9 +43,9 @@ def genbench_datasets() -> Sequence[ComponentSpec]:
             name="imagenet",
             target="genbench_datasets.hub:Hub",
             config="genbench_datasets.table_configs:ImagenetConfig",
-            summary="ImageNet-1k from the Hub or a mirror, all of it or some classes, decoded as it is read",
+            summary="ImageNet-1k from the Hub or a mirror, all of it or some classes, with its shifts",
             paper="arXiv:1409.0575",
-            requires=("datasets",),
+            requires=("datasets", "timm"),
         ),
         ComponentSpec(
             name="hub",

@@ -1,17 +1,44 @@
 """Options of datasets that are tables on the Hub. Imports neither torch nor numpy."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from genbench import hub
 from genbench.errors import DataError
 from genbench.protocols import DatasetConfig
 
 CLASS_MAPS = "class_maps.json"  #: how the map is called among the source files
+ARCHIVES = (".tar.gz", ".zip")  #: how files of class folders are packed
 _PARQUET = ("data/*.parquet", "*/*.parquet", "*.parquet")
+
+
+def _of_v2(variant: str) -> tuple[str, tuple[str, ...]]:
+    packed = f"imagenetv2-{variant}"
+    return "vaishaal/ImageNetV2", (f"{packed}.tar.gz", f"{packed}-format-val/*/*")
+
+
+#: Published shifts of ImageNet: their ids on the Hub, and their files there or extracted in a mirror.
+PUBLISHED: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "imagenet-r": ("axiong/imagenet-r", _PARQUET),
+    "imagenet-a": ("barkermrl/imagenet-a", _PARQUET),
+    "imagenet-sketch": ("songweig/imagenet_sketch", ("data/ImageNet-Sketch.zip", "sketch/*/*", *_PARQUET)),
+    "imagenetv2-matched-frequency": _of_v2("matched-frequency"),
+    "imagenetv2-threshold-0.7": _of_v2("threshold0.7"),
+    "imagenetv2-top-images": _of_v2("top-images"),
+    "objectnet": ("timm/objectnet", _PARQUET),
+}
+
+
+def _published_or_id(shift: str) -> str:
+    if shift not in PUBLISHED and not re.fullmatch(r"[^/ ]+/[^/ ]+", shift):
+        raise ValueError(
+            f"{shift!r} is neither ORG/NAME of a set on the Hub nor one of {', '.join(PUBLISHED)}"
+        )
+    return shift
 
 
 class HubConfig(DatasetConfig):
@@ -19,6 +46,7 @@ class HubConfig(DatasetConfig):
 
     primary: ClassVar[str | None] = "name"
     location_fields: ClassVar[frozenset[str]] = frozenset({"name", "class_maps"})
+    by_synset: ClassVar[bool] = False  #: whether classes of shifts are also matched by WordNet id
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"smoke": {"size": 16, "limit_train": 200}}
 
     name: str = Field(
@@ -67,7 +95,8 @@ class HubConfig(DatasetConfig):
         folder = f"{self.config_name}/"
         own = {name: path for name, path in found.items() if not self.config_name or name.startswith(folder)}
         for shift in self.shifts:
-            own |= {f"{shift}/{name}": path for name, path in hub.find(shift, _PARQUET, "dataset").items()}
+            where, patterns = PUBLISHED.get(shift, (shift, _PARQUET))
+            own |= {f"{shift}/{name}": path for name, path in hub.find(where, patterns, "dataset").items()}
         if self.class_maps is not None:
             own[CLASS_MAPS] = self.class_maps.expanduser()
             if not own[CLASS_MAPS].is_file():
@@ -79,6 +108,7 @@ class ImagenetConfig(HubConfig):
     """Options of `imagenet`: those of `hub`, with ILSVRC's id and splits."""
 
     primary: ClassVar[str | None] = None
+    by_synset: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "smoke": {"size": 16, "classes": 4, "images_per_class": 20},
         "quick": {"size": 64, "classes": 10, "images_per_class": 200},
@@ -87,6 +117,11 @@ class ImagenetConfig(HubConfig):
     name: str = Field(default="ILSVRC/imagenet-1k", description="Hub id, or one with the same columns")
     test_split: str = Field(default="validation", description="ILSVRC's labelled test images")
     size: int = Field(default=224, ge=8, le=1024, description="height and width in pixels, cropped square")
+    shifts: tuple[Annotated[str, AfterValidator(_published_or_id)], ...] = Field(
+        default=(),
+        description=f"out-of-distribution test sets: {', '.join(PUBLISHED)}, or Hub ids; "
+        "classes are matched by WordNet id",
+    )
 
 
 class CatsVsDogsConfig(DatasetConfig):
