@@ -82,7 +82,7 @@ def train(
     """
     order = make_order(data, recipe, mix, seed)
     loop = Loop(network, data, recipe, seed, steps, ctx)
-    forward = _compiled(network, ctx.device) if recipe.compile else network
+    forward = compiled(network, recipe, ctx.device) if recipe.compile else network
     first = loop.restore()
     started = time.perf_counter()
     with torch.random.fork_rng(devices=_devices(ctx)):
@@ -150,9 +150,14 @@ def batches(
             yield one.rows, batch
 
 
-def _compiled(network: nn.Module, device: str) -> Callable[..., torch.Tensor]:
-    """Compile a network; on a GPU into CUDA graphs, since small networks are bound by launches there."""
-    return torch.compile(network, mode="reduce-overhead" if device.startswith("cuda") else "default")
+def compiled(network: nn.Module, recipe: TrainRecipe, device: str) -> Callable[..., torch.Tensor]:
+    """Compile a network; on a GPU into CUDA graphs, since small networks are bound by launches there.
+
+    Gradients of a captured graph lie in its own memory, where those of a second part would overwrite them:
+    with split batches, nothing is captured.
+    """
+    captured = device.startswith("cuda") and recipe.micro_batch_images is None
+    return torch.compile(network, mode="reduce-overhead" if captured else "default")
 
 
 def _devices(ctx: RunContext) -> list[str]:

@@ -116,7 +116,8 @@ class Loop:
         """Halve what goes through the network at a time, if the network does not look across a batch."""
         now = self.micro_batch or self.recipe.batch_size_images
         norms = nn.modules.batchnorm._BatchNorm
-        if now == 1 or any(isinstance(module, norms) for module in self.network.modules()):
+        captured = self.recipe.compile and self.ctx.device.startswith("cuda")  # see `engine.compiled`
+        if now == 1 or captured or any(isinstance(module, norms) for module in self.network.modules()):
             raise self._too_large(step, self.micro_batch)
         return now // 2
 

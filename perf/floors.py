@@ -1,0 +1,173 @@
+"""Training as a share of what the hardware allows: `python perf/floors.py` (minutes; compiling takes most).
+
+The floor of a training is the larger of two times, both from rates measured in the same run: its
+multiplications at the rate of a large bfloat16 product, and what its convolutions and linear layers must at
+least read and write at the rate of a large copy. Times are extrapolated from a stretch of steps after
+compiling. Targets are for an H200.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from genbench.digest import file_digest
+from genbench.images import TensorImages, statistics
+from genbench.registry import Registry, import_target
+from genbench.spec import parse_reference, resolve
+from genbench.training import TrainingData
+from genbench.training.data import Augmentation
+from genbench.training.engine import batches, compiled
+from genbench.training.loop import Loop
+from genbench.training.order import BatchOrder
+
+IMAGES = 50_000
+BACKWARD = 3  # forward and backward, in forward passes
+
+
+class Workload(NamedTuple):
+    """One training on CIFAR-10: of what, how long, and what it may take on an H200."""
+
+    classifier: str
+    epochs: int
+    batch: int
+    target_seconds: float
+
+
+WORKLOADS = (
+    Workload("resnet32", 200, 128, 45),
+    Workload("resnet32", 200, 512, 25),
+    Workload("vit:tiny", 20, 128, 10),
+    Workload("vit:small", 20, 128, 10),
+    Workload("vit:medium", 20, 128, 10),
+    Workload("vit:large", 20, 128, 10),
+    Workload("cnn", 200, 128, 10),
+    Workload("mlp", 200, 128, 10),
+)
+
+
+def main() -> None:
+    """Print time, floor and share of every workload; exit with 1 if a GPU misses a target."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=0, help="timed steps (0: 500 on a GPU, 3 on a CPU)")
+    parser.add_argument("--only", help="workloads of this classifier alone")
+    parser.add_argument("--eager", action="store_true", help="do not compile")
+    options = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(1)
+    steps = options.steps or (500 if device == "cuda" else 3)
+    product, copy = rates(device)
+    print(
+        f"     {device}: {product / 1e12:.2f} TFLOP/s in bfloat16 products, {copy / 1e9:.1f} GB/s in copies"
+    )
+    missed = False
+    for work in WORKLOADS:
+        if options.only not in (None, work.classifier, work.classifier.partition(":")[0]):
+            continue
+        per_step, flops, traffic = measure(work, device, steps, compile_it=not options.eager)
+        seconds = per_step * work.epochs * IMAGES / work.batch
+        images = work.epochs * IMAGES * BACKWARD
+        floor = max(images * flops / product, images * traffic / copy)
+        late = device == "cuda" and seconds > work.target_seconds
+        missed |= late
+        target = f" (target <= {work.target_seconds:g} s)" if device == "cuda" else ""
+        what = f"{work.classifier}, {work.epochs} epochs, batch {work.batch}"
+        print(
+            f"{'MISS' if late else 'ok  '} {what:34} {seconds:9.1f} s, floor {floor:8.1f} s, "
+            f"share {100 * floor / seconds:5.1f} %{target}"
+        )
+    sys.exit(1 if missed else 0)
+
+
+def measure(work: Workload, device: str, steps: int, *, compile_it: bool) -> tuple[float, float, float]:
+    """Return the seconds of an optimizer step, and a forward pass's operations and bytes per image."""
+    name = work.classifier.partition(":")[0]
+    options = f"{work.classifier}{',' if ':' in work.classifier else ':'}recipe.precision=bf16"
+    resolved = resolve(Registry(), "classifier", parse_reference(options), "paper", file_digest)
+    classifier: Any = import_target(resolved.spec.target, name)(resolved.config)
+    recipe = classifier.recipe().model_copy(update={"batch_size_images": work.batch, "compile": compile_it})
+    network = classifier.build(10, (3, 32, 32)).to(device, memory_format=torch.channels_last)
+    flops, traffic = costs(network, device)
+    rng = np.random.default_rng(0)
+    count = IMAGES if device == "cuda" else 2_000
+    pixels = torch.from_numpy(rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8))
+    images = TensorImages(pixels, rng.integers(0, 10, count), [str(n) for n in range(10)])
+    data = TrainingData(
+        images,
+        None,
+        identities=torch.arange(count),
+        statistics=statistics(images),
+        augmentation=Augmentation("standard", 4, True),
+        device=device,
+        seed=1,
+    )
+    loop = Loop(network.train(), data, recipe, 1, 1_000_000, _Context(device))  # type: ignore[arg-type]
+    forward: Callable[..., torch.Tensor] = compiled(network, recipe, device) if compile_it else network
+    source = batches(data, BatchOrder(count, 0, work.batch, seed=1), 0, 1_000_000)
+
+    def take(number: int) -> None:
+        for step, (rows, batch) in enumerate(islice(source, number)):
+            loop.optimise(forward, batch, step)
+            loop.ledger.enter(rows)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    take(2 if device == "cpu" else 20)
+    started = time.perf_counter()
+    take(steps)
+    return (time.perf_counter() - started) / steps, flops, traffic
+
+
+def costs(network: torch.nn.Module, device: str) -> tuple[float, float]:
+    """Count the operations of a forward pass, and the bytes that its layers read and write: per image."""
+    moved = [0]
+
+    def note(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        moved[0] += 2 * (inputs[0].numel() + output.numel())  # bytes in bfloat16
+
+    layers = [one for one in network.modules() if isinstance(one, torch.nn.Conv2d | torch.nn.Linear)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros(2, 3, 32, 32, device=device))
+    for hook in hooks:
+        hook.remove()
+    return counter.get_total_flops() / 2, moved[0] / 2
+
+
+def rates(device: str) -> tuple[float, float]:
+    """Measure the operations per second of a bfloat16 product, and the bytes per second of a copy."""
+    side = 8192 if device == "cuda" else 2048
+    left, right = (torch.randn(side, side, device=device).bfloat16() for _ in range(2))
+    source = torch.zeros(1 << 29, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * side**3 / _best(lambda: left @ right, device), 2 * source.numel() / _best(
+        lambda: target.copy_(source), device
+    )
+
+
+def _best(work: Callable[[], object], device: str) -> float:
+    found = []
+    for _ in range(8):
+        started = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - started)
+    return min(found)
+
+
+class _Context:
+    """A context that reports nothing and never stops."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+
+if __name__ == "__main__":
+    main()
