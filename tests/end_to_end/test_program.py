@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,7 +66,11 @@ def test_a_run_prints_the_table_writes_it_and_is_cached_afterwards(program: Prog
     assert "toy" in first.stdout
     assert "top-1" in first.stdout
     folder = tmp_path / "out" / "toy-data-toy-toy-net"
-    assert "| toy " in (folder / "leaderboard.md").read_text()
+    page = (folder / "leaderboard.md").read_text()
+    assert "| toy " in page
+    linked = re.search(r"\[(\d+) pictures of these cells\]\(pictures\.md\)", page)
+    assert linked
+    assert int(linked[1]) == len(list((folder / "pictures").glob("*.png"))) > 0
     assert json.loads((folder / "leaderboard.json").read_text())
     ledger = record_of(tmp_path, "toy").result.ledger
     assert ledger["synthetic"]["consumed_images"] > 0

@@ -117,10 +117,8 @@ def command(**options: Any) -> None:
     began = time.time()
     with make_progress(quiet=options["quiet"]) as progress:
         outcome = run(plan, store, registry, run_options, progress.observer)
-    _publish(outcome.records, options["out"] / suite.name)
-    pictures = write_gallery(plan, store, options["out"] / suite.name)
-    if pictures:
-        click.echo(f"pictures: {pictures}, shown in {options['out'] / suite.name / 'pictures.md'}")
+    folder = options["out"] / suite.name
+    _publish(outcome.records, folder, pictures=write_gallery(plan, store, folder))
     if options["profile"]:
         click.echo("\n".join(_profile_lines(store.root / "logs", began)))
     if outcome.failed:
@@ -150,8 +148,8 @@ def _profile_lines(logs: Path, began: float) -> Iterator[str]:
             yield f"  trace (chrome://tracing): {file.with_name(file.name.replace('.profile.', '.trace.'))}"
 
 
-def _publish(records: list[Any], folder: Path) -> None:
-    """Print the leaderboard, and write it with its records."""
+def _publish(records: list[Any], folder: Path, pictures: int) -> None:
+    """Print the leaderboard, and write it with its records and a link to the pictures."""
     from genbench_leaderboard.board import build_board
     from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
 
@@ -160,9 +158,13 @@ def _publish(records: list[Any], folder: Path) -> None:
     (folder / "records").mkdir(parents=True, exist_ok=True)
     for record in records:
         (folder / "records" / record.file_name).write_text(record.to_json(), encoding="utf-8")
-    renderings = {"md": render_markdown(board), "csv": render_csv(board), "json": render_json(board)}
+    link = f"\n[{pictures} pictures of these cells](pictures.md)\n" if pictures else ""
+    markdown = render_markdown(board) + link
+    renderings = {"md": markdown, "csv": render_csv(board), "json": render_json(board)}
     for suffix, content in renderings.items():
         (folder / f"leaderboard.{suffix}").write_text(content, encoding="utf-8")
     click.echo(
         f"written: {folder}/leaderboard.md (and .csv, .json), {len(records)} records in {folder}/records"
     )
+    if pictures:
+        click.echo(f"pictures: {pictures}, shown in {folder}/pictures.md")
