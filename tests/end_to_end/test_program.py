@@ -129,6 +129,11 @@ def test_a_fault_is_one_failed_cell_and_the_rest_goes_on(
     assert "0 failures forgotten" in program("retry").stdout
 
 
+def _heed_ctrl_c() -> None:
+    """Undo what a shell does to programs behind its `&`: they ignore Ctrl-C, and so would their children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start_and_wait_for_checkpoint(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
     line, environment = command(tmp_path, *arguments)
     process = subprocess.Popen(
@@ -139,6 +144,7 @@ def start_and_wait_for_checkpoint(tmp_path: Path, *arguments: str) -> subprocess
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 - this process has one thread
     )
     until = time.monotonic() + 90
     while time.monotonic() < until and process.poll() is None:
