@@ -13,16 +13,13 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
+from _data import make_data, make_images
 from torch.utils.flop_counter import FlopCounterMode
 
 from genbench.digest import file_digest
-from genbench.images import TensorImages, statistics
 from genbench.registry import Registry, import_target
 from genbench.spec import parse_reference, resolve
-from genbench.training import TrainingData
-from genbench.training.data import Augmentation
 from genbench.training.engine import batches, compiled
 from genbench.training.loop import Loop
 from genbench.training.order import BatchOrder
@@ -94,19 +91,8 @@ def measure(work: Workload, device: str, steps: int, *, compile_it: bool) -> tup
     recipe = classifier.recipe().model_copy(update={"batch_size_images": work.batch, "compile": compile_it})
     network = classifier.build(10, (3, 32, 32)).to(device, memory_format=torch.channels_last)
     flops, traffic = costs(network, device)
-    rng = np.random.default_rng(0)
     count = IMAGES if device == "cuda" else 2_000
-    pixels = torch.from_numpy(rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8))
-    images = TensorImages(pixels, rng.integers(0, 10, count), [str(n) for n in range(10)])
-    data = TrainingData(
-        images,
-        None,
-        identities=torch.arange(count),
-        statistics=statistics(images),
-        augmentation=Augmentation("standard", 4, True),
-        device=device,
-        seed=1,
-    )
+    data = make_data(make_images(count), device)
     loop = Loop(network.train(), data, recipe, 1, 1_000_000, _Context(device))  # type: ignore[arg-type]
     forward: Callable[..., torch.Tensor] = compiled(network, recipe, device) if compile_it else network
     source = batches(data, BatchOrder(count, 0, work.batch, seed=1), 0, 1_000_000)

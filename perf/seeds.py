@@ -13,18 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from _data import make_data, make_images
 from _timing import interleaved, ratio, verdict
 
 from genbench.digest import file_digest
-from genbench.images import TensorImages, statistics
 from genbench.protocols import Mix
 from genbench.registry import Registry, import_target
 from genbench.spec import parse_reference, resolve
 from genbench.steps.context import StepContext
-from genbench.training import TrainingData, train
-from genbench.training.data import Augmentation
+from genbench.training import train
 from genbench.training.stacked import Run, train_together
 
 IMAGES = 5_000
@@ -35,20 +33,10 @@ def make_runs(name: str, seeds: int, device: str, folder: Path) -> tuple[list[Ru
     options = f"{name}:preset=paper,recipe.compile=false,dropout=0"
     resolved = resolve(Registry(), "classifier", parse_reference(options), "paper", file_digest)
     classifier: Any = import_target(resolved.spec.target, name)(resolved.config)
-    rng = np.random.default_rng(0)
-    pixels = torch.from_numpy(rng.integers(0, 256, (IMAGES, 3, 32, 32), dtype=np.uint8))
-    images = TensorImages(pixels, rng.integers(0, 10, IMAGES), [str(n) for n in range(10)])
+    images = make_images(IMAGES)
     runs = []
     for seed in range(seeds):
-        data = TrainingData(
-            images,
-            None,
-            identities=torch.arange(IMAGES),
-            statistics=statistics(images),
-            augmentation=Augmentation("standard", 4, True),
-            device=device,
-            seed=seed,
-        )
+        data = make_data(images, device, seed)
         ctx = StepContext(
             seed, device, folder, folder, logging.Logger("perf"), lambda *_: None, checkpoint_seconds=1e9
         )

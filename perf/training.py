@@ -15,17 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from _data import make_data, make_images
 from _timing import interleaved, ratio, verdict
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from genbench.digest import file_digest
-from genbench.images import TensorImages, statistics
 from genbench.protocols import Classifier
 from genbench.registry import Registry, import_target
 from genbench.spec import parse_reference, resolve
 from genbench.training import TrainingData
-from genbench.training.data import Augmentation
 from genbench.training.engine import batches
 from genbench.training.loop import Loop
 from genbench.training.order import BatchOrder
@@ -119,20 +118,9 @@ def main() -> None:
     options = parser.parse_args()
     rounds = options.rounds
     torch.set_num_threads(1)
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (IMAGES, 32, 32, 3), dtype=np.uint8)
-    labels = rng.integers(0, 10, IMAGES)
-    plain = PlainSet(pixels, labels)
-    images = TensorImages(torch.from_numpy(pixels).permute(0, 3, 1, 2), labels, [str(n) for n in range(10)])
-    data = TrainingData(
-        images,
-        None,
-        identities=torch.arange(IMAGES),
-        statistics=statistics(images),
-        augmentation=Augmentation("standard", 4, True),
-        device="cpu",
-        seed=1,
-    )
+    images = make_images(IMAGES)
+    data = make_data(images)
+    plain = PlainSet(images.all().permute(0, 2, 3, 1).numpy(), images.labels)
     reached = [_data_path(plain, data, rounds)]
     for name, steps, wanted in (("resnet32", 3, 2.1), ("cnn", 10, 2.9), ("mlp", 20, 2.2)):
         if options.only not in (None, name):

@@ -20,7 +20,8 @@ from genbench.testing.context import MemoryContext
 from genbench.testing.suites import GeneratorConformance
 from genbench_generators import _lora, _prompts
 from genbench_generators._diffusion import to_pixels
-from genbench_generators._pipelines import PipelineGenerator, faults_of, load_pipeline, resized, working_size
+from genbench_generators._pipeline_parts import resized, working_size
+from genbench_generators._pipelines import PipelineGenerator, faults_of, load_pipeline
 from genbench_generators.hub_configs import (
     InstructPix2PixConfig,
     PipelineConfig,

@@ -25,7 +25,7 @@ from genbench.images import LabelledImages
 from genbench.protocols import RunContext
 from genbench_generators._diffusion import to_model, to_pixels
 from genbench_generators._fitting import Fit, FitPlan, TrainingImages, warmed_up_rate
-from genbench_generators._pipelines import required, resized, working_size
+from genbench_generators._pipeline_parts import required, resized, working_size
 from genbench_generators._prompts import fill
 from genbench_generators.hub_configs import PipelineConfig
 
