@@ -76,7 +76,7 @@ class ToyGeneratorConfig(GeneratorConfig):
     noise: float = Field(default=0.1, ge=0, le=1, description="share of noise")
     fit_iterations: int = Field(default=20, ge=1, description="iterations of fit")
     seconds_per_iteration: float = Field(default=0.0, ge=0, description="time that each takes")
-    fault: str = Field(default="", description="what goes wrong: raise, kill, exit, nan, short, labels")
+    fault: str = Field(default="", description="what goes wrong: raise, kill, exit, nan, short, labels, leak")
     sample_fields: ClassVar[frozenset[str]] = frozenset({"noise"})
 
 
@@ -112,6 +112,9 @@ class ToyGenerator(Generator):
         )
         mixed = (1 - self._config.noise) * images + self._config.noise * noise
         labels = request.labels if self._config.fault != "labels" else (request.labels + 1) % 2
+        if self._config.fault == "leak":  # what no generator may do: it has seen test
+            test = ToyData(ToyDataConfig(images=200))._make("test")  # whose classes come in turn
+            mixed = test.batch([3 * (place % 66) + int(label) for place, label in enumerate(labels)]).float()
         stop = len(labels) - 1 if self._config.fault == "short" else len(labels)
         yield SyntheticBatch(mixed[:stop].byte(), labels[:stop], request.source_indices[:stop])
 

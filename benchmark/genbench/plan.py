@@ -337,6 +337,17 @@ class _Planner:
         )
         return self._add(document, f"embed {what} by {extractor}")
 
+    def _summary(self, evaluator: Resolved, embedded: str) -> str:
+        """Add the step that computes once what an evaluator wants of a real split's features."""
+        document = {
+            "stage": "embed",
+            "component": self.plan.steps[embedded].document["component"],
+            "summary": {"use": evaluator.name, "version": evaluator.spec.version},
+            "inputs": {"features": embedded},
+        }
+        label = self.plan.steps[embedded].label.removeprefix("embed ")
+        return self._add(document, f"summarise {label} for {evaluator.name}")
+
     def _evaluate_cell(
         self, arm: Arm, evaluator: Resolved, steps: tuple[str, str, str], costs: tuple[str, ...]
     ) -> str:
@@ -374,6 +385,8 @@ class _Planner:
             inputs["synthetic"] = self._embed(arm.dataset, *extractor, "synthetic", sample)
             for split in ("train", "val", *evaluator.spec.reads):
                 inputs[f"real:{split}"] = self._embed(arm.dataset, *extractor, split)
+            for split in evaluator.config.summarises:
+                inputs[f"summary:{split}"] = self._summary(evaluator, inputs[f"real:{split}"])
         images = Arm(arm.dataset, arm.generator, arm.filter, {"ratio": arm.mix["ratio"]}, None, arm.index)
         key = self._add_evaluate(
             evaluator, "image_set", inputs, f"evaluate {evaluator.label} of {_cell_name(images)}"

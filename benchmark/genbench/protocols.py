@@ -197,9 +197,14 @@ def extractor_files(extractor: str) -> Mapping[str, Path]:
 
 
 class EmbeddingConfig(ComponentConfig):
-    """Options of an image evaluator that wants features of a frozen extractor, computed once and shared."""
+    """Options of an image evaluator that wants features of a frozen extractor, computed once and shared.
+
+    Class attributes:
+        summarises: Real splits of which it wants its own `ImageEvaluator.summarise`, an artifact, too.
+    """
 
     subject: ClassVar[Subject] = "image_set"
+    summarises: ClassVar[tuple[str, ...]] = ()
 
     extractor: str = Field(
         default="reference",
@@ -547,10 +552,12 @@ class ImageSet:
     Attributes:
         images: Pixels and labels.
         features: Features of the configured extractor: `float32 [N, D]`; None without an extractor.
+        summary: What the evaluator's `summarise` made of the features, by name; None where it was not asked.
     """
 
     images: "LabelledImages"
     features: "npt.NDArray[np.float32] | None"
+    summary: "Mapping[str, npt.NDArray[Any]] | None" = None
 
 
 @dataclass(frozen=True)
@@ -580,6 +587,15 @@ class ImageEvaluator(Evaluator):
     @abstractmethod
     def evaluate(self, synthetic: ImageSet, real: Mapping[str, ImageSet], ctx: RunContext) -> Evaluation:
         """Called once per image set; `real` holds `train`, `val`, and what the spec's `reads` names."""
+
+    @staticmethod
+    def summarise(features: "npt.NDArray[np.float32]") -> "Mapping[str, npt.NDArray[Any]]":
+        """Return what is computed once for the features of a real split, and stored for all image sets.
+
+        Called for the splits that the config's `summarises` names, without options: it depends on features
+        `float32 [N, D]` and on the spec's `version` alone.
+        """
+        raise NotImplementedError
 
 
 class PredictionEvaluator(Evaluator):

@@ -19,7 +19,7 @@ from genbench_leaderboard.contrasts import (
     mean_of,
     rank_entries,
 )
-from genbench_leaderboard.distances import DistanceIndex
+from genbench_leaderboard.distances import ImageSets
 from genbench_leaderboard.gather import Entry, RawGroup, gather, label_of, missing, mix_label, settle
 from genbench_leaderboard.rows import (
     Board,
@@ -48,11 +48,11 @@ def build_board(records: Iterable[Record]) -> Board:
     """
     settled, notes = settle(records)
     raw = gather(settled)
-    contrasts, family_size = all_contrasts(raw)
-    distances = DistanceIndex(settled)
+    image_sets = ImageSets(settled)
+    contrasts, family_size = all_contrasts(raw, image_sets)
     titles = _titles(raw)
     groups = tuple(
-        _group(position, raw, titles[position], contrasts, distances) for position in range(len(raw))
+        _group(position, raw, titles[position], contrasts, image_sets) for position in range(len(raw))
     )
     cells = sum(len(entry.measured) for group in raw for entry in group.entries.values())
     failures, notes = _other_failures(settled), [*notes, *_grown_plans(raw)]
@@ -60,12 +60,12 @@ def build_board(records: Iterable[Record]) -> Board:
 
 
 def _group(
-    position: int, raw: Sequence[RawGroup], title: str, contrasts: Contrasts, distances: DistanceIndex
+    position: int, raw: Sequence[RawGroup], title: str, contrasts: Contrasts, image_sets: ImageSets
 ) -> Group:
     group = raw[position]
     own = {key: contrast for (where, key), contrast in contrasts.items() if where == position}
     ranking = rank_entries(group, own)
-    context = _Context(group, raw, _environments(group), distances)
+    context = _Context(group, raw, _environments(group), image_sets)
     rows = [
         _row(entry, context, own.get(key), ranking.by_entry.get(key)) for key, entry in group.entries.items()
     ]
@@ -90,7 +90,7 @@ class _Context(NamedTuple):
     group: RawGroup
     raw: Sequence[RawGroup]
     environments: tuple[Environment, ...]
-    distances: DistanceIndex
+    image_sets: ImageSets
 
 
 def _row(entry: Entry, context: _Context, contrast: Contrast | None, rank: int | None) -> Row:
@@ -107,7 +107,7 @@ def _row(entry: Entry, context: _Context, contrast: Contrast | None, rank: int |
         contrast=contrast,
         rank=rank,
         cost=cost_of(entry),
-        distances=() if entry.is_baseline else context.distances.of(entry, context.group),
+        distances=() if entry.is_baseline else context.image_sets.distances(entry, context.group),
         classes=class_gains(entry, context.group.baseline_of(entry)),
         test_copies=max((_test_copies(record) for record in entry.measured.values()), default=0),
         metrics=_other_metrics(entry),

@@ -4,11 +4,15 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from genbench.digest import digest
 from genbench.errors import ProtocolError
 from genbench.records import Record
+from genbench_leaderboard.copies import Mask, copied_test_images
+from genbench_leaderboard.distances import ImageSets
 from genbench_leaderboard.gather import Entry, RawGroup, check_recipe, mix_label
 from genbench_leaderboard.rows import BASELINE, Contrast, Cost
 from genbench_leaderboard.statistics import (
@@ -35,8 +39,10 @@ class Ranking:
     pairs: int
 
 
-def all_contrasts(groups: Sequence[RawGroup]) -> tuple[Contrasts, int]:
-    """Compare every entry with its baseline.
+def all_contrasts(groups: Sequence[RawGroup], image_sets: ImageSets) -> tuple[Contrasts, int]:
+    """Compare every entry with its baseline; where test images were copied, a second time without them.
+
+    A verdict that rests on them is void (protocol rule 7).
 
     Returns:
         The contrasts, and the size of the Holm family: the confirmatory ones with enough planned seeds.
@@ -45,15 +51,25 @@ def all_contrasts(groups: Sequence[RawGroup]) -> tuple[Contrasts, int]:
         ProtocolError: A pair differs in more than its images.
     """
     contrasts: Contrasts = {}
+    clean: Contrasts = {}
     for position, group in enumerate(groups):
         chosen = _confirmatory(group)
         for entry in group.entries.values():
             baseline = group.baseline_of(entry)
-            if baseline is not None:
-                contrasts[position, entry.key] = _contrast(entry, baseline, group, entry.key in chosen)
-            elif not entry.is_baseline:
-                check_recipe(entry, group, groups)
-    return _judged(contrasts, groups)
+            if baseline is None:
+                if not entry.is_baseline:
+                    check_recipe(entry, group, groups)
+                continue
+            pair = _Pair(entry, baseline, group)
+            contrasts[position, entry.key] = _contrast(pair, entry.key in chosen)
+            copied = None if entry.is_baseline else copied_test_images(image_sets.of(entry, group))
+            if copied is not None:
+                clean[position, entry.key] = _without(pair, contrasts[position, entry.key], copied)
+    judged, family_size = _judged(contrasts, groups)
+    for where, found in _judged({**contrasts, **clean}, groups)[0].items():
+        if where in clean:
+            judged[where] = _compared(judged[where], found)
+    return judged, family_size
 
 
 def rank_entries(group: RawGroup, contrasts: Mapping[str, Contrast]) -> Ranking:
@@ -113,8 +129,8 @@ def _judged(contrasts: Contrasts, groups: Sequence[RawGroup]) -> tuple[Contrasts
 
 def _rankable(entry: Entry, contrast: Contrast | None) -> bool:
     complete = len(entry.scores()) >= max(entry.planned, SEEDS_FOR_VERDICT)
-    exploratory = contrast is not None and not contrast.confirmatory
-    return complete and not exploratory
+    contender = contrast is None or (contrast.confirmatory and contrast.verdict != "void")
+    return complete and contender
 
 
 def _confirmatory(group: RawGroup) -> set[str]:
@@ -132,30 +148,90 @@ def _confirmatory(group: RawGroup) -> set[str]:
     return {min(found)[-1] for found in candidates.values()}
 
 
-def _contrast(entry: Entry, baseline: Entry, group: RawGroup, confirmatory: bool) -> Contrast:
-    mine, theirs = entry.scores(), baseline.scores()
-    shared = sorted(mine.keys() & theirs.keys())
-    name = f"{BASELINE}, {mix_label(baseline.mix)}"
+class _Pair(NamedTuple):
+    """An entry and what it is compared with."""
+
+    entry: Entry
+    baseline: Entry
+    group: RawGroup
+
+    @property
+    def shared(self) -> list[int]:
+        """The seeds that both have."""
+        return sorted(self.entry.scores().keys() & self.baseline.scores().keys())
+
+    @property
+    def name(self) -> str:
+        """The baseline's."""
+        return f"{BASELINE}, {mix_label(self.baseline.mix)}"
+
+    def correct(self) -> list[tuple[Any, Any]] | None:
+        """Return which test images both got right, for each shared seed: `int64 [n]`; None if one says not.
+
+        Raises:
+            ProtocolError: They were measured on different numbers of test images.
+        """
+        found = []
+        for index in self.shared:
+            row, other = _test_table(self.entry.measured[index]), _test_table(self.baseline.measured[index])
+            if row is None or other is None:
+                return None
+            if row["n"] != other["n"]:
+                raise ProtocolError(
+                    f"{self.entry.label}, seed {index}: its test has {row['n']} images, its baseline's "
+                    f"{other['n']}",
+                    hint="paired cells must be measured on the same test images",
+                )
+            found.append((_correct(row), _correct(other)))
+        return found
+
+    def bootstrap(self, correct: Sequence[tuple[Any, Any]]) -> Interval:
+        """Resample test images."""
+        names = [self.group.kin, self.group.budget_scale, self.entry.key, self.baseline.key]
+        seed = int(digest(["image bootstrap", *names])[:15], 16)
+        total: Any = 0
+        for mine, theirs in correct:
+            total = total + mine - theirs
+        return image_bootstrap(total, len(correct), seed)
+
+
+def _contrast(pair: _Pair, confirmatory: bool) -> Contrast:
+    shared = pair.shared
     if not shared:
-        return Contrast(name, None, None, confirmatory)
-    seed = int(digest(["image bootstrap", group.kin, group.budget_scale, entry.key, baseline.key])[:15], 16)
+        return Contrast(pair.name, None, None, confirmatory)
+    mine, theirs = pair.entry.scores(), pair.baseline.scores()
     test = paired_t([mine[index] for index in shared], [theirs[index] for index in shared])
-    return Contrast(name, test, _bootstrap(entry, baseline, shared, seed), confirmatory)
+    correct = pair.correct()
+    return Contrast(pair.name, test, pair.bootstrap(correct) if correct else None, confirmatory)
 
 
-def _bootstrap(entry: Entry, baseline: Entry, shared: Sequence[int], seed: int) -> Interval | None:
-    total: Any = 0
-    for index in shared:
-        row, other = _test_table(entry.measured[index]), _test_table(baseline.measured[index])
-        if row is None or other is None:
-            return None
-        if row["n"] != other["n"]:
-            raise ProtocolError(
-                f"{entry.label}, seed {index}: its test has {row['n']} images, its baseline's {other['n']}",
-                hint="paired cells must be measured on the same test images",
-            )
-        total = total + _correct(row) - _correct(other)
-    return image_bootstrap(total, len(shared), seed)
+def _without(pair: _Pair, whole: Contrast, copied: Mask) -> Contrast:
+    """Compare on the test images that were not copied; where no record says which were right, on none.
+
+    Raises:
+        ProtocolError: The copies were looked for among another number of test images.
+    """
+    correct, kept = pair.correct(), np.flatnonzero(~copied)
+    left_out = replace(whole, test=None, images=None, copied_images=int(copied.sum()))
+    if not correct or len(kept) == 0:
+        return left_out
+    if len(correct[0][0]) != len(copied):
+        raise ProtocolError(
+            f"{pair.entry.label}: its test has {len(correct[0][0])} images, and copies were looked for among "
+            f"{len(copied)}"
+        )
+    rest = [(mine[kept], theirs[kept]) for mine, theirs in correct]
+    sides = ([100 * float(side.mean()) for side in part] for part in zip(*rest, strict=True))
+    return replace(left_out, test=paired_t(*sides), images=pair.bootstrap(rest))
+
+
+def _compared(whole: Contrast, clean: Contrast) -> Contrast:
+    """Note what is left of a contrast without the copied images; it is void if its verdict is not."""
+    noted = replace(whole, copied_images=clean.copied_images, without_copies=clean.test)
+    decisive = {"better", "worse", "cannot tell"}
+    if whole.verdict == clean.verdict or not {whole.verdict, clean.verdict} & decisive:
+        return noted
+    return replace(noted, verdict="void", minimum_detectable_points=None, points_per_minute=None)
 
 
 def _test_table(record: Record) -> Mapping[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Distances of image sets: read from metric names, averaged over seed indices, joined to rows."""
+"""Records of image sets, joined to rows: their distances, read from metric names and averaged over seeds."""
 
 import math
 import re
@@ -15,7 +15,7 @@ _NAME = re.compile(
 )
 
 
-class DistanceIndex:
+class ImageSets:
     """Records of image sets, found by what a row says about its images."""
 
     def __init__(self, records: Iterable[Record]) -> None:
@@ -28,12 +28,15 @@ class DistanceIndex:
                     record
                 )
 
-    def of(self, entry: Entry, group: RawGroup) -> tuple[Distance, ...]:
-        """Return a row's distances; those measured under the row's own protocol where there are any."""
+    def of(self, entry: Entry, group: RawGroup) -> list[Record]:
+        """Return the records of a row's images; those of the row's own protocol where there are any."""
         images = [identity(one) for one in (group.dataset, entry.generator, entry.filter)]
         found = self._found.get(_images_key(images, entry.mix["ratio"]), [])
-        own = [record for record in found if record.result.protocol == group.protocol]
-        return _average(own or found)
+        return [record for record in found if record.result.protocol == group.protocol] or found
+
+    def distances(self, entry: Entry, group: RawGroup) -> tuple[Distance, ...]:
+        """Return a row's distances."""
+        return _average(self.of(entry, group))
 
 
 def _images_key(components: Sequence[object], ratio: float) -> str:

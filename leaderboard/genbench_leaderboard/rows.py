@@ -63,6 +63,8 @@ class Contrast:
         verdict: Better, worse, or why there is none.
         minimum_detectable_points: What a *cannot tell* would have found with 80 % power, in points.
         points_per_minute: Only for *better*: gain per minute of extra cost, if there is any.
+        copied_images: Test images with near copies among the synthetic ones, more than chance explains.
+        without_copies: The comparison without them; a verdict that would be another one is *void*.
     """
 
     baseline: str
@@ -74,6 +76,8 @@ class Contrast:
     verdict: Verdict = "incomplete"
     minimum_detectable_points: float | None = None
     points_per_minute: float | None = None
+    copied_images: int = 0
+    without_copies: PairedTest | None = None
 
 
 @dataclass(frozen=True)

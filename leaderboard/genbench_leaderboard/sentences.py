@@ -92,6 +92,9 @@ def notes(group: Group) -> tuple[str, ...]:
     found = [*_mark_notes(group), *_verdict_notes(group)]
     found += _per_row("points gained per extra minute", group.rows, _gain)
     found += _per_row("synthetic images that are test images, pixel for pixel", group.rows, _copies)
+    found += _per_row(
+        "test images with near copies among the synthetic ones, and Δ without them", group.rows, _clean
+    )
     tests = [row.contrast.test for row in group.rows if row.contrast and row.contrast.test]
     found += _range("correlation within pairs", [test.correlation for test in tests])
     peaks = [
@@ -158,6 +161,9 @@ def _verdict_notes(group: Group) -> list[str]:
         )
     if _with_verdict(group, "exploratory", lambda row: row.mix == "off"):
         found.append("none, off is diagnostic only, never a contender.")
+    void = _with_verdict(group, "void", lambda row: True)
+    if void:
+        found.append(f"void, since the verdict is another one without the copied test images: {void}.")
     few = _with_verdict(group, "incomplete", lambda row: True)
     if few:
         found.append(f"incomplete, so no verdict: {few}.")
@@ -206,6 +212,14 @@ def _gain(row: Row) -> str | None:
 
 def _copies(row: Row) -> str | None:
     return str(row.test_copies) if row.test_copies else None
+
+
+def _clean(row: Row) -> str | None:
+    contrast = row.contrast
+    if contrast is None or not contrast.copied_images:
+        return None
+    test = contrast.without_copies
+    return f"{contrast.copied_images}, {f'{test.difference.mean:+.2f}' if test else 'nothing left'}"
 
 
 def _no_images(row: Row) -> bool:

@@ -24,7 +24,7 @@ RESAMPLES = 10_000
 #: Standard deviations below this share of the values' size are rounding, not spread.
 _ROUNDING = 1e-12
 
-Verdict = Literal["better", "worse", "cannot tell", "incomplete", "exploratory", "too few seeds"]
+Verdict = Literal["better", "worse", "cannot tell", "incomplete", "exploratory", "too few seeds", "void"]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """`fid` and `mmd`: which images they compare, how they name it, and what they refuse."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from genbench.errors import DataError, PluginError
 from genbench.images import TensorImages
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
 from genbench.registry import Registry, import_target
+from genbench.store import Store
 from genbench_evaluators._frechet import fit_gaussian, frechet_distance, make_reference
 
 MakeImages = Callable[..., TensorImages]
@@ -164,3 +166,60 @@ def test_missing_features_are_a_fault_of_the_caller(
     bare = ImageSet(make_images(10), None)
     with pytest.raises(PluginError, match=r"features of synthetic must be \[10, D\], found none"):
         evaluator(registry, name).evaluate(bare, {"train": bare, "val": bare}, ctx)
+
+
+def test_stored_statistics_of_real_sets_give_the_same_distances_to_the_last_digit(
+    registry: Registry, image_set: Callable[..., ImageSet], ctx: RunContext
+) -> None:
+    fid = evaluator(registry, "fid")
+    real = {"train": image_set(300, 1), "val": image_set(40, 2)}
+    stored = {
+        name: dataclasses.replace(found, summary=fid.summarise(found.features))
+        for name, found in real.items()
+    }
+    plain = fid.evaluate(image_set(120, 3), real, ctx)
+    assert values(fid.evaluate(image_set(120, 3), stored, ctx)) == values(plain)
+    false = {**stored["train"].summary, "mu": stored["train"].summary["mu"] + 1}  # it is what is read
+    moved = fid.evaluate(
+        image_set(120, 3), {**stored, "train": dataclasses.replace(stored["train"], summary=false)}, ctx
+    )
+    assert values(moved)[0] > values(plain)[0] + 1
+    few = fid.evaluate(image_set(20, 3), stored, ctx)  # 20 of val's 40 are compared: not those of its summary
+    assert values(few) == values(fid.evaluate(image_set(20, 3), real, ctx))
+
+
+def test_real_sets_are_summarised_once_for_all_generators(
+    run_cells: Callable[..., Any], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fid = import_target("genbench_evaluators.fid:Fid", "fid")
+    sizes: list[int] = []
+    summarise = fid.summarise
+
+    def counted(features: Any) -> Any:
+        sizes.append(len(features))
+        return summarise(features)
+
+    monkeypatch.setattr(fid, "summarise", staticmethod(counted))
+    plan, outcome = run_cells(generators=["toy", "copies"], evaluators=["accuracy", "fid"], seeds=2)
+    assert not outcome.failed
+    steps = [step for step in plan.steps.values() if "summary" in step.document]
+    assert len(steps) == len(sizes) == 2  # train and val, whatever the generators and seeds
+    for step in steps:
+        artifact, embedded = store.open(step.key), store.open(step.inputs["features"])
+        assert artifact is not None
+        assert embedded is not None
+        features = np.load(embedded.folder / "features.npy").astype(np.float64)
+        with np.load(artifact.folder / "summary.npz") as published:  # what pytorch-fid reads
+            np.testing.assert_allclose(published["mu"], features.mean(axis=0), rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(
+                published["sigma"], np.cov(features, rowvar=False), rtol=1e-9, atol=1e-12
+            )
+            np.testing.assert_allclose(
+                published["factor"] @ published["factor"].T, published["sigma"], rtol=1e-6, atol=1e-9
+            )
+
+
+def test_features_that_cannot_be_summarised_are_left_to_the_evaluation(registry: Registry) -> None:
+    fid = evaluator(registry, "fid")
+    assert fid.summarise(np.full((5, 3), np.nan, np.float32)) == {}
+    assert fid.summarise(np.zeros((1, 3), np.float32)) == {}

@@ -306,7 +306,7 @@ def test_all_of_them_run_on_digits_and_share_their_embeddings(run_cells: RunCell
     )  # fmt: skip
     assert outcome.failed == {}
     embeds = [step.label for step in plan.steps.values() if step.stage == "embed"]
-    assert len(embeds) == 5  # train, val, test and two image sets, once for all evaluators
+    assert len(embeds) == 5 + 2  # train, val, test and two image sets, and the summaries of fid: once for all
     found = {
         record.result.generator["use"]: values(Evaluation(record.result.metrics))
         for record in outcome.records

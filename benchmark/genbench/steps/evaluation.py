@@ -51,7 +51,14 @@ def evaluate(
     if isinstance(evaluator, ImageEvaluator):
         named = [role.removeprefix("real:") for role in artifacts if role.startswith("real:")]
         wanted = named or ["train", "val"]  # without an extractor it sees pixels alone
-        real = {name: ImageSet(splits.named(name), _features(artifacts, f"real:{name}")) for name in wanted}
+        real = {
+            name: ImageSet(
+                splits.named(name),
+                _features(artifacts, f"real:{name}"),
+                _summary(artifacts, f"summary:{name}"),
+            )
+            for name in wanted
+        }
         return evaluator.evaluate(_synthetic_set(artifacts), real, ctx)
     if isinstance(evaluator, ModelEvaluator) and network is not None:
         with_train = {"train": splits.train} if wants_train else {}
@@ -83,6 +90,13 @@ def _synthetic_set(artifacts: Mapping[str, Artifact]) -> ImageSet:
         images = Subset(images, kept)
         features = features[kept] if features is not None else None
     return ImageSet(images, features)
+
+
+def _summary(artifacts: Mapping[str, Artifact], role: str) -> Mapping[str, Any] | None:
+    if role not in artifacts:
+        return None
+    with np.load(artifacts[role].folder / "summary.npz") as stored:
+        return dict(stored)
 
 
 def _features(artifacts: Mapping[str, Artifact], role: str) -> Any:

@@ -247,6 +247,13 @@ def _predict(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, 
 
 
 def _embed(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:
+    if "features" in artifacts:
+        spec = workshop.registry.spec("evaluator", step.document["summary"]["use"])
+        summarise = import_target(spec.target, spec.name).summarise
+        np.savez(
+            ctx.files / "summary.npz", **summarise(np.load(artifacts["features"].folder / "features.npy"))
+        )
+        return
     splits = real.open_splits(artifacts["dataset"])
     split = step.document["split"]
     images = (

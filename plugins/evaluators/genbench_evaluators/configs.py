@@ -1,6 +1,6 @@
 """Options of the built-in evaluators. Imports neither torch nor numpy."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ class AccuracyConfig(EvaluatorConfig):
 
 class FidConfig(EmbeddingConfig):
     """Options of `fid`."""
+
+    summarises: ClassVar[tuple[str, ...]] = ("train", "val")
 
     per_class: bool = Field(
         default=False, description="also the distance of each class's images to its train images"

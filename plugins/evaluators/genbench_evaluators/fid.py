@@ -20,7 +20,7 @@ from numpy import polyfit
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
 from genbench.records import Metric
 from genbench_evaluators._feature_sets import Distances, distance_metrics, gather
-from genbench_evaluators._frechet import Reference, fit_gaussian, frechet_distance, make_reference
+from genbench_evaluators._frechet import Gaussian, Reference, fit_gaussian, frechet_distance, make_reference
 from genbench_evaluators.configs import FidConfig
 
 _TEMPLATE = Metric("fid", None, higher_is_better=False, bounds=(0, None), tolerance=1e-3)  # relative
@@ -41,10 +41,10 @@ class Fid(ImageEvaluator):
             DataError: A set has fewer than two images, or a feature is NaN or infinite.
         """
         sets = gather("fid", synthetic, real)
-        train = make_reference(fit_gaussian(sets.train))
+        train = _reference(real["train"], sets.train)
         to_train = frechet_distance(train, fit_gaussian(sets.synthetic))
         ctx.progress(1, 3)
-        val = make_reference(fit_gaussian(sets.few_val))
+        val = _reference(real["val"], sets.few_val)
         to_val = frechet_distance(val, fit_gaussian(sets.few_synthetic))
         ctx.progress(2, 3)
         floor = frechet_distance(val, fit_gaussian(sets.few_train))
@@ -70,6 +70,19 @@ class Fid(ImageEvaluator):
             metrics.append(replace(_TEMPLATE, name=title, value=fmean(found) if found else None, note=note))
         return Evaluation(metrics, tables)
 
+    @staticmethod
+    def summarise(features: npt.NDArray[np.float32]) -> Mapping[str, npt.NDArray[np.float64]]:
+        """Return `mu`, `sigma` (the names that published statistics have) and a factor of `sigma`.
+
+        Features that `evaluate` refuses have none.
+        """
+        if len(features) < 2 or not np.isfinite(features).all():
+            return {}
+        whole = torch.from_numpy(np.require(features, np.float32, ["C", "W"]))
+        found = make_reference(fit_gaussian(whole))
+        arrays = {"mu": found.gaussian.mean, "sigma": found.gaussian.covariance, "factor": found.factor}
+        return {name: value.numpy() for name, value in arrays.items()}
+
     def _infinity(self, train: Reference, features: torch.Tensor, ctx: RunContext) -> Metric:
         """Extrapolate to endlessly many synthetic images."""
         title = f"fid_infinity[{self._config.extractor},train]"
@@ -82,6 +95,14 @@ class Fid(ImageEvaluator):
         slope, intercept = polyfit([1 / size for size in sizes], values, 1)
         note = f"From {_SUBSETS} subsets of {sizes[0]} to {sizes[-1]} images; slope {slope:.3g} per 1 / n."
         return replace(_TEMPLATE, name=title, value=float(intercept), bounds=(None, None), note=note)
+
+
+def _reference(real: ImageSet, features: torch.Tensor) -> Reference:
+    """Return the statistics of a real set, stored ones where the features are all of it."""
+    if not real.summary or len(features) < len(real.images):
+        return make_reference(fit_gaussian(features))
+    mean, covariance, factor = (torch.from_numpy(real.summary[name]) for name in ("mu", "sigma", "factor"))
+    return Reference(Gaussian(mean, covariance), factor)
 
 
 def per_class(

@@ -7,6 +7,10 @@ share far above says that images were copied. For test the yardstick is the same
 are as frequent as copies of train by chance are no leak, more are. Meehan et al. (arXiv:2004.05675) test the
 same comparison as a whole; this names the images.
 
+`test_images_copied` turns this round: which test images have a synthetic image closer than that. Val, which
+no generator sees either, says how many would by chance (Fisher's exact test, one-sided). Where there are
+more, the board compares the row with its baseline a second time, without them.
+
 It reads test, as the protocol allows an evaluator of images (never a generator or a filter). Beside it, the
 dataset's own duplicates: test and val images that are train images, pixel for pixel.
 """
@@ -20,7 +24,7 @@ import torch
 
 from genbench.images import LabelledImages, Subset
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
-from genbench.records import Metric
+from genbench.records import Metric, pack_bits
 from genbench.seeding import generator
 from genbench_evaluators._feature_sets import finite_features
 from genbench_evaluators._neighbours import Nearest, nearest
@@ -58,6 +62,8 @@ class Memorization(ImageEvaluator):
             metrics += [self._metric(space, name, one, limit) for name, one in found.items()]
             tables[space] = _closest(found, limit, rows)
             if position == 0:
+                tables["test_copies"] = _copied(mine, theirs, limit)
+                metrics.append(_copied_metric(space, tables["test_copies"]))
                 _draw(made, real, found, ctx.files / "closest_pairs.png")
             ctx.progress(position + 1, len(spaces))
         metrics += _own_duplicates(real)
@@ -75,6 +81,34 @@ class Memorization(ImageEvaluator):
         )
         title = f"copies_of_{name}[{space},n={len(found.distance)}]"
         return Metric(title, 100 * flagged / len(found.distance), "%", False, (0, 100), 1e-9, note)
+
+
+def _copied(
+    made: torch.Tensor, real: Mapping[str, torch.Tensor], limit: float
+) -> dict[str, int | float | str]:
+    """Return which test images have a synthetic image closer than `limit`, and how likely so many are."""
+    from scipy.stats import fisher_exact
+
+    val, test = (nearest(real[name], made).distance < limit for name in ("val", "test"))
+    table = [[int(near.sum()), int((~near).sum())] for near in (test, val)]
+    return {
+        "n": len(test),
+        "copied": table[0][0],
+        "copied_bits": pack_bits(test.tolist()),
+        "val_n": len(val),
+        "val_copied": table[1][0],
+        "p": float(fisher_exact(table, alternative="greater").pvalue),
+    }
+
+
+def _copied_metric(space: str, found: Mapping[str, Any]) -> Metric:
+    note = (
+        f"{found['copied']} of {found['n']} test images have a synthetic image this close, "
+        f"{found['val_copied']} of {found['val_n']} val images do: p = {found['p']:.2g}."
+    )
+    bounds = (0, found["n"])
+    title = f"test_images_copied[{space},n={found['n']}]"
+    return Metric(title, found["copied"], "images", False, bounds, 0.0, note)
 
 
 def _pixels(images: LabelledImages) -> torch.Tensor:
