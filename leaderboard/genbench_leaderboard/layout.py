@@ -12,6 +12,7 @@ NOTHING = "-"
 _FAMILIES = {"fid": "FID", "mmd2": "MMD²", "kid": "KID"}
 _IN_MAIN_TABLE = ("fid", "mmd2")
 _SHOWN_CLASSES = 20
+_ROUNDING = 1e-9  # a distance below it is one of a set to itself
 
 
 @dataclass(frozen=True)
@@ -178,9 +179,11 @@ def duration(seconds: float) -> str:
 def number(value: float) -> str:
     """Write a distance with three significant digits, more before the point.
 
-    >>> number(1234.5), number(14.0), number(0.012345), number(-0.00000123)
-    ('1234', '14.0', '0.0123', '-1.23e-06')
+    >>> number(1234.5), number(14.0), number(0.012345), number(-0.00000123), number(2e-12)
+    ('1234', '14.0', '0.0123', '-1.23e-06', '0')
     """
+    if abs(value) < _ROUNDING:
+        return "0"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
