@@ -15,6 +15,7 @@ from genbench.plan import Plan
 from genbench.runner import Outcome
 from genbench.steps.context import StepContext
 from genbench.steps.network import arm_images
+from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
 from genbench.steps.synthetic import Asked, SyntheticSet, note_copies, plan_request, usable, write_sample
 from genbench.store import Store
 
@@ -240,3 +241,18 @@ def test_images_of_the_wrong_kind_are_refused(
 
     with pytest.raises(PluginError, match=r"Floats must yield uint8 \[40, 3, 8, 8\], found torch.float32"):
         write_sample(Floats(), plan_request(make_images(40), Asked(1.0), 1), make_context(), tmp_path)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="only Linux can forget a process's peak"
+)
+def test_a_step_answers_for_its_own_peak_of_memory() -> None:
+    def peak_with(mebibytes: int) -> float:
+        forget_peak_memory("cpu")
+        held = np.ones(mebibytes << 17)
+        assert held[-1] == 1
+        return peak_memory_bytes("cpu") / 2**20
+
+    large, small, again = peak_with(400), peak_with(1), peak_with(400)
+    assert large - small > 300
+    assert abs(again - large) < 100

@@ -21,7 +21,7 @@ from genbench.spec import reference_options
 from genbench.steps import evaluation, extractors, network, real, synthetic
 from genbench.steps.context import Report, StepContext
 from genbench.steps.profiling import profiled
-from genbench.steps.provenance import hardware, peak_memory_bytes, versions
+from genbench.steps.provenance import forget_peak_memory, hardware, peak_memory_bytes, versions
 from genbench.store import Artifact, Store
 from genbench.training import Trained
 
@@ -83,6 +83,7 @@ def execute(step: Step, workshop: Workshop, report: Report, deadline: float | No
 
         def fill(folder: Path) -> Mapping[str, Any]:
             ctx = _context(step, workshop, folder, log, report, deadline)
+            forget_peak_memory(workshop.device)
             started = time.perf_counter()
             extra = _STAGES[step.stage](step, artifacts, workshop, ctx) or {}
             return {"seconds": time.perf_counter() - started, **extra, **_provenance(step, workshop)}

@@ -1,5 +1,6 @@
 """Where and with what a step ran: hardware, versions, code. Recorded, never part of an identity."""
 
+import contextlib
 import os
 import platform
 import resource
@@ -46,12 +47,25 @@ def versions() -> Mapping[str, str]:
     return found
 
 
+def forget_peak_memory(device: str) -> None:
+    """Let `peak_memory_bytes` begin anew: a step does not answer for those before it in its worker."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):  # Linux alone can: elsewhere, the peak is the process's
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_bytes(device: str) -> int:
     """Return the peak of GPU memory on a GPU, else of this process's memory."""
     if device.startswith("cuda"):
         import torch
 
         return int(torch.cuda.max_memory_allocated(device))
+    with contextlib.suppress(OSError, StopIteration):
+        status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return 1024 * int(next(line for line in status if line.startswith("VmHWM")).split()[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak) if sys.platform == "darwin" else int(peak) * 1024
 

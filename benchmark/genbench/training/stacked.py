@@ -61,7 +61,8 @@ def refusal(runs: Sequence[Run], recipe: TrainRecipe, mix: Mix) -> str | None:
         trial = StackedLoop([run.scratch() for run in runs], recipe, mix, steps=1)
         trial.step(trial.prepare(0, 1).at(0), 0)
     except (RuntimeError, NotImplementedError, GenbenchError) as problem:
-        return str(problem).splitlines()[0]
+        reason = str(problem).splitlines()[0]
+        return "the network draws random numbers" if "randomness error mode" in reason else reason
     return None
 
 
