@@ -312,10 +312,16 @@ def _set_dotted(options: dict[str, Any], option: str, value: Any) -> None:
 
 
 def _scalar(text: str) -> Any:
-    """Read a command-line value as JSON where it is JSON (numbers, true, lists), else as text."""
+    """Read a command-line value as JSON where it is JSON (numbers, true, lists), else as text.
+
+    >>> _scalar("[1,2]"), _scalar("[computed,cifar10.1-v6]"), _scalar("adam")
+    ([1, 2], ['computed', 'cifar10.1-v6'], 'adam')
+    """
     try:
         return json.loads(text)
     except ValueError:
+        if text.startswith("[") and text.endswith("]"):  # words need no quotes
+            return [_scalar(word.strip()) for word in text[1:-1].split(",")]
         return text
 
 

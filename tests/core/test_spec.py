@@ -21,6 +21,10 @@ def settle(registry: Registry, text: str, kind: str = "classifier", preset: str 
         ("cnn", {}),
         ("ddpm:timesteps=100,schedule=cosine", {"timesteps": 100, "schedule": "cosine"}),
         ("cnn:recipe.epochs=2.5,widths=[8,16]", {"recipe": {"epochs": 2.5}, "widths": [8, 16]}),
+        (
+            "digits:shifts=[computed, fog-3],severities=[1]",
+            {"shifts": ["computed", "fog-3"], "severities": [1]},
+        ),
         ("imagefolder:some/path=x.y", {"some/path": "x.y"}),
         ("imagefolder:a b,size=8", {"": "a b", "size": 8}),
         ("sdedit:base=ddpm,base.schedule=cosine", {"base": {"use": "ddpm", "schedule": "cosine"}}),
