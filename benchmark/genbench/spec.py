@@ -295,7 +295,9 @@ def _flattened(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
 
 
 def _short(value: Any) -> str:
-    """Shorten a path to its name: labels are published, and say nothing about somebody's disk."""
+    """Write a value for a label; a path is its name: labels say nothing about somebody's disk."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(_short(one) for one in value)}]"
     text = value if isinstance(value, str) else json.dumps(value)
     return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", ".", "~")) else text
 

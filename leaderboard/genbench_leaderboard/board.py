@@ -31,6 +31,7 @@ from genbench_leaderboard.rows import (
     Group,
     Row,
 )
+from genbench_leaderboard.shifts import measures, shift_gains
 from genbench_leaderboard.statistics import estimate
 
 __all__ = ["Board", "Group", "Row", "build_board"]
@@ -109,6 +110,8 @@ def _row(entry: Entry, context: _Context, contrast: Contrast | None, rank: int |
         cost=cost_of(entry),
         distances=() if entry.is_baseline else context.image_sets.distances(entry, context.group),
         classes=class_gains(entry, context.group.baseline_of(entry)),
+        shifts=shift_gains(entry, context.group.baseline_of(entry)),
+        measures=measures(entry, () if entry.is_baseline else context.image_sets.of(entry, context.group)),
         test_copies=max((_test_copies(record) for record in entry.measured.values()), default=0),
         metrics=_other_metrics(entry),
         budget_limited=_budget_limit(entry, context.group, context.raw),

@@ -15,6 +15,11 @@ _NAME = re.compile(
 )
 
 
+def is_distance(name: str) -> bool:
+    """Say whether a metric's name is that of a distance, which has a table of its own."""
+    return _NAME.fullmatch(name) is not None
+
+
 class ImageSets:
     """Records of image sets, found by what a row says about its images."""
 

@@ -99,6 +99,32 @@ class ClassGain:
 
 
 @dataclass(frozen=True)
+class ShiftGain:
+    """How a row does on one shift.
+
+    Attributes:
+        name: Of the shift.
+        images: Of the shift.
+        top1: In %, over seeds.
+        difference: To the baseline's, in points, over seeds; None for the baseline itself.
+    """
+
+    name: str
+    images: int
+    top1: Estimate
+    difference: Estimate | None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One other metric of a row: of its image sets, or of its cells. Mean over seeds."""
+
+    name: str
+    unit: str
+    mean: float
+
+
+@dataclass(frozen=True)
 class Finding:
     """One number about all rows of a dataset together: does FID predict the gain, for example.
 
@@ -137,6 +163,8 @@ class Row:
         cost: None where no record says.
         distances: Of its image sets.
         classes: What it changes, class by class.
+        shifts: How it does on every shift.
+        measures: Whatever else was measured, but distances.
         test_copies: Synthetic images that are test images, pixel for pixel: the most of any seed.
         metrics: Mean over seeds of every other metric of the row's cells, by name.
         budget_limited: Why its gain may be owed to fewer visits of real images.
@@ -156,6 +184,8 @@ class Row:
     cost: Cost | None
     distances: tuple[Distance, ...]
     classes: tuple[ClassGain, ...]
+    shifts: tuple[ShiftGain, ...]
+    measures: tuple[Measure, ...]
     test_copies: int
     metrics: Mapping[str, float]
     budget_limited: BudgetLimit | None

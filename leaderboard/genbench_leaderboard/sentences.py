@@ -19,6 +19,11 @@ CLASSES_LEGEND = (
     "interval, unadjusted; *: p < 0.05, Holm-adjusted over the classes of the row. Exploratory: no verdict "
     "rests on it."
 )
+SHIFTS_LEGEND = (
+    "Top-1 on out-of-distribution test sets, in %, mean over seeds; in brackets, the difference to none in "
+    "points, paired by seed; ±: half a 95 % t interval, unadjusted. Exploratory."
+)
+MEASURES_LEGEND = "Means over seeds, of image sets and of cells. Exploratory: nothing is ranked by them."
 FINDINGS_LEGEND = "Over all rows of a dataset together. Exploratory."
 
 

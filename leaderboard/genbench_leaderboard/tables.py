@@ -8,8 +8,10 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from genbench_leaderboard.columns import Column
 from genbench_leaderboard.export import render_csv, render_json
-from genbench_leaderboard.layout import Column, Section, findings_table, section
+from genbench_leaderboard.further_tables import findings_table
+from genbench_leaderboard.layout import Section, section
 from genbench_leaderboard.rows import Board
 from genbench_leaderboard.sentences import FINDINGS_LEGEND, failure_line, summary
 
@@ -40,8 +42,9 @@ def render_terminal(board: Board, width: int = 120) -> str:
             section(group, board), [failure_line(one) for one in group.failures], width
         )
     if board.findings:
+        whole = findings_table(board)
         table = _terminal_table(findings_table(board, _SHOWN_FINDINGS), width)
-        left_out = len(board.findings) - _SHOWN_FINDINGS
+        left_out = len(whole[0].cells) - _SHOWN_FINDINGS
         more = f" {left_out} more, with smaller values, are in the Markdown." if left_out > 0 else ""
         blocks.append(f"Across the rows\n{table}\n{FINDINGS_LEGEND}{more}")
     blocks += _terminal_list(
@@ -58,10 +61,8 @@ def _markdown_section(part: Section, failures: Sequence[str]) -> list[str]:
     blocks = [f"## {part.title}", part.intro, _markdown_table(part.table), *part.legend]
     blocks += ["\n".join(f"- {_escaped(note)}" for note in part.notes)]
     blocks += _markdown_list("Failed or skipped", failures)
-    if part.distances:
-        blocks += ["### Distances of the image sets", _markdown_table(part.distances), part.distances_legend]
-    if part.classes:
-        blocks += ["### Gain per class", _markdown_table(part.classes), _escaped(part.classes_legend)]
+    for table in part.further:
+        blocks += [f"### {table.title}", _markdown_table(table.columns), _escaped(table.legend)]
     blocks.append(_escaped(part.environment))
     if part.commands:
         blocks.append("Repeat with:\n\n```sh\n" + "\n".join(part.commands) + "\n```")
@@ -98,14 +99,11 @@ def _terminal_section(part: Section, failures: Sequence[str], width: int) -> lis
     blocks += [_terminal_table(part.table, width), "\n".join(_filled(text, width) for text in part.legend)]
     blocks += ["\n".join(_item(note, width) for note in part.notes)]
     blocks += _terminal_list("Failed or skipped", failures, width)
-    if part.distances:
-        table = _terminal_table(part.distances, width)
-        blocks += [f"Distances of the image sets\n{table}\n{_filled(part.distances_legend, width)}"]
-    if part.classes:
-        table = _terminal_table(part.classes, width)
-        left_out = len(part.classes) - len(_narrowed(part.classes, width))
+    for further in part.further:
+        table = _terminal_table(further.columns, width)
+        left_out = len(_used(further.columns)) - len(_narrowed(further.columns, width))
         more = f" {left_out} more columns are in the Markdown." if left_out else ""
-        blocks += [f"Gain per class\n{table}\n{_filled(part.classes_legend + more, width)}"]
+        blocks += [f"{further.title}\n{table}\n{_filled(further.legend + more, width)}"]
     blocks.append(_filled(part.environment, width))
     if part.commands:
         blocks.append("Repeat with:\n" + "\n".join(f"  {command}" for command in part.commands))
@@ -141,11 +139,15 @@ def _table_width(widths: Iterable[int]) -> int:
 
 def _narrowed(columns: Sequence[Column], width: int) -> list[Column]:
     """Leave out spare columns from the right until the table fits, and always an unused filter."""
-    kept = [column for column in columns if not (column.name == "filter" and column.spare)]
+    kept = _used(columns)
     for column in reversed([column for column in kept if column.spare]):
         if _table_width(map(_natural, kept)) > width:
             kept.remove(column)
     return kept
+
+
+def _used(columns: Sequence[Column]) -> list[Column]:
+    return [column for column in columns if not (column.name == "filter" and column.spare)]
 
 
 def _wrapped(columns: Sequence[Column], width: int) -> list[list[str]]:

@@ -1,0 +1,41 @@
+"""What tables are made of, whatever they are rendered as."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+NOTHING = "-"
+_ROUNDING = 1e-9  # a distance below it is one of a set to itself
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of formatted cells.
+
+    Attributes:
+        spare: A narrow terminal may leave it out: it says nothing, or another table says it, too.
+    """
+
+    name: str
+    cells: tuple[str, ...]
+    align: Literal["left", "right"] = "right"
+    spare: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A further table of a group: what it shows, its columns, and what they mean."""
+
+    title: str
+    columns: tuple[Column, ...]
+    legend: str
+
+
+def number(value: float) -> str:
+    """Write a distance with three significant digits, more before the point.
+
+    >>> number(1234.5), number(14.0), number(0.012345), number(-0.00000123), number(2e-12)
+    ('1234', '14.0', '0.0123', '-1.23e-06', '0')
+    """
+    if abs(value) < _ROUNDING:
+        return "0"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}"

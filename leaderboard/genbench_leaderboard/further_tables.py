@@ -1,0 +1,194 @@
+"""The tables below a group's own: distances, shifts, classes, and whatever else was measured."""
+
+from collections.abc import Iterable, Sequence
+
+from genbench_leaderboard import sentences
+from genbench_leaderboard.columns import NOTHING, Column, Table, number
+from genbench_leaderboard.rows import BASELINE, Board, ClassGain, Distance, Group, Row, ShiftGain
+from genbench_leaderboard.statistics import ALPHA, Estimate
+
+_FAMILIES = {"fid": "FID", "mmd2": "MMD²", "kid": "KID"}
+_IN_MAIN_TABLE = ("fid", "mmd2")
+_SHOWN = 20  # classes, or shifts
+
+
+def further_tables(group: Group) -> tuple[Table, ...]:
+    """Lay out what there is besides the main table."""
+    tables = (
+        Table("Distances of the image sets", _distance_table(group), sentences.DISTANCES_LEGEND),
+        Table("Shifts", _shift_table(group), sentences.SHIFTS_LEGEND),
+        Table("Gain per class", _class_table(group), sentences.CLASSES_LEGEND),
+        Table("Other measurements", _measure_table(group), sentences.MEASURES_LEGEND),
+    )
+    return tuple(table for table in tables if table.columns)
+
+
+def distance_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return FID and MMD² to train, one column per extractor; n in the cell only where it varies."""
+    kinds = sorted(
+        {(one.family, one.extractor) for row in rows for one in row.distances if one.family in _IN_MAIN_TABLE}
+    )
+    columns = []
+    for family, extractor in kinds:
+        found = [_pick(row.distances, family, extractor, "train") for row in rows]
+        sizes = {one.n for one in found if one}
+        if not sizes:
+            continue
+        shared = f", n={min(sizes)}" if len(sizes) == 1 else ""
+        cells = [
+            NOTHING if one is None else number(one.mean) + ("" if shared else f" (n={one.n})")
+            for one in found
+        ]
+        columns.append(Column(f"{_family(family)} ({extractor}{shared})", tuple(cells), spare=True))
+    return columns
+
+
+def _distance_table(group: Group) -> tuple[Column, ...]:
+    """Lay out every distance: one line per image set and kind of distance."""
+    lines: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for row in group.rows:
+        images = (row.generator, row.filter, f"{float(row.mix_values['ratio'])}x")
+        for family, extractor in sorted({(one.family, one.extractor) for one in row.distances}):
+            train, val = (_pick(row.distances, family, extractor, split) for split in ("train", "val"))
+            floor = _pick(row.distances, family, extractor, "val", floor=True)
+            sizes = "/".join(str(one.n) if one else NOTHING for one in (train, val))
+            cells = tuple(number(one.mean) if one else NOTHING for one in (train, val, floor))
+            lines[(*images, _family(family), extractor)] = (sizes, *cells)
+    if not lines:
+        return ()
+    names = (
+        "generator",
+        "filter",
+        "ratio",
+        "distance",
+        "extractor",
+        "n (train/val)",
+        "to train",
+        "to val",
+        "floor of val",
+    )
+    table = [(*key, *cells) for key, cells in lines.items()]
+    unfiltered = all(line[1] == BASELINE for line in table)
+    return tuple(
+        Column(name, cells, "left" if place < 5 else "right", spare=name == "filter" and unfiltered)
+        for place, (name, cells) in enumerate(zip(names, zip(*table, strict=True), strict=True))
+    )
+
+
+def _shift_table(group: Group) -> tuple[Column, ...]:
+    """Lay out top-1 on every shift: a line per shift, a column per row; the extremes of many shifts."""
+    rows = [row for row in group.rows if row.shifts]
+    if not rows:
+        return ()
+    largest: dict[str, float] = {}
+    for shift in (shift for row in rows for shift in row.shifts):
+        gain = abs(shift.difference.mean) if shift.difference else 0.0
+        largest[shift.name] = max(largest.get(shift.name, 0.0), gain)
+    names = _most(largest)
+    sizes = {shift.name: shift.images for row in rows for shift in row.shifts}
+    columns = [Column("shift", tuple(names), "left"), Column("n", tuple(str(sizes[name]) for name in names))]
+    for row in rows:
+        found = {shift.name: shift for shift in row.shifts}
+        columns.append(Column(row.name, tuple(_shift(found.get(name)) for name in names), spare=True))
+    return tuple(columns)
+
+
+def _shift(found: ShiftGain | None) -> str:
+    if found is None:
+        return NOTHING
+    top1 = f"{found.top1.mean:.1f}"
+    return top1 if found.difference is None else f"{top1} ({_points(found.difference)})"
+
+
+def _class_table(group: Group) -> tuple[Column, ...]:
+    """Lay out the gain of every class: a line per class, a column per row; the extremes of many classes."""
+    rows = [row for row in group.rows if row.classes]
+    if not rows:
+        return ()
+    largest: dict[str, float] = {}
+    for gain in (gain for row in rows for gain in row.classes):
+        largest[gain.name] = max(largest.get(gain.name, 0.0), abs(gain.difference.mean))
+    names = _most(largest)
+    sizes = {gain.name: gain.images for gain in rows[0].classes}
+    columns = [Column("class", tuple(names), "left")]
+    columns.append(Column("n", tuple(str(sizes.get(name, NOTHING)) for name in names)))
+    for row in rows:
+        gains = {gain.name: gain for gain in row.classes}
+        columns.append(Column(row.name, tuple(_class_gain(gains.get(name)) for name in names), spare=True))
+    return tuple(columns)
+
+
+def _class_gain(gain: ClassGain | None) -> str:
+    if gain is None:
+        return NOTHING
+    star = " *" if gain.adjusted_p is not None and gain.adjusted_p < ALPHA else ""
+    return _points(gain.difference) + star
+
+
+def _measure_table(group: Group) -> tuple[Column, ...]:
+    """Lay out everything else, a line per metric, a column per row."""
+    rows = [row for row in group.rows if row.measures]
+    units = {one.name: one.unit for row in rows for one in row.measures}
+    if not units:
+        return ()
+    names = sorted(units)
+    titles = tuple(f"{name} ({units[name]})" if units[name] else name for name in names)
+    columns = [Column("metric", titles, "left")]
+    for row in rows:
+        found = {one.name: one.mean for one in row.measures}
+        cells = (number(found[name]) if name in found else NOTHING for name in names)
+        columns.append(Column(row.name, tuple(cells), spare=True))
+    return tuple(columns)
+
+
+def findings_table(board: Board, most: int | None = None) -> tuple[Column, ...]:
+    """Lay out what was found across the rows; of more than `most` the largest values.
+
+    Metrics without a value, for one and the same reason, share a line.
+    """
+    lines: dict[tuple[str, ...], list[float | None]] = {}
+    for one in board.findings:
+        named = ("", "") if one.value is None else (one.metric, one.unit)
+        key = (one.dataset, one.evaluator, *named, one.note)
+        lines.setdefault(key, []).append(one.value)
+    found = sorted(lines.items(), key=lambda line: -abs(line[1][0] or 0.0)) if most else list(lines.items())
+    cells = [
+        (
+            dataset,
+            evaluator,
+            metric or sentences.count(len(values), "metric", "metrics"),
+            NOTHING if values[0] is None else f"{number(values[0])} {unit}".strip(),
+            note,
+        )
+        for (dataset, evaluator, metric, unit, note), values in found[:most]
+    ]
+    names = ("dataset", "evaluator", "metric", "value", "note")
+    columns = tuple(
+        Column(name, column, "right" if name == "value" else "left")
+        for name, column in zip(names, zip(*cells, strict=True), strict=False)
+    )
+    return columns if len({line[0] for line in cells}) > 1 else columns[1:]
+
+
+def _most(largest: dict[str, float]) -> list[str]:
+    """Return the names in their order, or of too many those with the largest values."""
+    if len(largest) <= _SHOWN:
+        return list(largest)
+    return sorted(largest, key=lambda name: (-largest[name], name))[:_SHOWN]
+
+
+def _points(difference: Estimate) -> str:
+    half = difference.half_width
+    return f"{difference.mean:+.1f}" + ("" if half is None else f" ±{half:.1f}")
+
+
+def _pick(
+    distances: Iterable[Distance], family: str, extractor: str, split: str, *, floor: bool = False
+) -> Distance | None:
+    wanted = (family, extractor, split, floor)
+    found = [one for one in distances if (one.family, one.extractor, one.split, one.floor) == wanted]
+    return max(found, key=lambda one: one.n, default=None)
+
+
+def _family(family: str) -> str:
+    return _FAMILIES.get(family, family)
