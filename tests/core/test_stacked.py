@@ -1,6 +1,7 @@
 """Several trainings side by side agree with the same trainings one by one."""
 
 import copy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,20 @@ def test_a_classifier_that_draws_is_trained_one_by_one(
     assert all("trained_together" not in record.run.hardware for record in outcome.records)
     logs = "".join(path.read_text() for path in (store.root / "logs").glob("*.log"))
     assert "trainings go one by one: the network draws random numbers" in logs
+
+
+def test_a_bundle_whose_images_do_not_fit_goes_one_by_one(
+    run_vectorized: Callable[..., tuple[Plan, Outcome, Store]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def whole(device: str) -> int:
+        return 40_000  # of toy-data, 96 images of 8x8 pixels with a border: one set fits, two do not
+
+    monkeypatch.setattr(sys.modules["genbench.steps.execute"], "resident_limit_bytes", whole)
+    _, outcome, store = run_vectorized("on")
+    assert not outcome.failed
+    assert all("trained_together" not in record.run.hardware for record in outcome.records)
+    logs = "".join(path.read_text() for path in (store.root / "logs").glob("*.log"))
+    assert "3 trainings go one by one: the images of all do not fit" in logs
 
 
 def test_bundles_are_for_gpus_unless_they_are_asked_for() -> None:

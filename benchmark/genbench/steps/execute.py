@@ -24,6 +24,7 @@ from genbench.steps.profiling import profiled
 from genbench.steps.provenance import forget_peak_memory, hardware, peak_memory_bytes, versions
 from genbench.store import Artifact, Store
 from genbench.training import Trained
+from genbench.training.data import resident_limit_bytes
 
 _KIND_OF_STAGE: dict[str, Kind] = {
     "dataset": "dataset",
@@ -229,11 +230,15 @@ def _train_bundle(workshop: Workshop, ctx: StepContext) -> None:
     steps = list(workshop.bundle.values())
     workshop.bundle.clear()
     started = time.perf_counter()
-    ready = []
+    ready, room = [], resident_limit_bytes(workshop.device)
     for step in steps:
         artifacts = {role: _opened(workshop.store, key, step) for role, key in step.inputs.items()}
         own = _context(step, workshop, ctx.files, ctx.log, ctx.report, ctx.deadline)
         ready.append(_training(step, artifacts, workshop, own))
+        room -= ready[-1].run.data.resident_bytes
+        if room < ready[-1].run.data.resident_bytes and step is not steps[-1]:
+            ctx.log.info("%d trainings go one by one: the images of all do not fit", len(steps))
+            return
     found = network.train_bundle(ready, workshop.vectorize)
     share = (time.perf_counter() - started) / len(steps)
     for step, trained in zip(steps, found or (), strict=False):

@@ -127,6 +127,11 @@ class TrainingData:
         self._rows_of_pixels = torch.arange(height, device=device)
         self._columns_of_pixels = torch.arange(width, device=device)
 
+    @property
+    def resident_bytes(self) -> int:
+        """How much of the device's memory the images hold; 0 if they are read batch by batch."""
+        return 0 if self._resident is None else self._resident.nbytes
+
     def batch(self, draw: Draw) -> Batch:
         """Return the images of one draw, augmented and normalised."""
         return self.make(self.prepare(draw))
