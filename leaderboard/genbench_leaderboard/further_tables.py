@@ -1,6 +1,7 @@
 """The tables below a group's own: distances, shifts, classes, and whatever else was measured."""
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from genbench_leaderboard import sentences
 from genbench_leaderboard.columns import NOTHING, Column, Table, number
@@ -16,8 +17,8 @@ def further_tables(group: Group) -> tuple[Table, ...]:
     """Lay out what there is besides the main table."""
     tables = (
         Table("Distances of the image sets", _distance_table(group), sentences.DISTANCES_LEGEND),
-        Table("Shifts", _shift_table(group), sentences.SHIFTS_LEGEND),
-        Table("Gain per class", _class_table(group), sentences.CLASSES_LEGEND),
+        Table("Shifts", _shift_table(group), sentences.SHIFTS_LEGEND + _shown_of(group, "shifts")),
+        Table("Gain per class", _class_table(group), sentences.CLASSES_LEGEND + _shown_of(group, "classes")),
         Table("Other measurements", _measure_table(group), sentences.MEASURES_LEGEND),
     )
     return tuple(table for table in tables if table.columns)
@@ -168,6 +169,12 @@ def findings_table(board: Board, most: int | None = None) -> tuple[Column, ...]:
         for name, column in zip(names, zip(*cells, strict=True), strict=False)
     )
     return columns if len({line[0] for line in cells}) > 1 else columns[1:]
+
+
+def _shown_of(group: Group, what: Literal["shifts", "classes"]) -> str:
+    """Say that lines were left out, if they were."""
+    count = len({one.name for row in group.rows for one in getattr(row, what)})
+    return f" Of {count} {what}, the {_SHOWN} with the largest differences." if count > _SHOWN else ""
 
 
 def _most(largest: dict[str, float]) -> list[str]:

@@ -103,6 +103,7 @@ def test_of_many_shifts_the_largest_changes_are_shown() -> None:
     page = render_markdown(build_board([many(NONE, 0.0), many(MADE, 1.0)]))
     assert "| s29 " in page
     assert "| s09 " not in page
+    assert "Of 30 shifts, the 20 with the largest differences." in page
 
 
 def test_everything_else_that_was_measured_is_shown_once() -> None:
