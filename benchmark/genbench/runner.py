@@ -237,6 +237,11 @@ class _Walk:
         self, plan: Plan, store: Store, registry: Registry, observer: Observer, options: RunOptions
     ) -> None:
         self._most_together, self._jobs = options.most_together, max(1, options.jobs)
+        self._trainings = {
+            key: _kind_of_work(step.document)
+            for key, step in plan.steps.items()
+            if step.stage == "train" and self._most_together > 1
+        }
         self.outcome = Outcome()
         self.missing = _missing(plan, store)
         self._plan, self._store, self._registry, self._observer = plan, store, registry, observer
@@ -278,14 +283,11 @@ class _Walk:
         """Return a step that is ready, with others that train the same network on another seed."""
         if key not in self._waiting or not self._ready(key):
             return []
-        step = self._plan.steps[key]
-        if self._most_together == 1 or step.stage != "train":
+        kind = self._trainings.get(key)
+        if kind is None:
             return [key]
         alike = [
-            other
-            for other in self._waiting
-            if _kind_of_work(self._plan.steps[other].document) == _kind_of_work(step.document)
-            and self._ready(other)
+            other for other in self._waiting if self._trainings.get(other) == kind and self._ready(other)
         ]
         return alike[: min(self._most_together, math.ceil(len(alike) / self._jobs))]
 
