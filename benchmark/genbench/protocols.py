@@ -60,6 +60,10 @@ class ComponentConfig(Options):
         """
         return {}
 
+    def external_data(self, declared: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what of the spec's `external_data` these options use; all of it, unless a config knows."""
+        return declared
+
 
 class ComponentRef(Options):
     """An option whose value is another component (an editor, a base model): it becomes an input step."""

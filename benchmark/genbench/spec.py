@@ -112,7 +112,8 @@ class Resolved:
     def external_data(self) -> tuple[str, ...]:
         """What this component and those among its options learned from beyond `train`."""
         inner = [data for _, component in self.references.values() for data in component.external_data]
-        return tuple(dict.fromkeys([*self.spec.external_data, *inner]))
+        own = self.config.external_data(self.spec.external_data)
+        return tuple(dict.fromkeys([*own, *inner]))
 
     def options(self, *, without: frozenset[str] = frozenset()) -> Mapping[str, Any]:
         """Return the identity with some options left out."""

@@ -460,3 +460,21 @@ def test_source_s4_pools_styles_and_runs_forward() -> None:
     assert (config.method, config.style_blur_pixels, config.working_size_pixels) == ("adain", 3, 256)
     with pytest.raises(ValidationError, match="must be odd, found 2"):
         StyleTransferConfig(style_blur_pixels=2)
+
+
+def test_only_what_is_used_counts_as_external_data(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "styles").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "styles" / "dots.png")
+
+    def known(**options: Any) -> tuple[str, ...]:
+        declared = registry.spec("generator", "style_transfer").external_data
+        return StyleTransferConfig(**options).external_data(declared)
+
+    assert known() == ()
+    assert known(styles=tmp_path / "styles") == ("style images",)
+    assert known(encoder="squeezenet") == ("ImageNet (weights of the vgg19 or squeezenet encoder)",)
+    assert len(known(encoder="vgg19", styles=tmp_path / "styles")) == 2
+    settled = resolve(
+        registry, "generator", parse_reference("chain:first=style_transfer,second=copies"), "smoke", str
+    )
+    assert settled.external_data == ()

@@ -92,7 +92,10 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             paper="arXiv:1508.06576, arXiv:1703.06868",
             requires=("torchvision",),
             resources=Resources(gpu_memory_gib=12, network=True),
-            external_data=("style images", "ImageNet (weights of the vgg19 or squeezenet encoder)"),
+            external_data=(
+                "style images",
+                "ImageNet (weights of the vgg19 or squeezenet encoder)",
+            ),  # see config
             needs_fit=True,
         ),
         ComponentSpec(

@@ -156,6 +156,11 @@ class StyleTransferConfig(GeneratorConfig):
             raise ValueError(f"style_blur_pixels must be odd, found {self.style_blur_pixels}")
         return self
 
+    def external_data(self, declared: tuple[str, ...]) -> tuple[str, ...]:
+        """Return none for drawn styles and the reference encoder."""
+        styles, weights = declared
+        return (*[styles] * (self.styles is not None), *[weights] * (self.encoder != "reference"))
+
     def source_files(self) -> Mapping[str, Path]:
         """Return the style images, by their path inside the folder, and the encoder's weights."""
         files = {f"styles/{name}": path for name, path in self.style_files().items()}
