@@ -1,11 +1,8 @@
 """Paired timing: variants take turns in one process, so that a machine's drift touches all alike."""
 
-import os
-import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 
 def interleaved(variants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -26,13 +23,13 @@ def ratio(slow: list[float], fast: list[float]) -> float:
 
 
 def held_bytes(work: Callable[[], object]) -> int:
-    """Return what a process holds at its peak beyond what it held before `work`; at least that, on Linux."""
-    try:
-        before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return what this process holds at its peak during `work` beyond what it held before; on Linux."""
+    from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
+
+    forget_peak_memory("cpu")
+    before = peak_memory_bytes("cpu")
     work()
-    return max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+    return peak_memory_bytes("cpu") - before
 
 
 def verdict(name: str, found: float, wanted: float, *, at_least: bool, unit: str = "x") -> bool:
