@@ -1,6 +1,7 @@
 """Steps: what they hand to plugins, and what they refuse to take from them."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from genbench.errors import GenbenchError, PluginError, ProtocolError
 from genbench.images import TensorImages, open_images
 from genbench.plan import Plan
 from genbench.runner import Outcome
-from genbench.steps.context import StepContext
+from genbench.steps.context import Clock, StepContext
 from genbench.steps.network import arm_images
 from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
 from genbench.steps.synthetic import Asked, SyntheticSet, note_copies, plan_request, usable, write_sample
@@ -256,3 +257,17 @@ def test_a_step_answers_for_its_own_peak_of_memory() -> None:
     large, small, again = peak_with(400), peak_with(1), peak_with(400)
     assert large - small > 300
     assert abs(again - large) < 100
+
+
+def test_a_resumed_step_costs_what_all_its_attempts_took(make_context: Callable[..., StepContext]) -> None:
+    first = make_context()
+    first.clock.before = 100.0
+    first.checkpoint({}, {"step": 1})
+    resumed = Clock.resumed(first.work)
+    assert 100 <= resumed.seconds < 130
+    half = Clock.resumed(first.work, share=0.5)
+    time.sleep(0.2)
+    assert half.seconds - half.before == pytest.approx(0.5 * (resumed.seconds - resumed.before), abs=0.05)
+    assert Clock.resumed(first.work / "nowhere").before == 0
+    (first.work / "seconds.json").write_text("cut sho")
+    assert Clock.resumed(first.work).before == 0

@@ -175,6 +175,9 @@ def test_kill_9_resumes_to_byte_identical_results(program: Program, tmp_path: Pa
     untouched = program(*arguments, "-o", "untouched", store="other")
     assert untouched.returncode == 0, untouched.stderr
     assert results(tmp_path, "resumed") == results(tmp_path, "untouched") != {}
+    costs = record_of(tmp_path, SLOW, out="resumed").run.costs
+    fit = next(cost.seconds for cost in costs if cost.stage == "fit")
+    assert fit >= 25 * 0.2  # both attempts: the second alone took less
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(program: Program, tmp_path: Path) -> None:

@@ -19,6 +19,43 @@ if TYPE_CHECKING:
 
 Report = Callable[[int, int, Mapping[str, float]], None]
 _REPORT_SECONDS = 0.2  # progress is sent to the main process at most this often
+_NOTE_SECONDS = 5.0  # and the time that a step took so far is written down
+_CLOCK_FILE = "seconds.json"
+
+
+@dataclass
+class Clock:
+    """What a step has cost: the time of this attempt, and of those that were stopped before it.
+
+    Attributes:
+        before: Seconds of earlier attempts, as the step's scratch folder tells.
+        share: Of the time of this attempt: one of several steps that are done together bears its part.
+    """
+
+    before: float = 0.0
+    share: float = 1.0
+    _started: float = field(default_factory=time.perf_counter)
+    _noted: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def resumed(cls, work: Path, share: float = 1.0) -> "Clock":
+        """Go on with what the scratch folder of a stopped step tells."""
+        try:
+            before = float(json.loads((work / _CLOCK_FILE).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            before = 0.0
+        return cls(before, share)
+
+    @property
+    def seconds(self) -> float:
+        """The time of all attempts."""
+        return self.before + self.share * (time.perf_counter() - self._started)
+
+    def note(self, work: Path, *, at_once: bool = False) -> None:
+        """Leave the time in the scratch folder, if there is one, every few seconds."""
+        if (at_once or time.monotonic() - self._noted >= _NOTE_SECONDS) and work.exists():
+            self._noted = time.monotonic()
+            write_atomically(work / _CLOCK_FILE, json.dumps(self.seconds).encode())
 
 
 @dataclass
@@ -35,6 +72,7 @@ class StepContext(RunContext):
         must_stop: Says whether the run was asked to stop.
         checkpoint_seconds: Time between checkpoints.
         deadline: When the step is stopped, or None.
+        clock: What the step has cost so far.
     """
 
     step_seed: int
@@ -47,6 +85,7 @@ class StepContext(RunContext):
     inputs: Mapping[str, Any] = field(default_factory=dict)
     checkpoint_seconds: float = 30.0
     deadline: float | None = None
+    clock: Clock = field(default_factory=Clock)
     _last_checkpoint: float = field(default_factory=time.monotonic)
     _last_report: float = 0.0
 
@@ -66,6 +105,7 @@ class StepContext(RunContext):
         if done >= total or now - self._last_report >= _REPORT_SECONDS:
             self._last_report = now
             self.report(done, total, metrics)
+            self.clock.note(self.work)
 
     def checkpoint_due(self) -> bool:
         """Say whether enough time has passed, or the run must stop."""
@@ -82,6 +122,7 @@ class StepContext(RunContext):
         )
         pointer = json.dumps({"file": name, "meta": dict(meta)})
         write_atomically(self.work / "checkpoint.json", pointer.encode())
+        self.clock.note(self.work, at_once=True)
         for old in self.work.glob("checkpoint-*.safetensors"):
             if old.name != name:
                 old.unlink()

@@ -19,7 +19,7 @@ from genbench.protocols import Classifier, EvaluatorConfig, Filter, Generator, S
 from genbench.registry import Registry, code_digest, import_target
 from genbench.spec import reference_options
 from genbench.steps import evaluation, extractors, network, real, synthetic
-from genbench.steps.context import Report, StepContext
+from genbench.steps.context import Clock, Report, StepContext
 from genbench.steps.profiling import profiled
 from genbench.steps.provenance import forget_peak_memory, hardware, peak_memory_bytes, versions
 from genbench.store import Artifact, Store
@@ -85,9 +85,8 @@ def execute(step: Step, workshop: Workshop, report: Report, deadline: float | No
         def fill(folder: Path) -> Mapping[str, Any]:
             ctx = _context(step, workshop, folder, log, report, deadline)
             forget_peak_memory(workshop.device)
-            started = time.perf_counter()
             extra = _STAGES[step.stage](step, artifacts, workshop, ctx) or {}
-            return {"seconds": time.perf_counter() - started, **extra, **_provenance(step, workshop)}
+            return {"seconds": ctx.clock.seconds, **extra, **_provenance(step, workshop)}
 
         store.put(step.key, step.document, fill, step.family)
         log.info("done")
@@ -230,10 +229,12 @@ def _train_bundle(workshop: Workshop, ctx: StepContext) -> None:
     steps = list(workshop.bundle.values())
     workshop.bundle.clear()
     started = time.perf_counter()
-    ready, room = [], resident_limit_bytes(workshop.device)
+    ready, clocks, room = list[network.Training](), list[Clock](), resident_limit_bytes(workshop.device)
     for step in steps:
         artifacts = {role: _opened(workshop.store, key, step) for role, key in step.inputs.items()}
         own = _context(step, workshop, ctx.files, ctx.log, ctx.report, ctx.deadline)
+        own.clock.share = 1 / len(steps)
+        clocks.append(own.clock)
         ready.append(_training(step, artifacts, workshop, own))
         room -= ready[-1].run.data.resident_bytes
         if room < ready[-1].run.data.resident_bytes and step is not steps[-1]:
@@ -241,8 +242,8 @@ def _train_bundle(workshop: Workshop, ctx: StepContext) -> None:
             return
     found = network.train_bundle(ready, workshop.vectorize)
     share = (time.perf_counter() - started) / len(steps)
-    for step, trained in zip(steps, found or (), strict=False):
-        workshop.trained[step.key] = (trained, share)
+    for step, clock, trained in zip(steps, clocks, found or (), strict=False):
+        workshop.trained[step.key] = (trained, clock.before + share)
 
 
 def _predict(step: Step, artifacts: Mapping[str, Artifact], workshop: Workshop, ctx: StepContext) -> None:
@@ -385,16 +386,18 @@ def _context(
     report: Report,
     deadline: float | None,
 ) -> StepContext:
+    work = workshop.store.work_folder(step.key)
     return StepContext(
         step_seed=int(step.document.get("seed", int(step.key[:15], 16))),
         device=workshop.device,
-        work=workshop.store.work_folder(step.key),
+        work=work,
         files=files,
         log=log,
         report=report,
         must_stop=workshop.must_stop,
         checkpoint_seconds=workshop.checkpoint_seconds,
         deadline=deadline,
+        clock=Clock.resumed(work),
     )
 
 
