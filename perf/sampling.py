@@ -20,15 +20,18 @@ import numpy as np
 import torch
 from _timing import held_bytes, interleaved, ratio, verdict
 
+from genbench.documents import Asked
 from genbench.images import TensorImages
-from genbench.plan import make_plan
+from genbench.planner import make_plan
 from genbench.protocols import SampleRequest
 from genbench.registry import Registry
-from genbench.runner import RunOptions, run
+from genbench.runner import run
 from genbench.spec import make_suite, resolve_suite
-from genbench.steps.synthetic import Asked, plan_request, write_sample
+from genbench.steps.requests import plan_request
+from genbench.steps.samples import write_sample
 from genbench.store import Store
 from genbench.testing import MemoryContext
+from genbench.worker import RunOptions
 from genbench_generators.configs import DdpmConfig
 from genbench_generators.ddpm import Ddpm
 

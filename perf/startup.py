@@ -34,7 +34,7 @@ def seconds(arguments: list[str], runs: int = 5) -> float:
 def plan_seconds(cells: int) -> float:
     """Return the median seconds to expand a suite of `cells` cells, in this process."""
     from genbench.digest import file_digest
-    from genbench.plan import make_plan
+    from genbench.planner import make_plan
     from genbench.registry import Registry
     from genbench.spec import make_suite, resolve_suite
 

@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from genbench.images import TensorImages
-from genbench.plan import Plan, make_plan
+from genbench.plan import Plan
+from genbench.planner import make_plan
 from genbench.registry import PluginSource, Registry
-from genbench.runner import Outcome, RunOptions, run
+from genbench.runner import RunSummary, run
 from genbench.spec import make_suite, resolve_suite
 from genbench.steps.context import StepContext
 from genbench.store import Store
+from genbench.worker import RunOptions
 
 TOY_PLUGIN = Path(__file__).parent / "toy_plugin.py"
 HUB_MIRROR = Path(__file__).parents[2] / "shared" / "hub"
@@ -47,11 +49,11 @@ def registry() -> Registry:
 
 
 @pytest.fixture
-def run_cells(registry: Registry, store: Store) -> Callable[..., tuple[Plan, Outcome]]:
+def run_cells(registry: Registry, store: Store) -> Callable[..., tuple[Plan, RunSummary]]:
     """Run small cells in this process; keyword arguments are entries of the suite."""
     toys = {"datasets": ["toy-data"], "classifiers": ["toy-net"], "reference": "toy-net", "seeds": 1}
 
-    def run_them(**entries: Any) -> tuple[Plan, Outcome]:
+    def run_them(**entries: Any) -> tuple[Plan, RunSummary]:
         suite = make_suite({**toys, "evaluators": ["accuracy"], "preset": "smoke", **entries}, "test")
         plan = make_plan(resolve_suite(registry, suite, store.fingerprint))
         return plan, run(plan, store, registry, RunOptions(jobs=0))

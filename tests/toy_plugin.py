@@ -17,6 +17,7 @@ import genbench
 from genbench import seeding
 from genbench.errors import DataError
 from genbench.images import LabelledImages, RealImages, TensorImages
+from genbench.metrics import Metric
 from genbench.protocols import (
     Classifier,
     ClassifierConfig,
@@ -35,7 +36,6 @@ from genbench.protocols import (
     TrainRecipe,
     Verdicts,
 )
-from genbench.records import Metric
 from genbench.seeding import counter_bits
 
 

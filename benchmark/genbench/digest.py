@@ -33,11 +33,6 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def bytes_digest(content: bytes) -> str:
-    """Return the SHA-256 of `content`, as 64 hex digits."""
-    return hashlib.sha256(content).hexdigest()
-
-
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's content, read in chunks, as 64 hex digits."""
     with path.open("rb") as file:
@@ -53,6 +48,8 @@ def differences(left: Any, right: Any, path: str = "") -> list[tuple[str, Any, A
     >>> differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})
     [('a.b', 1, 3)]
     """
+    if left is right:
+        return []
     if not (isinstance(left, dict) and isinstance(right, dict)):
         return [] if left == right else [(path, left, right)]
     found = []

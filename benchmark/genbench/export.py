@@ -16,10 +16,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from genbench.artifacts import read_filter_report
 from genbench.errors import GenbenchError, UsageError
 from genbench.images import LabelledImages
 from genbench.plan import Plan, Step
-from genbench.steps.synthetic import SyntheticSet, open_sample
+from genbench.steps.filtering import open_kept
+from genbench.steps.samples import SyntheticSet, open_sample
 from genbench.store import Artifact, Store
 
 Form = Literal["imagefolder", "parquet"]
@@ -50,19 +52,17 @@ def cell_images(plan: Plan, store: Store, cell: str) -> CellImages:
         UsageError: The plan has no such cell, or it is a baseline.
         GenbenchError: Its images are not in the store.
     """
-    steps = plan.find_cell(cell).steps
-    predict = next(plan.steps[key] for key in steps if plan.steps[key].stage == "predict")
-    inputs = plan.steps[predict.inputs["train"]].inputs
-    if "sample" not in inputs:
+    found = plan.find_cell(cell)
+    if not found.sample:
         raise UsageError(f"{cell} is a baseline: it has no synthetic images")
-    step = plan.steps[inputs["sample"]]
+    step = plan.steps[found.sample]
     made = open_sample(_there(store, step.key, step.label))
-    kept = np.arange(len(made.images))
-    if "filter" not in inputs:
-        return CellImages(step, made, kept, {})
-    verdicts = _there(store, inputs["filter"], plan.steps[inputs["filter"]].label)
-    report = {**plan.steps[inputs["filter"]].document["component"], **verdicts.read_json("filter.json")}
-    return CellImages(step, made, kept[np.load(verdicts.folder / "keep.npy")], report)
+    if not found.filter:
+        return CellImages(step, made, np.arange(len(made.images)), {})
+    judged = plan.steps[found.filter]
+    verdicts = _there(store, judged.key, judged.label)
+    report = {**judged.document["component"], **read_filter_report(verdicts)}
+    return CellImages(step, made, open_kept(verdicts), report)
 
 
 def export_images(found: CellImages, form: Form, folder: Path, card: Mapping[str, str]) -> int:
@@ -193,10 +193,10 @@ def _card(found: CellImages, form: Form, facts: Mapping[str, str]) -> str:
     """Write the data card: what the images are, how they were made, and what is not known of them."""
     made, document = found.made, found.step.document
     counts = {
-        "asked for": made.counts["asked_images"],
-        "attempts": made.counts["attempts"],
-        **made.counts["faults"],
-        "made": made.counts["made_images"],
+        "asked for": made.counts.asked_images,
+        "attempts": made.counts.attempts,
+        **made.counts.faults,
+        "made": made.counts.made_images,
         "dropped by the filter": len(made.images) - len(found.kept),
         "in this folder": len(found.kept),
     }

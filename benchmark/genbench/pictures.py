@@ -58,5 +58,5 @@ def write_gallery(plan: Plan, store: Store, folder: Path) -> int:
 def _title(planned: PlannedRecord) -> str:
     arm = planned.arm
     images = arm.generator.label + (f" + {arm.filter.label}" if arm.filter.name != "none" else "")
-    parts = [arm.dataset.label, images, mix_label(arm.mix)]
+    parts = [arm.dataset.label, images, mix_label(arm)]
     return ", ".join([*parts, arm.classifier.label] if arm.classifier else parts)

@@ -9,12 +9,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-from genbench import hub
-from genbench.records import Metric, Record, Subject
+from genbench.extractors import EXTRACTOR_WEIGHTS, extractor_files
+from genbench.metrics import Metric, Subject
+from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
+from genbench.recipe import Augment, Mix, TrainRecipe
+from genbench.records import Record
 
 if TYPE_CHECKING:
     import logging
@@ -25,69 +28,18 @@ if TYPE_CHECKING:
 
     from genbench.images import LabelledImages, RealImages
 
+# What options, recipes and metrics are is told where they are defined; a plugin takes their names from here.
+__all__ = [
+    "EXTRACTOR_WEIGHTS", "Augment", "Checkpoint", "Classifier", "ClassifierConfig", "ComponentConfig",
+    "ComponentRef", "Dataset", "DatasetConfig", "DatasetFacts", "Denoiser", "Draft", "EmbeddingConfig",
+    "Evaluation", "Evaluator", "EvaluatorConfig", "Filter", "FilterConfig", "FittedGenerator",
+    "Generator", "GeneratorConfig", "ImageEvaluator", "ImageSet", "InputStep", "Metric", "Mix",
+    "ModelEvaluator", "OptionalSampledGenerator", "Options", "PredictionEvaluator", "Predictions",
+    "Record", "ReferenceClassifier", "RunContext", "SampleRequest", "SampledGenerator", "SuiteEvaluator",
+    "SyntheticBatch", "TrainRecipe", "Verdicts", "extractor_files",
+]  # fmt: skip
+
 # --------------------------------------------------------------------------------------------- options
-
-
-class Options(BaseModel):
-    """Frozen options: unknown names are errors, every field has a description and bounds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
-
-
-class ComponentConfig(Options):
-    """The options of one component.
-
-    Class attributes:
-        presets: Option values by preset name. Every component answers to `smoke` (seconds), `quick` (minutes
-            on two CPU cores) and `paper` (what one would publish, on a GPU); a preset it does not list means
-            the defaults. `source-...` presets are a source paper's exact settings.
-        primary: The option that takes the bare value of `name:VALUE` on the command line.
-        location_fields: Options that say where something lies (paths): never part of an identity; what lies
-            there is, through `source_files`.
-    """
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    primary: ClassVar[str | None] = None
-    location_fields: ClassVar[frozenset[str]] = frozenset()
-
-    def source_files(self) -> Mapping[str, Path]:
-        """Return the files that this component reads, by names that do not depend on where they lie.
-
-        Called before planning, without torch; the files' contents are hashed into every key.
-
-        Raises:
-            DataError: They cannot be had; the message says what was tried and what to type.
-        """
-        return {}
-
-    def external_data(self, declared: tuple[str, ...]) -> tuple[str, ...]:
-        """Return what of the spec's `external_data` these options use; all of it, unless a config knows."""
-        return declared
-
-
-class ComponentRef(Options):
-    """An option whose value is another component (an editor, a base model): it becomes an input step."""
-
-    use: str = Field(description="name of the component")
-    options: Mapping[str, Any] = Field(default_factory=dict, description="its options")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_table(cls, value: Any) -> Any:
-        """Accept `"ddpm"` and `{use = "ddpm", schedule = "cosine"}` besides the full form."""
-        if isinstance(value, str):
-            return {"use": value}
-        if isinstance(value, Mapping) and "options" not in value:
-            return {"use": value.get("use"), "options": {k: v for k, v in value.items() if k != "use"}}
-        return value
-
-
-@dataclass(frozen=True)
-class InputStep:
-    """Marks a `ComponentRef` option: what of that component is handed over (see the end of this file)."""
-
-    kind: Literal["generator", "classifier"]
-    stage: Literal["fit", "sample", "train"]
 
 
 class DatasetConfig(ComponentConfig):
@@ -130,74 +82,18 @@ class FilterConfig(ComponentConfig):
     )
 
 
-class TrainRecipe(Options):
-    """How a network is trained. The loop is the harness's and the same for all; this is all that varies."""
-
-    optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="optimizer")
-    learning_rate: float = Field(default=0.1, gt=0, description="peak learning rate")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD momentum")
-    nesterov: bool = Field(default=False, description="SGD with Nesterov momentum")
-    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="Adam moment decay rates")
-    weight_decay: float = Field(default=5e-4, ge=0, description="weight decay (decoupled for adamw)")
-    decay_norm_and_bias: bool = Field(
-        default=True, description="whether norm weights and biases are decayed, too"
-    )
-    schedule: Literal["constant", "multistep", "cosine", "onecycle"] = Field(
-        default="cosine", description="learning-rate schedule over the whole budget"
-    )
-    milestones: tuple[float, ...] = Field(
-        default=(0.5, 0.75), description="multistep: fractions of the budget at which the rate drops"
-    )
-    gamma: float = Field(default=0.1, gt=0, lt=1, description="multistep: factor of each drop")
-    warmup_fraction: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the budget in which the rate rises linearly from 0"
-    )
-    epochs: float = Field(
-        default=20, gt=0, description="budget, in passes over the real training images of the baseline"
-    )
-    batch_size_images: int = Field(default=128, ge=1, description="images per optimizer step")
-    micro_batch_images: int | None = Field(
-        default=None,
-        ge=1,
-        description="split batches to save memory, and add the gradients up; batch norm sees the parts",
-    )
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing")
-    clip_norm: float | None = Field(default=None, gt=0, description="gradient norm above which it is clipped")
-    ema_decay: float = Field(
-        default=0.0, ge=0, lt=1, description="decay of the averaged weights that are evaluated; 0 is off"
-    )
-    precision: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="autocast precision of the network"
-    )
-    channels_last: bool = Field(default=True, description="NHWC memory layout")
-    compile: bool = Field(default=False, description="torch.compile the network (5 to 60 s, then faster)")
-
-
 class ClassifierConfig(ComponentConfig):
     """The options of a classifier: those of the network, and its `recipe` (`cnn:recipe.epochs=5`)."""
 
+    remark_fields: ClassVar[frozenset[str]] = frozenset({"tuning_trials"})
+
     recipe: TrainRecipe = Field(default=TrainRecipe(), description="how it is trained")
-
-
-#: Where the weights of named extractors lie on the Hub; `timm:NAME` is any other model of timm's.
-EXTRACTOR_WEIGHTS: Mapping[str, str] = {
-    "squeezenet": "torchvision/squeezenet1_0",
-    "inception": "torchvision/inception_v3",
-    "dinov2": "timm/vit_small_patch14_dinov2.lvd142m",
-    "clip": "timm/vit_base_patch32_clip_224.openai",
-}
-
-
-def extractor_files(extractor: str) -> Mapping[str, Path]:
-    """Return an extractor's weights; none for `reference` and `pixels`.
-
-    Raises:
-        DataError: They cannot be had; the message says what was tried.
-    """
-    if extractor in {"reference", "pixels"}:
-        return {}
-    model = EXTRACTOR_WEIGHTS.get(extractor, extractor.replace("timm:", "timm/", 1))
-    return hub.find(model, ("model.safetensors",))
+    tuning_trials: int = Field(
+        default=0,
+        ge=0,
+        description="recipes that were tried on val to find this one (`genbench tune` prints it); published "
+        "with every record, changes no result",
+    )
 
 
 class EmbeddingConfig(ComponentConfig):
@@ -239,40 +135,6 @@ class EvaluatorConfig(ComponentConfig):
     reads_train: ClassVar[bool] = False
 
 
-Augment = Literal[
-    "off", "standard", "strong", "colour", "shear_zoom", "randaugment", "trivialaugment", "mixup", "cutmix"
-]
-
-
-class Mix(Options):
-    """How images form the training set."""
-
-    ratio: float = Field(default=1.0, gt=0, le=100, description="synthetic images per real training image")
-    mode: Literal["append", "replace", "synthetic-only"] = Field(
-        default="append",
-        description="add synthetic images, replace real ones by them, or train on them alone",
-    )
-    augment: Augment = Field(
-        default="standard", description="on-the-fly augmentation of all images (docs/protocol.md)"
-    )
-    budget: Literal["steps", "epochs"] = Field(
-        default="steps",
-        description="`steps`: every arm takes the same optimizer steps; `epochs`: for replays",
-    )
-    budget_scale: float = Field(default=1.0, gt=0, le=100, description="factor on the budget of every arm")
-    batch_fraction: float | None = Field(
-        default=None, gt=0, lt=1, description="fix the synthetic share of every batch"
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Mix":
-        if self.mode == "replace" and self.ratio > 1:
-            raise ValueError("mode 'replace' needs ratio <= 1: it drops as many real images as it adds")
-        if self.mode != "append" and self.batch_fraction is not None:
-            raise ValueError("batch_fraction needs mode 'append'")
-        return self
-
-
 # --------------------------------------------------------------------------------------------- context
 
 
@@ -284,6 +146,19 @@ class Checkpoint:
     meta: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What a dataset says of its images, and no generator should have to be told again.
+
+    Attributes:
+        flip: Whether a mirrored image is still of its class: not so for digits.
+        shift_pixels: Largest shift of the standard augmentation, in each direction.
+    """
+
+    flip: bool = False
+    shift_pixels: int = 0
+
+
 class RunContext(ABC):
     """What the harness hands to every call of a plugin.
 
@@ -293,7 +168,7 @@ class RunContext(ABC):
         files: A folder whose files become part of the artifact (pictures of an evaluator, for example).
         inputs: The artifacts of `ComponentRef` options, by option name.
         log: A logger; its lines go to the step's log file.
-        deadline: Seconds since the epoch after which the step is stopped, or None.
+        dataset: What the dataset says of its images, while a generator is fitted or sampled.
     """
 
     device: str
@@ -301,7 +176,7 @@ class RunContext(ABC):
     files: Path
     inputs: Mapping[str, Any]
     log: "logging.Logger"
-    deadline: float | None
+    dataset: "DatasetFacts"
 
     @abstractmethod
     def seed(self, *purpose: str | int) -> int:

@@ -1,100 +1,311 @@
 """`Record`, the published schema: the metrics of one `evaluate` step with full provenance.
 
-A record is one immutable JSON file. `result` is deterministic and hashed ("byte-identical" always means
-this part); `run` is what this attempt took: time, cost, host, command. The leaderboard reads nothing else.
+A record is one immutable JSON file with two parts and a digest of each. `result` is deterministic
+("byte-identical" always means this part); `run` is what this attempt took: time, cost, host, command. The
+leaderboard reads nothing else.
+
+Digests are taken of the parts as they are stored. What is read is therefore checked first, then brought to
+the present schema by one function per older version (`genbench.upgrades`), then validated as a whole: fields
+can be added without making a published record unreadable.
 """
 
 import base64
+import binascii
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
 from genbench.digest import canonical_json, digest
 from genbench.errors import DataError
+from genbench.metrics import STRICT, Metric, Subject
+from genbench.recipe import Mix
+from genbench.upgrades import UPGRADES
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+PROTOCOL_VERSION = 1  #: of docs/protocol.md: raised when a rule changes what may be compared
 
-Subject = Literal["cell", "image_set", "suite"]
-Status = Literal["ok", "failed", "skipped"]
+Status = Literal["ok", "failed"]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+Digest = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")]  # SHA-256, or empty: not known
+Curve = tuple[Mapping[str, float], ...]
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One number and the facts about it that no table should have to know.
+# ---------------------------------------------------------------------------------------- what was compared
+
+
+@dataclass(frozen=True, config=STRICT)
+class Component:
+    """A component with every option resolved.
 
     Attributes:
-        name: For example `top1` or `fid[reference,n=1437,train]`; distances name extractor, n and reference.
-        value: None where it cannot be computed; `note` says why.
-        unit: `%`, `points`, `nats`, ... or empty.
-        higher_is_better: None where neither direction is better.
-        bounds: Smallest and largest possible value; None is unbounded.
-        tolerance: Largest difference from the named reference implementation that a test allows.
-        note: One sentence that a reader of the number needs.
+        use: Its name.
+        version: Of the component.
+        config: Its options.
+        label: What users typed; no part of the identity.
+        fingerprint: Digest of the content of the files it reads; empty when it reads none.
+        external_data: What it (for a generator: or the filter) learned from beyond `train`.
+        tuning_trials: Recipes that were tried on val to find this one; 0 where none was searched.
     """
 
-    name: str
-    value: float | None
-    unit: str = ""
-    higher_is_better: bool | None = None
-    bounds: tuple[float | None, float | None] = (None, None)
-    tolerance: float = 0.0
-    note: str = ""
+    use: str
+    version: int = 1
+    config: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+    fingerprint: str = ""
+    external_data: tuple[str, ...] = ()
+    tuning_trials: Count = 0
+
+    @cached_property
+    def identity(self) -> Mapping[str, Any]:
+        """What enters a key: everything but what is only for people."""
+        found = {"use": self.use, "version": self.version, "config": self.config}
+        return {**found, "fingerprint": self.fingerprint} if self.fingerprint else found
+
+    @property
+    def name(self) -> str:
+        """Its short name for tables."""
+        return self.label or self.use
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
+class Protocol:
+    """The parts of the protocol that comparisons must share.
+
+    Attributes:
+        version: Of the rules (docs/protocol.md).
+        base_seed: Base of all seeds.
+        preset: Of the suite.
+        reference: The frozen reference classifier.
+    """
+
+    version: int = PROTOCOL_VERSION
+    base_seed: int = 0
+    preset: str = ""
+    reference: Component | None = None
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What two comparable records have in common."""
+        reference = self.reference.identity if self.reference else None
+        about = {"base_seed": self.base_seed, "preset": self.preset, "reference": reference}
+        return {"version": self.version, **about}
+
+
+@dataclass(frozen=True, config=STRICT)
+class DatasetImages:
+    """The dataset as it was split.
+
+    Attributes:
+        fingerprint: Digest of every stored split: equal for equal images in equal splits.
+        train: Number of images; so are `val`, `test` and `reserve`.
+        shifts: Number of images of each shift.
+    """
+
+    fingerprint: Digest
+    train: Count
+    val: Count
+    test: Count
+    reserve: Count = 0
+    shifts: Mapping[str, Count] = field(default_factory=dict)
+
+
+# ------------------------------------------------------------------------------------------------ the books
+
+
+@dataclass(frozen=True, config=STRICT)
+class Source:
+    """Images of one source in a training.
+
+    Attributes:
+        available_images: In the training set.
+        distinct_images: That entered a gradient step at least once.
+        consumed_images: Images in all gradient steps together.
+    """
+
+    available_images: Count
+    distinct_images: Count
+    consumed_images: Count
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.distinct_images <= min(self.available_images, self.consumed_images):
+            raise ValueError(
+                f"{self.distinct_images} distinct images of {self.available_images} available in "
+                f"{self.consumed_images} consumed"
+            )
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class Sampled:
+    """What a `sample` step says of its images.
+
+    Attributes:
+        asked_images: Asked for.
+        attempts: Made in all, blank and failed ones included.
+        made_images: Usable ones.
+        faults: Attempts that could not be used, by reason.
+        copies: Images that are, pixel for pixel, an image of a split, by split.
+        kept_images: Images that the filter left; None where no filter was asked.
+    """
+
+    asked_images: Count
+    attempts: Count
+    made_images: Count
+    faults: Mapping[str, Count] = field(default_factory=dict)
+    copies: Mapping[str, Count] = field(default_factory=dict)
+    kept_images: Count | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.made_images > self.asked_images or self.attempts != self.made_images + sum(
+            self.faults.values()
+        ):
+            raise ValueError(
+                f"{self.made_images} images made of {self.asked_images} asked for, in {self.attempts} "
+                f"attempts with {sum(self.faults.values())} faults"
+            )
+        if (self.kept_images or 0) > self.made_images or any(
+            n > self.made_images for n in self.copies.values()
+        ):
+            raise ValueError(f"more images kept or copied than the {self.made_images} that were made")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class Ledger:
+    """Which images became what: sampled, kept, consumed.
+
+    Attributes:
+        real: Real images of the training; None where nothing was trained.
+        synthetic: Its synthetic images; likewise.
+        images: What the generator made; None for the baseline.
+        steps: Optimizer steps of the training; None where nothing was trained, or in records of schema 1.
+    """
+
+    real: Source | None = None
+    synthetic: Source | None = None
+    images: Sampled | None = None
+    steps: Count | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        made = self.images.made_images if self.images else None
+        used = self.synthetic.available_images if self.synthetic else 0
+        if made is not None and used > made:
+            raise ValueError(f"{used} synthetic images in the training set, and {made} were made")
+        return self
+
+
+# ------------------------------------------------------------------------------------------------- the parts
+
+
+@dataclass(frozen=True, config=STRICT)
 class Result:
     """The deterministic part of a record.
 
     Attributes:
         subject: What was evaluated: a trained cell, an image set, or a whole suite.
-        status: `ok`, `failed` or `skipped`; the last two carry a `reason`.
-        dataset: Resolved reference `{use, version, config}`; so are `generator`, `filter`, `classifier`.
-        mix: How images formed the training set, resolved.
+        status: `ok`, or `failed` with a `reason`.
+        dataset: On which dataset.
+        generator: Made the synthetic images; `none` for the baseline.
+        filter: Dropped some of them.
+        classifier: Was trained; None where nothing was.
+        evaluator: Measured it.
         index: The seed index: equal indices are paired.
         protocol: The parts of the protocol that comparisons must share.
-        evaluator: Resolved reference of the evaluator.
-        metrics: The numbers.
-        tables: Larger JSON results, such as confusion counts.
-        ledger: Images that entered gradient steps, per source.
         key: The store key of the `evaluate` step.
         planned_indices: How many seed indices the suite planned: n is fixed before test is read.
+        ratio: Synthetic images per real training image; 0 for the baseline.
+        mix: How images formed the training set of a cell; None elsewhere.
+        data: The dataset's images; None in records of schema 1 and of steps that failed.
+        metrics: The numbers.
+        tables: Larger JSON results, such as confusion counts.
+        ledger: Which images became what.
+        reason: Why it failed.
     """
 
     subject: Subject
     status: Status
-    dataset: Mapping[str, Any]
-    generator: Mapping[str, Any]
-    filter: Mapping[str, Any]
-    mix: Mapping[str, Any]
-    classifier: Mapping[str, Any] | None
-    index: int
-    protocol: Mapping[str, Any]
-    evaluator: Mapping[str, Any]
+    dataset: Component
+    generator: Component
+    filter: Component
+    classifier: Component | None
+    evaluator: Component
+    index: Count
+    protocol: Protocol
     key: str
-    planned_indices: int
+    planned_indices: Count
+    ratio: float = Field(default=0.0, ge=0)
+    mix: Mix | None = None
+    data: DatasetImages | None = None
     metrics: tuple[Metric, ...] = ()
     tables: Mapping[str, Any] = field(default_factory=dict)
-    ledger: Mapping[str, Any] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
     reason: str = ""
 
-    def metric(self, name: str) -> Metric | None:
-        """Return the metric called `name`, or None."""
-        return next((metric for metric in self.metrics if metric.name == name), None)
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.subject == "cell" and (self.classifier is None or self.mix is None):
+            raise ValueError("a record of a cell names its classifier and its mix")
+        if self.mix is not None and self.mix.ratio != self.ratio:
+            raise ValueError(f"ratio is {self.ratio:g}, and that of the mix {self.mix.ratio:g}")
+        if self.status == "failed" and (self.metrics or not self.reason):
+            raise ValueError("a failed record has a reason and no metrics")
+        labels = [metric.label for metric in self.metrics]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice:
+            raise ValueError(f"metric {twice} is there twice")
+        if self.evaluator.use == "accuracy":
+            for split, table in self.tables.items():
+                _check_counts(split, _COUNTS.validate_python(table), self.metric("top1", split))
+        return self
+
+    def metric(self, name: str, split: str = "test") -> Metric | None:
+        """Return the metric of a name on a split, or None."""
+        found = (metric for metric in self.metrics if metric.name == name and metric.split == split)
+        return next(found, None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Cost:
     """What one stage of a cell took: wall seconds, peak memory in bytes, and on which device."""
 
     stage: str
-    seconds: float
-    peak_memory_bytes: int = 0
+    seconds: Seconds
+    peak_memory_bytes: Count = 0
     device: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
+class PluginCode:
+    """The code of one component that took part.
+
+    Attributes:
+        kind: `generator`, `classifier`, ...
+        name: Of the component.
+        version: Of the component.
+        distribution: Name and version of what installed it, or the file's name; empty in schema 1.
+        sha256: Digest of its code.
+        covers: What the digest is taken of: the whole `package`, or, in schema 1, one `file`.
+    """
+
+    kind: str
+    name: str
+    version: int = 1
+    distribution: str = ""
+    sha256: Digest = ""
+    covers: Literal["package", "file"] = "package"
+
+
+@dataclass(frozen=True, config=STRICT)
 class Run:
     """The part of a record that differs from attempt to attempt.
 
@@ -102,9 +313,11 @@ class Run:
         created: UTC time, ISO 8601.
         command: What repeats the run.
         hardware: Device, processor and instruction set.
-        versions: Versions of the libraries that touch numbers.
+        versions: Versions of genbench and of the libraries that touch numbers.
+        commit: Commit of genbench's own source, `-dirty` where files were changed; empty where none is known.
         costs: One entry per stage of the cell, shared steps included.
-        code: Digest of the plugin source per component.
+        plugins: The code of every component that took part.
+        curves: Loss and more over the steps of `fit NAME` and `train`.
         log: Path of the log of a failed step, relative to the store.
     """
 
@@ -112,68 +325,90 @@ class Run:
     command: str
     hardware: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    commit: str = ""
     costs: tuple[Cost, ...] = ()
-    code: Mapping[str, str] = field(default_factory=dict)
+    plugins: tuple[PluginCode, ...] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
     log: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Record:
     """One published measurement."""
 
     result: Result
     run: Run
 
-    @property
+    @cached_property
     def result_digest(self) -> str:
         """SHA-256 of `result`: equal for byte-identical results."""
-        return digest(asdict(self.result))
+        return digest(_RESULT.dump_python(self.result, mode="json"))
+
+    @cached_property
+    def run_digest(self) -> str:
+        """SHA-256 of `run`."""
+        return digest(_RUN.dump_python(self.run, mode="json"))
 
     @property
     def file_name(self) -> str:
         """A name that is unique per attempt and sorts by subject."""
-        return f"{self.result.subject}-{self.result.key[:16]}-{digest(asdict(self.run))[:8]}.json"
+        return f"{self.result.subject}-{self.result.key[:16]}-{self.run_digest[:8]}.json"
 
     def to_json(self) -> str:
-        """Write the record as indented JSON that `read_record` reads back equal."""
+        """Write the record as indented JSON that `from_json` reads back equal."""
         body = {
             "schema_version": SCHEMA_VERSION,
             "result_sha256": self.result_digest,
-            "result": asdict(self.result),
-            "run": asdict(self.run),
+            "run_sha256": self.run_digest,
+            "result": _RESULT.dump_python(self.result, mode="json"),
+            "run": _RUN.dump_python(self.run, mode="json"),
         }
-        return (
-            json.dumps(json.loads(canonical_json(body)), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        )
+        return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, origin: str = "record") -> Self:
         """Read a record of this or an older schema.
 
         Raises:
-            DataError: The text is not a record, is newer than this genbench, or its result was edited.
+            DataError: The text is not a record, is newer than this genbench, was edited, or holds values
+                that cannot be.
         """
-        try:
-            body = json.loads(text)
-            version = body["schema_version"]
-            if version > SCHEMA_VERSION:
-                raise DataError(
-                    f"{origin}: schema_version {version}, this genbench reads up to {SCHEMA_VERSION}",
-                    hint="pip install --upgrade genbench",
-                )
-            record = cls(_result(body["result"]), _run(body["run"]))
-        except (KeyError, TypeError, ValueError) as problem:
-            raise DataError(f"{origin}: not a genbench record ({problem!r})") from problem
-        if record.result_digest != body["result_sha256"]:
+        body = _body(text, origin)
+        version = body["schema_version"]
+        if version > SCHEMA_VERSION:
             raise DataError(
-                f"{origin}: `result` does not match its `result_sha256`: the file was edited or damaged",
-                hint="remove the file, or repeat the run that wrote it (`run.command`)",
+                f"{origin}: schema_version {version}, this genbench reads up to {SCHEMA_VERSION}",
+                hint="pip install --upgrade genbench",
             )
-        return record
+        _check_digests(body, origin)
+        try:
+            for older in range(version, SCHEMA_VERSION):
+                body = UPGRADES[older](body)
+            # through JSON, since only there strict means: no number from a text, but a tuple from a list
+            parts = (canonical_json(body[part]) for part in ("result", "run"))
+            schemas: tuple[TypeAdapter[Any], ...] = (_RESULT, _RUN)
+            return cls(
+                *(
+                    schema.validate_json(part, strict=True)
+                    for schema, part in zip(schemas, parts, strict=True)
+                )
+            )
+        except ValidationError as problem:
+            raise DataError(f"{origin}: not a usable record: {explained(problem)}", hint=_MENDED) from None
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise DataError(f"{origin}: not a genbench record ({problem!r})", hint=_MENDED) from problem
+
+
+_RESULT, _RUN = TypeAdapter(Result), TypeAdapter(Run)
+_MENDED = "remove the file, or repeat the run that wrote it (`run.command`)"
 
 
 def read_records(paths: Iterable[Path]) -> Iterator[Record]:
-    """Read records from files, and from folders by their names (`Record.file_name`), in order of path."""
+    """Read records from files, and from folders by their names (`Record.file_name`), in order of path.
+
+    Raises:
+        DataError: A file cannot be read, or is no record.
+    """
     files: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
@@ -188,6 +423,98 @@ def read_records(paths: Iterable[Path]) -> Iterator[Record]:
         yield Record.from_json(text, origin=str(file))
 
 
+def explained(problem: ValidationError) -> str:
+    """Say in one line what pydantic found, and where: `result.metrics.0: top1: 1700 does not lie ...`."""
+    findings = [
+        f"{'.'.join(map(str, one['loc'])) or 'the whole'}: {one['msg'].removeprefix('Value error, ')}"
+        for one in problem.errors(include_url=False)
+    ]
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    return findings[0] + more
+
+
+# --------------------------------------------------------------------------------------------------- reading
+
+
+def _body(text: str, origin: str) -> dict[str, Any]:
+    """Parse the text as far as schema version and parts."""
+    try:
+        body = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as problem:
+        raise DataError(f"{origin}: not a genbench record ({problem})", hint=_MENDED) from problem
+    version = body.get("schema_version") if isinstance(body, dict) else None
+    if type(version) is not int or version < 1:
+        raise DataError(f"{origin}: not a genbench record (schema_version is {version!r})", hint=_MENDED)
+    found: dict[str, Any] = body
+    if not all(isinstance(found.get(part), dict) for part in ("result", "run")):
+        raise DataError(f"{origin}: not a genbench record (it has no `result` and `run`)", hint=_MENDED)
+    return found
+
+
+def _check_digests(body: Mapping[str, Any], origin: str) -> None:
+    """Compare the stored parts with their digests, before anything is read from them."""
+    for part in ("result", "run") if body["schema_version"] > 1 else ("result",):
+        if digest(body[part]) != body.get(f"{part}_sha256"):
+            raise DataError(
+                f"{origin}: `{part}` does not match its `{part}_sha256`: the file was edited or damaged",
+                hint=_MENDED,
+            )
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+# ------------------------------------------------------------------------------------------------ the counts
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the evaluator `accuracy` counts on one split; the comparison of two rows rests on it.
+
+    Attributes:
+        n: Images of the split.
+        correct_bits: One bit per image, 1 where the prediction is right (see `pack_bits`).
+        per_class: Images and right predictions by class.
+        confusion: Images by true (row) and predicted class.
+    """
+
+    n: Count
+    correct_bits: str
+    per_class: tuple[Mapping[str, Any], ...] = ()
+    confusion: tuple[tuple[Count, ...], ...] = ()
+
+
+_COUNTS = TypeAdapter(Counts)
+
+
+def _check_counts(split: str, counts: Counts, top1: Metric | None) -> None:
+    """Refuse counts that contradict each other or the accuracy."""
+    try:
+        correct = sum(unpack_bits(counts.correct_bits, counts.n))
+    except ValueError as problem:
+        raise ValueError(f"tables.{split}.correct_bits: {problem}") from None
+    found: dict[str, tuple[object, object]] = {}
+    if counts.per_class:
+        found["per_class n"] = (sum(int(row["n"]) for row in counts.per_class), counts.n)
+        found["per_class correct"] = (sum(int(row["correct"]) for row in counts.per_class), correct)
+    if counts.confusion:
+        found["confusion"] = (sum(map(sum, counts.confusion)), counts.n)
+        right = [row[place] for place, row in enumerate(counts.confusion) if place < len(row)]
+        found["confusion's diagonal"] = (sum(right), correct)
+        found["confusion's columns"] = ({len(row) for row in counts.confusion}, {len(counts.confusion)})
+    for what, (seen, expected) in found.items():
+        if seen != expected:
+            raise ValueError(f"tables.{split}: {what} gives {seen}, not {expected}")
+    if (
+        top1 is not None
+        and top1.value is not None
+        and counts.n
+        and abs(top1.value - 100 * correct / counts.n) > 1e-6
+    ):
+        raise ValueError(f"top1 on {split} is {top1.value:g} %, but {correct} of {counts.n} images are right")
+
+
 def pack_bits(values: Iterable[bool]) -> str:
     """Pack booleans into base64, eight to a byte, first value in the highest bit (see `unpack_bits`)."""
     bits = "".join("1" if value else "0" for value in values)
@@ -196,25 +523,16 @@ def pack_bits(values: Iterable[bool]) -> str:
 
 
 def unpack_bits(packed: str, count: int) -> list[bool]:
-    """Return the `count` booleans that `pack_bits` packed."""
-    bits = "".join(f"{byte:08b}" for byte in base64.b64decode(packed))
+    """Return the `count` booleans that `pack_bits` packed.
+
+    Raises:
+        ValueError: The text is no base64, or holds another number of booleans.
+    """
+    try:
+        content = base64.b64decode(packed, validate=True)
+    except (binascii.Error, ValueError) as problem:
+        raise ValueError(f"no base64 ({problem})") from None
+    bits = "".join(f"{byte:08b}" for byte in content)
+    if len(content) != -(-count // 8) or "1" in bits[count:]:
+        raise ValueError(f"{len(content)} bytes do not hold {count} bits")
     return [bit == "1" for bit in bits[:count]]
-
-
-def _result(body: Mapping[str, Any]) -> Result:
-    metrics = tuple(
-        Metric(**{**metric, "bounds": tuple(metric["bounds"])}) for metric in body.get("metrics", ())
-    )
-    return Result(**{**_known(Result, body), "metrics": metrics})
-
-
-def _run(body: Mapping[str, Any]) -> Run:
-    return Run(**{**_known(Run, body), "costs": tuple(Cost(**cost) for cost in body.get("costs", ()))})
-
-
-def _known(schema: type[Result | Run], body: Mapping[str, Any]) -> dict[str, Any]:
-    known = {entry.name for entry in fields(schema)}
-    unknown = body.keys() - known
-    if unknown:
-        raise TypeError(f"unknown entries: {', '.join(sorted(unknown))}")
-    return dict(body)

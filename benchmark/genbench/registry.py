@@ -11,13 +11,14 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pluggy
 
-from genbench.digest import file_digest
+from genbench.digest import digest, file_digest
 from genbench.errors import PluginError, UsageError, did_you_mean
 from genbench.hookspecs import API_VERSION, KINDS, ComponentSpec, Hooks, Kind, specs_of
 
@@ -34,6 +35,7 @@ class Plugin:
         name: Entry-point name, or the file's name for `--plugin`.
         origin: Distribution and version, or the path of a single-file plugin.
         builtin: Whether it came with genbench: built-ins win a contested name.
+        is_installed: Whether a distribution brought it; a single-file plugin is named by its path.
         state: `ok`, `failed`, `conflict` or `disabled`.
         reason: Why it is not `ok`.
         components: What it registered, as (kind, name).
@@ -42,6 +44,7 @@ class Plugin:
     name: str
     origin: str
     builtin: bool = False
+    is_installed: bool = True
     state: State = "ok"
     reason: str = ""
     components: list[tuple[Kind, str]] = field(default_factory=list)
@@ -100,6 +103,12 @@ class Registry:
     def owner(self, kind: Kind, name: str) -> Plugin:
         """Return the plugin that registered a component."""
         return self._owners[kind, name]
+
+    def code(self, kind: Kind, name: str) -> "Code":
+        """Return where a component's code comes from, and its digest."""
+        plugin, target = self.owner(kind, name), self.spec(kind, name).target
+        origin = plugin.origin if plugin.is_installed else Path(plugin.origin).name
+        return Code(origin, package_digest(target.partition(":")[0]))
 
     def commands(self) -> Iterator[Any]:
         """Yield the commands that plugins add to the program."""
@@ -170,14 +179,36 @@ def import_target(target: str, component: str) -> Any:
         ) from problem
 
 
-def code_digest(target: str) -> str:
-    """Return the digest of the source file of `"module:Class"`, without importing the module."""
+class Code(NamedTuple):
+    """The code of a component.
+
+    Attributes:
+        distribution: What installed it, with its version; the file's name for a single-file plugin.
+        sha256: Digest of its whole package, or of its file; empty where it cannot be read.
+    """
+
+    distribution: str
+    sha256: str
+
+
+@cache
+def package_digest(module: str) -> str:
+    """Return the digest of everything in a module's top-level package, without importing it.
+
+    A component is more than the file that defines it: helpers beside it change its results, too.
+    """
     try:
-        spec = importlib.util.find_spec(target.partition(":")[0])
+        spec = importlib.util.find_spec(module.partition(".")[0])
     except (ImportError, ValueError):
         return ""
-    origin = spec.origin if spec else None
-    return file_digest(Path(origin)) if origin and Path(origin).is_file() else ""
+    origin = Path(spec.origin) if spec and spec.origin else None
+    if origin is None or not origin.is_file():
+        return ""
+    if origin.name != "__init__.py":
+        return file_digest(origin)
+    root = origin.parent
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+    return digest({path.relative_to(root).as_posix(): file_digest(path) for path in files})
 
 
 def _candidates(source: PluginSource) -> Iterator[tuple[Plugin, Any]]:
@@ -193,7 +224,7 @@ def _candidates(source: PluginSource) -> Iterator[tuple[Plugin, Any]]:
         origin = f"{distribution.name} {distribution.version}" if distribution else entry.value
         yield Plugin(entry.name, origin, builtin=_is_own(entry)), entry.load
     for file in source.files:
-        yield Plugin(Path(file).stem, file), lambda file=file: _load_file(Path(file))
+        yield Plugin(Path(file).stem, file, is_installed=False), lambda file=file: _load_file(Path(file))
 
 
 def _is_own(entry: importlib.metadata.EntryPoint) -> bool:

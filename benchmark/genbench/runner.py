@@ -1,54 +1,23 @@
-"""Walk a plan: skip what the store has, hand the rest to an executor, gather the records."""
+"""Walk a plan: skip what the store has, hand the rest to an executor, compose the records."""
 
-import contextlib
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from genbench.digest import digest
+from genbench.compose import Composer
 from genbench.errors import Interrupted, StoreError
-from genbench.executors import Event, Executor, Setup, Task
-from genbench.gather import gather, save_records
+from genbench.executors import Event, Executor, Failure, Setup, Task
+from genbench.outlook import changed_code, kind_of_work, longest_first, missing_steps
 from genbench.plan import Plan, Step
+from genbench.planner import without_failed
 from genbench.records import Record
-from genbench.registry import PluginSource, Registry, code_digest, import_target
+from genbench.registry import Registry, import_target
 from genbench.store import Store
+from genbench.worker import RunOptions
 
-State = Literal["cached", "new", "stale", "failed"]
-_USUAL_SECONDS = {  # roughly, at `quick`: only their proportions matter, to order steps
-    "dataset": 1.0, "fit": 30.0, "sample": 5.0, "filter": 1.0,
-    "train": 10.0, "predict": 0.2, "embed": 0.2, "evaluate": 0.1,
-}  # fmt: skip
-RESIDENT_SHARE = 0.25  #: of `--max-memory`, for image sets
-MOST_TOGETHER = 8  #: trainings side by side
 GRACE_SECONDS = 10.0  #: how long a step may take to save its work after Ctrl-C
-WORKER = "genbench.runner:make_worker"
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a plan is run; nothing here changes a result's identity."""
-
-    jobs: int
-    device: str = "cpu"
-    step_timeout_seconds: float | None = None
-    checkpoint_seconds: float = 30.0
-    executor: str = "processes"
-    command: str = "genbench run"
-    profile: bool = False
-    max_memory_gib: float | None = None
-    vectorize: Literal["auto", "on", "off"] = "auto"
-    keep_records: bool = True
-
-    @property
-    def most_together(self) -> int:
-        """How many trainings that differ in their seed are handed to a worker as one bundle."""
-        wanted = self.vectorize == "on" or (self.vectorize == "auto" and self.device.startswith("cuda"))
-        return MOST_TOGETHER if wanted and not self.profile else 1
+WORKER = "genbench.worker:make_worker"
 
 
 @dataclass
@@ -61,66 +30,29 @@ class Observer:
 
 
 @dataclass
-class Outcome:
+class RunSummary:
     """What a run left.
 
     Attributes:
         records: One per planned record, failed ones included.
         failed: Steps that failed, with the reason.
         ran: How many steps ran.
-        busy_seconds: Wall seconds that steps took, summed.
     """
 
     records: list[Record] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     ran: int = 0
-    busy_seconds: float = 0.0
-
-
-def survey(plan: Plan, store: Store) -> dict[str, State]:
-    """Say for every step whether it is cached, new, stale or failed."""
-    families: dict[str, str] = {}
-    for line in store.index():
-        families[str(line.get("family"))] = str(line.get("key"))
-    failed = store.failed_keys()
-    states: dict[str, State] = {}
-    for key, step in plan.steps.items():
-        if store.has(key):
-            states[key] = "cached"
-        elif key in failed:
-            states[key] = "failed"
-        else:
-            states[key] = "stale" if families.get(step.family, key) != key else "new"
-    return states
-
-
-def estimate_seconds(plan: Plan, keys: Sequence[str], store: Store) -> tuple[float, int]:
-    """Estimate the wall seconds of steps from finished ones of the same stage: (seconds, steps unknown)."""
-    by_kind: dict[str, list[float]] = {}
-    by_key = {str(line.get("key")): line for line in store.index()}
-    for key, line in by_key.items():
-        manifest = store.manifest(key)
-        if manifest is not None and line.get("seconds") is not None:
-            by_kind.setdefault(_kind_of_work(manifest["document"]), []).append(float(line["seconds"]))
-    total, unknown = 0.0, 0
-    for key in keys:
-        known = by_kind.get(_kind_of_work(plan.steps[key].document))
-        if known is None:
-            unknown += 1
-        else:
-            total += sum(known) / len(known)
-    return total, unknown
 
 
 def run(
     plan: Plan, store: Store, registry: Registry, options: RunOptions, observer: Observer | None = None
-) -> Outcome:
+) -> RunSummary:
     """Run every step that the store lacks, and return the records of the plan.
 
     A failed step fails the cells that need it; the others go on. Ctrl-C saves the work of running steps.
 
     Raises:
-        Interrupted: Ctrl-C; the same plan goes on where it was.
+        Interrupted: Ctrl-C; the same plan resumes where it stopped.
         StoreError: The store is full or read-only.
     """
     watcher = observer or Observer()
@@ -136,116 +68,37 @@ def run(
             walk.go(executor)
         except KeyboardInterrupt:
             executor.stop(GRACE_SECONDS)
-            raise Interrupted("stopped; the same command goes on where it was") from None
+            raise Interrupted("stopped; the same command resumes where it stopped") from None
         finally:
             executor.close()
             walk.release_all()
-    walk.outcome.records = list(gather(plan, store, walk.outcome.failed, options.command))
-    from genbench.suite_records import suite_records  # it imports torch, which `plan` does without
-
-    for key, record in suite_records(plan, store, walk.outcome.records, options.command):
-        walk.outcome.records.append(record)
-        if record.result.status == "failed":
-            walk.outcome.failed[key] = record.result.reason
-    if options.keep_records:
-        save_records(store, walk.outcome.records)
-    return walk.outcome
-
-
-def changed_code(plan: Plan, store: Store, registry: Registry) -> Iterator[str]:
-    """Name components whose code changed since cached results were made, while their version did not."""
-    seen: set[str] = set()
-    now: dict[str, str] = {}
-    for key, step in plan.steps.items():
-        component = step.document.get("component", {}).get("use")
-        kind_of_work = f"{step.stage} {component}"
-        if kind_of_work in seen or not store.has(key):
-            continue
-        seen.add(kind_of_work)
-        manifest = store.manifest(key)
-        for name, then in (manifest or {"run": {}})["run"].get("code", {}).items():
-            kind, _, component_name = name.partition(" ")
-            if name not in now:
-                now[name] = code_digest(registry.spec(kind, component_name).target)
-            if now[name] and then and now[name] != then:
-                yield (
-                    f"the code of {name} changed since cached results were made, but its version did not: "
-                    "they are used as they are. Raise `version` in its ComponentSpec to make them again."
-                )
-
-
-def make_worker(
-    *, root: str, source: PluginSource, options: RunOptions, must_stop: Callable[[], bool]
-) -> "_Performer":
-    """Build what a worker process does with a step; called there."""
-    if options.max_memory_gib is not None:
-        limit_memory(options.max_memory_gib, options.device)
-    from genbench.steps import Workshop
-
-    workshop = Workshop(
-        Store(Path(root)),
-        Registry(source),
-        options.device,
-        must_stop,
-        options.checkpoint_seconds,
-        options.profile,
-        options.vectorize,
-    )
-    return _Performer(workshop)
-
-
-class _Performer:
-    """Executes steps in a worker."""
-
-    def __init__(self, workshop: Any) -> None:
-        self._workshop = workshop
-
-    def __call__(self, step: Step, report: Any, deadline: float | None) -> None:
-        """Execute a step."""
-        from genbench.steps import execute
-
-        execute(step, self._workshop, report, deadline)
-
-    def announce(self, steps: Sequence[Step]) -> None:
-        """Note which trainings come next, and may go side by side."""
-        self._workshop.announce(steps)
-
-
-def limit_memory(gibibytes: float, device: str) -> None:
-    """Hold this process to an amount of memory: of the device on a GPU, of its data elsewhere.
-
-    A step that needs more fails, and says which option needs less; sets are held in memory up to a quarter.
-    """
-    os.environ["GENBENCH_RESIDENT_MIB"] = str(int(gibibytes * 1024 * RESIDENT_SHARE))
-    if device.startswith("cuda"):
-        import torch
-
-        whole = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, gibibytes * 2**30 / whole))
-        return
-    with contextlib.suppress(ImportError):  # no such limits on Windows
-        import resource
-
-        limit = int(gibibytes * 2**30)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    composer = Composer(plan, store, options.command, keep=options.keep_records)
+    walk.summary.records = list(composer.all_records(walk.summary.failed))
+    return walk.summary
 
 
 class _Walk:
-    """The state of one walk through a plan."""
+    """The state of one walk through a plan.
+
+    Invariant: a step that was missing is waiting, running, done (in the store) or given up, never two of
+    these. It is submitted when none of its inputs is waiting or running. A step whose input failed is given up, but
+    for the evaluation of a suite, which is planned anew without that input.
+    """
 
     def __init__(
         self, plan: Plan, store: Store, registry: Registry, observer: Observer, options: RunOptions
     ) -> None:
         self._most_together, self._jobs = options.most_together, max(1, options.jobs)
         self._trainings = {
-            key: _kind_of_work(step.document)
+            key: kind_of_work(step.document)
             for key, step in plan.steps.items()
             if step.stage == "train" and self._most_together > 1
         }
-        self.outcome = Outcome()
-        self.missing = _missing(plan, store)
+        self.summary = RunSummary()
+        self.missing = missing_steps(plan, store)
         self._plan, self._store, self._registry, self._observer = plan, store, registry, observer
-        self._waiting = dict.fromkeys(_longest_first(plan, self.missing))
+        self._command = options.command
+        self._waiting = dict.fromkeys(longest_first(plan, self.missing))
         self._running: set[str] = set()
         self._leased: set[str] = set()
         self._users: dict[str, list[str]] = {}
@@ -258,6 +111,7 @@ class _Walk:
         beat = time.monotonic()
         while self._waiting or self._running:
             self._submit_ready(executor)
+            # With nothing running, every step that is ready is leased by another process: look again soon.
             for event in executor.events(0.2 if self._running else 0.05):
                 self._take(event)
             if time.monotonic() - beat > 10:
@@ -277,6 +131,7 @@ class _Walk:
             bundle = [one for one in self._together(key) if self._claim(one)]
             if bundle:
                 self._running.update(bundle)
+                self._save_records_for(bundle[0])
                 executor.submit([Task(one, self._plan.steps[one]) for one in bundle])
 
     def _together(self, key: str) -> list[str]:
@@ -289,6 +144,7 @@ class _Walk:
         alike = [
             other for other in self._waiting if self._trainings.get(other) == kind and self._ready(other)
         ]
+        # Never more than a worker's share, or the other workers would idle.
         return alike[: min(self._most_together, math.ceil(len(alike) / self._jobs))]
 
     def _ready(self, key: str) -> bool:
@@ -308,6 +164,14 @@ class _Walk:
             return False
         return True
 
+    def _save_records_for(self, key: str) -> None:
+        """Save the records that the evaluation of a suite reads: a worker knows steps, not names."""
+        records = self._plan.steps[key].work.inputs.records
+        composer = Composer(self._plan, self._store, self._command) if records else None
+        for needed in records:
+            assert composer is not None
+            composer.record(needed)
+
     def _take(self, event: Event) -> None:
         step = self._plan.steps[event.id]
         self._observer.event(step, event)
@@ -315,63 +179,71 @@ class _Walk:
             return
         self._running.discard(event.id)
         self._release(event.id)
-        self.outcome.busy_seconds += event.seconds
-        self.outcome.ran += event.status == "done"
+        self.summary.ran += event.status == "done"
         self._registry.step_finished(step.stage, step.key, event.status, event.seconds)
-        if event.status == "failed" and event.outcome is not None:
-            self._fail(step, event.outcome.reason, event.outcome.details)
+        if event.status == "failed" and event.failure is not None:
+            self._fail(step, event.failure)
 
-    def _fail(self, step: Step, reason: str, details: str) -> None:
+    def _fail(self, step: Step, failure: Failure) -> None:
         """Note a failure, and give up the steps that need this one."""
-        if reason.startswith("cannot write to the store"):
-            raise StoreError(*reason.split("\n  ", 1)[:1], hint=reason.partition("\n  ")[2])
-        self.outcome.failed[step.key] = reason
+        if isinstance(failure.error, StoreError):  # no step would fare better: the run ends here
+            raise failure.error
+        self.summary.failed[step.key] = failure.reason
         log = self._store.log_path(step.key)
         with self._store.writing(), log.open("a", encoding="utf-8") as file:
-            file.write(f"FAILED {reason}\n{details}\n")
-        note = {"label": step.label, "reason": reason, "log": f"logs/{log.name}", "document": step.document}
+            file.write(f"FAILED {failure.reason}\n{failure.details}\n")
+        note = {
+            "label": step.label,
+            "reason": failure.reason,
+            "log": f"logs/{log.name}",
+            "document": step.document,
+        }
         self._store.note_failure(step.key, note)
         self._give_up(step.key)
 
     def _give_up(self, key: str) -> None:
+        """Give up all steps that wait for a result that will not come."""
         for user in self._users.get(key, ()):
-            if user in self._waiting:
+            if user not in self._waiting:
+                continue
+            if self._plan.steps[user].work.inputs.records:
+                self._shrink(user)
+            else:
                 del self._waiting[user]
                 self._give_up(user)
+
+    def _shrink(self, key: str) -> None:
+        """Replace the evaluation of a suite by that of the cells that did not fail.
+
+        The new step has a key of its own: what is found without some cells is another result.
+        """
+        step = self._plan.steps[key]
+        there = {one for one in step.work.inputs.records if one in self._waiting or one in self._running}
+        gone = [one for one in step.work.inputs.records if one not in there and not self._store.has(one)]
+        smaller = without_failed(step, gone)
+        planned = self._plan.records.pop(key)
+        del self._waiting[key]
+        if smaller is None:
+            return
+        self._plan.steps[smaller.key] = smaller
+        self._plan.records[smaller.key] = replace(planned, key=smaller.key)
+        for needed in smaller.inputs.values():
+            self._users.setdefault(needed, []).append(smaller.key)
+        if not self._store.has(smaller.key):
+            self._waiting[smaller.key] = None
 
     def _release(self, key: str) -> None:
         self._leased.discard(key)
         self._store.release(key)
 
 
-def _missing(plan: Plan, store: Store) -> list[str]:
-    """Return the steps to run, in the plan's order: those that are missing and needed by a missing one.
-
-    An intermediate result that was cleaned up is made again only if something that needs it is missing.
-    """
-    needed: set[str] = {key for key in plan.records if store.open(key) is None}
-    for key in reversed(plan.steps):
-        if key in needed:
-            needed |= {used for used in plan.steps[key].inputs.values() if store.open(used) is None}
-    return [key for key in plan.steps if key in needed]
-
-
-def _longest_first(plan: Plan, missing: Sequence[str]) -> list[str]:
-    """Order steps by the work that hangs on them: the longest chain first, so that no worker idles last.
-
-    The order changes no result.
-    """
-    hangs_on: dict[str, float] = {}
-    for key in reversed(missing):
-        hangs_on[key] = hangs_on.get(key, 0.0) + _USUAL_SECONDS[plan.steps[key].stage]
-        for needed in plan.steps[key].inputs.values():
-            hangs_on[needed] = max(hangs_on.get(needed, 0.0), hangs_on[key])
-    return sorted(missing, key=lambda key: -hangs_on[key])
-
-
 def _make_executor(store: Store, registry: Registry, options: RunOptions, most: int) -> Executor:
     name = "inline" if options.jobs == 0 else options.executor
-    settings = {"root": str(store.root), "source": registry.source, "options": options}
+    settings: Mapping[str, object] = {
+        "root": str(store.root),
+        "source": registry.source,
+        "options": options,
+    }
     built_in = {
         "inline": "genbench.executors.inline:InlineExecutor",
         "processes": "genbench.executors.processes:ProcessExecutor",
@@ -380,8 +252,3 @@ def _make_executor(store: Store, registry: Registry, options: RunOptions, most: 
     jobs = max(1, min(options.jobs, most))
     made: Executor = import_target(target, name)(Setup(WORKER, settings), jobs, options.step_timeout_seconds)
     return made
-
-
-def _kind_of_work(document: Mapping[str, Any]) -> str:
-    """What makes two steps cost alike: everything but inputs and seed."""
-    return digest({name: value for name, value in document.items() if name not in {"inputs", "seed"}})

@@ -18,7 +18,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from genbench.digest import canonical_json, digest
 from genbench.errors import UsageError, did_you_mean
 from genbench.hookspecs import ComponentSpec, Kind
-from genbench.protocols import ComponentConfig, ComponentRef, InputStep, Mix, Options
+from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
+from genbench.recipe import Mix
 from genbench.registry import Registry, import_target
 
 STANDARD_PRESETS = ("smoke", "quick", "paper")
@@ -91,7 +92,8 @@ class Resolved:
     @cached_property
     def identity(self) -> Mapping[str, Any]:
         """Name, version, resolved options and the content of its files: what enters a key. No paths."""
-        config = self.config.model_dump(mode="json", exclude=set(self.config.location_fields))
+        left_out = {*self.config.location_fields, *self.config.remark_fields}
+        config = self.config.model_dump(mode="json", exclude=left_out)
         for option, (_, component) in self.references.items():
             config[option] = component.identity
         identity = {"use": self.name, "version": self.spec.version, "config": config}

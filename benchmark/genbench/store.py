@@ -23,6 +23,7 @@ from typing import Any
 
 from genbench.digest import canonical_json, digest, file_digest
 from genbench.errors import StoreError
+from genbench.records import Record
 
 MANIFEST = "manifest.json"
 _UNWRITABLE = frozenset(
@@ -39,11 +40,13 @@ class Artifact:
         folder: Where its files lie. Read only.
         document: The key document of the step that made it.
         run: What the attempt took: seconds, device, versions; not part of the identity.
+        files: Size and digest of every file, by its name in the folder.
     """
 
     folder: Path
     document: Mapping[str, Any]
     run: Mapping[str, Any]
+    files: Mapping[str, Mapping[str, Any]]
 
     def read_json(self, name: str) -> Any:
         """Read one of its files as JSON."""
@@ -93,7 +96,7 @@ class Store:
             self._move_aside(key)
             return None
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return Artifact(folder, manifest["document"], manifest["run"])
+        return Artifact(folder, manifest["document"], manifest["run"], manifest["files"])
 
     def manifest(self, key: str) -> Mapping[str, Any] | None:
         """Return the manifest of an artifact without reading its files; None if missing or unreadable."""
@@ -189,7 +192,7 @@ class Store:
             temporary.mkdir()
             try:
                 run = dict(fill(temporary))
-                _write_manifest(temporary, key, document, run)
+                files = _write_manifest(temporary, key, document, run)
                 _move_into_place(temporary, final)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -203,7 +206,7 @@ class Store:
             self.forget_failure(key)
             shutil.rmtree(self.root / "work" / key, ignore_errors=True)
         self._verified[key] = _stamp(final)
-        return Artifact(final, document, run)
+        return Artifact(final, document, run, files)
 
     def remove(self, key: str) -> int:
         """Remove an artifact and what is left of its work; return the bytes freed."""
@@ -213,6 +216,26 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
         self._verified.pop(key, None)
         return freed
+
+    # ------------------------------------------------------------------------------------------ records
+
+    def record_files(self) -> dict[str, Path]:
+        """Return the saved record of every evaluation, by the first 16 digits of its key; the newest wins."""
+        found: dict[str, Path] = {}
+        folder = self.root / "records"
+        for path in sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
+            found[path.stem.split("-")[-2]] = path
+        return found
+
+    def save_record(self, record: Record) -> Path:
+        """Write a record, unless its very result was written before; return where it is."""
+        about = record.result
+        path = self.root / "records" / f"{about.subject}-{about.key[:16]}-{record.result_digest[:8]}.json"
+        with self.writing():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                write_atomically(path, record.to_json().encode())
+        return path
 
     # ----------------------------------------------------------------------------------------- failures
 
@@ -344,7 +367,10 @@ def _checksum(manifest: Mapping[str, Any]) -> str:
     return digest({name: value for name, value in manifest.items() if name != "checksum"})
 
 
-def _write_manifest(folder: Path, key: str, document: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+def _write_manifest(
+    folder: Path, key: str, document: Mapping[str, Any], run: Mapping[str, Any]
+) -> Mapping[str, Mapping[str, Any]]:
+    """Write the manifest, last of all files; return what it says of the others."""
     files = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -355,6 +381,7 @@ def _write_manifest(folder: Path, key: str, document: Mapping[str, Any], run: Ma
     manifest = {"key": key, "document": document, "files": files, "run": run}
     text = json.dumps({**manifest, "checksum": _checksum(manifest)}, indent=1, sort_keys=True)
     write_atomically(folder / MANIFEST, text.encode())
+    return files
 
 
 def _move_into_place(temporary: Path, final: Path) -> None:

@@ -14,19 +14,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from genbench.errors import UsageError, did_you_mean
-from genbench.plan import Plan, make_plan
+from genbench.plan import Plan
+from genbench.planner import make_plan
 from genbench.protocols import ComponentRef, TrainRecipe
 from genbench.records import Record
 from genbench.registry import Registry
-from genbench.runner import Observer, RunOptions, run
+from genbench.runner import Observer, run
 from genbench.seeding import derive_seed
 from genbench.spec import Resolved, Suite, resolve_suite
 from genbench.store import Store
+from genbench.worker import RunOptions
 
 if TYPE_CHECKING:
     import optuna
 
-METRIC = "val_top1"  #: what is maximised: the accuracy evaluator's top-1 on val, in %
+METRIC, SPLIT = "top1", "val"  #: what is maximised: the accuracy evaluator's top-1 on val, in %
 _BARE = ""  # where `parse_reference` keeps the value of `name:VALUE`
 _DIGITS = 3  # significant digits of a tried number
 _LOG_FROM = 10.0  # a range of numbers above 0 is searched on a log scale from this ratio on
@@ -141,12 +143,12 @@ def tune(search: Search, observer: Observer | None = None) -> Iterator[Trial]:
 
 
 def scored(number: int, values: Mapping[str, Value], records: Iterable[Record]) -> Trial:
-    """Score a trial by its records: the mean of `val_top1`, and of nothing else."""
+    """Score a trial by its records: the mean of top-1 on val, and of nothing else."""
     scores = []
     for record in records:
-        metric = record.result.metric(METRIC)
+        metric = record.result.metric(METRIC, SPLIT)
         if metric is None or metric.value is None:
-            return Trial(number, values, None, record.result.reason or f"no {METRIC}")
+            return Trial(number, values, None, record.result.reason or f"no {METRIC} on {SPLIT}")
         scores.append(metric.value)
     return Trial(number, values, sum(scores) / len(scores))
 
@@ -171,10 +173,13 @@ def with_values(suite: Suite, values: Mapping[str, Value]) -> Suite:
     return suite.model_copy(update={"classifiers": (changed,)})
 
 
-def reference_line(suite: Suite, values: Mapping[str, Value]) -> str:
-    """Return the classifier as users type it, complete with its preset: what a suite takes."""
+def reference_line(suite: Suite, values: Mapping[str, Value], trials: int) -> str:
+    """Return the classifier as users type it, complete with its preset: what a suite takes.
+
+    How many recipes were tried goes with it, into every record that the recipe leaves.
+    """
     (classifier,) = with_values(suite, values).classifiers
-    options = {"preset": suite.preset, **classifier.options}
+    options = {"preset": suite.preset, **classifier.options, "tuning_trials": trials}
     bare = [str(options.pop(_BARE))] if _BARE in options else []
     words = bare + [f"{name}={_text(value)}" for name, value in _flat(options)]
     return f"{classifier.use}:{','.join(words)}"

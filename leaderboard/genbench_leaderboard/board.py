@@ -4,7 +4,7 @@ The same records give the same board, in whatever order they come.
 """
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -19,8 +19,8 @@ from genbench_leaderboard.contrasts import (
     mean_of,
     rank_entries,
 )
-from genbench_leaderboard.distances import ImageSets
-from genbench_leaderboard.gather import Entry, RawGroup, gather, label_of, missing, mix_label, settle
+from genbench_leaderboard.groups import Entry, RawGroup, make_groups, missing, mix_label, settle
+from genbench_leaderboard.measures import ImageSets, average_records, measures, shift_gains
 from genbench_leaderboard.rows import (
     Board,
     BudgetLimit,
@@ -31,7 +31,6 @@ from genbench_leaderboard.rows import (
     Group,
     Row,
 )
-from genbench_leaderboard.shifts import measures, shift_gains
 from genbench_leaderboard.statistics import estimate
 
 __all__ = ["Board", "Group", "Row", "build_board"]
@@ -48,7 +47,7 @@ def build_board(records: Iterable[Record]) -> Board:
         ProtocolError: A row and its baseline differ in more than their images.
     """
     settled, notes = settle(records)
-    raw = gather(settled)
+    raw = make_groups(settled)
     image_sets = ImageSets(settled)
     contrasts, family_size = all_contrasts(raw, image_sets)
     titles = _titles(raw)
@@ -72,8 +71,8 @@ def _group(
     ]
     return Group(
         title=title,
-        dataset=label_of(group.dataset),
-        classifier=label_of(group.classifier),
+        dataset=group.dataset.name,
+        classifier=group.classifier.name,
         budget=group.budget,
         budget_scale=group.budget_scale,
         protocol=group.protocol,
@@ -95,13 +94,13 @@ class _Context(NamedTuple):
 
 
 def _row(entry: Entry, context: _Context, contrast: Contrast | None, rank: int | None) -> Row:
-    top1, val_top1 = (list(entry.scores(name).values()) for name in ("top1", "val_top1"))
+    top1, val_top1 = (list(entry.scores(split).values()) for split in ("test", "val"))
     return Row(
         generator=entry.generator_label,
         filter=entry.filter_label,
         mix=mix_label(entry.mix),
         mix_values=entry.mix,
-        external_data=external_data(entry),
+        external_data=external_data(entry, context.group),
         planned=entry.planned,
         top1=estimate(top1) if top1 else None,
         val_top1=estimate(val_top1) if val_top1 else None,
@@ -120,7 +119,8 @@ def _row(entry: Entry, context: _Context, contrast: Contrast | None, rank: int |
 
 
 def _test_copies(record: Record) -> int:
-    return int(record.result.ledger.get("images", {}).get("copies", {}).get("test", 0))
+    images = record.result.ledger.images
+    return images.copies.get("test", 0) if images else 0
 
 
 def _row_order(row: Row) -> tuple[object, ...]:
@@ -131,14 +131,9 @@ def _row_order(row: Row) -> tuple[object, ...]:
 
 
 def _other_metrics(entry: Entry) -> dict[str, float]:
-    """Average every metric but the two that have columns, by name; per index the newest record counts."""
-    values: dict[str, dict[int, float]] = defaultdict(dict)
-    others = sorted(entry.others, key=lambda record: (record.run.created, record.result.key))
-    for record in (*others, *(entry.measured[index] for index in sorted(entry.measured))):
-        for metric in record.result.metrics:
-            if metric.value is not None and metric.name not in ("top1", "val_top1"):
-                values[metric.name][record.result.index] = metric.value
-    return {name: math.fsum(found.values()) / len(found) for name, found in sorted(values.items())}
+    """Average every metric but the two that have columns, by label."""
+    found = average_records([*entry.others, *(entry.measured[index] for index in sorted(entry.measured))])
+    return {one.identity.label: one.value for one in found if one.identity.label not in ("top1", "val_top1")}
 
 
 def _budget_limit(entry: Entry, group: RawGroup, raw: Sequence[RawGroup]) -> BudgetLimit | None:
@@ -158,7 +153,7 @@ def _plain_val(group: RawGroup) -> float | None:
     """Val top-1 of real images under the standard augmentation."""
     plain = (entry for entry in group.entries.values() if entry.is_baseline and entry.augment == "standard")
     baseline = next(plain, None)
-    return mean_of(baseline, "val_top1") if baseline else None
+    return mean_of(baseline, "val") if baseline else None
 
 
 def _measured(group: RawGroup) -> list[Record]:
@@ -190,10 +185,10 @@ def _titles(raw: Sequence[RawGroup]) -> list[str]:
     for group in raw:
         budget = [f"{group.budget_scale:g}x budget"] if group.budget_scale != 1 else []
         budget += [group.budget] if group.budget != "steps" else []
-        titles.append(", ".join([label_of(group.dataset), label_of(group.classifier), *budget]))
+        titles.append(", ".join([group.dataset.name, group.classifier.name, *budget]))
     ways = [
-        [f", preset {group.protocol.get('preset', '?')}" for group in raw],
-        [f", base seed {group.protocol.get('base_seed', '?')}" for group in raw],
+        [f", preset {group.protocol.preset or '?'}" for group in raw],
+        [f", base seed {group.protocol.base_seed}" for group in raw],
         [f" #{group.kin[:4]}" for group in raw],
     ]
     for marks in ways:
@@ -203,7 +198,7 @@ def _titles(raw: Sequence[RawGroup]) -> list[str]:
 
 
 def _failure_order(failure: Failure) -> tuple[str, ...]:
-    return (failure.status, failure.name, f"{failure.index:09d}", failure.reason, failure.log)
+    return (failure.name, f"{failure.index:09d}", failure.reason, failure.log)
 
 
 def _other_failures(records: Iterable[Record]) -> tuple[Failure, ...]:
@@ -212,8 +207,8 @@ def _other_failures(records: Iterable[Record]) -> tuple[Failure, ...]:
     for record in records:
         result = record.result
         if result.subject != "cell" and result.status != "ok":
-            images = f"{label_of(result.generator)} on {label_of(result.dataset)}"
-            found.add(missing(record, f"{label_of(result.evaluator)} of {images}"))
+            images = f"{result.generator.name} on {result.dataset.name}"
+            found.add(missing(record, f"{result.evaluator.name} of {images}"))
     return tuple(sorted(found, key=_failure_order))
 
 
@@ -223,8 +218,8 @@ def _findings(records: Iterable[Record]) -> tuple[Finding, ...]:
     for record in records:
         result = record.result
         if result.subject == "suite" and result.status == "ok":
-            names = (label_of(result.dataset), label_of(result.evaluator))
-            found += [Finding(*names, one.name, one.value, one.unit, one.note) for one in result.metrics]
+            names = (result.dataset.name, result.evaluator.name)
+            found += [Finding(*names, one.label, one.value, one.unit, one.note) for one in result.metrics]
     return tuple(sorted(found, key=lambda one: (one.dataset, one.evaluator, one.metric)))
 
 
@@ -236,7 +231,7 @@ def _grown_plans(raw: Sequence[RawGroup]) -> list[str]:
             plans = {index: one.result.planned_indices for index, one in entry.measured.items()}
             if len(set(plans.values())) > 1:
                 notes.append(
-                    f"{entry.label} on {label_of(group.dataset)}: the plan grew from {min(plans.values())} "
+                    f"{entry.label} on {group.dataset.name}: the plan grew from {min(plans.values())} "
                     f"to {entry.planned} seeds after test had been read; its p does not account for that"
                 )
     return sorted(notes)

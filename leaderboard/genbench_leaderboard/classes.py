@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from genbench_leaderboard.gather import Entry
+from genbench_leaderboard.groups import Entry
 from genbench_leaderboard.rows import ClassGain
 from genbench_leaderboard.statistics import estimate, holm, paired_t
 

@@ -12,8 +12,8 @@ from genbench.digest import digest
 from genbench.errors import ProtocolError
 from genbench.records import Record
 from genbench_leaderboard.copies import Mask, copied_test_images
-from genbench_leaderboard.distances import ImageSets
-from genbench_leaderboard.gather import Entry, RawGroup, check_recipe, mix_label
+from genbench_leaderboard.groups import Entry, RawGroup, check_recipe, mix_label
+from genbench_leaderboard.measures import ImageSets
 from genbench_leaderboard.rows import BASELINE, Contrast, Cost
 from genbench_leaderboard.statistics import (
     SEEDS_FOR_VERDICT,
@@ -80,7 +80,7 @@ def rank_entries(group: RawGroup, contrasts: Mapping[str, Contrast]) -> Ranking:
         pool = [
             entry
             for _, entry in sorted(group.entries.items())
-            if bool(external_data(entry)) is external and _rankable(entry, contrasts.get(entry.key))
+            if bool(external_data(entry, group)) is external and _rankable(entry, contrasts.get(entry.key))
         ]
         if len(pool) > 1:
             by_entry |= dict(zip([e.key for e in pool], ranks([e.scores() for e in pool]), strict=True))
@@ -88,10 +88,10 @@ def rank_entries(group: RawGroup, contrasts: Mapping[str, Contrast]) -> Ranking:
     return Ranking(by_entry, pairs)
 
 
-def external_data(entry: Entry) -> tuple[str, ...]:
-    """Return what the generator and the filter know from elsewhere."""
-    declared = (*entry.generator.get("external_data", ()), *entry.filter.get("external_data", ()))
-    return tuple(sorted({str(one) for one in declared}))
+def external_data(entry: Entry, group: RawGroup) -> tuple[str, ...]:
+    """Return what the generator, the filter and the classifier know from elsewhere."""
+    known = (entry.generator, entry.filter, group.classifier)
+    return tuple(sorted({one for component in known for one in component.external_data}))
 
 
 def cost_of(entry: Entry) -> Cost | None:
@@ -142,9 +142,9 @@ def _confirmatory(group: RawGroup) -> set[str]:
     for key, entry in group.entries.items():
         if entry.is_baseline and entry.augment == "off":
             continue
-        val = list(entry.scores("val_top1").values())
+        val = list(entry.scores("val").values())
         worth = -math.fsum(val) / len(val) if val else math.inf
-        candidates.setdefault((entry.generator["use"], entry.augment), []).append((worth, entry.label, key))
+        candidates.setdefault((entry.generator.use, entry.augment), []).append((worth, entry.label, key))
     return {min(found)[-1] for found in candidates.values()}
 
 
@@ -265,7 +265,7 @@ def _complete(contrast: Contrast, entry: Entry, group: RawGroup) -> Contrast:
     return contrast
 
 
-def mean_of(entry: Entry, metric: str) -> float | None:
-    """Return the mean of one metric over the seeds that have it."""
-    values = list(entry.scores(metric).values())
+def mean_of(entry: Entry, split: str) -> float | None:
+    """Return the mean top-1 on a split over the seeds that have it."""
+    values = list(entry.scores(split).values())
     return estimate(values).mean if values else None

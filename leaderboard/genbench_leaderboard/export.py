@@ -3,19 +3,21 @@
 import csv
 import io
 import json
-from dataclasses import asdict
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from genbench.digest import canonical_json
 from genbench_leaderboard.rows import Board, Distance, Group, Row
 from genbench_leaderboard.statistics import Estimate, Interval
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_BOARD = TypeAdapter(Board)
 
 
 def render_json(board: Board) -> str:
     """Return the whole board as indented JSON with sorted names."""
-    body = {"schema_version": SCHEMA_VERSION, **asdict(board)}
+    body = {"schema_version": SCHEMA_VERSION, **_BOARD.dump_python(board, mode="json")}
     return json.dumps(json.loads(canonical_json(body)), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -40,13 +42,13 @@ def _line(group: Group, row: Row) -> dict[str, Any]:
         "classifier": group.classifier,
         "budget": group.budget,
         "budget_scale": group.budget_scale,
-        "preset": group.protocol.get("preset", ""),
-        "base_seed": group.protocol.get("base_seed", ""),
+        "preset": group.protocol.preset,
+        "base_seed": group.protocol.base_seed,
         "generator": row.generator,
         "filter": row.filter,
         "mix": row.mix,
         "ratio": row.mix_values["ratio"],
-        "augment": row.mix_values.get("augment", "standard"),
+        "augment": row.mix_values["augment"],
         "external_data": " ".join(row.external_data),
         "seeds_planned": row.planned,
         "seeds": row.top1.n if row.top1 else 0,
@@ -99,4 +101,4 @@ def _contrast(row: Row) -> dict[str, Any]:
 
 
 def _distance(one: Distance) -> str:
-    return f"{one.family}{'_floor' * one.floor}[{one.extractor},n={one.n},{one.split}]"
+    return f"{one.family}{'_floor' * one.floor}[{one.extractor},n={one.shown_n},{one.against}]"

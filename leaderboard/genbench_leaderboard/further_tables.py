@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from genbench.metrics import MetricIdentity
 from genbench_leaderboard import sentences
 from genbench_leaderboard.columns import NOTHING, Column, Table, number
 from genbench_leaderboard.rows import BASELINE, Board, ClassGain, Distance, Group, Row, ShiftGain
@@ -32,12 +33,12 @@ def distance_columns(rows: Sequence[Row]) -> list[Column]:
     columns = []
     for family, extractor in kinds:
         found = [_pick(row.distances, family, extractor, "train") for row in rows]
-        sizes = {one.n for one in found if one}
+        sizes = {one.shown_n for one in found if one}
         if not sizes:
             continue
         shared = f", n={min(sizes)}" if len(sizes) == 1 else ""
         cells = [
-            NOTHING if one is None else number(one.mean) + ("" if shared else f" (n={one.n})")
+            NOTHING if one is None else number(one.mean) + ("" if shared else f" (n={one.shown_n})")
             for one in found
         ]
         columns.append(Column(f"{_family(family)} ({extractor}{shared})", tuple(cells), spare=True))
@@ -52,7 +53,7 @@ def _distance_table(group: Group) -> tuple[Column, ...]:
         for family, extractor in sorted({(one.family, one.extractor) for one in row.distances}):
             train, val = (_pick(row.distances, family, extractor, split) for split in ("train", "val"))
             floor = _pick(row.distances, family, extractor, "val", floor=True)
-            sizes = "/".join(str(one.n) if one else NOTHING for one in (train, val))
+            sizes = "/".join(one.shown_n if one else NOTHING for one in (train, val))
             cells = tuple(number(one.mean) if one else NOTHING for one in (train, val, floor))
             lines[(*images, _family(family), extractor)] = (sizes, *cells)
     if not lines:
@@ -129,17 +130,31 @@ def _class_gain(gain: ClassGain | None) -> str:
 def _measure_table(group: Group) -> tuple[Column, ...]:
     """Lay out everything else, a line per metric, a column per row."""
     rows = [row for row in group.rows if row.measures]
-    units = {one.name: one.unit for row in rows for one in row.measures}
-    if not units:
+    measured = {one.identity: one for row in rows for one in row.measures}
+    if not measured:
         return ()
-    names = sorted(units)
-    titles = tuple(f"{name} ({units[name]})" if units[name] else name for name in names)
-    columns = [Column("metric", titles, "left")]
+    order = sorted(measured, key=lambda identity: identity.label)
+    titles = tuple(f"{one.label} ({one.unit})" if one.unit else one.label for one in order)
+    columns = [Column("metric", titles, "left"), *_n_column(rows, order)]
     for row in rows:
-        found = {one.name: one.mean for one in row.measures}
-        cells = (number(found[name]) if name in found else NOTHING for name in names)
+        found = {one.identity: one.value for one in row.measures}
+        cells = (number(found[one]) if one in found else NOTHING for one in order)
         columns.append(Column(row.name, tuple(cells), spare=True))
     return tuple(columns)
+
+
+def _n_column(rows: Sequence[Row], order: Sequence[MetricIdentity]) -> list[Column]:
+    """Return how many images the numbers rest on, over all rows and seeds; nothing where no metric says."""
+    sizes: dict[MetricIdentity, list[int]] = {}
+    for one in (one for row in rows for one in row.measures):
+        sizes.setdefault(one.identity, []).extend(one.n or ())
+    shown = [
+        ""
+        if not sizes[one]
+        else str(min(sizes[one])) + (f"-{max(sizes[one])}" if len(set(sizes[one])) > 1 else "")
+        for one in order
+    ]
+    return [Column("n", tuple(text or NOTHING for text in shown))] if any(shown) else []
 
 
 def findings_table(board: Board, most: int | None = None) -> tuple[Column, ...]:
@@ -193,8 +208,8 @@ def _pick(
     distances: Iterable[Distance], family: str, extractor: str, split: str, *, floor: bool = False
 ) -> Distance | None:
     wanted = (family, extractor, split, floor)
-    found = [one for one in distances if (one.family, one.extractor, one.split, one.floor) == wanted]
-    return max(found, key=lambda one: one.n, default=None)
+    found = (one for one in distances if (one.family, one.extractor, one.against, one.floor) == wanted)
+    return next(found, None)
 
 
 def _family(family: str) -> str:

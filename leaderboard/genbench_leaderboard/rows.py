@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from genbench.metrics import Averaged
+from genbench.records import Protocol
 from genbench_leaderboard.statistics import Estimate, Interval, PairedTest, Verdict
 
 BASELINE = "none"  #: the generator and the filter that do nothing
@@ -16,20 +18,26 @@ class Distance:
     Attributes:
         family: `fid`, `mmd2`, ...
         extractor: What made the features.
-        n: How many images of each side entered.
-        split: Against which real images: `train` or `val`.
+        against: Against which real images: `train` or `val`.
         floor: Whether it is the distance between real and real at equal n.
         mean: Mean over seed indices.
         seeds: How many seed indices.
+        n: Smallest and largest number of images of a seed, where filters or faults make it vary.
     """
 
     family: str
     extractor: str
-    n: int
-    split: str
+    against: str
     floor: bool
     mean: float
     seeds: int
+    n: tuple[int, int]
+
+    @property
+    def shown_n(self) -> str:
+        """Write n, or its range: `1437`, `1012-1437`."""
+        low, high = self.n
+        return str(low) if low == high else f"{low}-{high}"
 
 
 @dataclass(frozen=True)
@@ -116,15 +124,6 @@ class ShiftGain:
 
 
 @dataclass(frozen=True)
-class Measure:
-    """One other metric of a row: of its image sets, or of its cells. Mean over seeds."""
-
-    name: str
-    unit: str
-    mean: float
-
-
-@dataclass(frozen=True)
 class Finding:
     """One number about all rows of a dataset together: does FID predict the gain, for example.
 
@@ -154,7 +153,7 @@ class Row:
         filter: Short name.
         mix: For people: `+1.0x standard`.
         mix_values: The mix, resolved.
-        external_data: What the generator or filter knows from elsewhere; such rows are ranked apart.
+        external_data: What generator, filter or classifier know from elsewhere; such rows rank apart.
         planned: How many seed indices were planned.
         top1: On test, in %; None where every seed failed.
         val_top1: On val, in %.
@@ -185,7 +184,7 @@ class Row:
     distances: tuple[Distance, ...]
     classes: tuple[ClassGain, ...]
     shifts: tuple[ShiftGain, ...]
-    measures: tuple[Measure, ...]
+    measures: tuple[Averaged, ...]
     test_copies: int
     metrics: Mapping[str, float]
     budget_limited: BudgetLimit | None
@@ -207,7 +206,6 @@ class Row:
 class Failure:
     """A record without numbers."""
 
-    status: Literal["failed", "skipped"]
     name: str
     index: int
     reason: str
@@ -238,7 +236,7 @@ class Group:
     classifier: str
     budget: str
     budget_scale: float
-    protocol: Mapping[str, Any]
+    protocol: Protocol
     rows: tuple[Row, ...]
     ranked_pairs: int
     failures: tuple[Failure, ...]

@@ -36,31 +36,28 @@ def summary(board: Board) -> str:
     """Say in one line what was counted."""
     failures = [one for group in board.groups for one in group.failures] + list(board.failures)
     parts = [count(board.cells, "cell measured", "cells measured")]
-    for status in ("failed", "skipped"):
-        found = len({(one.name, one.index) for one in failures if one.status == status})
-        parts += [f"{found} {status}"] if found else []
+    failed = len({(one.name, one.index) for one in failures})
+    parts += [f"{failed} failed"] if failed else []
     return ", ".join(parts) + "."
 
 
 def failure_line(failure: Failure) -> str:
-    """Write a failed or skipped record in one line."""
+    """Write a failed record in one line."""
     log = f" (log: {failure.log})" if failure.log else ""
-    return (
-        f"{failure.status}: {failure.name}, seed {failure.index}: {failure.reason or 'no reason given'}{log}"
-    )
+    return f"failed: {failure.name}, seed {failure.index}: {failure.reason}{log}"
 
 
 def intro(group: Group) -> str:
     """Say what all rows share, and what so few seeds cannot say."""
     planned = sorted({row.planned for row in group.rows})
-    settings = [f"Preset {group.protocol['preset']}"] if group.protocol.get("preset") else []
-    settings += [f"base seed {group.protocol['base_seed']}"] if "base_seed" in group.protocol else []
+    settings = [f"Preset {group.protocol.preset}"] if group.protocol.preset else []
+    settings.append(f"base seed {group.protocol.base_seed}")
     if group.budget == "steps":
         budget = "Every row takes the same optimizer steps"
         budget += f", {group.budget_scale:g} times the usual number" if group.budget_scale != 1 else ""
     else:
         budget = "Every row takes the same epochs, a replay: rows with more images take more steps"
-    sentences = [budget, ", ".join(settings)] if settings else [budget]
+    sentences = [budget, ", ".join(settings)]
     if planned and planned[-1] < SEEDS_FOR_INTERVAL:
         sentences.append(f"{count(planned[-1], 'seed', 'seeds')}: no interval, no verdict, no rank")
     elif planned and planned[-1] < SEEDS_FOR_VERDICT:

@@ -29,7 +29,7 @@ def render_markdown(board: Board) -> str:
         blocks += _markdown_section(section(group, board), [failure_line(one) for one in group.failures])
     if board.findings:
         blocks += ["## Across the rows", _markdown_table(findings_table(board)), FINDINGS_LEGEND]
-    blocks += _markdown_list("Failed or skipped besides", [failure_line(one) for one in board.failures])
+    blocks += _markdown_list("Failed besides", [failure_line(one) for one in board.failures])
     blocks += _markdown_list("Notes on the records", board.notes)
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -47,9 +47,7 @@ def render_terminal(board: Board, width: int = 120) -> str:
         left_out = len(whole[0].cells) - _SHOWN_FINDINGS
         more = f" {left_out} more, with smaller values, are in the Markdown." if left_out > 0 else ""
         blocks.append(f"Across the rows\n{table}\n{FINDINGS_LEGEND}{more}")
-    blocks += _terminal_list(
-        "Failed or skipped besides", [failure_line(one) for one in board.failures], width
-    )
+    blocks += _terminal_list("Failed besides", [failure_line(one) for one in board.failures], width)
     blocks += _terminal_list("Notes on the records", board.notes, width)
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -60,7 +58,7 @@ def render_terminal(board: Board, width: int = 120) -> str:
 def _markdown_section(part: Section, failures: Sequence[str]) -> list[str]:
     blocks = [f"## {part.title}", part.intro, _markdown_table(part.table), *part.legend]
     blocks += ["\n".join(f"- {_escaped(note)}" for note in part.notes)]
-    blocks += _markdown_list("Failed or skipped", failures)
+    blocks += _markdown_list("Failed", failures)
     for table in part.further:
         blocks += [f"### {table.title}", _markdown_table(table.columns), _escaped(table.legend)]
     blocks.append(_escaped(part.environment))
@@ -98,7 +96,7 @@ def _terminal_section(part: Section, failures: Sequence[str], width: int) -> lis
     blocks = [f"{part.title}\n{'═' * len(part.title)}\n{_filled(part.intro, width)}"]
     blocks += [_terminal_table(part.table, width), "\n".join(_filled(text, width) for text in part.legend)]
     blocks += ["\n".join(_item(note, width) for note in part.notes)]
-    blocks += _terminal_list("Failed or skipped", failures, width)
+    blocks += _terminal_list("Failed", failures, width)
     for further in part.further:
         table = _terminal_table(further.columns, width)
         left_out = len(_used(further.columns)) - len(_narrowed(further.columns, width))

@@ -15,11 +15,11 @@ from genbench.export import CellImages, Form, cell_images, class_rows, export_im
 from genbench.plan import Plan
 from genbench.preview import draw_grid
 from genbench.registry import Registry
-from genbench.runner import Outcome
+from genbench.runner import RunSummary
 from genbench.steps import Workshop, sample_with_fixed_noise
 from genbench.store import Store
 
-RunCells = Callable[..., tuple[Plan, Outcome]]
+RunCells = Callable[..., tuple[Plan, RunSummary]]
 CARD = {"generator": "toy", "dataset": "toy-data", "made by": "`genbench ...`"}
 
 

@@ -7,10 +7,10 @@ from PIL import Image
 
 from genbench.pictures import find_pictures, write_gallery
 from genbench.plan import Plan
-from genbench.runner import Outcome
+from genbench.runner import RunSummary
 from genbench.store import Store
 
-RunCells = Callable[..., tuple[Plan, Outcome]]
+RunCells = Callable[..., tuple[Plan, RunSummary]]
 
 
 def test_pictures_are_copied_once_per_row_and_shown(

@@ -7,7 +7,8 @@ import pytest
 
 from genbench.digest import file_digest
 from genbench.errors import ProtocolError
-from genbench.plan import Plan, check_comparable, make_plan
+from genbench.plan import Plan, check_comparable
+from genbench.planner import make_plan
 from genbench.registry import Registry
 from genbench.spec import make_suite, resolve_suite
 

@@ -7,19 +7,21 @@ from pathlib import Path
 import pytest
 
 from genbench.cli.run_command import _profile_lines
-from genbench.plan import Plan, make_plan
+from genbench.plan import Plan
+from genbench.planner import make_plan
 from genbench.registry import Registry
-from genbench.runner import Outcome, RunOptions, run
+from genbench.runner import RunSummary, run
 from genbench.spec import make_suite, resolve_suite
 from genbench.steps.profiling import PHASES, WINDOW_STEPS
 from genbench.store import Store
+from genbench.worker import RunOptions
 
 
 @pytest.fixture
-def run_mlp(registry: Registry, tmp_path: Path) -> Callable[..., tuple[Store, Outcome]]:
+def run_mlp(registry: Registry, tmp_path: Path) -> Callable[..., tuple[Store, RunSummary]]:
     """Train the MLP on digits in a store of its own; return both."""
 
-    def run_it(name: str, *, profile: bool, epochs: int = 30) -> tuple[Store, Outcome]:
+    def run_it(name: str, *, profile: bool, epochs: int = 30) -> tuple[Store, RunSummary]:
         store = Store(tmp_path / name)
         content = {
             "classifiers": [f"mlp:recipe.epochs={epochs}"],
@@ -35,7 +37,7 @@ def run_mlp(registry: Registry, tmp_path: Path) -> Callable[..., tuple[Store, Ou
 
 
 def test_a_profile_leaves_shares_and_a_trace_and_changes_no_result(
-    run_mlp: Callable[..., tuple[Store, Outcome]],
+    run_mlp: Callable[..., tuple[Store, RunSummary]],
 ) -> None:
     store, watched = run_mlp("watched", profile=True)
     _, plain = run_mlp("plain", profile=False)
@@ -58,14 +60,14 @@ def test_a_profile_leaves_shares_and_a_trace_and_changes_no_result(
     assert len(lines) == 7
 
 
-def test_a_run_that_trained_nothing_says_so(run_mlp: Callable[..., tuple[Store, Outcome]]) -> None:
+def test_a_run_that_trained_nothing_says_so(run_mlp: Callable[..., tuple[Store, RunSummary]]) -> None:
     store, _ = run_mlp("plain", profile=False)
     (line,) = _profile_lines(store.root / "logs", 0)
     assert line == "nothing to profile: no training ran long enough, or every one is cached"
 
 
 def test_a_training_shorter_than_the_window_is_no_error(
-    run_mlp: Callable[..., tuple[Store, Outcome]],
+    run_mlp: Callable[..., tuple[Store, RunSummary]],
 ) -> None:
     store, outcome = run_mlp("short", profile=True, epochs=1)
     assert outcome.failed == {}

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genbench.errors import DataError
-from genbench.records import Cost, Metric, Record, Result, Run, pack_bits, read_records, unpack_bits
+from genbench.metrics import Metric
+from genbench.records import Cost, Record, Result, Run, pack_bits, read_records, unpack_bits
 
 RECORD = Record(
     Result(

@@ -3,11 +3,14 @@
 from typing import Any
 
 from genbench.executors import Event
-from genbench.plan import Plan, Step, make_plan
+from genbench.outlook import estimate_seconds, survey
+from genbench.plan import Plan, Step
+from genbench.planner import make_plan
 from genbench.registry import Registry
-from genbench.runner import Observer, RunOptions, estimate_seconds, run, survey
+from genbench.runner import Observer, run
 from genbench.spec import make_suite, resolve_suite
 from genbench.store import Store
+from genbench.worker import RunOptions
 
 
 def toy_plan(registry: Registry, store: Store, **entries: Any) -> Plan:

@@ -13,17 +13,19 @@ from torch import nn
 
 from genbench.errors import GenbenchError, Interrupted, UsageError
 from genbench.images import TensorImages, statistics
-from genbench.plan import Plan, make_plan
+from genbench.plan import Plan
+from genbench.planner import make_plan
 from genbench.protocols import Mix, TrainRecipe
 from genbench.records import Record
 from genbench.registry import Registry
-from genbench.runner import Outcome, RunOptions, run
+from genbench.runner import RunSummary, run
 from genbench.spec import make_suite, resolve_suite
 from genbench.steps.context import StepContext
 from genbench.store import Store
 from genbench.training import Trained, TrainingData, train
 from genbench.training.data import Augmentation
 from genbench.training.stacked import Run, pays, refusal, train_together
+from genbench.worker import RunOptions
 
 MakeContext = Callable[..., StepContext]
 MakeRuns = Callable[..., list[Run]]
@@ -213,12 +215,12 @@ def test_runs_that_stopped_at_different_steps_do_not_go_on_together(make_runs: M
 
 
 @pytest.fixture
-def run_vectorized(registry: Registry, tmp_path: Path) -> Callable[..., tuple[Plan, Outcome, Store]]:
+def run_vectorized(registry: Registry, tmp_path: Path) -> Callable[..., tuple[Plan, RunSummary, Store]]:
     """Run three seeds of the small CNN on toy data, with and without a generator."""
 
     def run_them(
         vectorize: Any, classifier: str = "cnn:dropout=0", jobs: int = 0
-    ) -> tuple[Plan, Outcome, Store]:
+    ) -> tuple[Plan, RunSummary, Store]:
         store = Store(tmp_path / vectorize / classifier.replace(":", "-"))
         entries = {
             "datasets": ["toy-data"], "classifiers": [classifier], "reference": "toy-net", "seeds": 3,
@@ -236,7 +238,7 @@ def measured(records: list[Record]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("jobs", [0, 2])
 def test_a_run_side_by_side_has_the_records_of_one_by_one(
-    run_vectorized: Callable[..., tuple[Plan, Outcome, Store]], jobs: int
+    run_vectorized: Callable[..., tuple[Plan, RunSummary, Store]], jobs: int
 ) -> None:
     plan, single, _ = run_vectorized("off")
     _, stacked, store = run_vectorized("on", jobs=jobs)
@@ -258,7 +260,7 @@ def test_a_run_side_by_side_has_the_records_of_one_by_one(
 
 
 def test_a_classifier_that_draws_is_trained_one_by_one(
-    run_vectorized: Callable[..., tuple[Plan, Outcome, Store]],
+    run_vectorized: Callable[..., tuple[Plan, RunSummary, Store]],
 ) -> None:
     _, outcome, store = run_vectorized("on", classifier="cnn:dropout=0.2")
     assert not outcome.failed
@@ -268,7 +270,7 @@ def test_a_classifier_that_draws_is_trained_one_by_one(
 
 
 def test_a_bundle_whose_images_do_not_fit_goes_one_by_one(
-    run_vectorized: Callable[..., tuple[Plan, Outcome, Store]], monkeypatch: pytest.MonkeyPatch
+    run_vectorized: Callable[..., tuple[Plan, RunSummary, Store]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def whole(device: str) -> int:
         return 40_000  # of toy-data, 96 images of 8x8 pixels with a border: one set fits, two do not

@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 import torch
 
+from genbench.documents import Asked
 from genbench.errors import GenbenchError, PluginError, ProtocolError
 from genbench.images import TensorImages, open_images
 from genbench.plan import Plan
-from genbench.runner import Outcome
+from genbench.runner import RunSummary
 from genbench.steps.context import Clock, StepContext
-from genbench.steps.network import arm_images
 from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
-from genbench.steps.synthetic import Asked, SyntheticSet, note_copies, plan_request, usable, write_sample
+from genbench.steps.requests import plan_request
+from genbench.steps.samples import SyntheticSet, write_sample
+from genbench.steps.train import arm_images, usable
 from genbench.store import Store
 
 DIGITS = ["digits:limit_train=60"]
 MakeImages = Callable[..., TensorImages]
-RunCells = Callable[..., tuple[Plan, Outcome]]
+RunCells = Callable[..., tuple[Plan, RunSummary]]
 
 
 def sampled(plan: Plan, store: Store, label: str) -> torch.Tensor:
@@ -220,7 +222,7 @@ def test_records_and_board_tell_copies_of_test(run_cells: RunCells, monkeypatch:
     from genbench_leaderboard.tables import render_terminal
 
     _, outcome = run_cells(generators=["copies"])
-    ledger = next(one.result.ledger for one in outcome.records if one.result.generator["use"] == "copies")
+    ledger = next(one.result.ledger for one in outcome.records if one.result.generator.use == "copies")
     assert ledger["images"]["copies"]["train"] == ledger["images"]["made_images"] == 96
     assert ledger["images"]["copies"]["test"] == 0
     page = render_terminal(build_board(outcome.records))

@@ -47,7 +47,7 @@ def run_toys(
 def results(tmp_path: Path, out: str = "out") -> dict[tuple[str, int, str], str]:
     """Return the digest of every result by (generator, index, evaluator)."""
     return {
-        (r.result.generator["label"], r.result.index, r.result.evaluator["use"]): r.result_digest
+        (r.result.generator.label, r.result.index, r.result.evaluator.use): r.result_digest
         for r in read_records([tmp_path / out])
     }
 
@@ -56,7 +56,7 @@ def record_of(tmp_path: Path, generator: str, evaluator: str = "accuracy", out: 
     return next(
         record
         for record in read_records([tmp_path / out])
-        if record.result.generator["label"] == generator and record.result.evaluator["use"] == evaluator
+        if record.result.generator.label == generator and record.result.evaluator.use == evaluator
     )
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from genbench.errors import UsageError
-from genbench.records import Metric, Record, Result, Run, read_records
+from genbench.metrics import Metric
+from genbench.records import Record, Result, Run, read_records
 from genbench.registry import Registry
-from genbench.runner import Observer, RunOptions
+from genbench.runner import Observer
 from genbench.spec import Resolved, make_suite, parse_reference, resolve, resolve_suite
 from genbench.store import Store
 from genbench.tune import (
@@ -29,6 +30,7 @@ from genbench.tune import (
     tune,
     with_values,
 )
+from genbench.worker import RunOptions
 
 TOY_PLUGIN = Path(__file__).parents[1] / "toy_plugin.py"
 RATE = Dimension("recipe.learning_rate", low=0.001, high=1.0)

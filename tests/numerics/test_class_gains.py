@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from genbench_leaderboard.gather import Entry
 from scipy.stats import ttest_rel
 
-from genbench.records import Metric, Record, Result, Run
+from genbench.metrics import Metric
+from genbench.records import Record, Result, Run
 from genbench_leaderboard.classes import class_gains
-from genbench_leaderboard.gather import Entry
 
 CLASSES = {"cat": 200, "dog": 100, "owl": 50, "empty": 0}
 

@@ -11,7 +11,7 @@ from genbench.errors import GenbenchError, UsageError
 from genbench.images import TensorImages, open_images
 from genbench.plan import Plan
 from genbench.protocols import Draft, SampleRequest
-from genbench.runner import Outcome
+from genbench.runner import RunSummary
 from genbench.store import Store
 from genbench.testing import MemoryContext
 from genbench.testing.suites import GeneratorConformance
@@ -22,7 +22,7 @@ from genbench_generators.copies import Copies
 from genbench_generators.diffusemix import DiffuseMix, make_mask, mix
 
 MakeImages = Callable[..., TensorImages]
-RunCells = Callable[..., tuple[Plan, Outcome]]
+RunCells = Callable[..., tuple[Plan, RunSummary]]
 
 
 class TestUnion(GeneratorConformance):
@@ -131,8 +131,7 @@ def test_compositions_share_steps_with_their_parts_and_count_their_cost(run_cell
     assert stages.count("fit") == 1  # ddpm, for itself, for union, for chain and for sdedit's base
     assert stages.count("sample") == 4  # ddpm, copies, union, chain
     costs = {
-        record.result.generator["label"]: [cost.stage for cost in record.run.costs]
-        for record in outcome.records
+        record.result.generator.label: [cost.stage for cost in record.run.costs] for record in outcome.records
     }
     assert costs["union:first=ddpm,second=copies"] == ["fit", "sample", "sample", "sample", "train"]
     assert costs["chain:first=ddpm,second=sdedit"] == ["fit", "sample", "sample", "train"]

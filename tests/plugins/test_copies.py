@@ -8,8 +8,9 @@ import pytest
 
 from genbench.errors import ProtocolError
 from genbench.images import TensorImages
+from genbench.metrics import Metric
 from genbench.protocols import ImageSet, RunContext
-from genbench.records import Metric, Record, Result, Run, pack_bits, unpack_bits
+from genbench.records import Record, Result, Run, pack_bits, unpack_bits
 from genbench_evaluators.image_configs import MemorizationConfig
 from genbench_evaluators.memorization import Memorization
 from genbench_leaderboard.board import build_board

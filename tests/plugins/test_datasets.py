@@ -15,7 +15,7 @@ from genbench.protocols import DatasetConfig
 from genbench.registry import Registry, import_target
 from genbench.spec import parse_reference, resolve
 from genbench.steps.context import StepContext
-from genbench.steps.real import open_splits, split, write_splits
+from genbench.steps.dataset import open_splits, split, write_splits
 from genbench.store import Artifact
 from genbench.testing.suites import DatasetConformance
 

@@ -11,13 +11,13 @@ from sklearn.metrics.pairwise import rbf_kernel
 from genbench.errors import DataError, UsageError
 from genbench.plan import Plan
 from genbench.protocols import Predictions, RunContext
-from genbench.runner import Outcome
+from genbench.runner import RunSummary
 from genbench.testing.suites import EvaluatorConformance
 from genbench_evaluators.activation_mmd import ActivationMmd, squared_mmd
 from genbench_evaluators.feature_configs import ActivationMmdConfig, FeaturesConfig
 from genbench_evaluators.features import Features, linear_cka, principal_components
 
-RunCells = Callable[..., tuple[Plan, Outcome]]
+RunCells = Callable[..., tuple[Plan, RunSummary]]
 RNG = np.random.default_rng(0)
 
 
@@ -117,8 +117,8 @@ def test_the_null_is_another_seed_of_the_baseline(run_cells: RunCells) -> None:
         generators=["toy"], evaluators=["accuracy", "features", "activation_mmd"], seeds=2
     )
     assert outcome.failed == {}
-    rows = [(one.result.generator["use"], one.result.index, {m.name: m.value for m in one.result.metrics})
-            for one in outcome.records if one.result.evaluator["use"] == "features"]  # fmt: skip
+    rows = [(one.result.generator.use, one.result.index, {m.name: m.value for m in one.result.metrics})
+            for one in outcome.records if one.result.evaluator.use == "features"]  # fmt: skip
     names = {(use, index): set(values) for use, index, values in rows}
     assert names["none", 0] == {"cka_null[none]", "pca_variance_2d"}
     assert names["toy", 1] == {"cka[none]", "cka_null[none]", "pca_variance_2d"}

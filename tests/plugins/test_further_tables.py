@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from genbench.records import Metric, Record, Result, Run
+from genbench.metrics import Metric
+from genbench.records import Record, Result, Run
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.rows import Row
 from genbench_leaderboard.tables import render_json, render_markdown, render_terminal

@@ -14,7 +14,7 @@ from genbench.errors import DataError
 from genbench.images import TensorImages
 from genbench.plan import Plan
 from genbench.protocols import Evaluation, ImageSet, RunContext
-from genbench.runner import Outcome
+from genbench.runner import RunSummary
 from genbench.testing.suites import EvaluatorConformance
 from genbench_evaluators.configs import FidConfig, MmdConfig
 from genbench_evaluators.fid import Fid
@@ -33,7 +33,7 @@ from genbench_evaluators.precision_recall import PrecisionRecall, manifold
 from genbench_evaluators.vendi import Vendi, vendi_score
 
 MakeImages = Callable[..., TensorImages]
-RunCells = Callable[..., tuple[Plan, Outcome]]
+RunCells = Callable[..., tuple[Plan, RunSummary]]
 
 
 class TestKid(EvaluatorConformance):
@@ -308,15 +308,15 @@ def test_all_of_them_run_on_digits_and_share_their_embeddings(run_cells: RunCell
     embeds = [step.label for step in plan.steps.values() if step.stage == "embed"]
     assert len(embeds) == 5 + 2  # train, val, test and two image sets, and the summaries of fid: once for all
     found = {
-        record.result.generator["use"]: values(Evaluation(record.result.metrics))
+        record.result.generator.use: values(Evaluation(record.result.metrics))
         for record in outcome.records
-        if record.result.evaluator["use"] == "memorization"
+        if record.result.evaluator.use == "memorization"
     }
     assert found["copies"]["copies_of_train[pixels,n=100]"] == 100
     assert (found["cvae"]["copies_of_train[pixels,n=100]"] or 0) < 50
     judged = {
-        record.result.generator["use"]: record.result.metrics[0].value
+        record.result.generator.use: record.result.metrics[0].value
         for record in outcome.records
-        if record.result.evaluator["use"] == "label_fidelity"
+        if record.result.evaluator.use == "label_fidelity"
     }
     assert (judged["copies"] or 0) > 50

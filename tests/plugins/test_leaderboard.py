@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from genbench.errors import DataError, ProtocolError
-from genbench.records import Cost, Metric, Record, Result, Run, pack_bits, read_records
+from genbench.metrics import Metric
+from genbench.records import Cost, Record, Result, Run, pack_bits, read_records
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.rows import Board, Row
 from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
@@ -427,7 +428,7 @@ def test_seeds_added_after_the_fact_are_noted() -> None:
 
 def test_mixed_environments_are_marked() -> None:
     records = whole_board()
-    spot = next(i for i, one in enumerate(records) if one.result.generator["use"] == "ddpm")
+    spot = next(i for i, one in enumerate(records) if one.result.generator.use == "ddpm")
     run = replace(records[spot].run, versions={"numpy": "2.4.6", "torch": "2.10.0"})
     records[spot] = replace(records[spot], run=run)
     text = render_markdown(build_board(records))
@@ -492,7 +493,7 @@ def test_distances_stand_in_both_tables() -> None:
 
 
 def test_n_of_a_distance_moves_into_the_cell_where_it_differs() -> None:
-    records = [one for one in whole_board() if one.result.generator["use"] != "classical"]
+    records = [one for one in whole_board() if one.result.generator.use != "classical"]
     records += arm("classical", SAME)
     metric = Metric("fid[reference,n=575,train]", 40.0)
     records.append(rekeyed(distances("classical", 0, 40.0, metrics=(metric,))[0]))

@@ -15,7 +15,7 @@ from genbench.errors import DataError, GenbenchError, Interrupted, UsageError
 from genbench.images import TensorImages, open_images
 from genbench.protocols import SampleRequest, SyntheticBatch
 from genbench.steps.context import StepContext
-from genbench.steps.synthetic import write_sample
+from genbench.steps.samples import write_sample
 from genbench.testing.context import MemoryContext
 from genbench.testing.suites import GeneratorConformance
 from genbench_generators import _lora, _prompts

@@ -12,7 +12,7 @@ from genbench.errors import DataError
 from genbench.images import ImageStatistics, TensorImages
 from genbench.plan import Plan
 from genbench.protocols import Predictions, RunContext
-from genbench.runner import Outcome
+from genbench.runner import RunSummary
 from genbench.testing.suites import EvaluatorConformance
 from genbench.training import NormalisedNetwork
 from genbench_evaluators.adversarial import Adversarial, differentiable, fgsm, gradient, pgd
@@ -20,7 +20,7 @@ from genbench_evaluators.adversarial_config import AdversarialConfig
 from genbench_evaluators.ood_accuracy import OodAccuracy, wilson
 from genbench_evaluators.ood_config import OodAccuracyConfig
 
-RunCells = Callable[..., tuple[Plan, Outcome]]
+RunCells = Callable[..., tuple[Plan, RunSummary]]
 
 
 class TestOodAccuracy(EvaluatorConformance):
@@ -256,4 +256,4 @@ def test_one_image_is_no_violation_and_two_are(excess: int, violations: int) -> 
 def test_a_run_attacks_its_networks(run_cells: RunCells) -> None:
     _, outcome = run_cells(generators=["toy"], evaluators=["accuracy", "adversarial:images=8,steps=2"])
     assert outcome.failed == {}
-    assert len([one for one in outcome.records if one.result.evaluator["use"] == "adversarial"]) == 2
+    assert len([one for one in outcome.records if one.result.evaluator.use == "adversarial"]) == 2

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from genbench.metrics import Metric
 from genbench.plan import Plan
 from genbench.protocols import RunContext
-from genbench.records import Metric, Record, Result, Run
-from genbench.runner import Outcome
+from genbench.records import Record, Result, Run
+from genbench.runner import RunSummary
 from genbench.store import Store
 from genbench_evaluators.effective_robustness import EffectiveRobustness, above_line
 from genbench_evaluators.suite_configs import EffectiveRobustnessConfig, UsefulnessConfig
@@ -18,7 +19,7 @@ from genbench_evaluators.usefulness import Usefulness, spearman
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.tables import render_markdown, render_terminal
 
-RunCells = Callable[..., tuple[Plan, Outcome]]
+RunCells = Callable[..., tuple[Plan, RunSummary]]
 NONE: dict[str, Any] = {"use": "none", "version": 1, "config": {}}
 
 

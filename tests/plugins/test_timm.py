@@ -217,6 +217,6 @@ def test_cells_are_trained_and_predicted_with_both(run_cells: Callable[..., Any]
     ]
     _, outcome = run_cells(classifiers=classifiers)
     assert not outcome.failed
-    scores = {record.result.classifier["use"]: record.result.metric("top1") for record in outcome.records}
+    scores = {record.result.classifier.use: record.result.metric("top1") for record in outcome.records}
     assert scores.keys() == {"timm", "timm-pretrained"}
     assert all(metric is not None and metric.value > 100 / 3 for metric in scores.values())

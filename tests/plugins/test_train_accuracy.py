@@ -9,11 +9,11 @@ import torch
 from genbench.images import TensorImages
 from genbench.plan import Plan
 from genbench.protocols import RunContext
-from genbench.runner import Outcome
+from genbench.runner import RunSummary
 from genbench_evaluators.train_accuracy import TrainAccuracy
 from genbench_evaluators.train_config import TrainAccuracyConfig
 
-RunCells = Callable[..., tuple[Plan, Outcome]]
+RunCells = Callable[..., tuple[Plan, RunSummary]]
 
 
 class Brightness(torch.nn.Module):

@@ -146,7 +146,7 @@ def make_store(folder: Path | None) -> "Store":
 
 def make_plan_of(registry: "Registry", store: "Store", suite: "Suite") -> "Plan":
     """Settle a suite's components and expand it."""
-    from genbench.plan import make_plan
+    from genbench.planner import make_plan
     from genbench.spec import resolve_suite
 
     resolved = resolve_suite(registry, suite, store.fingerprint)

@@ -56,8 +56,8 @@ class Lines(AbstractContextManager["Lines"]):
         """Say that a step is done, or why it failed."""
         width = len(str(self._total))
         head = f"[{self._finished:{width}}/{self._total}] {step.label}"
-        if event.outcome is not None:
-            self.say(f"{head}  FAILED: {event.outcome.reason}")
+        if event.failure is not None:
+            self.say(f"{head}  FAILED: {event.failure.reason}")
         else:
             self.say(f"{head}  {event.seconds:.1f} s")
 
@@ -140,7 +140,7 @@ class Silence(Lines):
 
     def finished(self, step: "Step", event: "Event") -> None:
         """Say only why a step failed."""
-        if event.outcome is not None:
+        if event.failure is not None:
             super().finished(step, event)
 
 

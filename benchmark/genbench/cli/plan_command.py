@@ -10,8 +10,8 @@ import click
 from genbench.cli._options import planned, plugin_options, store_option, suite_options
 
 if TYPE_CHECKING:
+    from genbench.outlook import State
     from genbench.plan import Plan
-    from genbench.runner import State
     from genbench.store import Store
 
 _SHOWN_CELLS = 30
@@ -27,7 +27,7 @@ def command(**options: Any) -> None:
 
     Takes the same SUITE and options as `genbench run`, and runs nothing.
     """
-    from genbench.runner import survey
+    from genbench.outlook import survey
 
     _, store, plan = planned(options)
     states = survey(plan, store)
@@ -57,8 +57,8 @@ def _as_json(plan: "Plan", states: "Mapping[str, State]") -> dict[str, Any]:
 def _as_text(plan: "Plan", states: "Mapping[str, State]", store: "Store") -> str:
     from tabulate import tabulate
 
+    from genbench.outlook import estimate_seconds
     from genbench.plan import STAGES
-    from genbench.runner import estimate_seconds
 
     cell_rows = [(cell.name, _cell_state(cell.steps, states)) for cell in plan.cells]
     lines = [tabulate(cell_rows[:_SHOWN_CELLS], headers=["cell", "state"], tablefmt="simple")]

@@ -47,7 +47,7 @@ def command(**options: Any) -> None:
     images = found.made.images
     if options["noise_seed"] is None:
         rows = _stored(found, store, options["columns"], options["sources"])
-        title = f"{options['cell']}: {len(found.kept)} of {found.made.counts['asked_images']} images"
+        title = f"{options['cell']}: {len(found.kept)} of {found.made.counts.asked_images} images"
     else:
         tiles = sample_with_fixed_noise(
             found.step, Workshop(store, registry), options["columns"], options["noise_seed"]
@@ -62,7 +62,7 @@ def command(**options: Any) -> None:
 def _stored(found: "CellImages", store: Any, columns: int, sources: bool) -> "list[list[Tile | None]]":
     """Return the first images of every class, each after its source if wanted."""
     from genbench.export import class_rows
-    from genbench.steps.real import open_splits
+    from genbench.steps.dataset import open_splits
 
     images = found.made.images
     train = open_splits(store.open(found.step.inputs["dataset"])).train if sources else None

@@ -95,7 +95,8 @@ def command(**options: Any) -> None:
     """
     from genbench.cli._progress import make_progress
     from genbench.pictures import write_gallery
-    from genbench.runner import RunOptions, run
+    from genbench.runner import run
+    from genbench.worker import RunOptions
 
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
@@ -116,13 +117,13 @@ def command(**options: Any) -> None:
     )
     began = time.time()
     with make_progress(quiet=options["quiet"]) as progress:
-        outcome = run(plan, store, registry, run_options, progress.observer)
+        summary = run(plan, store, registry, run_options, progress.observer)
     folder = options["out"] / suite.name
-    _publish(outcome.records, folder, pictures=write_gallery(plan, store, folder))
+    _publish(summary.records, folder, pictures=write_gallery(plan, store, folder))
     if options["profile"]:
         click.echo("\n".join(_profile_lines(store.root / "logs", began)))
-    if outcome.failed:
-        count = len({record.result.key for record in outcome.records if record.result.status == "failed"})
+    if summary.failed:
+        count = len({record.result.key for record in summary.records if record.result.status == "failed"})
         click.echo(
             f"{count} evaluations failed; `genbench retry` clears failures, logs lie in {store.root}/logs",
             err=True,

@@ -100,14 +100,14 @@ def command(**options: Any) -> None:
     if best is None:
         click.echo(f"all {len(trials)} trials failed; logs lie in {search.store.root}/logs", err=True)
         sys.exit(ExitCode.CELLS_FAILED)
-    _conclude(search.suite, best, options["dataset"])
+    _conclude(search.suite, best, len(trials), options["dataset"])
 
 
 def _make_search(options: dict[str, Any]) -> "Search":
     """Settle what is searched; a wrong name is an error before anything runs."""
-    from genbench.runner import RunOptions
     from genbench.spec import resolve_suite
     from genbench.tune import Search, make_dimensions
+    from genbench.worker import RunOptions
 
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
@@ -153,11 +153,11 @@ def _line(trial: "Trial") -> str:
     return f"trial {trial.number:3}  {score}  {values}"
 
 
-def _conclude(suite: "Suite", best: "Trial", dataset: str) -> None:
+def _conclude(suite: "Suite", best: "Trial", trials: int, dataset: str) -> None:
     """Print the best recipe as a suite and as a command line take it."""
     from genbench.tune import reference_line
 
-    line = reference_line(suite, best.values)
+    line = reference_line(suite, best.values, trials)
     click.echo(
         f"\nbest: trial {best.number}, val top-1 {best.score:.2f} %. In a suite, or on a command line:"
     )

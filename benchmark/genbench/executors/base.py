@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from genbench.errors import GenbenchError
+
 Status = Literal["started", "progress", "done", "failed", "interrupted"]
 
 
@@ -17,16 +19,18 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Failure:
     """How a task ended badly.
 
     Attributes:
         reason: One line for tables: `ValueError: ...`, `killed by signal 9`, `no end within 60 s`.
         details: A traceback, or empty for errors that the user can mend.
+        error: What was raised, if it is an error of genbench's own: its type crosses process borders.
     """
 
     reason: str
     details: str = ""
+    error: GenbenchError | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Event:
     total: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
-    outcome: Outcome | None = None
+    failure: Failure | None = None
 
 
 class Report(Protocol):
@@ -53,7 +57,7 @@ class Report(Protocol):
 class Perform(Protocol):
     """What a worker does with a payload."""
 
-    def __call__(self, payload: Any, report: Report, deadline: float | None) -> None:
+    def __call__(self, payload: Any, report: Report) -> None:
         """Do it, or raise."""
         ...
 

@@ -5,18 +5,17 @@ import traceback
 from collections.abc import Mapping, Sequence
 
 from genbench.errors import GenbenchError, Interrupted
-from genbench.executors.base import Event, Executor, Outcome, Perform, Setup, Task
+from genbench.executors.base import Event, Executor, Failure, Perform, Setup, Task
 from genbench.registry import import_target
 
 
 class InlineExecutor(Executor):
-    """Runs a bundle when its events are asked for. Cannot stop a task that hangs."""
+    """Runs a bundle when its events are asked for. Cannot stop a task that hangs: it ignores time limits."""
 
     def __init__(self, setup: Setup, jobs: int = 1, timeout_seconds: float | None = None) -> None:
         self._perform: Perform = import_target(setup.target, "executor")(
             **setup.settings, must_stop=lambda: False
         )
-        self._timeout = timeout_seconds
         self._waiting: list[Task] = []
 
     @property
@@ -34,7 +33,7 @@ class InlineExecutor(Executor):
         if not self._waiting:
             time.sleep(timeout_seconds)
             return []
-        return [_run(self._perform, self._waiting.pop(0), self._timeout)]
+        return [_run(self._perform, self._waiting.pop(0))]
 
     def stop(self, grace_seconds: float) -> None:
         """Forget what has not started."""
@@ -44,23 +43,23 @@ class InlineExecutor(Executor):
         """Nothing to end."""
 
 
-def _run(perform: Perform, task: Task, timeout_seconds: float | None) -> Event:
+def _run(perform: Perform, task: Task) -> Event:
     started = time.perf_counter()
 
     def silent(done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Progress has nobody to go to while this process is busy."""
 
     try:
-        perform(task.payload, silent, time.time() + timeout_seconds if timeout_seconds else None)
+        perform(task.payload, silent)
     except Interrupted:
         return Event(task.id, "interrupted")
     except Exception as problem:  # a plugin may raise anything; the other tasks go on
-        return Event(task.id, "failed", outcome=outcome_of(problem), seconds=time.perf_counter() - started)
+        return Event(task.id, "failed", failure=failure_of(problem), seconds=time.perf_counter() - started)
     return Event(task.id, "done", seconds=time.perf_counter() - started)
 
 
-def outcome_of(problem: BaseException) -> Outcome:
+def failure_of(problem: BaseException) -> Failure:
     """Say in one line how a task failed; with a traceback, unless the user can mend it."""
     if isinstance(problem, GenbenchError):
-        return Outcome(str(problem))
-    return Outcome(f"{type(problem).__name__}: {problem}", "".join(traceback.format_exception(problem)))
+        return Failure(str(problem), error=problem)
+    return Failure(f"{type(problem).__name__}: {problem}", "".join(traceback.format_exception(problem)))

@@ -17,8 +17,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from genbench.errors import Interrupted
-from genbench.executors.base import Event, Executor, Outcome, Setup, Task
-from genbench.executors.inline import outcome_of
+from genbench.executors.base import Event, Executor, Failure, Setup, Task
+from genbench.executors.inline import failure_of
 from genbench.registry import import_target
 
 _ONE_PASSIVE_THREAD = {
@@ -73,7 +73,7 @@ class ProcessExecutor(Executor):
         """Hand a bundle to an idle worker, or to a new one."""
         worker = next((worker for worker in self._workers if not worker.tasks), None) or self._start()
         worker.tasks = list(bundle)
-        worker.connection.send((list(bundle), self._timeout))
+        worker.connection.send(list(bundle))
 
     def events(self, timeout_seconds: float) -> Sequence[Event]:
         """Wait for news from any worker: messages, deaths, and tasks that take too long."""
@@ -147,7 +147,7 @@ class ProcessExecutor(Executor):
         first, *rest = worker.tasks
         if rest and not self._stopping:
             self.submit(rest)
-        return [Event(first.id, "failed", outcome=Outcome(reason), seconds=worker.seconds)]
+        return [Event(first.id, "failed", failure=Failure(reason), seconds=worker.seconds)]
 
 
 def _cause_of_death(exit_code: int | None) -> str:
@@ -171,17 +171,15 @@ def _work(connection: Connection, setup: Setup) -> None:
         if not connection.poll(0.2):
             continue
         try:
-            bundle, timeout = connection.recv()
+            bundle = connection.recv()
         except (EOFError, OSError):
             return
         perform.announce([task.payload for task in bundle])
         for task in bundle:
-            connection.send(_perform(perform, task, timeout, connection, stop))
+            connection.send(_perform(perform, task, connection, stop))
 
 
-def _perform(
-    perform: Any, task: Task, timeout: float | None, connection: Connection, stop: threading.Event
-) -> Event:
+def _perform(perform: Any, task: Task, connection: Connection, stop: threading.Event) -> Event:
     """Do one task; whatever it raises becomes an event."""
     if stop.is_set():
         return Event(task.id, "interrupted")
@@ -192,11 +190,11 @@ def _perform(
     connection.send(Event(task.id, "started"))
     started = time.perf_counter()
     try:
-        perform(task.payload, report, time.time() + timeout if timeout else None)
+        perform(task.payload, report)
     except Interrupted:
         return Event(task.id, "interrupted")
     except BaseException as problem:  # whatever a plugin raises, SystemExit included, is this task's failure
-        return Event(task.id, "failed", outcome=outcome_of(problem), seconds=time.perf_counter() - started)
+        return Event(task.id, "failed", failure=failure_of(problem), seconds=time.perf_counter() - started)
     return Event(task.id, "done", seconds=time.perf_counter() - started)
 
 

@@ -1,13 +1,17 @@
-"""What each step does: the only caller of plugins.
+"""What each step does: the only caller of plugins. A stage is one file, from its inputs to what it leaves.
 
-real        dataset: real images, split once for all cells
-synthetic   fit, sample, filter: synthetic images
-network     train, predict, embed
-evaluation  evaluate
-context     progress, seeds and checkpoints for the plugin that is called
-provenance  hardware, versions and code, for the manifest
+execute     one step: inputs opened, stage called, artifact stored
+workshop    where steps are executed, and what a stage is handed
+components  the component of a step and what its options hand over
+context     progress, seeds, checkpoints and the loss curve for the plugin that is called
+dataset     fit  sample  filtering  train  predict  embed  evaluate: the stages
+requests    which images are asked for;  samples  a sampled set on its way and in the store
+networks    networks from names and from artifacts;  extractors  frozen ones
+provenance  hardware, versions and commit, for the manifest;  profiling  where the time of a training goes
 """
 
-from genbench.steps.execute import Workshop, execute, sample_with_fixed_noise
+from genbench.steps.execute import execute
+from genbench.steps.sample import sample_with_fixed_noise
+from genbench.steps.workshop import Workshop
 
 __all__ = ["Workshop", "execute", "sample_with_fixed_noise"]

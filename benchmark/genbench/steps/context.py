@@ -5,12 +5,13 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genbench.artifacts import CURVE_POINTS
 from genbench.errors import Interrupted
-from genbench.protocols import Checkpoint, RunContext
+from genbench.protocols import Checkpoint, DatasetFacts, RunContext
 from genbench.seeding import derive_seed
 from genbench.store import write_atomically
 
@@ -71,8 +72,10 @@ class StepContext(RunContext):
         report: Where progress goes.
         must_stop: Says whether the run was asked to stop.
         checkpoint_seconds: Time between checkpoints.
-        deadline: When the step is stopped, or None.
         clock: What the step has cost so far.
+        dataset: What the dataset says of its images; of a step that has one.
+        curve: What `progress` was told with numbers, thinned; rows since the last checkpoint are forgotten
+            with it.
     """
 
     step_seed: int
@@ -84,8 +87,9 @@ class StepContext(RunContext):
     must_stop: Callable[[], bool] = lambda: False
     inputs: Mapping[str, Any] = field(default_factory=dict)
     checkpoint_seconds: float = 30.0
-    deadline: float | None = None
     clock: Clock = field(default_factory=Clock)
+    dataset: DatasetFacts = field(default_factory=DatasetFacts)
+    curve: list[dict[str, float]] = field(default_factory=list)
     _last_checkpoint: float = field(default_factory=time.monotonic)
     _last_report: float = 0.0
 
@@ -101,11 +105,25 @@ class StepContext(RunContext):
 
     def progress(self, done: int, total: int, **metrics: float) -> None:
         """Pass progress on, a few times a second at most."""
+        self._note(done, total, metrics)
         now = time.monotonic()
         if done >= total or now - self._last_report >= _REPORT_SECONDS:
             self._last_report = now
             self.report(done, total, metrics)
             self.clock.note(self.work)
+
+    def _note(self, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        """Add a row to the curve wherever another `1 / CURVE_POINTS` of the whole is done.
+
+        Which rows are kept depends on `done` alone, never on time: a repeated fit leaves the same curve.
+        """
+        last = int(self.curve[-1]["step"]) if self.curve else 0
+        if metrics and (done * CURVE_POINTS // max(total, 1) > last * CURVE_POINTS // max(total, 1)):
+            self.curve.append({"step": done, **metrics})
+
+    def for_step(self, step_seed: int, work: Path, clock: Clock) -> "StepContext":
+        """Return the context of another step that is done together with this one."""
+        return replace(self, step_seed=step_seed, work=work, clock=clock, curve=[])
 
     def checkpoint_due(self) -> bool:
         """Say whether enough time has passed, or the run must stop."""
@@ -120,7 +138,7 @@ class StepContext(RunContext):
         save_file(
             {key: value.detach().cpu().contiguous() for key, value in tensors.items()}, self.work / name
         )
-        pointer = json.dumps({"file": name, "meta": dict(meta)})
+        pointer = json.dumps({"file": name, "meta": dict(meta), "curve": self.curve})
         write_atomically(self.work / "checkpoint.json", pointer.encode())
         self.clock.note(self.work, at_once=True)
         for old in self.work.glob("checkpoint-*.safetensors"):
@@ -143,7 +161,8 @@ class StepContext(RunContext):
             self.log.warning("the checkpoint cannot be read (%r): starting again", problem)
             shutil.rmtree(self.work, ignore_errors=True)
             return None
-        self.log.info("goes on from a checkpoint")
+        self.curve = list(pointer.get("curve", ()))
+        self.log.info("resumes from a checkpoint")
         return saved
 
     def stop_if_asked(self) -> None:

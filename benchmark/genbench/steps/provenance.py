@@ -1,9 +1,11 @@
 """Where and with what a step ran: hardware, versions, code. Recorded, never part of an identity."""
 
 import contextlib
+import json
 import os
 import platform
 import resource
+import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -45,6 +47,25 @@ def versions() -> Mapping[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def commit() -> str:
+    """Return the commit of genbench's own source; empty where none is known, `-dirty` where files differ.
+
+    A checkout answers through git, an installation from a repository through what pip noted (PEP 610).
+    """
+    source = Path(__file__).resolve().parents[3]
+    if (source / ".git").exists():
+        asked = ["git", "-C", str(source), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            return subprocess.run(
+                asked, capture_output=True, text=True, check=True, timeout=10
+            ).stdout.strip()
+    with contextlib.suppress(metadata.PackageNotFoundError, ValueError, AttributeError):
+        noted = json.loads(metadata.distribution("genbench").read_text("direct_url.json") or "{}")
+        return str(noted.get("vcs_info", {}).get("commit_id", ""))
+    return ""
 
 
 def forget_peak_memory(device: str) -> None:

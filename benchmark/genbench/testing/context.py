@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from genbench.errors import Interrupted
-from genbench.protocols import Checkpoint, RunContext
+from genbench.protocols import Checkpoint, DatasetFacts, RunContext
 from genbench.seeding import derive_seed
 
 
@@ -30,7 +30,7 @@ class MemoryContext(RunContext):
     stop_after: int | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
-    deadline: float | None = None
+    dataset: DatasetFacts = field(default_factory=DatasetFacts)
     saved: Checkpoint | None = None
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("genbench.testing"))
     _questions: int = 0

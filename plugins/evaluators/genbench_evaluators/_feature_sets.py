@@ -1,4 +1,4 @@
-"""The features that distances are computed on, subsamples of equal size, and the metrics' names."""
+"""The features that distances are computed on, subsamples of equal size, and the three distances of them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from genbench.errors import DataError, PluginError
+from genbench.metrics import Metric, Role
 from genbench.protocols import ImageSet
-from genbench.records import Metric
 from genbench.seeding import generator
 
 _EXTRACTOR_NOTES = {
@@ -90,10 +90,10 @@ def gather(evaluator: str, synthetic: ImageSet, real: Mapping[str, ImageSet]) ->
 def distance_metrics(
     template: Metric, extractor: str, distances: Distances, sets: FeatureSets, caution: Callable[[int], str]
 ) -> list[Metric]:
-    """Name the three distances after extractor, n and split, and note what a reader must know.
+    """Return the three distances with what they were measured on, and note what a reader must know.
 
     Args:
-        template: What the three have in common; its name is the family, `fid` or `mmd2`.
+        template: What the three have in common: `fid`, `mmd2`, ...
         extractor: Where the features come from.
         distances: The values.
         sets: What they were computed on.
@@ -101,19 +101,31 @@ def distance_metrics(
     """
     few, synthetic, train = len(sets.few_val), len(sets.synthetic), len(sets.train)
     whole = f"{synthetic} synthetic against all {train} training images."
-    kinds = [
-        ("", synthetic, "train", distances.train, whole, min(synthetic, train)),
-        ("", few, "val", distances.val, f"{few} synthetic against {few} val images.", few),
-        ("_floor", few, "val", distances.floor, f"{few} real training against {few} val images.", few),
+    kinds: list[tuple[Role, str, str, int, float, str, int]] = [
+        ("score", "synthetic", "train", synthetic, distances.train, whole, min(synthetic, train)),
+        ("score", "synthetic", "val", few, distances.val, f"{few} synthetic against {few} val images.", few),
+        (
+            "floor",
+            "train",
+            "val",
+            few,
+            distances.floor,
+            f"{few} real training against {few} val images.",
+            few,
+        ),
     ]
     return [
         replace(
             template,
-            name=f"{template.name}{suffix}[{extractor},n={n},{split}]",
             value=value,
             note=" ".join(filter(None, (sizes, _EXTRACTOR_NOTES.get(extractor, ""), caution(smaller)))),
+            split=split,
+            against=against,
+            extractor=extractor,
+            n=n,
+            role=role,
         )
-        for suffix, n, split, value, sizes, smaller in kinds
+        for role, split, against, n, value, sizes, smaller in kinds
     ]
 
 

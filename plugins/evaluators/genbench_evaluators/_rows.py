@@ -1,4 +1,4 @@
-"""The rows of a suite's records: mean accuracies over seeds, and the gain over the paired baseline."""
+"""The rows of a suite as its evaluators see them: accuracy per split and seed, and the gain over none."""
 
 import json
 from collections import defaultdict
@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from genbench.records import Record
+from genbench.metrics import STANDARD_SPLITS
+from genbench.records import Component, Record
 
 _BASELINE = "none"
-_DATA = ("ratio", "mode", "batch_fraction")
 
 
 @dataclass(frozen=True)
@@ -22,49 +22,59 @@ class SuiteRow:
         label: For people.
         classifier: Short name.
         family: The classifier's component.
+        external_data: What its classifier, generator or filter learned from elsewhere.
         images: What names its image set, or an empty string for real images alone.
-        scores: `top1` and `top1[shift]` in %, by name and seed index.
-        gain: Of `top1` over the paired baseline, in points, mean over seeds; None without a pair.
+        top1: In %, by split (`test` or a shift) and seed index.
+        gain: Of top-1 on test over the paired baseline, in points, mean over seeds; None without a pair.
     """
 
     label: str
     classifier: str
     family: str
+    external_data: tuple[str, ...]
     images: str
-    scores: Mapping[str, Mapping[int, float]]
+    top1: Mapping[str, Mapping[int, float]]
     gain: float | None
 
-    def mean(self, name: str) -> float | None:
-        """Return a score's mean over seeds."""
-        values = self.scores.get(name)
+    def mean(self, split: str) -> float | None:
+        """Return the mean top-1 on a split over seeds."""
+        values = self.top1.get(split)
         return float(np.mean(list(values.values()))) if values else None
+
+    @property
+    def shifts(self) -> set[str]:
+        """The shifts that its top-1 is known on."""
+        return self.top1.keys() - STANDARD_SPLITS
 
 
 def suite_rows(records: Iterable[Record]) -> list[SuiteRow]:
     """Return the rows of the `accuracy` records, in a fixed order."""
     by_row: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        if record.result.subject == "cell" and record.result.evaluator["use"] == "accuracy":
+        if record.result.subject == "cell" and record.result.evaluator.use == "accuracy":
             by_row[_row_key(record)].append(record)
     baselines = {
-        _pair_key(found[0]): _scores(found)["top1"]
+        _pair_key(found[0]): _top1(found)["test"]
         for found in by_row.values()
-        if found[0].result.generator["use"] == _BASELINE
+        if found[0].result.generator.use == _BASELINE
     }
     return [_row(by_row[key], baselines.get(_pair_key(by_row[key][0]), {})) for key in sorted(by_row)]
 
 
 def _row(records: Sequence[Record], baseline: Mapping[int, float]) -> SuiteRow:
-    first, scores = records[0].result, _scores(records)
+    first, top1 = records[0].result, _top1(records)
     assert first.classifier is not None
-    is_real = first.generator["use"] == _BASELINE
-    pairs = [value - baseline[index] for index, value in scores["top1"].items() if index in baseline]
+    assert first.mix is not None
+    is_real = first.generator.use == _BASELINE
+    pairs = [value - baseline[index] for index, value in top1["test"].items() if index in baseline]
+    known = (*first.classifier.external_data, *first.generator.external_data, *first.filter.external_data)
     return SuiteRow(
-        label=f"{_label(first.generator)}, {first.mix.get('augment', 'standard')}",
-        classifier=_label(first.classifier),
-        family=str(first.classifier["use"]),
+        label=f"{first.generator.name}, {first.mix.augment}",
+        classifier=first.classifier.name,
+        family=first.classifier.use,
+        external_data=tuple(dict.fromkeys(known)),
         images="" if is_real else images_key(records[0]),
-        scores=scores,
+        top1=top1,
         gain=float(np.mean(pairs)) if pairs and not is_real else None,
     )
 
@@ -72,38 +82,35 @@ def _row(records: Sequence[Record], baseline: Mapping[int, float]) -> SuiteRow:
 def images_key(record: Record) -> str:
     """Name the image set of a record, of a cell or of the set itself."""
     result = record.result
-    return _text([_identity(result.generator), _identity(result.filter), float(result.mix["ratio"])])
+    return _text([result.generator.identity, result.filter.identity, result.ratio])
 
 
 def _row_key(record: Record) -> str:
     result = record.result
-    parts = [_identity(one) for one in (result.generator, result.filter, result.classifier or {})]
-    return _text([parts, result.mix])
+    parts = [_identity(one) for one in (result.generator, result.filter, result.classifier)]
+    return _text([parts, result.mix.model_dump() if result.mix else None])
 
 
 def _pair_key(record: Record) -> str:
     """Name what a row shares with its baseline: classifier, augmentation and budget."""
     result = record.result
-    mix = {name: value for name, value in result.mix.items() if name not in _DATA}
-    return _text([_identity(result.classifier or {}), mix])
+    mix = result.mix.baseline.model_dump() if result.mix else None
+    return _text([_identity(result.classifier), mix])
+
+
+def _identity(component: Component | None) -> Any:
+    return component.identity if component else None
 
 
 def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _scores(records: Sequence[Record]) -> dict[str, dict[int, float]]:
-    found: dict[str, dict[int, float]] = defaultdict(dict)
+def _top1(records: Iterable[Record]) -> dict[str, dict[int, float]]:
+    """Return top-1 by split and seed index; there is no suite without test."""
+    found: dict[str, dict[int, float]] = defaultdict(dict, {"test": {}})
     for record in records:
         for metric in record.result.metrics:
-            if metric.value is not None and (metric.name == "top1" or metric.name.startswith("top1[")):
-                found[metric.name][record.result.index] = metric.value
+            if metric.name == "top1" and metric.value is not None:
+                found[metric.split][record.result.index] = metric.value
     return dict(found)
-
-
-def _identity(component: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in component.items() if name not in {"label", "external_data"}}
-
-
-def _label(component: Mapping[str, Any]) -> str:
-    return str(component.get("label", component["use"]))

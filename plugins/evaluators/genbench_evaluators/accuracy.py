@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from genbench.errors import DataError
+from genbench.metrics import Metric
 from genbench.protocols import Evaluation, PredictionEvaluator, Predictions, RunContext
-from genbench.records import Metric, pack_bits
+from genbench.records import pack_bits
 from genbench_evaluators._accuracy_pictures import draw_confusion, draw_reliability
 from genbench_evaluators.configs import AccuracyConfig
 
@@ -158,10 +159,11 @@ def _further_metrics(
     wrong[np.arange(len(wrong)), predictions.labels] -= 1
     brier = float((wrong**2).sum(axis=1).mean())
     error = 100 * calibration_error(bins)
+    on: Any = {"split": split, "n": len(wrong)}
     return [
-        Metric(_metric_name("macro_f1", split), 100 * float(np.mean(f1)), "%", True, (0, 100), _TOLERANCE),
-        Metric(_metric_name("brier", split), brier, "", False, (0, 2), _TOLERANCE),
-        Metric(_metric_name("calibration_error", split), error, "%", False, (0, 100), 1e-4),
+        Metric("macro_f1", 100 * float(np.mean(f1)), "%", True, (0, 100), _TOLERANCE, **on),
+        Metric("brier", brier, "", False, (0, 2), _TOLERANCE, **on),
+        Metric("calibration_error", error, "%", False, (0, 100), 1e-4, **on),
     ]
 
 
@@ -171,35 +173,16 @@ def _metrics(
     ranks: npt.NDArray[np.int64],
     confusion: npt.NDArray[np.int64],
 ) -> Sequence[Metric]:
-    def percent(name: str, share: float, note: str = "") -> Metric:
-        return Metric(
-            _metric_name(name, split),
-            100 * share,
-            unit="%",
-            higher_is_better=True,
-            bounds=(0, 100),
-            tolerance=_TOLERANCE,
-            note=note,
-        )
+    on: Any = {"split": split, "n": len(ranks)}
 
-    loss = Metric(
-        _metric_name("log_loss", split),
-        log_loss(predictions.logits, predictions.labels),
-        unit="nats",
-        higher_is_better=False,
-        bounds=(0, None),
-        tolerance=_TOLERANCE,
-    )
+    def percent(name: str, share: float, note: str = "") -> Metric:
+        return Metric(name, 100 * share, "%", True, (0, 100), _TOLERANCE, note, **on)
+
+    nats = log_loss(predictions.logits, predictions.labels)
+    loss = Metric("log_loss", nats, "nats", False, (0, None), _TOLERANCE, **on)
     top5 = [percent("top5", float((ranks < 5).mean()))] if len(confusion) >= _TOP5_CLASSES else []
     balanced = percent("balanced_accuracy", float(np.nanmean(recalls(confusion))), _BALANCED_NOTE)
     return [percent("top1", float((ranks == 0).mean())), *top5, balanced, loss]
-
-
-def _metric_name(name: str, split: str) -> str:
-    """Return `top1` for test, `val_top1` for val, `top1[shift]` for a shift."""
-    if split == "test":
-        return name
-    return f"val_{name}" if split == "val" else f"{name}[{split}]"
 
 
 def _table(

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from genbench.metrics import Metric, Role
 from genbench.protocols import Evaluation, PredictionEvaluator, Predictions, RunContext
-from genbench.records import Metric
 from genbench_evaluators._kernels import Kernel, mean_between, mean_within, median_distance, mmd2
 from genbench_evaluators.feature_configs import ActivationMmdConfig
 from genbench_evaluators.features import Floats, finite_features
@@ -48,20 +48,23 @@ class ActivationMmd(PredictionEvaluator):
         twin = ctx.inputs.get("twin")
         metrics = []
         if baseline is not None:
-            metrics.append(_metric("activation_mmd2[none]", own, other, _WARNING))
+            metrics.append(_metric("score", (own, other), _WARNING))
         if twin is not None:
             seeds = finite_features("activation_mmd", twin["test"])
-            metrics.append(
-                _metric("activation_mmd2_null[none]", other, seeds, "Two networks of other seeds.")
-            )
+            metrics.append(_metric("floor", (other, seeds), "Two networks of other seeds."))
         if not metrics:
             note = "One seed of none alone: nothing to compare with."
-            metrics.append(Metric("activation_mmd2_null[none]", None, bounds=(-2, 2), note=note))
+            metrics.append(_metric("floor", None, note))
         return Evaluation(metrics)
 
 
-def _metric(name: str, x: Floats, y: Floats, note: str) -> Metric:
-    return Metric(name, squared_mmd(x, y), bounds=(-2, 2), tolerance=1e-5, note=note)
+def _metric(role: Role, sides: tuple[Floats, Floats] | None, note: str) -> Metric:
+    """Return the MMD of two networks' activations; without a value where there are not two."""
+    value, n = (squared_mmd(*sides), len(sides[0])) if sides else (None, None)
+    return Metric(
+        "activation_mmd2", value, "", None, (-2, 2), 1e-5, note,
+        split="test", against="none", n=n, role=role,
+    )  # fmt: skip
 
 
 def squared_mmd(x: Floats, y: Floats) -> float:

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from genbench.images import LabelledImages, stratified_choice, stratified_counts
+from genbench.metrics import Metric
 from genbench.protocols import Evaluation, ModelEvaluator, RunContext
-from genbench.records import Metric
 from genbench_evaluators.adversarial_config import AdversarialConfig
 
 _BATCH_IMAGES = 128
@@ -75,10 +75,15 @@ class Adversarial(ModelEvaluator):
     def _metrics(self, right: Mapping[str, int], n: int) -> list[Metric]:
         config = self.config
         sizes = {"linf": f"eps={config.epsilon_linf_255:g}/255", "l2": f"eps={config.epsilon_l2:g}"}
-        metrics = [Metric(f"attacked_top1[clean,n={n}]", 100 * right["clean"] / n, "%", True, (0, 100), 1e-9)]
-        for name in ("fgsm_linf", "pgd_linf", "pgd_l2"):
-            title = f"attacked_top1[{name},{sizes[name.partition('_')[2]]},n={n}]"
-            metrics.append(Metric(title, 100 * right[name] / n, "%", True, (0, 100), 1e-9))
+        metrics = []
+        for name in ("clean", "fgsm_linf", "pgd_linf", "pgd_l2"):
+            attack = (name,) if name == "clean" else (name, sizes[name.partition("_")[2]])
+            metrics.append(
+                Metric(
+                    "attacked_top1", 100 * right[name] / n, "%", True, (0, 100), 1e-9,
+                    split="test", n=n, qualifiers=attack, role="curve",
+                )
+            )  # fmt: skip
         violations = sum(
             right[stronger] > right[weaker] + _SLACK_IMAGES
             for stronger, weaker in (
@@ -87,7 +92,11 @@ class Adversarial(ModelEvaluator):
             )
         )  # fmt: skip
         note = "Stronger attacks that left more images right, by two or more: 0, or the numbers do not hold."
-        metrics.append(Metric("attack_violations", violations, "", False, (0, 5), 0.0, note))
+        metrics.append(
+            Metric(
+                "attack_violations", violations, "", False, (0, 5), 0.0, note, split="test", n=n, role="check"
+            )
+        )
         return metrics
 
 

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
 
+from genbench.metrics import Metric
 from genbench.protocols import Evaluation, RunContext, SuiteEvaluator
-from genbench.records import Metric, Record
+from genbench.records import Record
 from genbench_evaluators._rows import SuiteRow, suite_rows
 from genbench_evaluators.suite_configs import EffectiveRobustnessConfig
 
@@ -36,23 +37,21 @@ class EffectiveRobustness(SuiteEvaluator):
     def evaluate(self, records: Sequence[Record], ctx: RunContext) -> Evaluation:
         """Return a number per shift and row with synthetic images, or why there is none."""
         rows = suite_rows(records)
-        shifts = sorted({name for row in rows for name in row.scores if name.startswith("top1[")})
         metrics, tables = [], {}
-        for shift in shifts:
+        for shift in sorted({shift for row in rows for shift in row.shifts}):
             line = [
-                row for row in rows if not row.images and row.mean("top1") and row.mean(shift) is not None
+                row for row in rows if _is_real_only(row) and row.mean("test") and row.mean(shift) is not None
             ]
-            name = f"effective_robustness[{shift.removeprefix('top1[')}"
             problem = self._problem(line)
             if problem:
-                metrics.append(Metric(name, None, "points", tolerance=_TOLERANCE, note=problem))
+                metrics.append(_metric(shift, None, None, problem))
                 continue
-            rng = np.random.default_rng(ctx.seed(shift))
-            metrics += self._scored(name, shift, rows, line, rng)
-            tables[name] = [
+            rng = np.random.default_rng(ctx.seed(f"top1[{shift}]"))
+            metrics += self._scored(shift, rows, line, rng)
+            tables[shift] = [
                 {
                     "model": f"{row.classifier}, {row.label}",
-                    "test": row.mean("top1"),
+                    "test": row.mean("test"),
                     "shift": row.mean(shift),
                 }
                 for row in line
@@ -62,7 +61,7 @@ class EffectiveRobustness(SuiteEvaluator):
     def _problem(self, line: Sequence[SuiteRow]) -> str:
         """Say why there is no line, or return an empty string."""
         families = {row.family for row in line}
-        tests = [row.mean("top1") or 0.0 for row in line]
+        tests = [row.mean("test") or 0.0 for row in line]
         span = max(tests) - min(tests) if tests else 0.0
         config = self.config
         enough = len(line) >= config.fewest_models and len(families) >= config.fewest_families
@@ -76,28 +75,43 @@ class EffectiveRobustness(SuiteEvaluator):
 
     def _scored(
         self,
-        name: str,
         shift: str,
         rows: Sequence[SuiteRow],
         line: Sequence[SuiteRow],
         rng: np.random.Generator,
     ) -> Iterator[Metric]:
-        x, y = (np.array([row.mean(score) for row in line], dtype=float) / 100 for score in ("top1", shift))
+        x, y = (np.array([row.mean(score) for row in line], dtype=float) / 100 for score in ("test", shift))
         for row in rows:
-            test, shifted = row.mean("top1"), row.mean(shift)
-            if not row.images or test is None or shifted is None:
+            test, shifted = row.mean("test"), row.mean(shift)
+            if _is_real_only(row) or test is None or shifted is None:
                 continue
-            title = f"{name}[{row.label}, {row.classifier}]"
             if not x.min() <= test / 100 <= x.max():
                 note = f"not reported: {test:.1f} % on test lies outside of the line's models"
-                yield Metric(title, None, "points", tolerance=_TOLERANCE, note=note)
+                yield _metric(shift, row, None, note)
                 continue
             draws = [rng.integers(len(x), size=len(x)) for _ in range(self.config.resamples)]
             spread = [above_line(x[draw], y[draw], test / 100, shifted / 100) for draw in draws]
             low, high = np.nanquantile([100 * one for one in spread], [0.025, 0.975])
             note = f"{len(line)} models; 95 % bootstrap interval over models {low:+.2f} to {high:+.2f}"
             value = 100 * above_line(x, y, test / 100, shifted / 100)
-            yield Metric(title, value, "points", True, tolerance=_TOLERANCE, note=note)
+            yield _metric(shift, row, value, note)
+
+
+def _is_real_only(row: SuiteRow) -> bool:
+    """Say whether a row knows the real training images and nothing else: only such rows make the line.
+
+    A classifier with pretrained weights has seen other images; it is scored, and is no part of the line.
+    """
+    return not row.images and not row.external_data
+
+
+def _metric(shift: str, row: SuiteRow | None, value: float | None, note: str) -> Metric:
+    qualifiers = (f"{row.label}, {row.classifier}",) if row else ()
+    better = True if value is not None else None
+    return Metric(
+        "effective_robustness", value, "points", better,
+        tolerance=_TOLERANCE, note=note, split=shift, qualifiers=qualifiers, average="none",
+    )  # fmt: skip
 
 
 def above_line(x: Floats, y: Floats, test: float, shifted: float) -> float:

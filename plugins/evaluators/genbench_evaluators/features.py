@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from genbench.errors import DataError, UsageError
+from genbench.metrics import Metric, Role
 from genbench.protocols import Evaluation, PredictionEvaluator, Predictions, RunContext
-from genbench.records import Metric
 from genbench_evaluators.feature_configs import FeaturesConfig
 
 Floats = npt.NDArray[np.float64]
@@ -51,17 +51,15 @@ class Features(PredictionEvaluator):
         own = finite_features("features", predictions["test"])
         other = own if baseline is None else finite_features("features", baseline["test"])
         twin = ctx.inputs.get("twin")
-        metrics = [] if baseline is None else [_cka("cka[none]", own, other, "")]
+        metrics = [] if baseline is None else [_cka("score", own, other, "")]
         if twin is not None:
-            null = _cka(
-                "cka_null[none]", other, finite_features("features", twin["test"]), "Of two seeds of none."
-            )
-            metrics.append(null)
+            seeds = finite_features("features", twin["test"])
+            metrics.append(_cka("floor", other, seeds, "Of two seeds of none."))
         rows = np.linspace(0, len(own) - 1, min(len(own), self.config.shown_images)).round().astype(np.int64)
         shown = [side[rows] for side in ([own] if baseline is None else [other, own])]
         coordinates, kept = self._projected(shown, ctx)
         note = "Share of the shown features' variance that two components hold."
-        metrics.append(Metric("pca_variance_2d", kept, "%", None, (0, 100), _TOLERANCE, note))
+        metrics.append(Metric("pca_variance_2d", kept, "%", None, (0, 100), _TOLERANCE, note, split="test"))
         labels, names = predictions["test"].labels[rows], predictions["test"].class_names
         titles = ["none", "this row"] if baseline is not None else ["none"]
         panels = dict(zip(titles, np.split(coordinates, len(shown)), strict=True))
@@ -117,11 +115,12 @@ def principal_components(features: Floats) -> tuple[Floats, float]:
     return centred @ axes, min(max(kept, 0.0), 100.0)
 
 
-def _cka(name: str, x: Floats, y: Floats, note: str) -> Metric:
+def _cka(role: Role, x: Floats, y: Floats, note: str) -> Metric:
     value = linear_cka(x, y)
     note = note if value is not None else "The features of one network are all the same."
+    value = None if value is None else min(value, 1.0)
     return Metric(
-        name, None if value is None else min(value, 1.0), bounds=(0, 1), tolerance=_TOLERANCE, note=note
+        "cka", value, "", None, (0, 1), _TOLERANCE, note, split="test", against="none", n=len(x), role=role
     )
 
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 from numpy import polyfit
 
+from genbench.metrics import Metric
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
-from genbench.records import Metric
 from genbench_evaluators._feature_sets import Distances, distance_metrics, gather
 from genbench_evaluators._frechet import Gaussian, Reference, fit_gaussian, frechet_distance, make_reference
 from genbench_evaluators.configs import FidConfig
@@ -35,7 +35,7 @@ class Fid(ImageEvaluator):
         self._config = config
 
     def evaluate(self, synthetic: ImageSet, real: Mapping[str, ImageSet], ctx: RunContext) -> Evaluation:
-        """Return `fid[...,train]`, `fid[...,val]` and `fid_floor[...,val]`.
+        """Return the distance to train, the distance to val, and its floor.
 
         Raises:
             DataError: A set has fewer than two images, or a feature is NaN or infinite.
@@ -65,9 +65,9 @@ class Fid(ImageEvaluator):
             names = real["train"].images.class_names
             tables["per_class"] = per_class(sets.synthetic, sets.train, labels, names)
             found = [row["fid"] for row in tables["per_class"] if row["fid"] is not None]
-            title = f"mean_class_fid[{self._config.extractor},train]"
             note = f"Over {len(found)} of {len(names)} classes; the table has each with its n."
-            metrics.append(replace(_TEMPLATE, name=title, value=fmean(found) if found else None, note=note))
+            value = fmean(found) if found else None
+            metrics.append(replace(self._to_train("mean_class_fid", note), value=value))
         return Evaluation(metrics, tables)
 
     @staticmethod
@@ -85,16 +85,22 @@ class Fid(ImageEvaluator):
 
     def _infinity(self, train: Reference, features: torch.Tensor, ctx: RunContext) -> Metric:
         """Extrapolate to endlessly many synthetic images."""
-        title = f"fid_infinity[{self._config.extractor},train]"
         if len(features) < 2 * _FEWEST_EXTRAPOLATED:
             note = f"{len(features)} images, and {2 * _FEWEST_EXTRAPOLATED} are needed."
-            return replace(_TEMPLATE, name=title, value=None, note=note)
+            return self._to_train("fid_infinity", note)
         order = torch.randperm(len(features), generator=ctx.rng("infinity"))
         sizes = torch.linspace(len(features) // 2, len(features), _SUBSETS).long().tolist()
         values = [frechet_distance(train, fit_gaussian(features[order[:size]])) for size in sizes]
         slope, intercept = polyfit([1 / size for size in sizes], values, 1)
         note = f"From {_SUBSETS} subsets of {sizes[0]} to {sizes[-1]} images; slope {slope:.3g} per 1 / n."
-        return replace(_TEMPLATE, name=title, value=float(intercept), bounds=(None, None), note=note)
+        return replace(self._to_train("fid_infinity", note), bounds=(None, None), value=float(intercept))
+
+    def _to_train(self, name: str, note: str) -> Metric:
+        """Return a metric against train that rests on no single n, without its value."""
+        extractor = self._config.extractor
+        return replace(
+            _TEMPLATE, name=name, note=note, split="synthetic", against="train", extractor=extractor
+        )
 
 
 def _reference(real: ImageSet, features: torch.Tensor) -> Reference:

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.special import log_softmax
 
 from genbench.images import LabelledImages
+from genbench.metrics import Metric, Role
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
-from genbench.records import Metric
 from genbench_evaluators._judges import Floats, judged_logits
 from genbench_evaluators.image_configs import InceptionScoreConfig
 
@@ -36,11 +36,14 @@ class InceptionScore(ImageEvaluator):
         metrics, tables = [], {}
         for name, images in (("synthetic", synthetic.images), ("val", real["val"].images)):
             logits = judged_logits(judge, images, ctx.device, who)
-            suffix = "" if name == "synthetic" else "_real"
-            title = f"inception_score{suffix}[{self.config.judge.use},n={len(images)}]"
-            score = inception_score(logits)
-            bounds = (1.0, float(images.num_classes))
-            metrics.append(Metric(title, min(score, bounds[1]), "", suffix == "" or None, bounds, _TOLERANCE))
+            score, bounds = inception_score(logits), (1.0, float(images.num_classes))
+            role: Role = "score" if name == "synthetic" else "floor"
+            metrics.append(
+                Metric(
+                    "inception_score", min(score, bounds[1]), "", role == "score" or None, bounds, _TOLERANCE,
+                    split=name, extractor=self.config.judge.use, n=len(images), role=role,
+                )
+            )  # fmt: skip
             tables[name] = per_class(logits, images)
         return Evaluation(metrics, tables)
 

@@ -7,8 +7,8 @@ estimates. Unlike FID it has no bias that depends on n. It may be negative.
 
 from collections.abc import Mapping
 
+from genbench.metrics import Metric
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
-from genbench.records import Metric
 from genbench_evaluators._feature_sets import Distances, distance_metrics, gather
 from genbench_evaluators._kernels import Kernel, mean_between, mean_within, mmd2
 from genbench_evaluators.image_configs import KidConfig
@@ -23,7 +23,7 @@ class Kid(ImageEvaluator):
         self.config = config
 
     def evaluate(self, synthetic: ImageSet, real: Mapping[str, ImageSet], ctx: RunContext) -> Evaluation:
-        """Return `kid[...,train]`, `kid[...,val]` and `kid_floor[...,val]`.
+        """Return the distance to train, the distance to val, and its floor.
 
         Raises:
             DataError: A set has fewer than two images, or a feature is NaN or infinite.

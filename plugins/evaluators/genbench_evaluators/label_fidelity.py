@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from genbench.images import LabelledImages
+from genbench.metrics import Metric, Role
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
-from genbench.records import Metric
 from genbench_evaluators._judges import judged_logits
 from genbench_evaluators.image_configs import LabelFidelityConfig
 
@@ -32,15 +32,21 @@ class LabelFidelity(ImageEvaluator):
         """
         judge, name = ctx.inputs["judge"], self.config.judge.use
         metrics, tables = [], {}
-        for title, images in (
-            ("label_fidelity", synthetic.images),
-            ("label_fidelity_real", real["val"].images),
-        ):
+        sides: tuple[tuple[str, Role, LabelledImages], ...] = (
+            ("synthetic", "score", synthetic.images),
+            ("val", "floor", real["val"].images),
+        )
+        for split, role, images in sides:
             logits = judged_logits(judge, images, ctx.device, f"label_fidelity: judge {name!r}")
             agrees = logits.argmax(axis=1) == images.labels
             value = 100 * float(agrees.mean())
-            metrics.append(Metric(f"{title}[{name},n={len(images)}]", value, "%", True, (0, 100), 1e-9))
-            tables[title] = by_class(agrees, images)
+            metrics.append(
+                Metric(
+                    "label_fidelity", value, "%", True, (0, 100), 1e-9,
+                    split=split, extractor=name, n=len(images), role=role, average="pooled",
+                )
+            )  # fmt: skip
+            tables[split] = by_class(agrees, images)
         return Evaluation(metrics, tables)
 
 

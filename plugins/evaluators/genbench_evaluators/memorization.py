@@ -7,7 +7,7 @@ share far above says that images were copied. For test the yardstick is the same
 are as frequent as copies of train by chance are no leak, more are. Meehan et al. (arXiv:2004.05675) test the
 same comparison as a whole; this names the images.
 
-`test_images_copied` turns this round: which test images have a synthetic image closer than that. Val, which
+`images_copied` turns this round: which test images have a synthetic image closer than that. Val, which
 no generator sees either, says how many would by chance (Fisher's exact test, one-sided). Where there are
 more, the board compares the row with its baseline a second time, without them.
 
@@ -23,8 +23,9 @@ import numpy as np
 import torch
 
 from genbench.images import LabelledImages, Subset
+from genbench.metrics import Metric
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
-from genbench.records import Metric, pack_bits
+from genbench.records import pack_bits
 from genbench.seeding import generator
 from genbench_evaluators._feature_sets import finite_features
 from genbench_evaluators._neighbours import Nearest, nearest
@@ -79,8 +80,10 @@ class Memorization(ImageEvaluator):
             f"{flagged} of {len(found.distance)} are closer to a {name} image than "
             f"{100 * (1 - self.config.quantile):g} % of val images are to train."
         )
-        title = f"copies_of_{name}[{space},n={len(found.distance)}]"
-        return Metric(title, 100 * flagged / len(found.distance), "%", False, (0, 100), 1e-9, note)
+        return Metric(
+            "copies", 100 * flagged / len(found.distance), "%", False, (0, 100), 1e-9, note,
+            split="synthetic", against=name, extractor=space, n=len(found.distance), average="pooled",
+        )  # fmt: skip
 
 
 def _copied(
@@ -106,9 +109,10 @@ def _copied_metric(space: str, found: Mapping[str, Any]) -> Metric:
         f"{found['copied']} of {found['n']} test images have a synthetic image this close, "
         f"{found['val_copied']} of {found['val_n']} val images do: p = {found['p']:.2g}."
     )
-    bounds = (0, found["n"])
-    title = f"test_images_copied[{space},n={found['n']}]"
-    return Metric(title, found["copied"], "images", False, bounds, 0.0, note)
+    return Metric(
+        "images_copied", found["copied"], "images", False, (0, found["n"]), 0.0, note,
+        split="test", against="synthetic", extractor=space, n=found["n"],
+    )  # fmt: skip
 
 
 def _pixels(images: LabelledImages) -> torch.Tensor:
@@ -139,9 +143,13 @@ def _own_duplicates(real: Mapping[str, ImageSet]) -> list[Metric]:
     for name in ("val", "test"):
         images = real[name].images
         count = sum(image.numpy().tobytes() in known for batch in images.batches(512) for image in batch)
-        title = f"dataset_duplicates[{name},n={len(images)}]"
         note = f"Images of {name} that are train images, pixel for pixel."
-        metrics.append(Metric(title, count, "images", False, (0, len(images)), 0.0, note))
+        metrics.append(
+            Metric(
+                "dataset_duplicates", count, "images", False, (0, len(images)), 0.0, note,
+                split=name, against="train", n=len(images), role="check",
+            )
+        )  # fmt: skip
     return metrics
 
 

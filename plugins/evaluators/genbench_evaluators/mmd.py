@@ -16,8 +16,8 @@ from dataclasses import replace
 import torch
 
 from genbench.errors import DataError
+from genbench.metrics import Metric
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
-from genbench.records import Metric
 from genbench_evaluators._feature_sets import Distances, FeatureSets, distance_metrics, gather
 from genbench_evaluators._kernels import (
     Kernel,
@@ -41,7 +41,7 @@ class Mmd(ImageEvaluator):
         self._config = config
 
     def evaluate(self, synthetic: ImageSet, real: Mapping[str, ImageSet], ctx: RunContext) -> Evaluation:
-        """Return `mmd2[...,train]`, `mmd2[...,val]` and `mmd2_floor[...,val]`.
+        """Return the distance to train, the distance to val, its floor, and a p value.
 
         Raises:
             DataError: A set has fewer than two images, a feature is NaN or infinite, or no bandwidth can be
@@ -83,7 +83,11 @@ class Mmd(ImageEvaluator):
         shown = min(n, _MOST_PERMUTED)
         p = permutation_p(sets.few_synthetic[:shown], sets.few_val[:shown], kernel, rounds, ctx.rng("splits"))
         note = f"Against val, {rounds} random splits of {shown} and {shown} images."
-        return Metric(f"mmd2_p[{self._config.extractor},n={shown},val]", p, "", None, (0, 1), 1e-9, note)
+        return Metric(
+            "mmd2", p, "", None, (0, 1), 1e-9, note,
+            split="synthetic", against="val", extractor=self._config.extractor, n=shown,
+            role="p_value", average="none",
+        )  # fmt: skip
 
 
 def _centred(sets: FeatureSets, device: str) -> FeatureSets:

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from genbench.errors import DataError
+from genbench.metrics import Metric
 from genbench.protocols import Evaluation, PredictionEvaluator, Predictions, RunContext
-from genbench.records import Metric
 from genbench_evaluators.ood_config import OodAccuracyConfig
 
 _SPLITS = ("val", "test")
@@ -56,7 +56,7 @@ class OodAccuracy(PredictionEvaluator):
         metrics, computed = [], []
         for name in shifts:
             found, there = _shares(name, predictions[name], predictions["test"])
-            metrics.append(_percent(f"ood_top1[{name}]", found))
+            metrics.append(_percent(name, found))
             metrics.append(_gap(name, found, there))
             if name.startswith(_COMPUTED):
                 computed.append(100 * found.value)
@@ -93,7 +93,7 @@ def _gap(name: str, found: Share, there: Share | None) -> Metric:
     if there is not None:
         note = f"Test images of the same classes: {100 * there.value:.2f} %, n = {there.n}."
         points = 100 * (there.value - found.value)
-    return Metric(f"gap[{name}]", points, "points", False, (-100, 100), 1e-9, note)
+    return Metric("gap", points, "points", False, (-100, 100), 1e-9, note, split=name, against="test")
 
 
 def _right(split: str, predictions: Predictions) -> npt.NDArray[np.bool_]:
@@ -108,6 +108,6 @@ def _right(split: str, predictions: Predictions) -> npt.NDArray[np.bool_]:
     return right
 
 
-def _percent(name: str, share: Share) -> Metric:
+def _percent(shift: str, share: Share) -> Metric:
     note = f"n = {share.n}; 95 % interval {100 * share.low:.2f} to {100 * share.high:.2f}."
-    return Metric(name, 100 * share.value, "%", True, (0, 100), 1e-9, note)
+    return Metric("ood_top1", 100 * share.value, "%", True, (0, 100), 1e-9, note, split=shift, n=share.n)

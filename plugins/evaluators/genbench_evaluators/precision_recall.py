@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 
 from genbench.errors import DataError
+from genbench.metrics import Metric, Role
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
-from genbench.records import Metric
 from genbench.seeding import generator
-from genbench_evaluators._feature_sets import FeatureSets, gather
+from genbench_evaluators._feature_sets import gather
 from genbench_evaluators._neighbours import inside, radii
 from genbench_evaluators.image_configs import PrecisionRecallConfig
 
@@ -39,24 +39,26 @@ class PrecisionRecall(ImageEvaluator):
         """
         sets = gather("precision_recall", synthetic, real)
         count = min(len(sets.synthetic), len(sets.train), self.config.most_images)
-        pairs = {
-            "": (_some(sets.synthetic, count, "synthetic"), _some(sets.train, count, "train")),
-            "_real": (sets.few_val, sets.few_train),
+        pairs: dict[Role, tuple[torch.Tensor, torch.Tensor]] = {
+            "score": (_some(sets.synthetic, count, "synthetic"), _some(sets.train, count, "train")),
+            "floor": (sets.few_val, sets.few_train),
         }
         metrics = []
-        for position, (suffix, (made, train)) in enumerate(pairs.items()):
+        for position, (role, (made, train)) in enumerate(pairs.items()):
             self._check(made, train)
             found = manifold(made, train, self.config.neighbours, self.config.density_neighbours)
-            metrics += [self._metric(f"{name}{suffix}", value, sets, len(made))
-                        for name, value in found._asdict().items()]  # fmt: skip
+            metrics += [self._metric(name, value, role, len(made)) for name, value in found._asdict().items()]
             ctx.progress(position + 1, len(pairs))
         return Evaluation(metrics, {"sizes": sets.sizes()})
 
-    def _metric(self, name: str, value: float, sets: FeatureSets, n: int) -> Metric:
-        family = name.removesuffix("_real")
-        k = self.config.neighbours if family in {"precision", "recall"} else self.config.density_neighbours
-        title = f"{name}[{self.config.extractor},n={n},k={k}]"
-        return Metric(title, value, "", True, (0, _BOUNDED[family]), _TOLERANCE)
+    def _metric(self, name: str, value: float, role: Role, n: int) -> Metric:
+        k = self.config.neighbours if name in {"precision", "recall"} else self.config.density_neighbours
+        split = "synthetic" if role == "score" else "val"
+        return Metric(
+            name, value, "", True, (0, _BOUNDED[name]), _TOLERANCE,
+            split=split, against="train", extractor=self.config.extractor, n=n, role=role,
+            qualifiers=(f"k={k}",),
+        )  # fmt: skip
 
     def _check(self, made: torch.Tensor, train: torch.Tensor) -> None:
         most = max(self.config.neighbours, self.config.density_neighbours)

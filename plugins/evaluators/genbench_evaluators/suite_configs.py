@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from genbench.metrics import Subject
 from genbench.protocols import EvaluatorConfig
-from genbench.records import Subject
 
 
 class UsefulnessConfig(EvaluatorConfig):

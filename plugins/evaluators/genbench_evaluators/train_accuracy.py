@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from genbench.images import LabelledImages
+from genbench.metrics import Metric
 from genbench.protocols import Evaluation, ModelEvaluator, RunContext
-from genbench.records import Metric
 from genbench_evaluators.train_config import TrainAccuracyConfig
 
 _BATCH_IMAGES = 512
@@ -29,10 +29,11 @@ class TrainAccuracy(ModelEvaluator):
     ) -> Evaluation:
         """Return top-1 on train, and its gap to test in points."""
         train, test = (share_right(network, splits[name], ctx.device) for name in ("train", "test"))
+        gap, count = 100 * (train - test), len(splits["train"])
         return Evaluation(
             [
-                Metric("train_top1", 100 * train, "%", None, (0, 100), 1e-9, _NOTE),
-                Metric("generalisation_gap", 100 * (train - test), "points", False, (-100, 100), 1e-9),
+                Metric("top1", 100 * train, "%", None, (0, 100), 1e-9, _NOTE, split="train", n=count),
+                Metric("generalisation_gap", gap, "points", False, (-100, 100), 1e-9, split="test"),
             ]
         )
 

@@ -10,7 +10,6 @@ Rows of one suite share their real images, and several may share one generator: 
 the interval does not know that.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,14 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from genbench.metrics import Metric, average
 from genbench.protocols import Evaluation, RunContext, SuiteEvaluator
-from genbench.records import Metric, Record
+from genbench.records import Record
 from genbench_evaluators._rows import SuiteRow, images_key, suite_rows
 from genbench_evaluators.suite_configs import UsefulnessConfig
 
 _TOLERANCE = 1e-9  # against scipy.stats.spearmanr
-#: Numbers that say nothing of the synthetic images: floors, real images' own, p values, the dataset's.
-_NOT_OF_IMAGES = re.compile(r"_floor\[|_real\[|_p\[|^dataset_")
 Floats = npt.NDArray[np.float64]
 
 
@@ -40,25 +38,36 @@ class Usefulness(SuiteEvaluator):
         """Return one correlation per metric and classifier, and the pairs behind each."""
         cheap = _image_metrics(records)
         metrics, tables = [], {}
-        for classifier, name, pairs in _pairs(suite_rows(records), cheap):
-            title = f"spearman[{name}][{classifier}]"
+        for classifier, label, pairs in _pairs(suite_rows(records), cheap):
             values, gains = (np.array(column) for column in zip(*[pair[1:] for pair in pairs], strict=True))
-            metrics.append(self._metric(title, values, gains, np.random.default_rng(ctx.seed(title))))
-            tables[title] = [{"row": row, "value": value, "gain": gain} for row, value, gain in pairs]
+            rng = np.random.default_rng(ctx.seed(label, classifier))
+            found, note = self._correlated(values, gains, rng)
+            about = (label, classifier)
+            metrics.append(
+                Metric(
+                    "spearman", found, "", None, (-1, 1), _TOLERANCE, note, n=len(values), qualifiers=about,
+                    average="none",
+                )
+            )  # fmt: skip
+            tables[metrics[-1].label] = [
+                {"row": row, "value": value, "gain": gain} for row, value, gain in pairs
+            ]
         return Evaluation(metrics, tables)
 
-    def _metric(self, name: str, values: Floats, gains: Floats, rng: np.random.Generator) -> Metric:
+    def _correlated(
+        self, values: Floats, gains: Floats, rng: np.random.Generator
+    ) -> tuple[float | None, str]:
+        """Return the correlation, or None, and what a reader must know of it."""
         count = len(values)
         if count < self.config.fewest_rows:
-            note = f"{count} rows have both, and {self.config.fewest_rows} are needed"
-            return Metric(name, None, bounds=(-1, 1), tolerance=_TOLERANCE, note=note)
+            have = "1 row has" if count == 1 else f"{count} rows have"
+            return None, f"only {have} both; {self.config.fewest_rows} are needed"
         found = spearman(values, gains)
         if found is None:
-            note = f"all {count} rows have the same value"
-            return Metric(name, None, bounds=(-1, 1), tolerance=_TOLERANCE, note=note)
+            return None, f"all {count} rows have the same value"
         low, high = interval(values, gains, self.config.resamples, rng)
         note = f"with the gain, {count} rows; 95 % bootstrap interval over rows {low:.2f} to {high:.2f}"
-        return Metric(name, found, bounds=(-1, 1), tolerance=_TOLERANCE, note=note)
+        return found, note
 
 
 def spearman(left: Floats, right: Floats) -> float | None:
@@ -81,16 +90,20 @@ def interval(left: Floats, right: Floats, resamples: int, rng: np.random.Generat
 
 
 def _image_metrics(records: Sequence[Record]) -> Mapping[str, Mapping[str, float]]:
-    """Return each metric's mean over seeds by image set: metric name, then `images_key`."""
-    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    """Return each score of an image set, averaged over seeds as it declares: label, then `images_key`.
+
+    Only scores say something about the synthetic images: floors, p values and checks do not.
+    """
+    by_set: dict[str, dict[int, list[Metric]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if record.result.subject == "image_set":
-            for metric in record.result.metrics:
-                if metric.value is not None and not _NOT_OF_IMAGES.search(metric.name):
-                    values[metric.name][images_key(record)].append(metric.value)
-    return {
-        name: {key: float(np.mean(found)) for key, found in sets.items()} for name, sets in values.items()
-    }
+            scores = [metric for metric in record.result.metrics if metric.role == "score"]
+            by_set[images_key(record)][record.result.index] += scores
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for key, by_seed in by_set.items():
+        for averaged in average(by_seed):
+            found[averaged.identity.label][key] = averaged.value
+    return found
 
 
 def _pairs(

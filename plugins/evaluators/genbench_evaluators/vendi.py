@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import torch
 
+from genbench.metrics import Metric, Role
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
-from genbench.records import Metric
 from genbench.seeding import generator
 from genbench_evaluators._feature_sets import gather
 from genbench_evaluators.image_configs import VendiConfig
@@ -32,11 +32,18 @@ class Vendi(ImageEvaluator):
         sets = gather("vendi", synthetic, real)
         count = min(len(sets.synthetic), len(sets.train), self.config.most_images)
         metrics = []
-        for name, features in (("vendi", sets.synthetic), ("vendi_real", sets.train)):
-            order = torch.randperm(len(features), generator=generator("vendi", name))[:count]
-            value = vendi_score(features[order.sort().values])
-            title = f"{name}[{self.config.extractor},n={count}]"
-            metrics.append(Metric(title, min(value, count), "images", True, (1, count), 1e-6))
+        roles: dict[str, Role] = {"synthetic": "score", "train": "floor"}
+        for split, role in roles.items():
+            features = getattr(sets, split)
+            stream = "vendi" if role == "score" else "vendi_real"
+            order = torch.randperm(len(features), generator=generator("vendi", stream))[:count]
+            value = min(vendi_score(features[order.sort().values]), count)
+            metrics.append(
+                Metric(
+                    "vendi", value, "images", True, (1, count), 1e-6,
+                    split=split, extractor=self.config.extractor, n=count, role=role,
+                )
+            )  # fmt: skip
         return Evaluation(metrics)
 
 

@@ -1,4 +1,4 @@
-"""The `fit`, `sample` and `filter` steps: from real images to the synthetic images that an arm may use."""
+"""A sampled set: how it is made, shard by shard, how it is stored, and how it is opened."""
 
 import hashlib
 import io
@@ -14,17 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from genbench.errors import GenbenchError, PluginError, ProtocolError
-from genbench.images import (
-    LabelledImages,
-    Subset,
-    memory_limit_bytes,
-    open_images,
-    stratified_choice,
-    stratified_counts,
-    write_images,
-)
-from genbench.protocols import Draft, Filter, Generator, RunContext, SampleRequest, SyntheticBatch
+from genbench.artifacts import read_counts, write_counts
+from genbench.errors import GenbenchError, PluginError
+from genbench.images import LabelledImages, memory_limit_bytes, open_images, write_images
+from genbench.protocols import Draft, Generator, SampleRequest, SyntheticBatch
+from genbench.records import Sampled
 from genbench.seeding import counter_bits, derive_seed
 from genbench.steps.context import StepContext
 from genbench.store import Artifact, write_atomically
@@ -36,14 +30,6 @@ NO_FAULT = ""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """How many images a `sample` step makes: `ratio` x N, times `oversample`."""
-
-    ratio: float
-    oversample: float = 1.0
-
-
-@dataclass(frozen=True)
 class SyntheticSet:
     """A sampled set and the manifest of its images.
 
@@ -52,14 +38,14 @@ class SyntheticSet:
         seeds: Seed of each image: `int64 [N]`.
         sources: Training image that each was made from, or -1: `int64 [N]`.
         prompts: Text that each was made with, or an empty string.
-        counts: `asked_images`, `made_images`, `attempts`, and the faults by name.
+        counts: Images asked for, attempts, usable images, faults, and copies of real ones.
     """
 
     images: LabelledImages
     seeds: npt.NDArray[np.int64]
     sources: npt.NDArray[np.int64]
     prompts: Sequence[str]
-    counts: Mapping[str, Any]
+    counts: Sampled
 
     def as_draft(self) -> Draft:
         """Return the set as another generator sees it."""
@@ -75,81 +61,39 @@ def open_sample(artifact: Artifact) -> SyntheticSet:
         seeds=np.load(folder / "seeds.npy"),
         sources=np.load(folder / "sources.npy"),
         prompts=[texts[number] for number in of] if of else [""] * len(np.load(folder / "seeds.npy")),
-        counts=artifact.read_json("counts.json"),
+        counts=read_counts(artifact),
     )
 
 
-# --------------------------------------------------------------------------------------------- the request
+class CopyCounter:
+    """Counts the images of a set that are, pixel for pixel, an image of a split.
 
-
-def plan_request(
-    train: LabelledImages,
-    asked: Asked,
-    seed: int,
-    drafts: Mapping[str, Draft] | None = None,
-    held_out: LabelledImages | None = None,
-) -> SampleRequest:
-    """Settle which images to make: labels in train's proportions, one seed and one source image each.
-
-    Args:
-        train: The training images.
-        asked: How many.
-        seed: Of the step.
-        drafts: What other generators made for the same classes; where one has fewer images of a class (some
-            could not be made), so has the request.
-        held_out: The reserve, for a generator that is handed it instead of `train`.
-
-    Raises:
-        GenbenchError: The reserve has too few images of a class.
+    The generator has never seen val and test, and a filter cannot drop their copies: it is the harness that
+    finds them. Near-duplicates are the business of the evaluator `memorization`.
     """
-    wanted = stratified_counts(train.class_counts(), round(asked.ratio * len(train)))
-    counts = np.ceil(wanted * asked.oversample).astype(np.int64)
-    for draft in (drafts or {}).values():
-        counts = np.minimum(counts, draft.images.class_counts())
-    pool = train
-    if held_out is not None:
-        pool = held_out
-        _check_reserve(pool, counts)
-    labels = np.repeat(np.arange(train.num_classes), counts)
-    seeds = counter_bits(seed, torch.arange(len(labels))).numpy()
-    aligned = {option: _first_of_each_class(draft, counts) for option, draft in (drafts or {}).items()}
-    sources = np.empty(len(labels), dtype=np.int64)
-    for label in range(train.num_classes):
-        rows = np.flatnonzero(pool.labels == label)
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed ^ label)).numpy()
-        sources[labels == label] = rows[order][np.arange(counts[label]) % len(rows)]
-    for draft in list(aligned.values())[:1]:
-        sources = np.where(draft.source_indices >= 0, draft.source_indices, sources)
-    return SampleRequest(labels, seeds, sources, pool, aligned)
+
+    def __init__(self) -> None:
+        self._made: set[bytes] = set()
+
+    def seen(self, batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Remember every image of the set on its way: `uint8 [n, 3, H, W]` each."""
+        for batch in batches:
+            self._made.update(_fingerprints(batch))
+            yield batch
+
+    def count(self, splits: Mapping[str, LabelledImages]) -> dict[str, int]:
+        """Return the copies by split; splits larger than memory are not read for it, and left out."""
+        copies = {}
+        for name, images in splits.items():
+            if len(images) * math.prod(images.image_shape) <= memory_limit_bytes():
+                real = (one for batch in images.batches(512) for one in _fingerprints(batch))
+                copies[name] = len(self._made.intersection(real))
+        return copies
 
 
-def fixed_noise_request(request: SampleRequest, columns: int, seed: int) -> SampleRequest:
-    """Return `columns` images per class, class by class, image k of each with the same k-th seed."""
-    classes = np.arange(request.train.num_classes)
-    sources = [np.resize(request.source_indices[request.labels == label], columns) for label in classes]
-    seeds = np.tile(counter_bits(seed, torch.arange(columns)).numpy(), len(classes))
-    return SampleRequest(np.repeat(classes, columns), seeds, np.concatenate(sources), request.train)
-
-
-def _first_of_each_class(draft: Draft, counts: npt.NDArray[np.int64]) -> Draft:
-    """Return as many images of each class as wanted, class by class, as a request has them."""
-    rows = [
-        np.flatnonzero(draft.images.labels == label)[:count] for label, count in enumerate(counts.tolist())
-    ]
-    return draft.part(np.concatenate(rows))
-
-
-def _check_reserve(reserve: LabelledImages, wanted: npt.NDArray[np.int64]) -> None:
-    there = reserve.class_counts()
-    short = [
-        f"{reserve.class_names[label]} {there[label]} of {wanted[label]}"
-        for label in np.flatnonzero(there < wanted)
-    ]
-    if short:
-        raise GenbenchError(
-            f"the reserve has too few held-out images: {', '.join(short)}",
-            hint=f"--dataset NAME:reserve=N with N of at least {int(wanted.sum())}, or a lower --ratio",
-        )
+def _fingerprints(batch: torch.Tensor) -> Iterator[bytes]:
+    for image in batch:
+        yield hashlib.sha256(image.numpy()).digest()
 
 
 # ------------------------------------------------------------------------------------------- the sampling
@@ -164,11 +108,24 @@ class _Shard(NamedTuple):
     faults: list[str]
 
 
-def write_sample(generator: Generator, request: SampleRequest, ctx: StepContext, folder: Path) -> None:
+def write_sample(
+    generator: Generator,
+    request: SampleRequest,
+    splits: Mapping[str, LabelledImages],
+    ctx: StepContext,
+    folder: Path,
+) -> None:
     """Ask a generator for images, class by class and shard by shard, and write those that can be used.
 
-    A shard that is done lies in `ctx.work` and is not made again. Images that are blank or failed are
-    asked for again with other seeds, a few times; those that still are are left out, and counted.
+    A shard that is done is kept in `ctx.work` and not made again. Images that are blank or failed are
+    asked for again with other seeds, a few times; images that stay faulty are left out, and counted.
+
+    Args:
+        generator: What makes them.
+        request: Which.
+        splits: Real images that copies are looked for among.
+        ctx: Its scratch folder.
+        folder: Where to.
 
     Raises:
         PluginError: The generator returned other images than it was asked for.
@@ -186,41 +143,19 @@ def write_sample(generator: Generator, request: SampleRequest, ctx: StepContext,
             faults[rows] = sampler.make_again(rows, again)
             found.update(faults[rows][faults[rows] != NO_FAULT].tolist())
             attempts += len(rows)
-    kept = np.flatnonzero(faults == NO_FAULT)
-    write_images(folder, sampler.pixels(kept), request.labels[kept], request.train.class_names)
+    kept, copies = np.flatnonzero(faults == NO_FAULT), CopyCounter()
+    pixels = copies.seen(sampler.pixels(kept))
+    write_images(folder, pixels, request.labels[kept], request.train.class_names)
     np.save(folder / "seeds.npy", sampler.seeds[kept])
     np.save(folder / "sources.npy", sampler.sources[kept])
     (folder / "prompts.json").write_text(json.dumps(_shared_texts([sampler.prompts[row] for row in kept])))
-    counts = {"asked_images": len(request), "attempts": attempts, "made_images": len(kept), "faults": found}
-    (folder / "counts.json").write_text(json.dumps(counts))
+    counts = Sampled(len(request), attempts, len(kept), dict(found), copies.count(splits))
+    write_counts(counts, folder)
 
 
 def sample_whole(generator: Generator, request: SampleRequest, ctx: StepContext) -> npt.NDArray[np.uint8]:
     """Make a small request at once, faults and all: `uint8 [n, 3, H, W]`."""
     return _sampled(generator, request, ctx, 0, len(request)).pixels
-
-
-def note_copies(folder: Path, splits: Mapping[str, LabelledImages]) -> None:
-    """Count images of a sampled set that are, pixel for pixel, an image of a split; add that to its counts.
-
-    The generator has never seen val and test, and a filter cannot drop their copies: it is the harness that
-    finds them. Splits larger than memory are not read for it, and left out. Near-duplicates are the business
-    of the evaluator `memorization`.
-    """
-    made = {
-        hashlib.sha256(image.numpy()).digest()
-        for batch in open_images(folder).batches(512)
-        for image in batch
-    }
-    copies = {}
-    for name, images in splits.items():
-        if len(images) * math.prod(images.image_shape) <= memory_limit_bytes():
-            real = (
-                hashlib.sha256(image.numpy()).digest() for batch in images.batches(512) for image in batch
-            )
-            copies[name] = len(made.intersection(real))
-    counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
-    (folder / "counts.json").write_text(json.dumps({**counts, "copies": copies}))
 
 
 class _Sampler:
@@ -332,60 +267,3 @@ def _shared_texts(texts: Sequence[str]) -> Mapping[str, Any]:
         return {"texts": [], "of": []}
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     return {"texts": list(numbers), "of": [numbers[text] for text in texts]}
-
-
-# --------------------------------------------------------------------------------- filters, and what is used
-
-
-def write_verdicts(
-    chosen: Filter, synthetic: SyntheticSet, train: LabelledImages, ctx: RunContext, folder: Path
-) -> None:
-    """Ask a filter about every image; write who stays and why the others do not.
-
-    Raises:
-        PluginError: The filter did not judge every image.
-        ProtocolError: A class lost every image.
-    """
-    verdicts = chosen.keep(synthetic.images, train, ctx)
-    keep = np.asarray(verdicts.keep, dtype=bool)
-    if len(keep) != len(synthetic.images) or len(verdicts.reasons) != len(keep):
-        raise PluginError(f"{type(chosen).__name__} judged {len(keep)} of {len(synthetic.images)} images")
-    before = synthetic.images.class_counts()
-    after = np.bincount(synthetic.images.labels[keep], minlength=len(before))
-    lost = [synthetic.images.class_names[label] for label in np.flatnonzero((before > 0) & (after == 0))]
-    if lost:
-        raise ProtocolError(
-            f"{type(chosen).__name__} dropped every image of: {', '.join(lost)} (of {before.tolist()})"
-        )
-    np.save(folder / "keep.npy", keep)
-    report = {"reasons": list(verdicts.reasons), "before": before.tolist(), "after": after.tolist()}
-    (folder / "filter.json").write_text(json.dumps(report))
-
-
-def usable(
-    synthetic: SyntheticSet, verdicts: Artifact | None, train: LabelledImages, ratio: float, seed: int
-) -> Subset:
-    """Return the M = round(ratio x N) synthetic images of an arm, class-stratified, counted after filtering.
-
-    Raises:
-        ProtocolError: A class has fewer images than the arm needs.
-    """
-    kept = np.arange(len(synthetic.images))
-    if verdicts is not None:
-        kept = kept[np.load(verdicts.folder / "keep.npy")]
-    labels = synthetic.images.labels[kept]
-    wanted = stratified_counts(train.class_counts(), round(ratio * len(train)))
-    there = np.bincount(labels, minlength=train.num_classes)
-    short = [
-        f"{train.class_names[label]} {there[label]} of {wanted[label]}"
-        for label in np.flatnonzero(there < wanted)
-    ]
-    if short and verdicts is None:
-        raise ProtocolError(f"too few synthetic images could be made: {', '.join(short)}")
-    if short:
-        raise ProtocolError(
-            f"too few synthetic images are left after filtering: {', '.join(short)}",
-            hint="raise the filter's oversample option",
-        )
-    chosen, _ = stratified_choice(labels, wanted, "usable", seed)
-    return Subset(synthetic.images, kept[chosen])

@@ -6,15 +6,14 @@ so two entries that people could not tell apart get a version or a few digits of
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 from genbench.digest import differences, digest
 from genbench.errors import DataError, ProtocolError
-from genbench.records import Record
+from genbench.records import Component, Protocol, Record
 from genbench_leaderboard.rows import BASELINE, Failure
 
-_NOT_IDENTITY = ("label", "external_data")
 _DATA_OF_MIX = ("ratio", "mode", "augment", "batch_fraction")
 
 
@@ -23,8 +22,8 @@ class Entry:
     """One row before statistics: its records by seed index, and the other metrics of its cells."""
 
     key: str
-    generator: Mapping[str, Any]
-    filter: Mapping[str, Any]
+    generator: Component
+    filter: Component
     mix: Mapping[str, Any]
     measured: dict[int, Record] = field(default_factory=dict)
     others: list[Record] = field(default_factory=list)
@@ -35,18 +34,18 @@ class Entry:
     @property
     def is_baseline(self) -> bool:
         """Whether its training images are real alone."""
-        return bool(self.generator["use"] == BASELINE)
+        return self.generator.use == BASELINE
 
     @property
     def augment(self) -> str:
         """Its augmentation."""
-        return str(self.mix.get("augment", "standard"))
+        return str(self.mix["augment"])
 
-    def scores(self, metric: str = "top1") -> dict[int, float]:
-        """Return one metric by seed index, in order of index; seeds without it are left out."""
+    def scores(self, split: str = "test") -> dict[int, float]:
+        """Return top-1 on a split by seed index, in order of index; seeds without it are left out."""
         found = {}
         for index in sorted(self.measured):
-            value = self.measured[index].result.metric(metric)
+            value = self.measured[index].result.metric("top1", split)
             if value is not None and value.value is not None:
                 found[index] = value.value
         return found
@@ -54,8 +53,8 @@ class Entry:
     @property
     def label(self) -> str:
         """Generator, filter and mix in one."""
-        images = [self.generator_label or label_of(self.generator)]
-        image_filter = self.filter_label or label_of(self.filter)
+        images = [self.generator_label or self.generator.name]
+        image_filter = self.filter_label or self.filter.name
         images += [] if image_filter == BASELINE else [image_filter]
         return f"{' + '.join(images)}, {mix_label(self.mix)}"
 
@@ -69,9 +68,9 @@ class RawGroup:
     """
 
     kin: str
-    dataset: Mapping[str, Any]
-    classifier: Mapping[str, Any]
-    protocol: Mapping[str, Any]
+    dataset: Component
+    classifier: Component
+    protocol: Protocol
     budget: str
     budget_scale: float
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -80,7 +79,7 @@ class RawGroup:
     @property
     def order(self) -> tuple[str, str, str, float, str]:
         """Where it stands on the board."""
-        return (label_of(self.dataset), label_of(self.classifier), self.budget, self.budget_scale, self.kin)
+        return (self.dataset.name, self.classifier.name, self.budget, self.budget_scale, self.kin)
 
     def baseline_of(self, entry: Entry) -> Entry | None:
         """Return real images alone, same augmentation; for real images alone, the standard augmentation."""
@@ -89,23 +88,13 @@ class RawGroup:
         return next((other for other in found if other is not entry), None)
 
 
-def identity(component: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a component's reference without what is only for people."""
-    return {name: value for name, value in component.items() if name not in _NOT_IDENTITY}
-
-
-def label_of(component: Mapping[str, Any]) -> str:
-    """Return a component's short name."""
-    return str(component.get("label", component["use"]))
-
-
 def mix_label(mix: Mapping[str, Any]) -> str:
     """Write a mix in a few words: `+1.0x standard`; the baseline is its augmentation alone."""
-    augment = str(mix.get("augment", "standard"))
+    augment = str(mix["augment"])
     if not mix["ratio"]:
         return augment
-    sign = {"append": "+", "replace": "replace ", "synthetic-only": "only "}[mix.get("mode", "append")]
-    share = f" p={mix['batch_fraction']}" if mix.get("batch_fraction") else ""
+    sign = {"append": "+", "replace": "replace ", "synthetic-only": "only "}[mix["mode"]]
+    share = f" p={mix['batch_fraction']}" if mix["batch_fraction"] else ""
     return f"{sign}{float(mix['ratio'])}x{share} {augment}"
 
 
@@ -130,8 +119,8 @@ def settle(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
     return kept, notes
 
 
-def gather(records: Sequence[Record]) -> list[RawGroup]:
-    """Sort settled cell records into groups and entries.
+def make_groups(records: Sequence[Record]) -> list[RawGroup]:
+    """Sort settled records of cells into groups and entries.
 
     Raises:
         DataError: A record has no top-1.
@@ -143,10 +132,10 @@ def gather(records: Sequence[Record]) -> list[RawGroup]:
             continue
         group = _group_of(record, groups)
         entry = _entry_of(record)
-        if record.result.evaluator["use"] == "accuracy" and record.result.status != "skipped":
+        if record.result.evaluator.use == "accuracy":
             entry = group.entries.setdefault(entry.key, entry)
             _measure(entry, record)
-        if record.result.evaluator["use"] != "accuracy" or record.result.status != "ok":
+        if record.result.evaluator.use != "accuracy" or record.result.status != "ok":
             unplaced.append((group, entry, record))
     for found in groups.values():
         _name_entries(found)
@@ -165,18 +154,18 @@ def check_recipe(entry: Entry, group: RawGroup, groups: Sequence[RawGroup]) -> N
     Raises:
         ProtocolError: There is one; the message names what differs.
     """
-    mine = {"classifier": identity(group.classifier), "protocol": group.protocol}
+    mine = {"classifier": group.classifier.identity, "protocol": group.protocol.identity}
     for other in groups:
-        same = (other.budget, other.budget_scale, identity(other.dataset), other.classifier["use"])
-        if same != (group.budget, group.budget_scale, identity(group.dataset), group.classifier["use"]):
+        same = (other.budget, other.budget_scale, other.dataset.identity, other.classifier.use)
+        if same != (group.budget, group.budget_scale, group.dataset.identity, group.classifier.use):
             continue
         baseline = other.baseline_of(entry)
         if other is group or baseline is None:
             continue
-        theirs = {"classifier": identity(other.classifier), "protocol": other.protocol}
+        theirs = {"classifier": other.classifier.identity, "protocol": other.protocol.identity}
         path, found, expected = differences(mine, theirs)[0]
         raise ProtocolError(
-            f"{entry.label} on {label_of(group.dataset)} cannot be compared with its baseline "
+            f"{entry.label} on {group.dataset.name} cannot be compared with its baseline "
             f"({baseline.label}): {path} is {found!r}, not {expected!r}; "
             "paired cells may differ in nothing but their images",
             hint="run the baseline and the generator in one suite, or give the board one run's records",
@@ -186,45 +175,58 @@ def check_recipe(entry: Entry, group: RawGroup, groups: Sequence[RawGroup]) -> N
 def missing(record: Record, name: str) -> Failure:
     """Return what is listed for a record without numbers."""
     result = record.result
-    status: Literal["failed", "skipped"] = "skipped" if result.status == "skipped" else "failed"
-    return Failure(status, name, result.index, " ".join(result.reason.split()), record.run.log)
+    return Failure(name, result.index, " ".join(result.reason.split()), record.run.log)
 
 
 def _disagreement(attempts: Sequence[Record]) -> list[str]:
-    """Say so when attempts at the same key left different results (the plan's size is not a result)."""
-    done = [asdict(one.result) for one in attempts if one.result.status == "ok"]
-    for result in done:
-        del result["planned_indices"]
+    """Say so when attempts at the same key left different results.
+
+    Results are what was measured: numbers, counts and the ledger. How large the plan was, and what an older
+    schema did not say, is no difference.
+    """
+    done = [_measured(one) for one in attempts if one.result.status == "ok"]
     if len({digest(result) for result in done}) < 2:
         return []
     paths = sorted({path for result in done[:-1] for path, _, _ in differences(result, done[-1])})
     last = attempts[-1].result
-    what = f"{label_of(last.generator)}, seed {last.index}, {last.evaluator['use']}"
+    what = f"{last.generator.name}, seed {last.index}, {last.evaluator.use}"
     return [
         f"not reproducible: {len(done)} attempts at {last.key[:12]} ({what}) differ in "
         f"{', '.join(paths[:3])}; the newest counts"
     ]
 
 
+def _measured(record: Record) -> dict[str, Any]:
+    """Return what a record measured, as JSON data."""
+    result = record.result
+    metrics = {metric.label: metric.value for metric in result.metrics}
+    ledger = {
+        name: [source.available_images, source.distinct_images, source.consumed_images]
+        for name, source in (("real", result.ledger.real), ("synthetic", result.ledger.synthetic))
+        if source
+    }
+    return {"metrics": metrics, "tables": dict(result.tables), "ledger": ledger}
+
+
 def _group_of(record: Record, groups: dict[str, RawGroup]) -> RawGroup:
     result = record.result
-    if result.classifier is None:
-        raise DataError(f"{record.file_name}: a record of a cell without a classifier")
-    budget, scale = str(result.mix.get("budget", "steps")), float(result.mix.get("budget_scale", 1.0))
-    kin = digest([identity(result.dataset), identity(result.classifier), result.protocol, budget])
+    assert result.classifier is not None  # the schema of a cell's record holds that
+    assert result.mix is not None
+    budget, scale = result.mix.budget, result.mix.budget_scale
+    about = (result.dataset, result.classifier, result.protocol)
+    kin = digest([*(part.identity for part in about), budget])
     made = RawGroup(kin, result.dataset, result.classifier, result.protocol, budget, scale)
     return groups.setdefault(f"{kin}/{scale!r}", made)
 
 
 def _entry_of(record: Record) -> Entry:
     result = record.result
-    mix = {name: result.mix[name] for name in _DATA_OF_MIX if name in result.mix}
-    if result.generator["use"] == BASELINE:
-        mix |= {"ratio": 0.0, "mode": "append", "batch_fraction": None}
-        chosen: Mapping[str, Any] = {"use": BASELINE, "label": BASELINE}
-    else:
-        chosen = result.filter
-    key = digest([identity(result.generator), identity(chosen), mix])
+    assert result.mix is not None
+    is_baseline = result.generator.use == BASELINE
+    whole = result.mix.baseline if is_baseline else result.mix
+    mix = whole.model_dump(mode="json", include=set(_DATA_OF_MIX))
+    chosen = Component(BASELINE, label=BASELINE) if is_baseline else result.filter
+    key = digest([result.generator.identity, chosen.identity, mix])
     return Entry(key, result.generator, chosen, mix)
 
 
@@ -246,19 +248,18 @@ def _name_entries(group: RawGroup) -> None:
     generators = _names([entry.generator for entry in entries])
     filters = _names([entry.filter for entry in entries if not entry.is_baseline])
     for entry in entries:
-        entry.generator_label = generators[digest(identity(entry.generator))]
-        entry.filter_label = BASELINE if entry.is_baseline else filters[digest(identity(entry.filter))]
+        entry.generator_label = generators[digest(entry.generator.identity)]
+        entry.filter_label = BASELINE if entry.is_baseline else filters[digest(entry.filter.identity)]
 
 
-def _names(components: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def _names(components: Iterable[Component]) -> dict[str, str]:
     """Name components by their shortest label; by version or digest, too, where two share it."""
     labels: dict[str, set[tuple[int, str]]] = defaultdict(set)
     versions: dict[str, Any] = {}
     for component in components:
-        key = digest(identity(component))
-        label = label_of(component)
+        key, label = digest(component.identity), component.name
         labels[key].add((len(label), label))
-        versions[key] = component.get("version")
+        versions[key] = component.version
     sharing: dict[str, list[str]] = defaultdict(list)
     for key, found in labels.items():
         sharing[min(found)[1]].append(key)

@@ -1,12 +1,13 @@
 """The `dataset` step: real images become train, val, reserve, test and shifts, the same for all cells."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from genbench.artifacts import read_card, write_card
+from genbench.documents import DatasetDocument
 from genbench.errors import DataError
 from genbench.images import (
     ImageStatistics,
@@ -18,7 +19,9 @@ from genbench.images import (
     stratified_choice,
     stratified_counts,
 )
-from genbench.protocols import Dataset, DatasetConfig
+from genbench.protocols import Dataset, DatasetConfig, DatasetFacts, RunContext
+from genbench.steps.components import build, build_config
+from genbench.steps.workshop import Job
 from genbench.store import Artifact
 from genbench.training.data import Augmentation
 
@@ -34,19 +37,26 @@ class Splits:
     reserve: LabelledImages | None
     evaluated: dict[str, LabelledImages]
     statistics: ImageStatistics
-    shift_pixels: int
-    flip: bool
+    facts: DatasetFacts
 
     def augmentation(self, level: str) -> Augmentation:
         """Return what a mix's `augment` means for these images."""
-        return Augmentation(level, self.shift_pixels, self.flip)
+        return Augmentation(level, self.facts.shift_pixels, self.facts.flip)
 
     def named(self, split: str) -> LabelledImages:
         """Return `train`, `val`, `test` or a shift."""
         return self.train if split == "train" else self.evaluated[split]
 
 
-def write_splits(dataset: Dataset, config: DatasetConfig, ctx: Any, folder: Path) -> None:
+def run(job: Job[DatasetDocument]) -> None:
+    """Load a dataset and split it."""
+    component, location = job.document.component, job.step.location
+    config = build_config(component, "dataset", job.workshop, location)
+    assert isinstance(config, DatasetConfig)
+    write_splits(build(component, "dataset", job.workshop, location), config, job.ctx, job.ctx.files)
+
+
+def write_splits(dataset: Dataset, config: DatasetConfig, ctx: RunContext, folder: Path) -> None:
     """Load a dataset, split it, and write every split.
 
     Raises:
@@ -70,16 +80,17 @@ def write_splits(dataset: Dataset, config: DatasetConfig, ctx: Any, folder: Path
         "shift_pixels": config.augment_shift_pixels,
         "flip": config.augment_flip,
     }
-    (folder / "dataset.json").write_text(json.dumps(card, indent=1))
+    write_card(card, folder)
 
 
 def open_splits(artifact: Artifact) -> Splits:
     """Open what `write_splits` wrote."""
-    card = artifact.read_json("dataset.json")
+    card = read_card(artifact)
     images = {name: open_images(artifact.folder / name) for name in card["splits"]}
     train, reserve = images.pop("train"), images.pop("reserve", None)
     mean_and_std = ImageStatistics(tuple(card["mean"]), tuple(card["std"]))
-    return Splits(train, reserve, images, mean_and_std, card["shift_pixels"], card["flip"])
+    facts = DatasetFacts(flip=card["flip"], shift_pixels=card["shift_pixels"])
+    return Splits(train, reserve, images, mean_and_std, facts)
 
 
 def split(

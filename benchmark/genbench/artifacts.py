@@ -1,0 +1,178 @@
+"""The JSON that steps leave for others: every file is written here and read here, and nowhere else.
+
+It is read without torch: composing the records of a cached run must be quick. What holds tensors and arrays
+is written and opened by its stage (`genbench.steps`).
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from genbench.digest import digest
+from genbench.errors import PluginError
+from genbench.metrics import Metric, Subject
+from genbench.protocols import Evaluation
+from genbench.records import Curve, DatasetImages, Sampled, Source, explained
+from genbench.store import Artifact
+from genbench.upgrades import metric_of_schema_1
+
+_EVALUATION, _LEDGER, _HISTORY, _TRAINING = "evaluation.json", "ledger.json", "history.json", "training.json"
+_COUNTS, _FILTER, _CURVE, _DATASET = "counts.json", "filter.json", "curve.json", "dataset.json"
+_METRICS, _SOURCES = TypeAdapter(tuple[Metric, ...]), TypeAdapter(dict[str, Source])
+_METRIC_FORM = 2  # of evaluation.json: metrics with fields
+CURVE_POINTS = 50  #: that a curve keeps at most
+
+
+# --------------------------------------------------------------------------------------------- evaluations
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
+    """Write metrics and tables; a value that is not finite becomes none, with a note.
+
+    Raises:
+        PluginError: Two metrics cannot be told apart.
+    """
+    metrics = [_finite(metric) for metric in evaluation.metrics]
+    labels = [metric.label for metric in metrics]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise PluginError(
+            f"two metrics are called {twice}: split, against, extractor or qualifiers must tell them apart"
+        )
+    content = {
+        "form": _METRIC_FORM,
+        "metrics": _METRICS.dump_python(tuple(metrics), mode="json"),
+        "tables": evaluation.tables,
+    }
+    (folder / _EVALUATION).write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def read_evaluation(artifact: Artifact, subject: Subject) -> Evaluation:
+    """Read what `write_evaluation` wrote, now or when metrics had names for fields.
+
+    Raises:
+        PluginError: It holds what is no metric.
+    """
+    content = artifact.read_json(_EVALUATION)
+    tables, metrics = content["tables"], content["metrics"]
+    if "form" not in content:
+        metrics = [metric_of_schema_1(one, subject, tables) for one in metrics]
+    try:
+        return Evaluation(_METRICS.validate_python(metrics), tables)
+    except ValidationError as problem:
+        raise PluginError(f"a stored evaluation cannot be used: {explained(problem)}") from None
+
+
+def _finite(metric: Metric) -> Metric:
+    if metric.value is None or math.isfinite(metric.value):
+        return metric
+    return replace(metric, value=None, note=f"not finite ({metric.value}). {metric.note}".strip())
+
+
+# ----------------------------------------------------------------------------------------------- trainings
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What a training says of itself.
+
+    Attributes:
+        sources: Images of each source: available, distinct, consumed.
+        steps: Optimizer steps.
+        parameters: Numbers in the network.
+        recipe: How it was trained.
+        history: Rows of step, learning rate, loss and accuracy.
+    """
+
+    sources: Mapping[str, Source]
+    steps: int
+    parameters: int
+    recipe: Mapping[str, Any]
+    history: Curve
+
+
+def write_training(facts: TrainingFacts, folder: Path) -> None:
+    """Write a training's books."""
+    about = {"steps": facts.steps, "parameters": facts.parameters, "recipe": dict(facts.recipe)}
+    _write(folder / _LEDGER, _SOURCES.dump_python(dict(facts.sources), mode="json"))
+    _write(folder / _HISTORY, [dict(row) for row in facts.history])
+    _write(folder / _TRAINING, about)
+
+
+def read_training(artifact: Artifact) -> TrainingFacts:
+    """Read what `write_training` wrote."""
+    about = artifact.read_json(_TRAINING)
+    sources = _SOURCES.validate_python(artifact.read_json(_LEDGER))
+    return TrainingFacts(sources, history=tuple(artifact.read_json(_HISTORY)), **about)
+
+
+# -------------------------------------------------------------------------------------------------- images
+
+
+def write_counts(counts: Sampled, folder: Path) -> None:
+    """Write what became of the images that were asked for."""
+    _write(folder / _COUNTS, TypeAdapter(Sampled).dump_python(counts, mode="json"))
+
+
+def read_counts(artifact: Artifact) -> Sampled:
+    """Read what `write_counts` wrote."""
+    return TypeAdapter(Sampled).validate_python(artifact.read_json(_COUNTS))
+
+
+def write_filter_report(
+    reasons: Sequence[str], before: Sequence[int], after: Sequence[int], folder: Path
+) -> None:
+    """Write why images were dropped, and how many of each class there were before and after."""
+    _write(folder / _FILTER, {"reasons": list(reasons), "before": list(before), "after": list(after)})
+
+
+def read_filter_report(artifact: Artifact) -> Mapping[str, Any]:
+    """Read what `write_filter_report` wrote: `reasons`, `before`, `after`."""
+    report: Mapping[str, Any] = artifact.read_json(_FILTER)
+    return report
+
+
+# ------------------------------------------------------------------------------------------------ datasets
+
+
+def write_card(card: Mapping[str, Any], folder: Path) -> None:
+    """Write the facts of a dataset: sizes of its splits, class names, image shape, statistics."""
+    _write(folder / _DATASET, dict(card))
+
+
+def read_card(artifact: Artifact) -> Mapping[str, Any]:
+    """Read what `write_card` wrote."""
+    card: Mapping[str, Any] = artifact.read_json(_DATASET)
+    return card
+
+
+def dataset_images(artifact: Artifact) -> DatasetImages:
+    """Return the splits' sizes, and a digest of everything that is stored of them."""
+    sizes = dict(read_card(artifact)["splits"])
+    usual = {name: sizes.pop(name, 0) for name in ("train", "val", "test", "reserve")}
+    contents = {name: entry["sha256"] for name, entry in artifact.files.items()}
+    return DatasetImages(digest(contents), **usual, shifts=sizes)
+
+
+# -------------------------------------------------------------------------------------------------- curves
+
+
+def write_curve(rows: Sequence[Mapping[str, float]], folder: Path) -> None:
+    """Write a loss curve, thinned to `CURVE_POINTS` rows, the last one kept."""
+    if rows:
+        stride = -(-len(rows) // CURVE_POINTS)
+        _write(folder / _CURVE, [dict(row) for row in rows[::-1][::stride][::-1]])
+
+
+def read_curve(artifact: Artifact) -> Curve:
+    """Read what `write_curve` wrote; empty where a step left no curve."""
+    return tuple(artifact.read_json(_CURVE)) if (artifact.folder / _CURVE).is_file() else ()
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1), encoding="utf-8")

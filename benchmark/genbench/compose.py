@@ -1,0 +1,200 @@
+"""Compose the records of a plan from what the store holds, and save them beside it.
+
+A record that was saved is not composed again: a cached run reads files. It is composed anew where its names
+or the number of planned seeds changed.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from genbench.artifacts import (
+    dataset_images,
+    read_counts,
+    read_curve,
+    read_evaluation,
+    read_filter_report,
+    read_training,
+)
+from genbench.documents import Stage
+from genbench.errors import DataError
+from genbench.plan import Plan, PlannedRecord
+from genbench.planner import as_component
+from genbench.records import Cost, Curve, DatasetImages, Ledger, PluginCode, Record, Result, Run
+from genbench.store import Artifact, Store
+
+_ENGINE_FACTS = ("trained_together", "micro_batch_images")  # of a training: they touch its last bits
+
+
+class Composer:
+    """Composes the records of one plan.
+
+    Args:
+        plan: What was run.
+        store: Where its results are.
+        command: What repeats the run.
+        keep: Whether records that are new are saved in the store.
+    """
+
+    def __init__(self, plan: Plan, store: Store, command: str, *, keep: bool = True) -> None:
+        self._plan, self._store, self._command, self._keep = plan, store, command, keep
+        self._saved = store.record_files()
+
+    def all_records(self, failed: Mapping[str, str]) -> Iterator[Record]:
+        """Yield the record of every evaluation in the plan, failed ones included."""
+        for key in self._plan.records:
+            yield self.record(key) or self.failed(key, failed)
+
+    def record(self, key: str) -> Record | None:
+        """Return the record of an evaluation; None while its artifact is not there."""
+        planned = self._plan.records[key]
+        if not self._store.has(key):
+            return None
+        record = self._saved_record(planned)
+        if record is None:
+            artifact = self._store.open(key)
+            if artifact is None:
+                return None
+            record = self._composed(planned, artifact)
+            if self._keep:
+                self._saved[key[:16]] = self._store.save_record(record)
+        return record
+
+    def failed(self, key: str, failed: Mapping[str, str]) -> Record:
+        """Return the record of an evaluation that did not come to be."""
+        culprit = self._culprit(key, failed)
+        where = f"{self._plan.steps[culprit].label}: " if culprit else ""
+        head = self._head(self._plan.records[key])
+        reason = f"{where}{failed.get(culprit, 'not run')}"
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        log = f"logs/{culprit}.log" if culprit else ""
+        return Record(Result(**head, status="failed", reason=reason), Run(now, self._command, log=log))
+
+    # ----------------------------------------------------------------------------------------- one record
+
+    def _saved_record(self, planned: PlannedRecord) -> Record | None:
+        """Return the record that an earlier run saved, if it says the same of what was run."""
+        path = self._saved.get(planned.key[:16])
+        if path is None:
+            return None
+        with contextlib.suppress(DataError, OSError, UnicodeDecodeError):
+            record = Record.from_json(path.read_text(encoding="utf-8"), str(path))
+            says = all(getattr(record.result, name) == value for name, value in self._head(planned).items())
+            return record if says and record.result.status == "ok" else None
+        return None
+
+    def _composed(self, planned: PlannedRecord, artifact: Artifact) -> Record:
+        found = read_evaluation(artifact, planned.subject)
+        manifests = [*self._manifests(planned.costs), *self._manifests([planned.key])]
+        trained = self._store.open(planned.train) if planned.train else None
+        result = Result(
+            **self._head(planned),
+            status="ok",
+            data=self._data(planned),
+            metrics=tuple(found.metrics),
+            tables=found.tables,
+            ledger=self._ledger(manifests, trained),
+        )
+        source = trained.run if trained is not None else artifact.run
+        facts = {name: source[name] for name in _ENGINE_FACTS if name in source}
+        run = Run(
+            source["finished"],
+            self._command,
+            hardware={**source["hardware"], **facts},
+            versions=source["versions"],
+            commit=source.get("commit", ""),
+            costs=tuple(_cost(one) for one in manifests if _stage(one) != "evaluate"),
+            plugins=tuple(code for one in manifests for code in _plugin_codes(one)),
+            curves=dict(self._curves(manifests, trained)),
+        )
+        return Record(result, run)
+
+    def _head(self, planned: PlannedRecord) -> dict[str, Any]:
+        """Return what the plan alone says of a record."""
+        arm = planned.arm
+        return {
+            "subject": planned.subject,
+            "dataset": as_component(arm.dataset),
+            "generator": as_component(arm.generator, arm.filter),
+            "filter": as_component(arm.filter),
+            "classifier": as_component(arm.classifier) if arm.classifier else None,
+            "evaluator": as_component(planned.evaluator),
+            "index": arm.index,
+            "protocol": self._plan.protocol,
+            "key": planned.key,
+            "planned_indices": self._plan.planned_indices,
+            "ratio": arm.ratio,
+            "mix": arm.mix,
+        }
+
+    # ------------------------------------------------------------------------------------------- the books
+
+    def _manifests(self, keys: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Return the manifests of steps; those that were cleaned up since are left out."""
+        return [manifest for manifest in map(self._store.manifest, keys) if manifest is not None]
+
+    def _data(self, planned: PlannedRecord) -> DatasetImages | None:
+        artifact = self._store.open(planned.dataset)
+        return dataset_images(artifact) if artifact is not None else None
+
+    def _ledger(self, manifests: Sequence[Mapping[str, Any]], trained: Artifact | None) -> Ledger:
+        """Say what became of the images, from the steps that made, kept and consumed them."""
+        books = read_training(trained) if trained is not None else None
+        sampled, kept = self._last(manifests, "sample"), self._last(manifests, "filter")
+        images = read_counts(sampled) if sampled is not None else None
+        if images is not None and kept is not None:
+            images = replace(images, kept_images=sum(read_filter_report(kept)["after"]))
+        if books is None:
+            return Ledger(images=images)
+        return Ledger(books.sources["real"], books.sources["synthetic"], images, books.steps)
+
+    def _last(self, manifests: Sequence[Mapping[str, Any]], stage: Stage) -> Artifact | None:
+        """Open the last step of a stage: of several `sample` steps, the one whose images are the cell's."""
+        keys = [str(manifest["key"]) for manifest in manifests if _stage(manifest) == stage]
+        return self._store.open(keys[-1]) if keys else None
+
+    def _curves(
+        self, manifests: Sequence[Mapping[str, Any]], trained: Artifact | None
+    ) -> Iterator[tuple[str, Curve]]:
+        """Yield what the losses did, by fit and for the training."""
+        for manifest in manifests:
+            fitted = self._store.open(str(manifest["key"])) if _stage(manifest) == "fit" else None
+            curve = read_curve(fitted) if fitted is not None else ()
+            if curve:
+                yield f"fit {manifest['document']['component']['use']}", curve
+        if trained is not None:
+            yield "train", read_training(trained).history
+
+    def _culprit(self, key: str, failed: Mapping[str, str]) -> str:
+        """Return the failed step that kept this one from being done, or an empty string."""
+        if key in failed:
+            return key
+        for needed in self._plan.steps[key].inputs.values():
+            found = self._culprit(needed, failed)
+            if found:
+                return found
+        return ""
+
+
+def _stage(manifest: Mapping[str, Any]) -> Stage:
+    stage: Stage = manifest["document"]["stage"]
+    return stage
+
+
+def _cost(manifest: Mapping[str, Any]) -> Cost:
+    facts = manifest["run"]
+    device = facts["hardware"]["device"]
+    return Cost(_stage(manifest), facts["seconds"], facts["peak_memory_bytes"], device)
+
+
+def _plugin_codes(manifest: Mapping[str, Any]) -> Iterator[PluginCode]:
+    """Yield the code of a step's component, as its manifest says it, now or before packages were digested."""
+    facts = manifest["run"]
+    if "plugin" in facts:
+        yield PluginCode(**facts["plugin"])
+    for name, sha256 in facts.get("code", {}).items():
+        kind, _, component = name.partition(" ")
+        version = manifest["document"]["component"]["version"]
+        yield PluginCode(kind, component, version, sha256=sha256, covers="file")

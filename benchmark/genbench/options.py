@@ -1,0 +1,72 @@
+"""What all options have in common: frozen, typed, described; and how an option names another component."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Options(BaseModel):
+    """Frozen options: unknown names are errors, every field has a description and bounds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class ComponentConfig(Options):
+    """The options of one component.
+
+    Class attributes:
+        presets: Option values by preset name. Every component answers to `smoke` (seconds), `quick` (minutes
+            on two CPU cores) and `paper` (what one would publish, on a GPU); a preset it does not list means
+            the defaults. `source-...` presets are a source paper's exact settings.
+        primary: The option that takes the bare value of `name:VALUE` on the command line.
+        location_fields: Options that say where something lies (paths): never part of an identity; what lies
+            there is, through `source_files`.
+        remark_fields: Options that are published and change no result: never part of an identity either.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    primary: ClassVar[str | None] = None
+    location_fields: ClassVar[frozenset[str]] = frozenset()
+    remark_fields: ClassVar[frozenset[str]] = frozenset()
+
+    def source_files(self) -> Mapping[str, Path]:
+        """Return the files that this component reads, by names that do not depend on where they lie.
+
+        Called before planning, without torch; the files' contents are hashed into every key.
+
+        Raises:
+            DataError: They cannot be had; the message says what was tried and what to type.
+        """
+        return {}
+
+    def external_data(self, declared: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the part of the spec's `external_data` that these options use (default: all of it)."""
+        return declared
+
+
+class ComponentRef(Options):
+    """An option whose value is another component (an editor, a base model): it becomes an input step."""
+
+    use: str = Field(description="name of the component")
+    options: Mapping[str, Any] = Field(default_factory=dict, description="its options")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_table(cls, value: Any) -> Any:
+        """Accept `"ddpm"` and `{use = "ddpm", schedule = "cosine"}` besides the full form."""
+        if isinstance(value, str):
+            return {"use": value}
+        if isinstance(value, Mapping) and "options" not in value:
+            return {"use": value.get("use"), "options": {k: v for k, v in value.items() if k != "use"}}
+        return value
+
+
+@dataclass(frozen=True)
+class InputStep:
+    """Marks a `ComponentRef` option: what of that component is handed over (see `genbench.protocols`)."""
+
+    kind: Literal["generator", "classifier"]
+    stage: Literal["fit", "sample", "train"]

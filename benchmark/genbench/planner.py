@@ -1,0 +1,496 @@
+"""A suite becomes steps with keys: pure data, without torch.
+
+The key of a step is the digest of its document (`genbench.documents`): stage, component with resolved
+options, keys of its inputs, seed. Steps that several cells share appear once. `family` is the same digest
+with component versions left out: an artifact of the family under another key is *stale*.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from genbench.digest import digest
+from genbench.documents import (
+    Asked,
+    DatasetDocument,
+    Document,
+    EmbedDocument,
+    EvaluateDocument,
+    FilterDocument,
+    FitDocument,
+    Inputs,
+    PredictDocument,
+    SampleDocument,
+    SummaryDocument,
+    TrainDocument,
+)
+from genbench.errors import UsageError
+from genbench.metrics import Subject
+from genbench.plan import Arm, Cell, Plan, PlannedRecord, Step, cell_name, check_comparable
+from genbench.protocols import EmbeddingConfig, EvaluatorConfig, FilterConfig, GeneratorConfig
+from genbench.recipe import Mix
+from genbench.records import Component, Protocol
+from genbench.seeding import derive_seed
+from genbench.spec import BASELINE, Resolved, ResolvedSuite
+
+MOST_CELLS = 100_000  #: of one suite: more are a mistake in its options
+
+R = TypeVar("R")
+
+
+def make_plan(resolved: ResolvedSuite) -> Plan:
+    """Expand a suite into its plan.
+
+    Raises:
+        UsageError: It has more cells than anybody would run.
+        ProtocolError: Arms that would be compared differ in more than their data.
+    """
+    suite, arms = resolved.suite, list(_data_arms(resolved))
+    _check_size(resolved, len(arms))
+    reference = as_component(resolved.reference)
+    protocol = Protocol(
+        base_seed=suite.base_seed, preset=suite.preset, reference=replace(reference, label="")
+    )
+    planner = _Planner(resolved, Plan(protocol=protocol, planned_indices=suite.seeds))
+    for dataset in resolved.datasets:
+        for classifier in resolved.classifiers:
+            for generator, image_filter, mix in arms:
+                for index in range(suite.seeds):
+                    arm = Arm(dataset, generator, image_filter, mix, classifier, index, mix.ratio)
+                    planner.add_cell(arm)
+    planner.add_suite_evaluations()
+    return planner.plan
+
+
+def as_component(resolved: Resolved, *also: Resolved) -> Component:
+    """Return a component as records name it.
+
+    Args:
+        resolved: The component.
+        also: Others whose external data count as its own.
+    """
+    external = dict.fromkeys(data for one in (resolved, *also) for data in one.external_data)
+    remarks = {name: getattr(resolved.config, name) for name in resolved.config.remark_fields}
+    return Component(**resolved.identity, label=resolved.label, external_data=tuple(external), **remarks)
+
+
+def without_failed(step: Step, failed: Iterable[str]) -> Step | None:
+    """Plan the evaluation of a suite anew without the records of cells that failed; None if none is left.
+
+    What a suite evaluator finds is about what was measured, and so is the key of its step.
+    """
+    work, gone = step.work, set(failed)
+    assert isinstance(work, EvaluateDocument)
+    left = {name: key for name, key in work.inputs.records.items() if key not in gone}
+    if not left:
+        return None
+    return make_step(replace(work, inputs=Inputs(records=left)), step.label, step.location, step.family)
+
+
+def make_step(
+    document: Document, label: str, location: Mapping[str, Any] | None = None, family: str = ""
+) -> Step:
+    """Return a step with its key."""
+    return Step(digest(document.content()), document, label, family, location or {})
+
+
+class _Planner:
+    """Adds cells to a plan; every step is made once, its inputs before it.
+
+    Steps of one stage are asked for again by every cell that shares them: `_once` remembers the key by what
+    was asked, so that a document is written and hashed once, and a plan grows linearly with its cells.
+    """
+
+    def __init__(self, resolved: ResolvedSuite, plan: Plan) -> None:
+        self.plan = plan
+        self._resolved = resolved
+        self._base_seed = resolved.suite.base_seed
+        self._families: dict[str, str] = {}
+        self._known: dict[tuple[Any, ...], Any] = {}
+
+    def add_cell(self, arm: Arm) -> None:
+        """Add one cell with all its steps and records."""
+        classifier = arm.classifier
+        assert classifier is not None
+        sample, image_filter = self._images(arm)
+        costs = self._image_steps(arm)
+        train = self._train(arm)
+        baseline = self._train(self._baseline_of(arm))
+        if baseline != train:
+            self._check_comparable(arm, train, baseline)
+        predict = self._predict(arm)
+        evaluations = []
+        for evaluator in self._resolved.evaluators:
+            subject = _subject(evaluator)
+            if subject == "cell":
+                evaluations.append(self._evaluate_cell(arm, evaluator, (*costs, train)))
+            elif subject == "image_set" and not arm.is_baseline:
+                evaluations.append(self._evaluate_images(arm, evaluator, costs))
+        steps = (self._dataset(arm.dataset), *costs, train, predict, *evaluations)
+        self.plan.cells.append(Cell(cell_name(arm), steps, arm, train, sample, image_filter))
+
+    def add_suite_evaluations(self) -> None:
+        """Add the steps that read all records of a dataset, after those that they read."""
+        resolved, first = self._resolved, list(self.plan.records.values())
+        for dataset in resolved.datasets:
+            own = [planned for planned in first if planned.arm.dataset is dataset]
+            about = digest(
+                [[*_labels(planned.arm), planned.evaluator.label] for planned in own] if own else []
+            )
+            for evaluator in resolved.evaluators:
+                if _subject(evaluator) != "suite" or not own:
+                    continue
+                inputs = Inputs(records={planned.key: planned.key for planned in own})
+                label = f"evaluate {evaluator.label} of {dataset.label}"
+                names = digest([about, self.plan.planned_indices])
+                key = self._add_evaluate(evaluator, "suite", inputs, label, names)
+                arm = Arm(dataset, resolved.generators[0], resolved.no_filter, None, None, 0)
+                self.plan.records[key] = PlannedRecord(key, "suite", arm, evaluator, self._dataset(dataset))
+
+    # ------------------------------------------------------------------------------------- one per stage
+
+    def _dataset(self, dataset: Resolved) -> str:
+        def make() -> str:
+            document = DatasetDocument(component=dataset.identity)
+            return self._add(document, f"load {dataset.label}", dataset.location)
+
+        return self._once(("dataset", id(dataset)), make)
+
+    def _images(self, arm: Arm) -> tuple[str, str]:
+        """Return the keys of the steps that sample and filter an arm's images; empty where there is none."""
+        if arm.is_baseline:
+            return "", ""
+        return self._sample(arm), "" if arm.filter.name == BASELINE else self._filter(arm)
+
+    def _image_steps(self, arm: Arm) -> tuple[str, ...]:
+        """Return the steps that make the arm's synthetic images, in order: none for the baseline."""
+        sample, image_filter = self._images(arm)
+        last = image_filter or sample
+        return self._once(("images", last), lambda: self._with_inputs(last, self._dataset(arm.dataset)))
+
+    def _with_inputs(self, key: str, skip: str) -> tuple[str, ...]:
+        """Return a step after all that it needs, each once."""
+        found: dict[str, None] = {}
+
+        def visit(step: str) -> None:
+            for needed in self.plan.steps[step].inputs.values():
+                if needed != skip and needed not in found:
+                    visit(needed)
+            found.setdefault(step)
+
+        if key:
+            visit(key)
+        return tuple(found)
+
+    def _fit(self, dataset: Resolved, generator: Resolved, index: int) -> str:
+        def make() -> str:
+            config = generator.config
+            left_out = config.sample_fields if isinstance(config, GeneratorConfig) else frozenset[str]()
+            inputs = Inputs(
+                dataset=self._dataset(dataset), options=self._references(dataset, generator, index)
+            )
+            document = FitDocument(
+                component=generator.options(without=left_out),
+                inputs=inputs,
+                seed=self._seed("generator", dataset, generator, index),
+            )
+            label = f"fit {generator.label} on {dataset.label}, seed {index}"
+            return self._add(document, label, generator.location)
+
+        return self._once(("fit", id(dataset), id(generator), index), make)
+
+    def _sample(self, arm: Arm) -> str:
+        filter_config = arm.filter.config
+        oversample = filter_config.oversample if isinstance(filter_config, FilterConfig) else 1.0
+        return self._sample_of(arm.dataset, arm.generator, Asked(arm.ratio, oversample), arm.index)
+
+    def _sample_of(self, dataset: Resolved, generator: Resolved, images: Asked, index: int) -> str:
+        """Add the step that samples a generator, after those that sample the generators it starts from."""
+
+        def make() -> str:
+            drafts = {
+                option: self._sample_of(dataset, component, images, index)
+                for option, (mark, component) in generator.references.items()
+                if mark.stage == "sample"
+            }
+            inputs = Inputs(
+                dataset=self._dataset(dataset),
+                fit=self._fit(dataset, generator, index) if generator.spec.needs_fit else None,
+                drafts=drafts,
+                options=self._references(dataset, generator, index),
+            )
+            document = SampleDocument(
+                component=generator.identity,
+                inputs=inputs,
+                images=images,
+                seed=self._seed("generator", dataset, generator, index),
+            )
+            label = f"sample {generator.label} x{images.ratio:g} for {dataset.label}, seed {index}"
+            return self._add(document, label, generator.location)
+
+        return self._once(("sample", id(dataset), id(generator), images, index), make)
+
+    def _filter(self, arm: Arm) -> str:
+        sample = self._sample(arm)
+
+        def make() -> str:
+            options = self._references(arm.dataset, arm.filter, arm.index)
+            inputs = Inputs(dataset=self._dataset(arm.dataset), sample=sample, options=options)
+            document = FilterDocument(component=arm.filter.identity, inputs=inputs)
+            label = f"filter {arm.generator.label} by {arm.filter.label}, seed {arm.index}"
+            return self._add(document, label, arm.filter.location)
+
+        return self._once(("filter", sample, id(arm.filter)), make)
+
+    def _train(self, arm: Arm) -> str:
+        classifier, mix = arm.classifier, arm.mix
+        assert classifier is not None
+        assert mix is not None
+        sample, image_filter = self._images(arm)
+
+        def make() -> str:
+            inputs = Inputs(
+                dataset=self._dataset(arm.dataset), sample=sample or None, filter=image_filter or None
+            )
+            seed = derive_seed("train", self._base_seed, arm.dataset.name, classifier.name, arm.index)
+            images = arm.dataset.label + ("" if arm.is_baseline else f" + {arm.generator.label}")
+            label = f"train {classifier.label} on {images}, seed {arm.index}"
+            return self._add_train(classifier, mix, inputs, seed, label)
+
+        about = (id(arm.dataset), sample, image_filter, id(classifier), mix, arm.index)
+        return self._once(("train", *about), make)
+
+    def _reference_network(self, dataset: Resolved, classifier: Resolved) -> str:
+        """An ordinary train step: train split only, fixed seed and recipe; never ranked."""
+
+        def make() -> str:
+            seed = derive_seed("reference", dataset.name, classifier.name)
+            label = f"train reference {classifier.label} on {dataset.label}"
+            inputs = Inputs(dataset=self._dataset(dataset))
+            return self._add_train(classifier, Mix().baseline, inputs, seed, label)
+
+        return self._once(("reference", id(dataset), id(classifier)), make)
+
+    def _add_train(self, classifier: Resolved, mix: Mix, inputs: Inputs[str], seed: int, label: str) -> str:
+        document = TrainDocument(component=classifier.identity, mix=mix, inputs=inputs, seed=seed)
+        return self._add(document, label, classifier.location)
+
+    def _predict(self, arm: Arm) -> str:
+        train = self._train(arm)
+
+        def make() -> str:
+            document = PredictDocument(inputs=Inputs(dataset=self._dataset(arm.dataset), train=train))
+            return self._add(document, self.plan.steps[train].label.replace("train", "predict with", 1))
+
+        return self._once(("predict", train), make)
+
+    def _embed(
+        self, dataset: Resolved, extractor: str, fingerprint: str, split: str, sample: str = ""
+    ) -> str:
+        def make() -> str:
+            is_trained = extractor == "reference"
+            network = self._reference_network(dataset, self._resolved.reference) if is_trained else None
+            document = EmbedDocument(
+                component={"use": extractor, "fingerprint": fingerprint},
+                split=split,
+                inputs=Inputs(dataset=self._dataset(dataset), sample=sample or None, network=network),
+            )
+            what = f"{split} of {dataset.label}"
+            if sample:
+                what = self.plan.steps[sample].label.removeprefix("sample ")
+            return self._add(document, f"embed {what} by {extractor}")
+
+        return self._once(("embed", id(dataset), extractor, fingerprint, split, sample), make)
+
+    def _summary(self, evaluator: Resolved, embedded: str) -> str:
+        """Add the step that computes once what an evaluator wants of a real split's features."""
+
+        def make() -> str:
+            features = self.plan.steps[embedded].work
+            assert isinstance(features, EmbedDocument)
+            document = SummaryDocument(
+                component=features.component,
+                summary={"use": evaluator.name, "version": evaluator.spec.version},
+                inputs=Inputs(features=embedded),
+            )
+            label = self.plan.steps[embedded].label.removeprefix("embed ")
+            return self._add(document, f"summarise {label} for {evaluator.name}")
+
+        return self._once(("summary", id(evaluator), embedded), make)
+
+    def _evaluate_cell(self, arm: Arm, evaluator: Resolved, costs: tuple[str, ...]) -> str:
+        config, train = evaluator.config, self._train(arm)
+        reads = config if isinstance(config, EvaluatorConfig) else EvaluatorConfig()
+        with_baseline = reads.reads_baseline and not arm.is_baseline
+        with_twin = reads.reads_twin and self._resolved.suite.seeds > 1
+        inputs = Inputs(
+            dataset=self._dataset(arm.dataset),
+            predict=self._predict(arm),
+            baseline=self._predict(self._baseline_of(arm)) if with_baseline else None,
+            twin=self._predict(self._twin_of(arm)) if with_twin else None,
+            train=train if reads.reads_network else None,
+            options=self._references(arm.dataset, evaluator, arm.index),
+        )
+        key = self._add_evaluate(evaluator, "cell", inputs, f"evaluate {evaluator.label} of {cell_name(arm)}")
+        dataset = self._dataset(arm.dataset)
+        self.plan.records.setdefault(key, PlannedRecord(key, "cell", arm, evaluator, dataset, costs, train))
+        return key
+
+    def _evaluate_images(self, arm: Arm, evaluator: Resolved, costs: tuple[str, ...]) -> str:
+        sample, image_filter = self._images(arm)
+        images = replace(arm, mix=None, classifier=None)
+
+        def make() -> str:
+            inputs = Inputs(
+                dataset=self._dataset(arm.dataset),
+                sample=sample,
+                filter=image_filter or None,
+                options=self._references(arm.dataset, evaluator, arm.index),
+                **self._features(arm.dataset, evaluator, sample),
+            )
+            label = f"evaluate {evaluator.label} of {cell_name(images)}"
+            return self._add_evaluate(evaluator, "image_set", inputs, label)
+
+        key = self._once(("evaluate", id(evaluator), sample, image_filter), make)
+        planned = PlannedRecord(key, "image_set", images, evaluator, self._dataset(arm.dataset), costs)
+        self.plan.records.setdefault(key, planned)
+        return key
+
+    def _features(self, dataset: Resolved, evaluator: Resolved, sample: str) -> dict[str, Any]:
+        """Return the inputs that an evaluator of features has besides the images themselves."""
+        config = evaluator.config
+        if not isinstance(config, EmbeddingConfig):
+            return {}
+        extractor = (config.extractor, evaluator.fingerprint)
+        splits = ("train", "val", *evaluator.spec.reads)
+        real = {split: self._embed(dataset, *extractor, split) for split in splits}
+        return {
+            "synthetic": self._embed(dataset, *extractor, "synthetic", sample),
+            "real": real,
+            "summaries": {split: self._summary(evaluator, real[split]) for split in config.summarises},
+        }
+
+    def _add_evaluate(
+        self, evaluator: Resolved, subject: Subject, inputs: Inputs[str], label: str, about: str = ""
+    ) -> str:
+        document = EvaluateDocument(subject=subject, component=evaluator.identity, inputs=inputs, about=about)
+        return self._add(document, label, evaluator.location)
+
+    # ------------------------------------------------------------------------------------------- helpers
+
+    def _baseline_of(self, arm: Arm) -> Arm:
+        """Return the arm of real images alone that this one is paired with."""
+        assert arm.mix is not None
+        none, no_filter = self._resolved.generators[0], self._resolved.no_filter
+        return Arm(arm.dataset, none, no_filter, arm.mix.baseline, arm.classifier, arm.index)
+
+    def _twin_of(self, arm: Arm) -> Arm:
+        """Return the baseline of the next seed: what another seed alone changes."""
+        baseline = self._baseline_of(arm)
+        return replace(baseline, index=(arm.index + 1) % self._resolved.suite.seeds)
+
+    def _check_comparable(self, arm: Arm, train: str, baseline: str) -> None:
+        """Compare an arm with its baseline; seeds of one row differ in nothing that this looks at."""
+
+        def check() -> bool:
+            check_comparable(self.plan.steps[train].work, self.plan.steps[baseline].work)
+            return True
+
+        about = (id(arm.dataset), id(arm.generator), id(arm.filter), arm.mix, id(arm.classifier))
+        self._once(("comparable", *about), check)
+
+    def _references(self, dataset: Resolved, owner: Resolved, index: int, path: str = "") -> dict[str, str]:
+        """Make the steps of the components among `owner`'s options, by path.
+
+        What a generator among them needs in its turn is `NAME/INNER`.
+
+        Raises:
+            UsageError: A generator that is handed over ready starts from another one's images.
+        """
+        steps = {}
+        for option, (mark, component) in owner.references.items():
+            if mark.kind == "classifier":
+                steps[f"{path}{option}"] = self._reference_network(dataset, component)
+            elif mark.stage == "fit":
+                if component.spec.needs_fit:
+                    steps[f"{path}{option}"] = self._fit(dataset, component, index)
+                steps |= self._references(dataset, component, index, f"{path}{option}/")
+            elif path:
+                raise UsageError(
+                    f"{owner.name} cannot be used here: its option {option} takes images of another "
+                    f"generator ({component.name}), which do not exist for the images that it would be given",
+                    hint="put it first: chain:first=NAME,second=...",
+                )
+        return steps
+
+    def _seed(self, purpose: str, dataset: Resolved, component: Resolved, index: int) -> int:
+        return derive_seed(purpose, self._base_seed, dataset.name, component.name, index)
+
+    def _once(self, asked: tuple[Any, ...], make: Callable[[], R]) -> R:
+        """Return what `make` made when the same was asked for the first time."""
+        if asked not in self._known:
+            self._known[asked] = make()
+        found: R = self._known[asked]
+        return found
+
+    def _add(self, document: Document, label: str, location: Mapping[str, Any] | None = None) -> str:
+        content = document.content()
+        key = digest(content)
+        if key not in self.plan.steps:
+            self._families[key] = self._family(content)
+            self.plan.steps[key] = Step(key, document, label, self._families[key], location or {})
+        return key
+
+    def _family(self, content: Mapping[str, Any]) -> str:
+        component = {name: value for name, value in content.get("component", {}).items() if name != "version"}
+        inputs = {role: self._families[key] for role, key in content["inputs"].items()}
+        return digest({**content, "component": component, "inputs": inputs, "key_version": None})
+
+
+def _data_arms(resolved: ResolvedSuite) -> Iterator[tuple[Resolved, Resolved, Mix]]:
+    """Yield (generator, filter, mix) once each; the baseline knows neither filter nor ratio.
+
+    A mix with ratio 0 is the baseline, whatever the generator.
+    """
+    seen: set[str] = set()
+    for generator in resolved.generators:
+        for image_filter in resolved.filters:
+            for mix in resolved.suite.mixes:
+                is_baseline = generator.name == BASELINE or not mix.ratio
+                chosen = (
+                    (resolved.generators[0], resolved.no_filter, mix.baseline)
+                    if is_baseline
+                    else (generator, image_filter, mix)
+                )
+                mark = digest([chosen[0].identity, chosen[1].identity, chosen[2].model_dump(mode="json")])
+                if mark not in seen:
+                    seen.add(mark)
+                    yield chosen
+
+
+def _check_size(resolved: ResolvedSuite, arms: int) -> None:
+    """Refuse a suite by the product of its entries, before any cell is made."""
+    sizes = {
+        "datasets": len(resolved.datasets),
+        "classifiers": len(resolved.classifiers),
+        "arms (generator, filter, mix)": arms,
+        "seeds": resolved.suite.seeds,
+    }
+    cells = math.prod(sizes.values())
+    if cells > MOST_CELLS:
+        product = " x ".join(f"{size:,} {name}" for name, size in sizes.items())
+        raise UsageError(
+            f"this suite has {cells:,} cells: {product}; at most {MOST_CELLS:,} are planned at once",
+            hint="split it into suites that name fewer of them: cells that they share are run once",
+        )
+
+
+def _labels(arm: Arm) -> list[str]:
+    parts = (arm.dataset, arm.generator, arm.filter, arm.classifier)
+    return [part.label for part in parts if part is not None]
+
+
+def _subject(evaluator: Resolved) -> Subject:
+    config = evaluator.config
+    return config.subject if isinstance(config, EvaluatorConfig | EmbeddingConfig) else "cell"

@@ -1,0 +1,95 @@
+"""How a network is trained, and on which images: the data that the training engine and the plan share."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from genbench.options import Options
+
+
+class TrainRecipe(Options):
+    """How a network is trained. The loop is the harness's and the same for all; this is all that varies."""
+
+    optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="optimizer")
+    learning_rate: float = Field(default=0.1, gt=0, description="peak learning rate")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD momentum")
+    nesterov: bool = Field(default=False, description="SGD with Nesterov momentum")
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="Adam moment decay rates")
+    weight_decay: float = Field(default=5e-4, ge=0, description="weight decay (decoupled for adamw)")
+    decay_norm_and_bias: bool = Field(
+        default=True, description="whether norm weights and biases are decayed, too"
+    )
+    schedule: Literal["constant", "multistep", "cosine", "onecycle"] = Field(
+        default="cosine", description="learning-rate schedule over the whole budget"
+    )
+    milestones: tuple[float, ...] = Field(
+        default=(0.5, 0.75), description="multistep: fractions of the budget at which the rate drops"
+    )
+    gamma: float = Field(default=0.1, gt=0, lt=1, description="multistep: factor of each drop")
+    warmup_fraction: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the budget in which the rate rises linearly from 0"
+    )
+    epochs: float = Field(
+        default=20, gt=0, description="budget, in passes over the real training images of the baseline"
+    )
+    batch_size_images: int = Field(default=128, ge=1, description="images per optimizer step")
+    micro_batch_images: int | None = Field(
+        default=None,
+        ge=1,
+        description="split batches to save memory, and add the gradients up; batch norm sees the parts",
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing")
+    clip_norm: float | None = Field(default=None, gt=0, description="gradient norm above which it is clipped")
+    ema_decay: float = Field(
+        default=0.0, ge=0, lt=1, description="decay of the averaged weights that are evaluated; 0 is off"
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="autocast precision of the network"
+    )
+    channels_last: bool = Field(default=True, description="NHWC memory layout")
+    compile: bool = Field(default=False, description="torch.compile the network (5 to 60 s, then faster)")
+
+
+Augment = Literal[
+    "off", "standard", "strong", "colour", "shear_zoom", "randaugment", "trivialaugment", "mixup", "cutmix"
+]
+
+
+class Mix(Options):
+    """How images form the training set. A ratio of 0 is the baseline: real images alone."""
+
+    ratio: float = Field(
+        default=1.0, ge=0, le=100, description="synthetic images per real training image; 0 is the baseline"
+    )
+    mode: Literal["append", "replace", "synthetic-only"] = Field(
+        default="append",
+        description="add synthetic images, replace real ones by them, or train on them alone",
+    )
+    augment: Augment = Field(
+        default="standard", description="on-the-fly augmentation of all images (docs/protocol.md)"
+    )
+    budget: Literal["steps", "epochs"] = Field(
+        default="steps",
+        description="`steps`: every arm takes the same optimizer steps; `epochs`: for replays",
+    )
+    budget_scale: float = Field(default=1.0, gt=0, le=100, description="factor on the budget of every arm")
+    batch_fraction: float | None = Field(
+        default=None, gt=0, lt=1, description="fix the synthetic share of every batch"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Mix":
+        if self.mode == "replace" and self.ratio > 1:
+            raise ValueError("mode 'replace' needs ratio <= 1: it drops as many real images as it adds")
+        if self.mode == "synthetic-only" and not self.ratio:
+            raise ValueError(
+                "mode 'synthetic-only' needs ratio > 0: without synthetic images nothing is left"
+            )
+        if self.mode != "append" and self.batch_fraction is not None:
+            raise ValueError("batch_fraction needs mode 'append'")
+        return self
+
+    @property
+    def baseline(self) -> "Mix":
+        """Real images alone, under the same augmentation and budget."""
+        return self.model_copy(update={"ratio": 0.0, "mode": "append", "batch_fraction": None})

@@ -1,0 +1,80 @@
+"""The `sample` step: a generator makes synthetic images."""
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+from genbench.documents import SampleDocument, the
+from genbench.errors import GenbenchError, UsageError
+from genbench.plan import Step
+from genbench.protocols import Generator, SampleRequest
+from genbench.steps.components import build, open_references
+from genbench.steps.context import StepContext
+from genbench.steps.dataset import open_splits
+from genbench.steps.requests import fixed_noise_request, plan_request
+from genbench.steps.samples import open_sample, sample_whole, write_sample
+from genbench.steps.workshop import Job, Workshop
+
+
+def run(job: Job[SampleDocument]) -> None:
+    """Sample a generator, and count the images that are copies of real ones."""
+    generator, request = _ready(job)
+    splits = open_splits(the(job.given.dataset))
+    real = {"train": splits.train, **splits.evaluated}
+    write_sample(generator, request, real, job.ctx, job.ctx.files)
+
+
+def sample_with_fixed_noise(step: Step, workshop: Workshop, columns: int, seed: int) -> Any:
+    """Sample anew for a picture: seed k of `columns` for image k of every class (S3's way of showing them).
+
+    Args:
+        step: A `sample` step whose inputs are in the store.
+        workshop: Where.
+        columns: Images per class.
+        seed: Of the noise.
+
+    Returns:
+        `uint8 [classes, columns, 3, H, W]`, a numpy array.
+
+    Raises:
+        UsageError: The generator starts from another one's images, which have no such seeds.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        ctx = StepContext(
+            step_seed=seed,
+            device=workshop.device,
+            work=Path(folder),
+            files=Path(folder),
+            log=logging.Logger("genbench.preview"),
+            report=lambda done, total, metrics: None,
+        )
+        document = cast("SampleDocument", step.work)
+        generator, request = _ready(Job(step, document, workshop.open_inputs(step), workshop, ctx))
+        if request.drafts:
+            raise UsageError(f"{step.label}: cannot choose the noise of another generator's images")
+        fixed = fixed_noise_request(request, columns, seed)
+        shard = sample_whole(generator, fixed, ctx)
+    return shard.reshape(-1, columns, *shard.shape[1:])
+
+
+def _ready(job: Job[SampleDocument]) -> tuple[Generator, SampleRequest]:
+    """Open the step's generator, fitted, and settle what it is asked for."""
+    component = job.document.component
+    generator = cast("Generator", build(component, "generator", job.workshop, job.step.location))
+    if job.given.fit is not None:
+        generator.load(job.given.fit.folder)
+    splits = open_splits(the(job.given.dataset))
+    job.ctx.inputs = open_references(job, "generator", splits)
+    job.ctx.dataset = splits.facts
+    held_out = None
+    if job.workshop.registry.spec("generator", component["use"]).needs_reserve:
+        if splits.reserve is None:
+            raise GenbenchError(
+                f"{component['use']} needs held-out real images, and the dataset has no reserve",
+                hint="--dataset NAME:reserve=N",
+            )
+        held_out = splits.reserve
+    drafts = {option: open_sample(artifact).as_draft() for option, artifact in job.given.drafts.items()}
+    request = plan_request(splits.train, job.document.images, job.ctx.step_seed, drafts, held_out)
+    return generator, request

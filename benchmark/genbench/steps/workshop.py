@@ -1,0 +1,87 @@
+"""Where steps are executed, and what a stage is handed: its document, its opened inputs, its context."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from genbench.documents import Document, Inputs
+from genbench.errors import GenbenchError, StoreError
+from genbench.plan import Step
+from genbench.registry import Registry
+from genbench.steps.context import StepContext
+from genbench.store import Artifact, Store
+from genbench.training import Trained
+
+D = TypeVar("D", bound=Document)
+Facts = Mapping[str, Any]  #: of an attempt, for the manifest; no part of the result
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where steps are executed.
+
+    Attributes:
+        store: Inputs come from here, results go there.
+        registry: Where components are found.
+        device: `"cpu"` or `"cuda"`.
+        must_stop: Says whether the run was asked to stop.
+        checkpoint_seconds: Time between the checkpoints of a long step.
+        profile: Whether trainings leave a trace and the shares of their time beside their logs.
+        vectorize: Whether trainings of a bundle go side by side: `off`, `on`, or `auto`, if that is faster.
+        bundle: The steps that were announced together, by key.
+        trained: What trainings of the bundle left, until their own step takes it.
+    """
+
+    store: Store
+    registry: Registry
+    device: str = "cpu"
+    must_stop: Callable[[], bool] = field(default=lambda: False)
+    checkpoint_seconds: float = 30.0
+    profile: bool = False
+    vectorize: str = "off"
+    bundle: dict[str, Step] = field(default_factory=dict)
+    trained: dict[str, tuple[Trained | GenbenchError, float]] = field(default_factory=dict)
+
+    def announce(self, steps: Sequence[Step]) -> None:
+        """Note which trainings come next, and may go side by side."""
+        self.trained.clear()
+        self.bundle.clear()
+        if len(steps) > 1:
+            self.bundle.update({step.key: step for step in steps})
+
+    def open_inputs(self, step: Step) -> Inputs[Artifact]:
+        """Open what a step needs.
+
+        Raises:
+            StoreError: An input is missing or damaged.
+        """
+
+        def opened(key: str) -> Artifact:
+            artifact = self.store.open(key)
+            if artifact is None:
+                raise StoreError(
+                    f"{step.label}: an input is missing or damaged ({key[:12]})",
+                    hint="run the same command again: it is rebuilt",
+                )
+            return artifact
+
+        return step.work.inputs.map(opened)
+
+
+@dataclass(frozen=True)
+class Job(Generic[D]):
+    """One step on its way.
+
+    Attributes:
+        step: The step.
+        document: Its document, of the class that its stage has.
+        given: Its inputs.
+        workshop: Where it is executed.
+        ctx: What plugins are handed.
+    """
+
+    step: Step
+    document: D
+    given: Inputs[Artifact]
+    workshop: Workshop
+    ctx: StepContext

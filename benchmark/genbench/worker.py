@@ -1,0 +1,106 @@
+"""What a worker does with a step, in a process of its own or in this one."""
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from genbench.plan import Step
+from genbench.registry import PluginSource, Registry
+from genbench.store import Store
+
+RESIDENT_SHARE = 0.25  #: of `--max-memory`, for image sets
+MOST_TOGETHER = 8  #: trainings side by side
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a plan is run; nothing here changes a result's identity.
+
+    Attributes:
+        jobs: Worker processes; 0 is this process.
+        device: `"cpu"` or `"cuda"`.
+        step_timeout_seconds: How long one step may take, or None.
+        checkpoint_seconds: Time between the checkpoints of a long step.
+        executor: Name of the executor.
+        command: What the user typed, for records.
+        profile: Whether trainings are traced.
+        max_memory_gib: Memory limit of a worker, or None.
+        vectorize: Whether trainings of a bundle go side by side: `off`, `on`, or `auto`, if that is faster.
+        keep_records: Whether records are saved in the store, where boards are rendered from.
+    """
+
+    jobs: int
+    device: str = "cpu"
+    step_timeout_seconds: float | None = None
+    checkpoint_seconds: float = 30.0
+    executor: str = "processes"
+    command: str = "genbench run"
+    profile: bool = False
+    max_memory_gib: float | None = None
+    vectorize: Literal["auto", "on", "off"] = "auto"
+    keep_records: bool = True
+
+    @property
+    def most_together(self) -> int:
+        """How many trainings that differ in their seed are handed to a worker as one bundle."""
+        wanted = self.vectorize == "on" or (self.vectorize == "auto" and self.device.startswith("cuda"))
+        return MOST_TOGETHER if wanted and not self.profile else 1
+
+
+def make_worker(
+    *, root: str, source: PluginSource, options: RunOptions, must_stop: Callable[[], bool]
+) -> "_Performer":
+    """Build what a worker process does with a step; called there."""
+    if options.max_memory_gib is not None:
+        limit_memory(options.max_memory_gib, options.device)
+    from genbench.steps import Workshop
+
+    workshop = Workshop(
+        Store(Path(root)),
+        Registry(source),
+        options.device,
+        must_stop,
+        options.checkpoint_seconds,
+        options.profile,
+        options.vectorize,
+    )
+    return _Performer(workshop)
+
+
+class _Performer:
+    """Executes steps in a worker."""
+
+    def __init__(self, workshop: Any) -> None:
+        self._workshop = workshop
+
+    def __call__(self, step: Step, report: Any) -> None:
+        """Execute a step."""
+        from genbench.steps import execute
+
+        execute(step, self._workshop, report)
+
+    def announce(self, steps: Sequence[Step]) -> None:
+        """Note which trainings come next, and may go side by side."""
+        self._workshop.announce(steps)
+
+
+def limit_memory(gibibytes: float, device: str) -> None:
+    """Hold this process to an amount of memory: of the device on a GPU, of its data elsewhere.
+
+    A step that needs more fails, and says which option needs less; sets are held in memory up to a quarter.
+    """
+    os.environ["GENBENCH_RESIDENT_MIB"] = str(int(gibibytes * 1024 * RESIDENT_SHARE))
+    if device.startswith("cuda"):
+        import torch
+
+        whole = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, gibibytes * 2**30 / whole))
+        return
+    with contextlib.suppress(ImportError):  # no such limits on Windows
+        import resource
+
+        limit = int(gibibytes * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))

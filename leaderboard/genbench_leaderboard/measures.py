@@ -1,0 +1,94 @@
+"""What was measured of a row besides accuracy on test: distances, shifts, and everything else.
+
+Exploratory; no verdict rests on it. Metrics are read by their fields and averaged over seeds as they declare.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from genbench.digest import digest
+from genbench.metrics import STANDARD_SPLITS, Averaged, Metric, average
+from genbench.records import Component, Record
+from genbench_leaderboard.groups import Entry, RawGroup
+from genbench_leaderboard.rows import Distance, ShiftGain
+from genbench_leaderboard.statistics import estimate
+
+
+class ImageSets:
+    """Records of image sets, found by what a row says about its images."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._found: dict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            result = record.result
+            if result.subject == "image_set" and result.status == "ok":
+                images = (result.dataset, result.generator, result.filter)
+                self._found[_images_key(images, result.ratio)].append(record)
+
+    def of(self, entry: Entry, group: RawGroup) -> list[Record]:
+        """Return the records of a row's images; those of the row's own protocol where there are any."""
+        images = (group.dataset, entry.generator, entry.filter)
+        found = self._found.get(_images_key(images, entry.mix["ratio"]), [])
+        return [record for record in found if record.result.protocol == group.protocol] or found
+
+    def distances(self, entry: Entry, group: RawGroup) -> tuple[Distance, ...]:
+        """Return a row's distances, each a mean over its seeds."""
+        found = []
+        for one in average_records(self.of(entry, group)):
+            if is_distance(one):
+                about, floor = one.identity, one.identity.role == "floor"
+                assert one.n is not None
+                found.append(
+                    Distance(about.name, about.extractor, about.against, floor, one.value, one.seeds, one.n)
+                )
+        return tuple(found)
+
+
+def is_distance(one: Averaged) -> bool:
+    """Say whether a measure is a distance between two sets of images, or its floor: they have a table.
+
+    That is a number without unit that rests on features of an extractor and should be small.
+    """
+    about = one.identity
+    between = about.against in {"train", "val"} and about.split in {"synthetic", "train"}
+    return between and bool(about.extractor) and not about.unit and not about.qualifiers and one.n is not None
+
+
+def average_records(records: Iterable[Record]) -> list[Averaged]:
+    """Average the metrics of records over seed indices; per index and metric the newest record counts."""
+    newest: dict[int, dict[object, Metric]] = defaultdict(dict)
+    for record in sorted(records, key=lambda one: (one.run.created, one.result.key)):
+        for metric in record.result.metrics:
+            newest[record.result.index][metric.identity] = metric
+    return average({index: list(found.values()) for index, found in newest.items()})
+
+
+def shift_gains(entry: Entry, baseline: Entry | None) -> tuple[ShiftGain, ...]:
+    """Return top-1 on every shift that was predicted, and the difference to the baseline, paired by seed."""
+    sizes: dict[str, int] = {}
+    for record in entry.measured.values():
+        for metric in record.result.metrics:
+            if metric.name == "top1" and metric.split not in STANDARD_SPLITS:
+                sizes[metric.split] = metric.n or 0
+    gains = []
+    for name, images in sorted(sizes.items()):
+        own = entry.scores(name)
+        other = baseline.scores(name) if baseline else {}
+        pairs = [own[index] - other[index] for index in own if index in other]
+        if own:
+            difference = estimate(pairs) if pairs else None
+            gains.append(ShiftGain(name, images, estimate(list(own.values())), difference))
+    return tuple(gains)
+
+
+def measures(entry: Entry, image_sets: Iterable[Record]) -> tuple[Averaged, ...]:
+    """Average every metric of a row's cells and image sets that has no table of its own.
+
+    What is measured on a single shift is left out: the table of shifts says it with its gain.
+    """
+    found = average_records((*entry.others, *image_sets))
+    return tuple(one for one in found if not is_distance(one) and one.identity.split in STANDARD_SPLITS)
+
+
+def _images_key(components: Sequence[Component], ratio: float) -> str:
+    return digest([*(component.identity for component in components), float(ratio)])
