@@ -17,7 +17,7 @@ import genbench
 from genbench import seeding
 from genbench.errors import DataError
 from genbench.images import LabelledImages, RealImages, TensorImages
-from genbench.metrics import Metric
+from genbench.metrics import Metric, Subject
 from genbench.protocols import (
     Classifier,
     ClassifierConfig,
@@ -32,10 +32,12 @@ from genbench.protocols import (
     ModelEvaluator,
     RunContext,
     SampleRequest,
+    SuiteEvaluator,
     SyntheticBatch,
     TrainRecipe,
     Verdicts,
 )
+from genbench.records import Record
 from genbench.seeding import counter_bits
 
 
@@ -203,6 +205,23 @@ class ToyEvaluator(ModelEvaluator):
         return Evaluation([Metric("mean_logit", float(logits.detach().mean()))])
 
 
+class ToySuiteConfig(EvaluatorConfig):
+    """Counts the records of a suite."""
+
+    subject: ClassVar[Subject] = "suite"
+
+    fault: str = Field(default="", description="what goes wrong: raise, kill, exit, hang")
+
+
+class ToySuite(SuiteEvaluator):
+    def __init__(self, config: ToySuiteConfig) -> None:
+        self._config = config
+
+    def evaluate(self, records: Sequence[Record], ctx: RunContext) -> Evaluation:
+        _go_wrong(self._config.fault)
+        return Evaluation([Metric("records", len(records), average="none")])
+
+
 def _spec(name: str, stem: str, **facts: object) -> genbench.ComponentSpec:
     target, config = f"toy_plugin:{stem}", f"toy_plugin:{stem}Config"
     return genbench.ComponentSpec(name=name, target=target, config=config, summary=f"toy {name}", **facts)  # type: ignore[arg-type]
@@ -230,4 +249,4 @@ def genbench_classifiers() -> Sequence[genbench.ComponentSpec]:
 
 @genbench.hookimpl
 def genbench_evaluators() -> Sequence[genbench.ComponentSpec]:
-    return [_spec("toy-eval", "ToyEvaluator")]
+    return [_spec("toy-eval", "ToyEvaluator"), _spec("toy-suite", "ToySuite")]

@@ -6,7 +6,7 @@ inputs of a step are named. A role is `sample`, or `draft:first` where a step ha
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, get_args
 
 from genbench.errors import StoreError
@@ -67,12 +67,11 @@ class Inputs(Generic[T]):
     def by_role(self) -> dict[str, T]:
         """Return all inputs by role."""
         found: dict[str, T] = {}
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if entry.name in _MANY:
-                found |= {f"{_MANY[entry.name]}:{name}": one for name, one in value.items()}
+        for role, value in vars(self).items():
+            if role in _MANY:
+                found |= {f"{_MANY[role]}:{name}": one for name, one in value.items()}
             elif value is not None:
-                found[entry.name] = value
+                found[role] = value
         return found
 
     @classmethod
@@ -119,7 +118,7 @@ class Document:
 
     def _own(self) -> dict[str, Any]:
         """Return the entries that this kind of step has besides stage and inputs."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "inputs"}
+        return {name: value for name, value in vars(self).items() if name != "inputs"}
 
 
 @dataclass(frozen=True, kw_only=True)

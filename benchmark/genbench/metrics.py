@@ -71,8 +71,8 @@ class Metric:
     def _consistent(self) -> Self:
         if not self.name.isidentifier() or self.name != self.name.lower():
             raise ValueError(
-                f"metric name {self.name!r}: use lower-case letters, digits and '_'; the split, the extractor "
-                "and n are fields of Metric, and so is whatever else it is about"
+                f"metric name {self.name!r}: use lower-case letters, digits and '_'; split, extractor, n "
+                "and whatever else it is about are fields of Metric"
             )
         for low, high in (self.bounds, _BOUNDS_OF_UNIT.get(self.unit, (None, None))):
             if self.value is not None and not _lies_within(self.value, low, high, self.tolerance):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from genbench.digest import digest
+from genbench.digest import Digester, digest
 from genbench.documents import (
     Asked,
     DatasetDocument,
@@ -35,6 +35,7 @@ from genbench.seeding import derive_seed
 from genbench.spec import BASELINE, Resolved, ResolvedSuite
 
 MOST_CELLS = 100_000  #: of one suite: more are a mistake in its options
+_NO_COMPONENT: Mapping[str, Any] = {}
 
 R = TypeVar("R")
 
@@ -107,6 +108,8 @@ class _Planner:
         self._resolved = resolved
         self._base_seed = resolved.suite.base_seed
         self._families: dict[str, str] = {}
+        self._digester = Digester()
+        self._without_version: dict[int, tuple[Any, Mapping[str, Any]]] = {}
         self._known: dict[tuple[Any, ...], Any] = {}
 
     def add_cell(self, arm: Arm) -> None:
@@ -258,7 +261,7 @@ class _Planner:
             label = f"train {classifier.label} on {images}, seed {arm.index}"
             return self._add_train(classifier, mix, inputs, seed, label)
 
-        about = (id(arm.dataset), sample, image_filter, id(classifier), mix, arm.index)
+        about = (id(arm.dataset), sample, image_filter, id(classifier), id(mix), arm.index)
         return self._once(("train", *about), make)
 
     def _reference_network(self, dataset: Resolved, classifier: Resolved) -> str:
@@ -397,7 +400,7 @@ class _Planner:
             check_comparable(self.plan.steps[train].work, self.plan.steps[baseline].work)
             return True
 
-        about = (id(arm.dataset), id(arm.generator), id(arm.filter), arm.mix, id(arm.classifier))
+        about = (id(arm.dataset), id(arm.generator), id(arm.filter), id(arm.mix), id(arm.classifier))
         self._once(("comparable", *about), check)
 
     def _references(self, dataset: Resolved, owner: Resolved, index: int, path: str = "") -> dict[str, str]:
@@ -436,16 +439,24 @@ class _Planner:
 
     def _add(self, document: Document, label: str, location: Mapping[str, Any] | None = None) -> str:
         content = document.content()
-        key = digest(content)
+        key = self._digester.digest(content, "component")
         if key not in self.plan.steps:
             self._families[key] = self._family(content)
-            self.plan.steps[key] = Step(key, document, label, self._families[key], location or {})
+            step = Step(key, document, label, self._families[key], location or {})
+            vars(step)["document"] = content  # written once; see `Step.document`
+            self.plan.steps[key] = step
         return key
 
     def _family(self, content: Mapping[str, Any]) -> str:
-        component = {name: value for name, value in content.get("component", {}).items() if name != "version"}
+        """Return the digest of a document without component versions, its inputs' included."""
+        component: Mapping[str, Any] = content.get("component", _NO_COMPONENT)
+        known = self._without_version.get(id(component))
+        if known is None:
+            left = {name: value for name, value in component.items() if name != "version"}
+            known = self._without_version[id(component)] = (component, left)
         inputs = {role: self._families[key] for role, key in content["inputs"].items()}
-        return digest({**content, "component": component, "inputs": inputs, "key_version": None})
+        versionless = {**content, "component": known[1], "inputs": inputs, "key_version": None}
+        return self._digester.digest(versionless, "component")
 
 
 def _data_arms(resolved: ResolvedSuite) -> Iterator[tuple[Resolved, Resolved, Mix]]:

@@ -1,5 +1,6 @@
 """How a network is trained, and on which images: the data that the training engine and the plan share."""
 
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -89,7 +90,10 @@ class Mix(Options):
             raise ValueError("batch_fraction needs mode 'append'")
         return self
 
-    @property
+    @cached_property
     def baseline(self) -> "Mix":
         """Real images alone, under the same augmentation and budget."""
-        return self.model_copy(update={"ratio": 0.0, "mode": "append", "batch_fraction": None})
+        of_baseline = {"ratio": 0.0, "mode": "append", "batch_fraction": None}
+        if all(getattr(self, name) == value for name, value in of_baseline.items()):
+            return self
+        return self.model_copy(update=of_baseline)

@@ -384,19 +384,17 @@ class Record:
         try:
             for older in range(version, SCHEMA_VERSION):
                 body = UPGRADES[older](body)
-            # through JSON, since only there strict means: no number from a text, but a tuple from a list
-            parts = (canonical_json(body[part]) for part in ("result", "run"))
-            schemas: tuple[TypeAdapter[Any], ...] = (_RESULT, _RUN)
-            return cls(
-                *(
-                    schema.validate_json(part, strict=True)
-                    for schema, part in zip(schemas, parts, strict=True)
-                )
-            )
+            # Through JSON, since only there strict means: no number from a text, but a tuple from a list.
+            result = _RESULT.validate_json(canonical_json(body["result"]), strict=True)
+            run = _RUN.validate_json(canonical_json(body["run"]), strict=True)
         except ValidationError as problem:
             raise DataError(f"{origin}: not a usable record: {explained(problem)}", hint=_MENDED) from None
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise DataError(f"{origin}: not a genbench record ({problem!r})", hint=_MENDED) from problem
+        record = cls(result, run)
+        if version == SCHEMA_VERSION:  # checked above: what is read again need not be digested again
+            vars(record).update({f"{part}_digest": body[f"{part}_sha256"] for part in ("result", "run")})
+        return record
 
 
 _RESULT, _RUN = TypeAdapter(Result), TypeAdapter(Run)
@@ -491,7 +489,7 @@ _COUNTS = TypeAdapter(Counts)
 def _check_counts(split: str, counts: Counts, top1: Metric | None) -> None:
     """Refuse counts that contradict each other or the accuracy."""
     try:
-        correct = sum(unpack_bits(counts.correct_bits, counts.n))
+        correct = int.from_bytes(_packed(counts.correct_bits, counts.n)).bit_count()
     except ValueError as problem:
         raise ValueError(f"tables.{split}.correct_bits: {problem}") from None
     found: dict[str, tuple[object, object]] = {}
@@ -528,11 +526,16 @@ def unpack_bits(packed: str, count: int) -> list[bool]:
     Raises:
         ValueError: The text is no base64, or holds another number of booleans.
     """
+    bits = "".join(f"{byte:08b}" for byte in _packed(packed, count))
+    return [bit == "1" for bit in bits[:count]]
+
+
+def _packed(packed: str, count: int) -> bytes:
     try:
         content = base64.b64decode(packed, validate=True)
     except (binascii.Error, ValueError) as problem:
         raise ValueError(f"no base64 ({problem})") from None
-    bits = "".join(f"{byte:08b}" for byte in content)
-    if len(content) != -(-count // 8) or "1" in bits[count:]:
+    unused = 8 * len(content) - count  # the lowest bits of the last byte
+    if not 0 <= unused < 8 or (content and content[-1] & ((1 << unused) - 1)):
         raise ValueError(f"{len(content)} bytes do not hold {count} bits")
-    return [bit == "1" for bit in bits[:count]]
+    return content

@@ -81,8 +81,8 @@ class _Walk:
     """The state of one walk through a plan.
 
     Invariant: a step that was missing is waiting, running, done (in the store) or given up, never two of
-    these. It is submitted when none of its inputs is waiting or running. A step whose input failed is given up, but
-    for the evaluation of a suite, which is planned anew without that input.
+    these. It is submitted when none of its inputs is waiting or running. A step whose input failed is given
+    up, but for the evaluation of a suite, which is planned anew without that input.
     """
 
     def __init__(

@@ -99,7 +99,7 @@ class Resolved:
         identity = {"use": self.name, "version": self.spec.version, "config": config}
         return {**identity, "fingerprint": self.fingerprint} if self.fingerprint else identity
 
-    @property
+    @cached_property
     def location(self) -> Mapping[str, Any]:
         """Options that say where something lies, by path: handed to the step, never part of a key."""
         own = self.config.model_dump(mode="json", include=set(self.config.location_fields))

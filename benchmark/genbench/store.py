@@ -29,6 +29,7 @@ MANIFEST = "manifest.json"
 _UNWRITABLE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 )
+KEPT_BOARDS = 50  #: rendered boards: each is made again from its records in seconds
 LEASE_SECONDS = 60.0  #: a lease whose heartbeat is older belongs to a dead process
 
 
@@ -236,6 +237,23 @@ class Store:
             if not path.exists():
                 write_atomically(path, record.to_json().encode())
         return path
+
+    def rendering(self, key: str) -> dict[str, str] | None:
+        """Return a board that was rendered before, by suffix, or None; `key` names records and code."""
+        with contextlib.suppress(OSError, ValueError):
+            content = json.loads((self.root / "boards" / f"{key}.json").read_text(encoding="utf-8"))
+            if content["sha256"] == digest(content["board"]):
+                return dict(content["board"])
+        return None
+
+    def keep_rendering(self, key: str, board: Mapping[str, str]) -> None:
+        """Keep a rendered board, and the `KEPT_BOARDS` newest of all."""
+        with self.writing():
+            folder = self._made(self.root / "boards")
+            content = {"sha256": digest(dict(board)), "board": dict(board)}
+            write_atomically(folder / f"{key}.json", canonical_json(content).encode())
+            for old in sorted(folder.glob("*.json"), key=lambda file: -file.stat().st_mtime_ns)[KEPT_BOARDS:]:
+                old.unlink(missing_ok=True)
 
     # ----------------------------------------------------------------------------------------- failures
 

@@ -53,18 +53,23 @@ def all_contrasts(groups: Sequence[RawGroup], image_sets: ImageSets) -> tuple[Co
     contrasts: Contrasts = {}
     clean: Contrasts = {}
     for position, group in enumerate(groups):
+        # Val alone chooses what is confirmatory; test is first read by `_contrast`.
         chosen = _confirmatory(group)
         for entry in group.entries.values():
             baseline = group.baseline_of(entry)
             if baseline is None:
+                # Either nothing to compare with, or a baseline that differs in more than its images.
                 if not entry.is_baseline:
                     check_recipe(entry, group, groups)
                 continue
             pair = _Pair(entry, baseline, group)
             contrasts[position, entry.key] = _contrast(pair, entry.key in chosen)
+            # Only rows with copies have a second, clean contrast; the others stand in for themselves below.
             copied = None if entry.is_baseline else copied_test_images(image_sets.of(entry, group))
             if copied is not None:
                 clean[position, entry.key] = _without(pair, contrasts[position, entry.key], copied)
+    # Holm is over the whole board, so one contrast changed by copies may change the level of any other: both
+    # families are judged as a whole, and then compared contrast by contrast.
     judged, family_size = _judged(contrasts, groups)
     for where, found in _judged({**contrasts, **clean}, groups)[0].items():
         if where in clean:

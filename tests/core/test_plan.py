@@ -1,12 +1,15 @@
 """Plans: shared steps once, keys that depend on what matters and on nothing else."""
 
 import random
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from genbench.digest import file_digest
-from genbench.errors import ProtocolError
+from genbench.documents import TrainDocument
+from genbench.errors import ProtocolError, UsageError
 from genbench.plan import Plan, check_comparable
 from genbench.planner import make_plan
 from genbench.registry import Registry
@@ -94,16 +97,17 @@ def test_each_entry_changes_the_keys_of_its_stages(
 
 def test_paired_arms_share_their_seed_and_differ_in_data_alone(registry: Registry) -> None:
     plan = plan_of(registry)
-    documents = [step.document for step in plan.steps.values() if step.stage == "train"]
-    arms = [document for document in documents if "sample" in document["inputs"]]
-    baselines = {document["seed"]: document for document in documents if "sample" not in document["inputs"]}
+    documents = [step.work for step in plan.steps.values() if isinstance(step.work, TrainDocument)]
+    arms = [document for document in documents if document.inputs.sample]
+    baselines = {document.seed: document for document in documents if not document.inputs.sample}
+    assert len(arms) == 2
     for arm in arms:
-        check_comparable(arm, baselines[arm["seed"]])
-    other = {**arms[0], "component": {**arms[0]["component"], "version": 2}}
+        check_comparable(arm, baselines[arm.seed])
+    other = replace(arms[0], component={**arms[0].component, "version": 2})
     with pytest.raises(
         ProtocolError, match=r"must share everything but their data: component.version is 2, not 1"
     ):
-        check_comparable(other, baselines[arms[0]["seed"]])
+        check_comparable(other, baselines[arms[0].seed])
 
 
 def test_train_seeds_know_neither_generator_nor_filter_nor_mix(registry: Registry) -> None:
@@ -143,3 +147,26 @@ def test_cells_have_unique_names(registry: Registry) -> None:
     names = [cell.name for cell in plan.cells]
     assert len(set(names)) == len(names) == 2 * (4 + 3)  # toy has four mixes, none has no ratio
     assert "toy-data/toy/x0.5-standard/toy-net/1" in names
+
+
+@pytest.mark.parametrize("ratios", [[0.0], [0.0, 1.0]])
+def test_a_ratio_of_0_is_the_baseline_whatever_the_generator(registry: Registry, ratios: list[float]) -> None:
+    found = plan_of(registry, generators=["toy", "classical"], mixes=[{"ratio": ratio} for ratio in ratios])
+    expected = plan_of(registry, generators=["none"] if ratios == [0.0] else ["toy", "classical"])
+    assert [cell.name for cell in found.cells] == [cell.name for cell in expected.cells]
+    assert found.steps.keys() == expected.steps.keys()
+    assert [cell.arm.is_baseline for cell in found.cells].count(True) == 2  # one arm, two seeds
+    assert ("fit" in stages(found)) == ("sample" in stages(found)) == (ratios != [0.0])
+
+
+def test_a_suite_of_a_million_cells_is_refused_at_once(registry: Registry) -> None:
+    mixes = [{"ratio": round(0.01 * step, 2), "augment": "off"} for step in range(1, 1000)]
+    started = time.process_time()
+    with pytest.raises(
+        UsageError,
+        match=r"this suite has 1,000,000 cells: 1 datasets x 1 classifiers x 1,000 arms \(generator, filter, "
+        r"mix\) x 1,000 seeds; at most 100,000 are planned at once",
+    ) as raised:
+        plan_of(registry, mixes=mixes, seeds=1000)
+    assert raised.value.hint
+    assert time.process_time() - started < 5

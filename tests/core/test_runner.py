@@ -2,12 +2,17 @@
 
 from typing import Any
 
+import pytest
+
+from genbench.errors import StoreError
 from genbench.executors import Event
 from genbench.outlook import estimate_seconds, survey
+from genbench.metrics import Metric
 from genbench.plan import Plan, Step
 from genbench.planner import make_plan
 from genbench.registry import Registry
-from genbench.runner import Observer, run
+from genbench.records import Record
+from genbench.runner import Observer, RunSummary, run
 from genbench.spec import make_suite, resolve_suite
 from genbench.store import Store
 from genbench.worker import RunOptions
@@ -80,3 +85,94 @@ def test_estimates_come_from_the_same_kind_of_work(registry: Registry, store: St
     seconds, unknown = estimate_seconds(wider, todo, store)
     assert unknown == 0
     assert 0 < seconds < 60
+
+
+# ------------------------------------------------------------------------------------ what goes wrong
+
+
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_a_store_that_cannot_be_written_ends_the_run_as_such(
+    registry: Registry, store: Store, jobs: int
+) -> None:
+    """No other step would fare better: the error of a worker arrives as the type that it was raised as."""
+    plan = toy_plan(registry, store)
+    store.root.mkdir()
+    (store.root / "artifacts").write_text("a file where a folder should be")
+    events: list[str] = []
+
+    def note(step: Step, event: Event) -> None:
+        events.append(event.status)
+
+    with pytest.raises(StoreError, match=f"cannot write to the store {store.root}") as raised:
+        run(plan, store, registry, RunOptions(jobs=jobs), Observer(event=note))
+    assert "--store DIR" in raised.value.hint
+    assert [status for status in events if status not in {"started", "progress"}] == ["failed"]
+    assert list((store.root / "leases").iterdir()) == []
+
+
+def with_suite_evaluator(
+    registry: Registry, store: Store, fault: str, options: RunOptions
+) -> tuple[Plan, RunSummary]:
+    evaluator = f"toy-suite:fault={fault}" if fault else "toy-suite"
+    plan = toy_plan(registry, store, seeds=1, evaluators=["accuracy", evaluator])
+    return plan, run(plan, store, registry, options)
+
+
+def of_suite(summary: RunSummary) -> Record:
+    (found,) = [record for record in summary.records if record.result.subject == "suite"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("exit", "SystemExit: 7"),
+        ("raise", "RuntimeError: the toy broke"),
+        ("kill", "the worker was killed by SIGKILL (often: out of memory)"),
+        ("hang", "no end within 15 s (--step-timeout)"),
+    ],
+)
+def test_a_fault_of_a_suite_evaluator_is_one_failed_step(
+    registry: Registry, store: Store, fault: str, reason: str
+) -> None:
+    options = RunOptions(jobs=1, step_timeout_seconds=15)
+    plan, summary = with_suite_evaluator(registry, store, fault, options)
+    assert list(summary.failed.values()) == [reason]
+    cells = [record for record in summary.records if record.result.subject == "cell"]
+    assert [record.result.status for record in cells] == ["ok", "ok"]
+    failed = of_suite(summary)
+    label = plan.steps[failed.result.key].label
+    assert (failed.result.status, failed.result.reason) == ("failed", f"{label}: {reason}")
+    assert reason in (store.root / failed.run.log).read_text()
+    assert store.failed_keys() == {failed.result.key}
+    _, again = with_suite_evaluator(registry, store, "", RunOptions(jobs=0))
+    assert again.ran == 1  # the evaluation of the suite alone
+    assert of_suite(again).result.metrics == (Metric("records", 2, average="none"),)
+
+
+def test_a_suite_is_evaluated_without_the_cells_that_failed(registry: Registry, store: Store) -> None:
+    entries: dict[str, Any] = {
+        "generators": ["toy", "toy:fault=raise"],
+        "evaluators": ["accuracy", "toy-suite"],
+        "seeds": 1,
+    }
+    plan = toy_plan(registry, store, **entries)
+    (planned,) = [key for key, record in plan.records.items() if record.subject == "suite"]
+    summary = run(plan, store, registry, RunOptions(jobs=0))
+    assert list(summary.failed.values()) == ["RuntimeError: the toy broke"]
+    found = of_suite(summary).result
+    assert (found.status, found.metrics[0].value) == ("ok", 2)
+    assert found.key != planned  # what is found of fewer cells is another result
+    assert [one.result.status for one in summary.records].count("failed") == 1
+    again = run(toy_plan(registry, store, **entries), store, registry, RunOptions(jobs=0))
+    assert again.ran == 0
+    assert of_suite(again).result == found
+
+
+def test_a_suite_whose_cells_all_failed_is_not_evaluated(registry: Registry, store: Store) -> None:
+    broken = "toy-net:recipe.learning_rate=1e30"
+    entries: dict[str, Any] = {"classifiers": [broken], "evaluators": ["accuracy", "toy-suite"], "seeds": 1}
+    summary = run(toy_plan(registry, store, **entries), store, registry, RunOptions(jobs=0))
+    assert len(summary.failed) == 2
+    assert all("diverged" in reason for reason in summary.failed.values())
+    assert [one.result.subject for one in summary.records] == ["cell", "cell"]

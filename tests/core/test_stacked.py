@@ -275,7 +275,7 @@ def test_a_bundle_whose_images_do_not_fit_goes_one_by_one(
     def whole(device: str) -> int:
         return 40_000  # of toy-data, 96 images of 8x8 pixels with a border: one set fits, two do not
 
-    monkeypatch.setattr(sys.modules["genbench.steps.execute"], "resident_limit_bytes", whole)
+    monkeypatch.setattr(sys.modules["genbench.steps.train"], "resident_limit_bytes", whole)
     _, outcome, store = run_vectorized("on")
     assert not outcome.failed
     assert all("trained_together" not in record.run.hardware for record in outcome.records)

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from genbench.documents import Asked
 from genbench.errors import GenbenchError, PluginError, ProtocolError
 from genbench.images import TensorImages, open_images
 from genbench.plan import Plan
+from genbench.recipe import Mix
+from genbench.records import Sampled
 from genbench.runner import RunSummary
 from genbench.steps.context import Clock, StepContext
 from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
@@ -98,7 +101,7 @@ def test_a_request_follows_trains_proportions_and_pairs_classes(make_images: Mak
 
 def test_usable_images_are_stratified_and_seeded(make_images: MakeImages) -> None:
     train, synthetic = make_images(40), make_images(80, seed=1)
-    whole = SyntheticSet(synthetic, np.arange(80), np.full(80, -1), [""] * 80, {})
+    whole = SyntheticSet(synthetic, np.arange(80), np.full(80, -1), [""] * 80, Sampled(80, 80, 80))
     chosen = usable(whole, None, train, ratio=0.5, seed=1)
     assert chosen.class_counts().tolist() == [5, 5, 5, 5]
     assert torch.equal(chosen.all(), usable(whole, None, train, 0.5, 1).all())
@@ -109,9 +112,9 @@ def test_usable_images_are_stratified_and_seeded(make_images: MakeImages) -> Non
 @pytest.mark.parametrize(
     ("mode", "real", "total"), [("append", 40, 60), ("replace", 20, 40), ("synthetic-only", 0, 20)]
 )
-def test_each_mode_forms_its_training_set(make_images: MakeImages, mode: str, real: int, total: int) -> None:
+def test_each_mode_forms_its_training_set(make_images: MakeImages, mode: Any, real: int, total: int) -> None:
     train, synthetic = make_images(40), make_images(20, seed=1)
-    images, identities = arm_images(train, synthetic, {"mode": mode}, seed=1)
+    images, identities = arm_images(train, synthetic, Mix(mode=mode, ratio=0.5), seed=1)
     assert (len(images), len(identities)) == (real, total)
     assert identities[real:].tolist() == list(range(40, 60))
     assert torch.equal(images.all(), train.batch(identities[:real]))  # a real image keeps its number
@@ -134,11 +137,11 @@ def test_a_killed_sample_loses_one_shard_at_most(
 
     context = make_context(must_stop=lambda: len(made) == 2)
     with pytest.raises(GenbenchError, match="stopped"):
-        write_sample(Counting(), plan_request(make_images(1200), Asked(1.0), 1), context, tmp_path)
+        write_sample(Counting(), plan_request(make_images(1200), Asked(1.0), 1), {}, context, tmp_path)
     assert made == [512, 512]
     folder = tmp_path / "set"
     folder.mkdir()
-    write_sample(Counting(), plan_request(make_images(1200), Asked(1.0), 1), make_context(), folder)
+    write_sample(Counting(), plan_request(make_images(1200), Asked(1.0), 1), {}, make_context(), folder)
     assert made == [512, 512, 176]
     assert len(open_images(folder)) == 1200
 
@@ -162,10 +165,11 @@ def test_blank_and_failed_images_are_counted_and_made_again(
 ) -> None:
     request = plan_request(make_images(40), Asked(1.0), 1)
     first = ["", "blank", "failed"] + [""] * 37
-    write_sample(_faulty([first, ["failed", ""]]), request, make_context(), tmp_path)
+    write_sample(_faulty([first, ["failed", ""]]), request, {}, make_context(), tmp_path)
     counts = json.loads((tmp_path / "counts.json").read_text())
     assert counts == {
         "asked_images": 40, "attempts": 43, "made_images": 40, "faults": {"blank": 1, "failed": 2},
+        "copies": {}, "kept_images": None,
     }  # fmt: skip
     seeds, images = np.load(tmp_path / "seeds.npy"), open_images(tmp_path)
     assert (seeds != request.seeds).nonzero()[0].tolist() == [1, 2]  # made again with another seed
@@ -178,11 +182,13 @@ def test_images_that_stay_blank_are_left_out_and_void_the_arm(
 ) -> None:
     train = make_images(40)
     request = plan_request(train, Asked(1.0), 1)
-    write_sample(_faulty([["blank", *[""] * 39], *[["blank"]] * 3]), request, make_context(), tmp_path)
+    write_sample(_faulty([["blank", *[""] * 39], *[["blank"]] * 3]), request, {}, make_context(), tmp_path)
     assert json.loads((tmp_path / "counts.json").read_text())["attempts"] == 43
     images = open_images(tmp_path)
     assert images.class_counts().tolist() == [9, 10, 10, 10]
-    rest = SyntheticSet(images, np.load(tmp_path / "seeds.npy"), np.full(39, -1), [""] * 39, {})
+    rest = SyntheticSet(
+        images, np.load(tmp_path / "seeds.npy"), np.full(39, -1), [""] * 39, Sampled(40, 43, 39, {"blank": 4})
+    )
     with pytest.raises(ProtocolError, match="too few synthetic images could be made: class0 9 of 10"):
         usable(rest, None, train, ratio=1.0, seed=1)
 
@@ -192,9 +198,11 @@ def test_a_set_that_is_mostly_faulty_is_no_set(
 ) -> None:
     request, context = plan_request(make_images(40), Asked(1.0), 1), make_context()
     with pytest.raises(GenbenchError, match="Faulty: of 40 images 30 failed: nothing is kept"):
-        write_sample(_faulty([[*["failed"] * 30, *[""] * 10]]), request, context, tmp_path)
+        write_sample(_faulty([[*["failed"] * 30, *[""] * 10]]), request, {}, context, tmp_path)
     assert not (tmp_path / "images.json").exists()
-    write_sample(_faulty([]), request, context, tmp_path)  # asks again instead of reading the faulty shard
+    write_sample(
+        _faulty([]), request, {}, context, tmp_path
+    )  # asks again instead of reading the faulty shard
     assert len(open_images(tmp_path)) == 40
 
 
@@ -211,9 +219,8 @@ def test_copies_of_real_images_are_counted(
             stolen = torch.cat([test.batch(range(3)), train.batch(range(4)), make_images(33, seed=7).all()])
             yield SyntheticBatch(stolen, request.labels, request.source_indices)
 
-    write_sample(Thief(), plan_request(train, Asked(1.0), 1), make_context(), tmp_path)
-    val = Subset(test, np.arange(10, 20))
-    note_copies(tmp_path, {"train": train, "val": val, "test": Subset(test, np.arange(10))})
+    splits = {"train": train, "val": Subset(test, np.arange(10, 20)), "test": Subset(test, np.arange(10))}
+    write_sample(Thief(), plan_request(train, Asked(1.0), 1), splits, make_context(), tmp_path)
     assert json.loads((tmp_path / "counts.json").read_text())["copies"] == {"train": 4, "val": 0, "test": 3}
 
 
@@ -222,15 +229,18 @@ def test_records_and_board_tell_copies_of_test(run_cells: RunCells, monkeypatch:
     from genbench_leaderboard.tables import render_terminal
 
     _, outcome = run_cells(generators=["copies"])
-    ledger = next(one.result.ledger for one in outcome.records if one.result.generator.use == "copies")
-    assert ledger["images"]["copies"]["train"] == ledger["images"]["made_images"] == 96
-    assert ledger["images"]["copies"]["test"] == 0
+    copied = next(one for one in outcome.records if one.result.generator.use == "copies")
+    ledger = copied.result.ledger
+    assert ledger.images is not None
+    assert ledger.images.copies["train"] == ledger.images.made_images == 96
+    assert ledger.images.copies["test"] == 0
     page = render_terminal(build_board(outcome.records))
     assert "pixel for pixel" not in page
-    ledger["images"]["copies"]["test"] = 7
-    assert "synthetic images that are test images, pixel for pixel: 7" in render_terminal(
-        build_board(outcome.records)
-    )
+    stolen = replace(ledger, images=replace(ledger.images, copies={"train": 89, "test": 7}))
+    records = [one for one in outcome.records if one is not copied]
+    records.append(replace(copied, result=replace(copied.result, ledger=stolen)))
+    page = render_terminal(build_board(records))
+    assert "synthetic images that are test images, pixel for pixel: 7" in page
 
 
 def test_images_of_the_wrong_kind_are_refused(
@@ -243,7 +253,7 @@ def test_images_of_the_wrong_kind_are_refused(
             yield SyntheticBatch(torch.zeros(len(request), 3, 8, 8), request.labels, request.source_indices)
 
     with pytest.raises(PluginError, match=r"Floats must yield uint8 \[40, 3, 8, 8\], found torch.float32"):
-        write_sample(Floats(), plan_request(make_images(40), Asked(1.0), 1), make_context(), tmp_path)
+        write_sample(Floats(), plan_request(make_images(40), Asked(1.0), 1), {}, make_context(), tmp_path)
 
 
 @pytest.mark.skipif(

@@ -1,6 +1,5 @@
 """`genbench tune`: trials are cells, resuming is running again, and val alone chooses."""
 
-import dataclasses
 import os
 import re
 import subprocess
@@ -13,13 +12,15 @@ import pytest
 
 from genbench.errors import UsageError
 from genbench.metrics import Metric
-from genbench.records import Record, Result, Run, read_records
+from genbench.recipe import Mix
+from genbench.records import Component, Protocol, Record, Result, Run, read_records
 from genbench.registry import Registry
 from genbench.runner import Observer
 from genbench.spec import Resolved, make_suite, parse_reference, resolve, resolve_suite
 from genbench.store import Store
 from genbench.tune import (
     METRIC,
+    SPLIT,
     Dimension,
     Search,
     Trial,
@@ -73,11 +74,24 @@ def toy_net(registry: Registry) -> Resolved:
     return resolve(registry, "classifier", parse_reference("toy-net"), "smoke", lambda path: "")
 
 
-def record(**metrics: float) -> Record:
-    empty: dict[str, Any] = {name: {} for name in ("dataset", "generator", "filter", "mix", "protocol")}
-    made = tuple(Metric(name, value) for name, value in metrics.items())
-    result = Result("cell", "ok", **empty, classifier={}, index=0, evaluator={}, key="k", planned_indices=1)
-    return Record(dataclasses.replace(result, metrics=made), Run("", ""))
+def record(**top1: float) -> Record:
+    """Fabricate a record with top-1 on splits."""
+    result = Result(
+        "cell",
+        "ok",
+        dataset=Component("toy-data"),
+        generator=Component("none"),
+        filter=Component("none"),
+        classifier=Component("toy-net"),
+        evaluator=Component("accuracy"),
+        index=0,
+        protocol=Protocol(),
+        key="k",
+        planned_indices=1,
+        mix=Mix(ratio=0.0),
+        metrics=tuple(Metric("top1", value, "%", split=split) for split, value in top1.items()),
+    )
+    return Record(result, Run("", ""))
 
 
 # ---------------------------------------------------------------------------------------- the objective
@@ -85,18 +99,18 @@ def record(**metrics: float) -> Record:
 
 def test_the_score_is_val_and_not_test() -> None:
     trials = [
-        scored(0, {}, [record(top1=99.0, val_top1=60.0), record(top1=97.0, val_top1=70.0)]),
-        scored(1, {}, [record(top1=10.0, val_top1=80.0), record(top1=20.0, val_top1=70.0)]),
+        scored(0, {}, [record(test=99.0, val=60.0), record(test=97.0, val=70.0)]),
+        scored(1, {}, [record(test=10.0, val=80.0), record(test=20.0, val=70.0)]),
     ]
     assert [trial.score for trial in trials] == [65.0, 75.0]
     assert best_of(trials) == trials[1]
-    assert METRIC == "val_top1"
+    assert (METRIC, SPLIT) == ("top1", "val")
 
 
 def test_a_trial_without_a_score_is_a_failure_and_never_best() -> None:
-    failed = scored(0, {}, [record(top1=99.0)])
+    failed = scored(0, {}, [record(test=99.0)])
     assert failed.score is None
-    assert "no val_top1" in failed.reason
+    assert "no top1 on val" in failed.reason
     assert best_of([failed]) is None
     assert best_of([failed, Trial(1, {}, 0.0)]) == Trial(1, {}, 0.0)
 
@@ -110,13 +124,13 @@ def test_scores_are_those_of_the_stored_records(make_search: Callable[..., Searc
             entry
             for entry in records
             if entry.result.classifier is not None
-            and entry.result.classifier["config"]["recipe"]["learning_rate"]
+            and entry.result.classifier.config["recipe"]["learning_rate"]
             == trial.values["recipe.learning_rate"]
         ]
         assert sorted(entry.result.index for entry in mine) == [0, 1]
-        values = [metric.value for entry in mine if (metric := entry.result.metric("val_top1"))]
+        values = [metric.value for entry in mine if (metric := entry.result.metric("top1", "val"))]
         assert trial.score == pytest.approx(sum(value or 0 for value in values) / 2, abs=1e-9)
-    assert all(entry.result.protocol["base_seed"] == 1 for entry in records)
+    assert all(entry.result.protocol.base_seed == 1 for entry in records)
 
 
 def test_a_test_split_with_wrong_labels_changes_nothing(program: Program, tmp_path: Path) -> None:
@@ -195,15 +209,16 @@ def test_the_program_prints_a_line_that_is_the_recipe_it_tried(
 
 def test_lists_and_earlier_options_survive_in_the_line() -> None:
     suite = make_suite({"classifiers": ["cnn:widths=[8,16],recipe.epochs=2"], "preset": "quick"}, "test")
-    line = reference_line(suite, {"recipe.nesterov": True, "dropout": 0.25})
-    assert line == "cnn:preset=quick,widths=[8,16],recipe.epochs=2,recipe.nesterov=true,dropout=0.25"
+    line = reference_line(suite, {"recipe.nesterov": True, "dropout": 0.25}, 12)
+    options = "preset=quick,widths=[8,16],recipe.epochs=2,recipe.nesterov=true,dropout=0.25,tuning_trials=12"
+    assert line == f"cnn:{options}"
     assert parse_reference(line).options["recipe"] == {"epochs": 2, "nesterov": True}
 
 
 def test_a_bare_value_stays_in_front(registry: Registry) -> None:
     suite = make_suite({"classifiers": ["vit:small"], "preset": "smoke"}, "test")
-    line = reference_line(suite, {"recipe.learning_rate": 0.01})
-    assert line == "vit:small,preset=smoke,recipe.learning_rate=0.01"
+    line = reference_line(suite, {"recipe.learning_rate": 0.01}, 3)
+    assert line == "vit:small,preset=smoke,recipe.learning_rate=0.01,tuning_trials=3"
     changed = resolve(registry, "classifier", parse_reference(line), "paper", lambda path: "").config
     assert changed.size == "small"  # type: ignore[attr-defined]
     assert changed.recipe.learning_rate == 0.01  # type: ignore[attr-defined]

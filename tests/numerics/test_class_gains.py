@@ -1,31 +1,34 @@
 """Gains per class: against scipy's paired t-test and Holm's rule by hand."""
 
-from typing import Any
-
 import numpy as np
 import pytest
-from genbench_leaderboard.gather import Entry
 from scipy.stats import ttest_rel
 
 from genbench.metrics import Metric
-from genbench.records import Record, Result, Run
+from genbench.recipe import Mix
+from genbench.records import Component, Protocol, Record, Result, Run, pack_bits
 from genbench_leaderboard.classes import class_gains
+from genbench_leaderboard.groups import Entry
 
 CLASSES = {"cat": 200, "dog": 100, "owl": 50, "empty": 0}
 
 
 def entry(right: dict[str, list[int]]) -> Entry:
     """Fabricate a row from right answers per class and seed."""
-    made = Entry("key", {"use": "g"}, {"use": "none"}, {"ratio": 1.0})
+    made = Entry("key", Component("g"), Component("none"), {"ratio": 1.0})
+    total = sum(CLASSES.values())
     for index in range(len(right["cat"])):
         counts = [
             {"class": name, "n": n, "correct": right[name][index] if n else 0} for name, n in CLASSES.items()
         ]
-        parts = ("dataset", "generator", "filter", "mix", "protocol", "evaluator")
-        about: dict[str, Any] = {name: {} for name in parts}
+        correct = sum(values[index] for values in right.values())
+        bits = pack_bits([place < correct for place in range(total)])
         result = Result(
-            subject="cell", status="ok", classifier=None, index=index, key="", planned_indices=5,
-            metrics=(Metric("top1", 1.0),), tables={"test": {"per_class": counts}}, **about,
+            subject="cell", status="ok", classifier=Component("cnn"), index=index, key="", planned_indices=5,
+            dataset=Component("digits"), generator=Component("g"), filter=Component("none"),
+            protocol=Protocol(), evaluator=Component("accuracy"), ratio=1.0, mix=Mix(),
+            metrics=(Metric("top1", 100 * correct / total, "%", split="test"),),
+            tables={"test": {"n": total, "correct_bits": bits, "per_class": counts}},
         )  # fmt: skip
         made.measured[index] = Record(result, Run("", ""))
     return made

@@ -31,7 +31,7 @@ def evaluate(ctx: RunContext, **splits: Predictions) -> Evaluation:
 
 
 def values(evaluation: Evaluation) -> dict[str, float | None]:
-    return {metric.name: metric.value for metric in evaluation.metrics}
+    return {metric.label: metric.value for metric in evaluation.metrics}
 
 
 def test_agrees_with_scikit_learn(ctx: RunContext) -> None:
@@ -44,7 +44,7 @@ def test_agrees_with_scikit_learn(ctx: RunContext) -> None:
         "balanced_accuracy": 100 * sklearn.metrics.balanced_accuracy_score(test.labels, chosen),
         "log_loss": sklearn.metrics.log_loss(test.labels, probabilities),
     }
-    tolerances = {metric.name: metric.tolerance for metric in found.metrics}
+    tolerances = {metric.label: metric.tolerance for metric in found.metrics}
     assert {name: tolerances[name] for name in expected} == dict.fromkeys(expected, 1e-9)
     assert {name: values(found)[name] for name in expected} == pytest.approx(expected, abs=1e-9)
     table = found.tables["test"]
@@ -57,9 +57,10 @@ def test_agrees_with_scikit_learn(ctx: RunContext) -> None:
 
 def test_test_comes_first_and_every_split_is_named(ctx: RunContext) -> None:
     found = evaluate(ctx, fog=predictions(seed=1), val=predictions(seed=2), test=predictions(seed=3))
-    names = [metric.name for metric in found.metrics]
-    assert names[0] == "top1"
-    assert {"val_top1", "top1[fog]", "val_log_loss", "balanced_accuracy[fog]"} <= set(names)
+    labels = [metric.label for metric in found.metrics]
+    assert labels[0] == "top1"
+    assert {"val_top1", "top1[fog]", "val_log_loss", "balanced_accuracy[fog]"} <= set(labels)
+    assert all(metric.n == found.tables[metric.split]["n"] for metric in found.metrics)
     assert found.tables.keys() == {"test", "val", "fog"}
 
 
@@ -133,7 +134,7 @@ def test_classes_agree_with_scikit_learn_and_calibration_with_torchmetrics(ctx: 
     logits[np.arange(400), labels] += 1.5
     given = Predictions(logits, logits, labels, tuple("abcde"))
     found = Accuracy(AccuracyConfig()).evaluate({"test": given}, None, ctx)
-    values = {metric.name: metric.value for metric in found.metrics}
+    values = {metric.label: metric.value for metric in found.metrics}
     predicted = logits.argmax(axis=1)
     theirs = precision_recall_fscore_support(labels, predicted)
     rows = found.tables["test"]["per_class"]
@@ -166,7 +167,7 @@ def test_sure_and_right_is_calibrated_and_sure_and_wrong_is_not(ctx: RunContext)
         logits = 100 * np.eye(4, dtype=np.float32)[found]
         given = Predictions(logits, logits, labels, tuple("abcd"))
         values = {
-            one.name: one.value
+            one.label: one.value
             for one in Accuracy(AccuracyConfig()).evaluate({"test": given}, None, ctx).metrics
         }
         assert values["brier"] == pytest.approx(brier)

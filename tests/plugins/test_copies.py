@@ -10,7 +10,8 @@ from genbench.errors import ProtocolError
 from genbench.images import TensorImages
 from genbench.metrics import Metric
 from genbench.protocols import ImageSet, RunContext
-from genbench.records import Record, Result, Run, pack_bits, unpack_bits
+from genbench.recipe import Mix
+from genbench.records import Component, Protocol, Record, Result, Run, pack_bits, unpack_bits
 from genbench_evaluators.image_configs import MemorizationConfig
 from genbench_evaluators.memorization import Memorization
 from genbench_leaderboard.board import build_board
@@ -18,38 +19,41 @@ from genbench_leaderboard.rows import Board, Row
 from genbench_leaderboard.tables import render_markdown
 
 TEST = 400
-NONE: dict[str, Any] = {"use": "none", "version": 1, "config": {}}
-MADE: dict[str, Any] = {"use": "ddpm", "version": 1, "config": {}}
+NONE, MADE = Component("none"), Component("ddpm")
 
 
-def record(generator: dict[str, Any], index: int, evaluator: str, **entries: Any) -> Record:
-    ratio = 0.0 if generator is NONE else 1.0
+def record(generator: Component, index: int, evaluator: str, **entries: Any) -> Record:
+    mix, is_cell = Mix(ratio=0.0 if generator is NONE else 1.0), evaluator != "memorization"
     result = Result(
-        subject="image_set" if evaluator == "memorization" else "cell",
+        subject="cell" if is_cell else "image_set",
         status="ok",
-        dataset={"use": "digits", "version": 1, "config": {}},
+        dataset=Component("digits"),
         generator=generator,
         filter=NONE,
-        mix={"ratio": ratio, "mode": "append", "augment": "standard", "budget": "steps", "budget_scale": 1.0},
-        classifier=None if evaluator == "memorization" else {"use": "cnn", "version": 1, "config": {}},
+        ratio=mix.ratio,
+        mix=mix if is_cell else None,
+        classifier=Component("cnn") if is_cell else None,
         index=index,
-        protocol={"base_seed": 0},
-        evaluator={"use": evaluator, "version": 1, "config": {}},
-        key=f"{generator['use']} {index} {evaluator}",
+        protocol=Protocol(),
+        evaluator=Component(evaluator),
+        key=f"{generator.use} {index} {evaluator}",
         planned_indices=5,
         **entries,
     )
     return Record(result, Run("2026-01-01T00:00:00Z", "genbench run"))
 
 
-def accuracies(generator: dict[str, Any], rights: Sequence[int]) -> list[Record]:
+def accuracies(generator: Component, rights: Sequence[int]) -> list[Record]:
     """Cells that are right on the first images of test."""
     return [
         record(
             generator,
             index,
             "accuracy",
-            metrics=(Metric("top1", 100 * right / TEST, "%"), Metric("val_top1", 90.0, "%")),
+            metrics=(
+                Metric("top1", 100 * right / TEST, "%", split="test"),
+                Metric("top1", 90.0, "%", split="val"),
+            ),
             tables={"test": {"n": TEST, "correct_bits": pack_bits(image < right for image in range(TEST))}},
         )
         for index, right in enumerate(rights)
@@ -142,7 +146,8 @@ def test_copied_test_images_are_named(make_images: Callable[..., TensorImages], 
     assert set(range(30, 42)) <= copied
     assert len(copied) == table["copied"] < 20
     assert table["p"] < 0.01 < honest.tables["test_copies"]["p"]
-    assert leaky.metrics[2].name == "test_images_copied[reference,n=120]"
+    assert leaky.metrics[2].label == "images_copied[reference,synthetic]"
+    assert leaky.metrics[2].n == 120
     assert leaky.metrics[2].value == table["copied"]
 
 

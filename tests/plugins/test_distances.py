@@ -58,17 +58,18 @@ def values(evaluation: Evaluation) -> list[float]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_say_extractor_n_and_split(measure: Callable[..., Evaluation], name: str) -> None:
+def test_metrics_say_extractor_n_and_split(measure: Callable[..., Evaluation], name: str) -> None:
     family = FAMILY[name]
     found = measure(name).metrics[:3]  # `mmd` has its p besides
-    assert [metric.name for metric in found] == [
-        f"{family}[reference,n=120,train]",
-        f"{family}[reference,n=40,val]",
-        f"{family}_floor[reference,n=40,val]",
+    assert [(metric.label, metric.n) for metric in found] == [
+        (f"{family}[reference,train]", 120),
+        (f"{family}[reference,val]", 40),
+        (f"{family}_floor[reference,val]", 40),
     ]
+    assert [metric.split for metric in found] == ["synthetic", "synthetic", "train"]
     assert all(metric.higher_is_better is False for metric in found)
     assert "against all 300 training images" in found[0].note
-    assert measure(name, extractor="pixels").metrics[0].name == f"{family}[pixels,n=120,train]"
+    assert measure(name, extractor="pixels").metrics[0].label == f"{family}[pixels,train]"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -76,9 +77,9 @@ def test_names_say_extractor_n_and_split(measure: Callable[..., Evaluation], nam
 def test_the_smallest_set_gives_n_of_all_that_is_compared_with_val(
     measure: Callable[..., Evaluation], name: str, n: int, train: int
 ) -> None:
-    names = [metric.name for metric in measure(name, n=n, train=train).metrics]
-    assert names[0].endswith(f"n={n},train]")
-    assert all(found.endswith("n=25,val]") for found in names[1:])
+    first, *others = measure(name, n=n, train=train).metrics
+    assert (first.against, first.n) == ("train", n)
+    assert {(metric.against, metric.n) for metric in others} == {("val", 25)}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -63,7 +63,7 @@ def test_a_permuted_network_is_the_same_to_cka_and_another_to_mmd(ctx: RunContex
     x = RNG.normal(size=(60, 8)) * np.arange(1, 9) + np.arange(8)
     permuted = x[:, ::-1]
     own, baseline = {"test": predicted(permuted)}, {"test": predicted(x)}
-    values = {one.name: one.value for one in Features(FeaturesConfig()).evaluate(own, baseline, ctx).metrics}
+    values = {one.label: one.value for one in Features(FeaturesConfig()).evaluate(own, baseline, ctx).metrics}
     assert values["cka[none]"] == pytest.approx(1)
     (mmd,) = ActivationMmd(ActivationMmdConfig()).evaluate(own, baseline, ctx).metrics
     assert mmd.value is not None
@@ -117,12 +117,12 @@ def test_the_null_is_another_seed_of_the_baseline(run_cells: RunCells) -> None:
         generators=["toy"], evaluators=["accuracy", "features", "activation_mmd"], seeds=2
     )
     assert outcome.failed == {}
-    rows = [(one.result.generator.use, one.result.index, {m.name: m.value for m in one.result.metrics})
+    rows = [(one.result.generator.use, one.result.index, {m.label: m.value for m in one.result.metrics})
             for one in outcome.records if one.result.evaluator.use == "features"]  # fmt: skip
     names = {(use, index): set(values) for use, index, values in rows}
-    assert names["none", 0] == {"cka_null[none]", "pca_variance_2d"}
-    assert names["toy", 1] == {"cka[none]", "cka_null[none]", "pca_variance_2d"}
-    nulls = {index: values["cka_null[none]"] for use, index, values in rows if use == "none"}
+    assert names["none", 0] == {"cka_floor[none]", "pca_variance_2d"}
+    assert names["toy", 1] == {"cka[none]", "cka_floor[none]", "pca_variance_2d"}
+    nulls = {index: values["cka_floor[none]"] for use, index, values in rows if use == "none"}
     assert nulls[0] == pytest.approx(nulls[1])  # two seeds are each other's twins
     assert nulls[0] < 0.9999
     twins = {plan.steps[step.inputs["twin"]].label for step in plan.steps.values() if "twin" in step.inputs}

@@ -6,41 +6,37 @@ from typing import Any
 import pytest
 
 from genbench.metrics import Metric
-from genbench.records import Record, Result, Run
+from genbench.recipe import Mix
+from genbench.records import Component, Protocol, Record, Result, Run
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.rows import Row
 from genbench_leaderboard.tables import render_json, render_markdown, render_terminal
 
-NONE: dict[str, Any] = {"use": "none", "version": 1, "config": {}}
-MADE: dict[str, Any] = {"use": "ddpm", "version": 1, "config": {}}
+NONE, MADE = Component("none"), Component("ddpm")
 
 
 def record(
-    generator: dict[str, Any],
+    generator: Component,
     index: int,
     evaluator: str,
     subject: Any,
     metrics: Sequence[Metric],
     **entries: Any,
 ) -> Record:
+    mix = Mix(ratio=0.0 if generator is NONE else 1.0)
     result = Result(
         subject=subject,
         status="ok",
-        dataset={"use": "digits", "version": 1, "config": {}},
+        dataset=Component("digits"),
         generator=generator,
         filter=NONE,
-        mix={
-            "ratio": 0.0 if generator is NONE else 1.0,
-            "mode": "append",
-            "augment": "standard",
-            "budget": "steps",
-            "budget_scale": 1.0,
-        },
-        classifier={"use": "cnn", "version": 1, "config": {}} if subject == "cell" else None,
+        ratio=mix.ratio,
+        mix=mix if subject == "cell" else None,
+        classifier=Component("cnn") if subject == "cell" else None,
         index=index,
-        protocol={"base_seed": 0},
-        evaluator={"use": evaluator, "version": 1, "config": {}},
-        key=f"{generator['use']} {index} {evaluator}",
+        protocol=Protocol(),
+        evaluator=Component(evaluator),
+        key=f"{generator.use} {index} {evaluator}",
         planned_indices=3,
         metrics=tuple(metrics),
         **entries,
@@ -48,15 +44,14 @@ def record(
     return Record(result, Run(f"2026-01-0{index + 1}T00:00:00Z", "genbench run"))
 
 
-def cells(generator: dict[str, Any], fog: Sequence[float]) -> list[Record]:
+def cells(generator: Component, fog: Sequence[float]) -> list[Record]:
     return [
         record(
             generator, index, "accuracy", "cell",
             [
-                Metric("top1", 90.0, "%"), Metric("top1[fog-3]", value, "%"),
-                Metric("balanced_accuracy[fog-3]", 1.0, "%"),
+                Metric("top1", 90.0, "%", split="test"), Metric("top1", value, "%", split="fog-3", n=449),
+                Metric("balanced_accuracy", 1.0, "%", split="fog-3", n=449),
             ],
-            tables={"fog-3": {"n": 449}},
         )
         for index, value in enumerate(fog)
     ]  # fmt: skip
@@ -94,10 +89,10 @@ def test_a_seed_that_the_baseline_lacks_is_in_no_difference() -> None:
 
 
 def test_of_many_shifts_the_largest_changes_are_shown() -> None:
-    def many(generator: dict[str, Any], step: float) -> Record:
+    def many(generator: Component, step: float) -> Record:
         metrics = [
-            Metric("top1", 90.0, "%"),
-            *(Metric(f"top1[s{k:02d}]", 50 + step * k, "%") for k in range(30)),
+            Metric("top1", 90.0, "%", split="test"),
+            *(Metric("top1", 50 + step * k, "%", split=f"s{k:02d}", n=10) for k in range(30)),
         ]
         return record(generator, 0, "accuracy", "cell", metrics)
 
@@ -108,24 +103,30 @@ def test_of_many_shifts_the_largest_changes_are_shown() -> None:
 
 
 def test_everything_else_that_was_measured_is_shown_once() -> None:
+    made: dict[str, Any] = {"split": "synthetic", "extractor": "reference"}
+    recall = {**made, "against": "train", "n": 600, "qualifiers": ("k=3",)}
     measured = [
-        images(0, Metric("recall[reference,n=600,k=3]", 0.5), Metric("fid[reference,n=600,train]", 3.0)),
+        images(0, Metric("recall", 0.5, **recall), Metric("fid", 3.0, **made, against="train", n=600)),
         images(
             1,
-            Metric("recall[reference,n=600,k=3]", 0.7),
-            Metric("vendi[x]", None),
-            Metric("mmd2_p[reference,n=9,val]", 0.5),
+            Metric("recall", 0.7, **recall),
+            Metric("vendi", None, **made),
+            Metric("mmd2", 0.5, **made, against="val", n=9, role="p_value", average="none"),
         ),
         record(
             MADE,
             0,
             "ood_accuracy",
             "cell",
-            [Metric("ood_top1[fog-3]", 1.0, "%"), Metric("mean_computed_top1", 33.0, "%")],
+            [Metric("ood_top1", 1.0, "%", split="fog-3"), Metric("mean_computed_top1", 33.0, "%")],
         ),
     ]
-    found = {one.name: (one.mean, one.unit) for one in row_of([*RECORDS, *measured]).measures}
-    assert found == {"recall[reference,n=600,k=3]": (0.6, ""), "mean_computed_top1": (33.0, "%")}
+    row = row_of([*RECORDS, *measured])
+    found = {one.identity.label: (one.value, one.identity.unit, one.n) for one in row.measures}
+    assert found == {
+        "recall[reference,k=3,train]": (pytest.approx(0.6), "", (600, 600)),
+        "mean_computed_top1": (33.0, "%", None),
+    }
     page = render_markdown(build_board([*RECORDS, *measured]))
     assert "### Other measurements" in page
     assert "mean_computed_top1 (%)" in page
@@ -135,8 +136,9 @@ def test_everything_else_that_was_measured_is_shown_once() -> None:
 
 def test_findings_without_a_value_share_a_line() -> None:
     why = "2 rows have both, and 5 are needed"
-    metrics = [Metric(f"spearman[{name}]", None, note=why) for name in ("fid", "kid", "mmd")]
-    suite = record(NONE, 0, "usefulness", "suite", [*metrics, Metric("spearman[vendi]", -0.7, note="6 rows")])
+    metrics = [Metric("spearman", None, note=why, qualifiers=(name,)) for name in ("fid", "kid", "mmd")]
+    metrics.append(Metric("spearman", -0.7, note="6 rows", qualifiers=("vendi",)))
+    suite = record(NONE, 0, "usefulness", "suite", metrics)
     for page in (
         render_markdown(build_board([*RECORDS, suite])),
         render_terminal(build_board([*RECORDS, suite])),

@@ -41,7 +41,7 @@ class FakeContext(RunContext):
     """A context in memory, which interrupts the step at its n-th chance to checkpoint."""
 
     def __init__(self, stop_at: int | None = None, saved: Checkpoint | None = None, seed: int = 0) -> None:
-        self.device, self.inputs, self.deadline = "cpu", {}, None
+        self.device, self.inputs = "cpu", {}
         self.work = self.files = Path("nowhere")
         self.log = logging.getLogger("genbench.test")
         self.saved, self.reports = saved, list[tuple[int, int, dict[str, float]]]()

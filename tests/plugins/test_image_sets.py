@@ -74,7 +74,11 @@ def image_set(make_images: MakeImages, features: torch.Tensor, seed: int = 0) ->
 
 
 def values(evaluation: Evaluation) -> dict[str, float | None]:
-    return {metric.name: metric.value for metric in evaluation.metrics}
+    return {metric.label: metric.value for metric in evaluation.metrics}
+
+
+def sizes(evaluation: Evaluation) -> dict[str, int | None]:
+    return {metric.label: metric.n for metric in evaluation.metrics}
 
 
 @pytest.fixture
@@ -99,7 +103,9 @@ def test_kid_is_torchmetrics(sets: Any, ctx: RunContext) -> None:
     from torchmetrics.image.kid import KernelInceptionDistance
 
     synthetic, real = sets()
-    found = values(Kid(KidConfig()).evaluate(synthetic, real, ctx))["kid[reference,n=200,train]"]
+    evaluation = Kid(KidConfig()).evaluate(synthetic, real, ctx)
+    found = values(evaluation)["kid[reference,train]"]
+    assert sizes(evaluation)["kid[reference,train]"] == 200
     theirs = KernelInceptionDistance(feature=torch.nn.Identity(), subsets=1, subset_size=200)
     theirs.update(torch.from_numpy(real["train"].features), real=True)
     theirs.update(torch.from_numpy(synthetic.features), real=False)
@@ -107,23 +113,28 @@ def test_kid_is_torchmetrics(sets: Any, ctx: RunContext) -> None:
 
 
 def test_kid_of_equal_distributions_is_about_its_floor(sets: Any, ctx: RunContext) -> None:
-    near = values(Kid(KidConfig()).evaluate(*sets(0.0), ctx))
-    far = values(Kid(KidConfig()).evaluate(*sets(1.0), ctx))
-    floor = near["kid_floor[reference,n=100,val]"]
-    assert floor == far["kid_floor[reference,n=100,val]"]
-    assert abs(near["kid[reference,n=100,val]"] or 0) < 0.2
-    assert (far["kid[reference,n=100,val]"] or 0) > 1
+    evaluations = [Kid(KidConfig()).evaluate(*sets(shift), ctx) for shift in (0.0, 1.0)]
+    near, far = map(values, evaluations)
+    floor = near["kid_floor[reference,val]"]
+    assert floor == far["kid_floor[reference,val]"]
+    assert abs(near["kid[reference,val]"] or 0) < 0.2
+    assert (far["kid[reference,val]"] or 0) > 1
+    assert {sizes(one)[f"kid{kind}[reference,val]"] for one in evaluations for kind in ("", "_floor")} == {
+        100
+    }
 
 
 def test_mmd_options_take_effect_and_p_says_what_is_different(sets: Any, ctx: RunContext) -> None:
     same, other = (Mmd(MmdConfig()).evaluate(*sets(shift), ctx) for shift in (0.0, 0.8))
-    name = "mmd2_p[reference,n=100,val]"
+    name = "mmd2_p[reference,val]"
+    assert sizes(same)[name] == 100
     assert (values(same)[name] or 0) > 0.05
     assert values(other)[name] == pytest.approx(1 / 201)
     assert not [
-        one for one in Mmd(MmdConfig(permutations=0)).evaluate(*sets(), ctx).metrics if "_p[" in one.name
+        one for one in Mmd(MmdConfig(permutations=0)).evaluate(*sets(), ctx).metrics if one.role == "p_value"
     ]
-    main = "mmd2[reference,n=200,train]"
+    main = "mmd2[reference,train]"
+    assert sizes(same)[main] == 200
     several = {
         str(options): values(Mmd(MmdConfig(permutations=0, **options)).evaluate(*sets(), ctx))[main]
         for options in ({}, {"bandwidth_factors": (0.5, 1, 2)}, {"kernel": "polynomial"}, {"bandwidth": 3.0})
@@ -166,8 +177,16 @@ def test_fid_infinity_removes_the_bias_of_n(make_images: MakeImages, ctx: RunCon
     many = image_set(make_images, normal(20_000, 16, seed=1))
     real = {"train": many, "val": image_set(make_images, normal(400, 16, seed=2))}
     synthetic = image_set(make_images, normal(800, 16, seed=3))
-    found = values(Fid(FidConfig(extrapolate=True)).evaluate(synthetic, real, ctx))
-    plain, infinite = found["fid[reference,n=800,train]"], found["fid_infinity[reference,train]"]
+    evaluation = Fid(FidConfig(extrapolate=True)).evaluate(synthetic, real, ctx)
+    found = values(evaluation)
+    plain, infinite = found["fid[reference,train]"], found["fid_infinity[reference,train]"]
+    assert (
+        sizes(evaluation)["fid[reference,train]"],
+        sizes(evaluation)["fid_infinity[reference,train]"],
+    ) == (
+        800,
+        None,
+    )
     assert plain is not None
     assert infinite is not None
     assert abs(infinite) < 0.5 * plain
@@ -223,8 +242,11 @@ def test_vendi_counts_orthogonal_images_and_not_copies() -> None:
 
 
 def test_vendi_is_said_for_real_images_of_the_same_n(sets: Any, ctx: RunContext) -> None:
-    names = list(values(Vendi(VendiConfig(most_images=50)).evaluate(*sets(), ctx)))
-    assert names == ["vendi[reference,n=50]", "vendi_real[reference,n=50]"]
+    found = Vendi(VendiConfig(most_images=50)).evaluate(*sets(), ctx).metrics
+    assert [(one.label, one.split, one.n) for one in found] == [
+        ("vendi[reference]", "synthetic", 50),
+        ("vendi_floor[reference]", "train", 50),
+    ]
 
 
 # ------------------------------------------------------------------------------------------- memorization
@@ -248,8 +270,9 @@ def test_planted_copies_of_train_and_test_are_found(
     found = Memorization(MemorizationConfig()).evaluate(synthetic, real, ctx)
     shares = values(found)
     for space in ("reference", "pixels"):
-        assert 20 <= (shares[f"copies_of_train[{space},n=100]"] or 0) <= 24
-        assert 10 <= (shares[f"copies_of_test[{space},n=100]"] or 0) <= 14
+        assert 20 <= (shares[f"copies[{space},train]"] or 0) <= 24
+        assert 10 <= (shares[f"copies[{space},test]"] or 0) <= 14
+        assert {sizes(found)[f"copies[{space},{split}]"] for split in ("train", "test")} == {100}
         closest = found.tables[space]["train"]
         assert {row["synthetic"] for row in closest} <= set(range(20))
         assert all(row["real"] == row["synthetic"] for row in closest)
@@ -258,8 +281,9 @@ def test_planted_copies_of_train_and_test_are_found(
 
 
 def test_independent_images_are_flagged_as_often_as_the_quantile_says(sets: Any, ctx: RunContext) -> None:
-    found = values(Memorization(MemorizationConfig(quantile=0.1)).evaluate(*sets(0.0), ctx))
-    assert 2 < (found["copies_of_train[reference,n=200]"] or 0) < 21
+    found = Memorization(MemorizationConfig(quantile=0.1)).evaluate(*sets(0.0), ctx)
+    assert 2 < (values(found)["copies[reference,train]"] or 0) < 21
+    assert sizes(found)["copies[reference,train]"] == 200
 
 
 def test_the_datasets_own_duplicates_are_counted(make_images: MakeImages, ctx: RunContext) -> None:
@@ -271,9 +295,9 @@ def test_the_datasets_own_duplicates_are_counted(make_images: MakeImages, ctx: R
     real = {
         name: ImageSet(images, normal(40, seed=k).numpy()) for k, (name, images) in enumerate(splits.items())
     }
-    found = values(Memorization(MemorizationConfig()).evaluate(real["val"], real, ctx))
-    assert found["dataset_duplicates[test,n=40]"] == 3
-    assert found["dataset_duplicates[val,n=40]"] == 0
+    metrics = Memorization(MemorizationConfig()).evaluate(real["val"], real, ctx).metrics
+    found = {one.split: (one.value, one.n) for one in metrics if one.name == "dataset_duplicates"}
+    assert found == {"test": (3, 40), "val": (0, 40)}
 
 
 # -------------------------------------------------------------------------------------------------- judges
@@ -312,8 +336,10 @@ def test_all_of_them_run_on_digits_and_share_their_embeddings(run_cells: RunCell
         for record in outcome.records
         if record.result.evaluator.use == "memorization"
     }
-    assert found["copies"]["copies_of_train[pixels,n=100]"] == 100
-    assert (found["cvae"]["copies_of_train[pixels,n=100]"] or 0) < 50
+    assert found["copies"]["copies[pixels,train]"] == 100
+    assert (found["cvae"]["copies[pixels,train]"] or 0) < 50
+    copies = [one for record in outcome.records for one in record.result.metrics if one.name == "copies"]
+    assert {one.n for one in copies} == {100}
     judged = {
         record.result.generator.use: record.result.metrics[0].value
         for record in outcome.records

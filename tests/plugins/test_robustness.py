@@ -58,13 +58,13 @@ def test_the_gap_is_to_test_images_of_the_same_classes(ctx: RunContext) -> None:
     corrupt = predicted([0, 1, 2, 3], [0, 1, 2, 0])
     given = {"val": test, "test": test, "nine": shift, "computed-fog-3": corrupt}
     values = {
-        one.name: one.value for one in OodAccuracy(OodAccuracyConfig()).evaluate(given, None, ctx).metrics
+        one.label: one.value for one in OodAccuracy(OodAccuracyConfig()).evaluate(given, None, ctx).metrics
     }
     assert values == {
         "ood_top1[computed-fog-3]": 75.0,
-        "gap[computed-fog-3]": -25.0,
+        "gap[computed-fog-3,test]": -25.0,
         "ood_top1[nine]": 50.0,
-        "gap[nine]": 50.0,
+        "gap[nine,test]": 50.0,
         "mean_computed_top1": 75.0,
     }
 
@@ -113,7 +113,7 @@ def test_shifts_of_a_dataset_are_predicted_and_reported(run_cells: RunCells) -> 
         evaluators=["accuracy", "ood_accuracy"],
     )
     assert outcome.failed == {}
-    values = {metric.name: metric.value for record in outcome.records for metric in record.result.metrics}
+    values = {metric.label: metric.value for record in outcome.records for metric in record.result.metrics}
     assert len([name for name in values if name.startswith("ood_top1[computed-")]) == 30
     assert values["ood_top1[computed-brightness-1]"] == pytest.approx(values["top1[computed-brightness-1]"])
 

@@ -1,6 +1,7 @@
 """Evaluators of a whole suite: against scipy, against a line drawn by hand, and through a run."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from scipy.stats import spearmanr
 from genbench.metrics import Metric
 from genbench.plan import Plan
 from genbench.protocols import RunContext
-from genbench.records import Record, Result, Run
+from genbench.recipe import Mix
+from genbench.records import Component, Protocol, Record, Result, Run
 from genbench.runner import RunSummary
 from genbench.store import Store
 from genbench_evaluators.effective_robustness import EffectiveRobustness, above_line
@@ -20,33 +22,45 @@ from genbench_leaderboard.board import build_board
 from genbench_leaderboard.tables import render_markdown, render_terminal
 
 RunCells = Callable[..., tuple[Plan, RunSummary]]
-NONE: dict[str, Any] = {"use": "none", "version": 1, "config": {}}
+NONE = Component("none")
 
 
 def record(
-    generator: str, index: int = 0, *, network: str = "cnn", subject: Any = "cell", **values: float
+    generator: str,
+    index: int = 0,
+    *,
+    network: str = "cnn",
+    subject: Any = "cell",
+    external_data: tuple[str, ...] = (),
+    metrics: tuple[Metric, ...] = (),
+    **values: float,
 ) -> Record:
-    """Fabricate a record; keywords are metrics, `__` for what a keyword cannot hold."""
-    is_real, is_cell = generator == "none", subject == "cell"
-    of_cell = {"mode": "append", "augment": "standard"} if is_cell else {}
+    """Fabricate a record; keywords are metrics: `shift` is top-1 on a shift."""
+    is_cell = subject == "cell"
+    mix = Mix(ratio=0.0 if generator == "none" else 1.0)
+    usual = "test" if is_cell else "synthetic"
+    made = [
+        Metric("top1", value, split="shift") if name == "shift" else Metric(name, value, split=usual)
+        for name, value in values.items()
+    ]
     family = network.partition("-")[0]
-    classifier = {"use": family, "version": 1, "config": {"n": network}, "label": network}
-    metrics = tuple(Metric(name.replace("shift", "top1[shift]"), value) for name, value in values.items())
+    classifier = Component(family, config={"n": network}, label=network, external_data=external_data)
     result = Result(
         subject=subject,
         status="ok",
-        dataset={"use": "digits", "version": 1, "config": {}},
-        generator=NONE if is_real else {"use": generator, "version": 1, "config": {}, "label": generator},
+        dataset=Component("digits"),
+        generator=NONE if generator == "none" else Component(generator, label=generator),
         filter=NONE,
-        mix={"ratio": 0.0 if is_real else 1.0, **of_cell},
+        ratio=mix.ratio,
+        mix=mix if is_cell else None,
         classifier=classifier if is_cell else None,
         index=index,
-        protocol={},
-        evaluator={"use": "accuracy" if subject == "cell" else "fid", "version": 1, "config": {}},
+        protocol=Protocol(),
+        evaluator=Component("accuracy" if is_cell else "fid"),
         key=f"{generator}-{network}-{index}-{subject}",
         planned_indices=2,
-        metrics=metrics,
-    )  # fmt: skip
+        metrics=(*made, *metrics),
+    )
     return Record(result, Run("", ""))
 
 
@@ -73,10 +87,11 @@ def test_spearman_is_scipys() -> None:
 def test_a_metric_that_orders_the_gains_has_correlation_minus_one(ctx: RunContext) -> None:
     found = Usefulness(UsefulnessConfig()).evaluate(suite([3, 1, 2, 0, -1], [1, 3, 2, 4, 5]), ctx)
     (metric,) = found.metrics
-    assert metric.name == "spearman[fid][cnn]"
+    assert metric.label == "spearman[fid,cnn]"
+    assert metric.n == 5
     assert metric.value == pytest.approx(-1)
     assert "5 rows; 95 % bootstrap interval over rows -1.00 to -1.00" in metric.note
-    pairs = {pair["row"]: (pair["value"], pair["gain"]) for pair in found.tables[metric.name]}
+    pairs = {pair["row"]: (pair["value"], pair["gain"]) for pair in found.tables[metric.label]}
     assert pairs["g0, standard"] == (1.5, 3.0)  # means over the two seeds
 
 
@@ -92,17 +107,57 @@ def test_an_unrelated_metric_has_an_interval_that_says_so(ctx: RunContext) -> No
 def test_numbers_that_say_nothing_of_the_images_are_left_out(ctx: RunContext) -> None:
     records = suite([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
     for number in range(5):
-        others = {"fid_floor[": 1.0, "vendi_real[": 2.0, "mmd2_p[": 0.5, "dataset_duplicates[": 0.0}
-        made = record(f"g{number}", subject="image_set", **{"kid": float(number), **others})
+        others = (
+            Metric("fid", 1.0, split="train", against="val", role="floor"),
+            Metric("vendi", 2.0, split="train", role="floor"),
+            Metric("mmd2", 0.5, split="synthetic", against="val", role="p_value", average="none"),
+            Metric("dataset_duplicates", 0.0, split="test", against="train", role="check"),
+        )
+        made = record(f"g{number}", subject="image_set", kid=float(number), metrics=others)
         records.append(made)
-    names = [metric.name for metric in Usefulness(UsefulnessConfig()).evaluate(records, ctx).metrics]
-    assert names == ["spearman[fid][cnn]", "spearman[kid][cnn]"]
+    labels = [metric.label for metric in Usefulness(UsefulnessConfig()).evaluate(records, ctx).metrics]
+    assert labels == ["spearman[fid,cnn]", "spearman[kid,cnn]"]
+
+
+def test_rows_whose_n_varies_over_seeds_find_their_pairs(ctx: RunContext) -> None:
+    """A filter leaves other numbers of images for every seed; they are one metric of one row all the same."""
+    records = [one for one in suite([1, 2, 3, 4, 5], [0] * 5) if one.result.subject == "cell"]
+    for number in range(5):
+        for index in range(2):
+            fid = Metric(
+                "fid", 10.0 - number + index, split="synthetic", against="train", extractor="reference",
+                n=369 + 7 * number + 42 * index,
+            )  # fmt: skip
+            records.append(record(f"g{number}", index, subject="image_set", metrics=(fid,)))
+    found = Usefulness(UsefulnessConfig()).evaluate(records, ctx)
+    (metric,) = found.metrics
+    assert metric.label == "spearman[fid[reference,train],cnn]"
+    assert (metric.value, metric.n) == (pytest.approx(-1), 5)
+    assert [pair["value"] for pair in found.tables[metric.label]] == [10.5, 9.5, 8.5, 7.5, 6.5]
+
+
+def test_pooled_shares_are_weighted_by_their_images(ctx: RunContext) -> None:
+    records = [one for one in suite([1, 2, 3, 4, 5], [0] * 5) if one.result.subject == "cell"]
+    for number in range(5):
+        for index, n in enumerate((100, 300)):
+            share = Metric(
+                "copies",
+                40.0 * index + number,
+                "%",
+                split="synthetic",
+                against="train",
+                n=n,
+                average="pooled",
+            )
+            records.append(record(f"g{number}", index, subject="image_set", metrics=(share,)))
+    (table,) = Usefulness(UsefulnessConfig()).evaluate(records, ctx).tables.values()
+    assert [pair["value"] for pair in table] == [30.0, 31.0, 32.0, 33.0, 34.0]
 
 
 def test_too_few_rows_are_not_correlated(ctx: RunContext) -> None:
     (metric,) = Usefulness(UsefulnessConfig()).evaluate(suite([1, 2, 3], [3, 2, 1]), ctx).metrics
     assert metric.value is None
-    assert metric.note == "3 rows have both, and 5 are needed"
+    assert metric.note == "only 3 rows have both; 5 are needed"
     willing = Usefulness(UsefulnessConfig(fewest_rows=3))
     assert willing.evaluate(suite([1, 2, 3], [3, 2, 1]), ctx).metrics[0].value == pytest.approx(-1)
 
@@ -111,8 +166,8 @@ def test_each_classifier_has_its_own_correlation(ctx: RunContext) -> None:
     records = suite([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
     records += [record("none", network="mlp", top1=50.0)]
     records += [record(f"g{n}", network="mlp", top1=50.0 - n) for n in range(5)]
-    values = {one.name: one.value for one in Usefulness(UsefulnessConfig()).evaluate(records, ctx).metrics}
-    assert values == {"spearman[fid][cnn]": pytest.approx(1), "spearman[fid][mlp]": pytest.approx(-1)}
+    values = {one.label: one.value for one in Usefulness(UsefulnessConfig()).evaluate(records, ctx).metrics}
+    assert values == {"spearman[fid,cnn]": pytest.approx(1), "spearman[fid,mlp]": pytest.approx(-1)}
 
 
 # ---------------------------------------------------------------------------------- effective robustness
@@ -135,9 +190,9 @@ def test_a_model_on_the_line_has_none_and_one_above_has_the_difference(ctx: RunC
     y = 1 / (1 + np.exp(1 - 0.8 * np.log(x / (1 - x))))
     scored = [record("on", top1=75.0, shift=100 * y), record("above", top1=75.0, shift=100 * y + 4)]
     found = EffectiveRobustness(EffectiveRobustnessConfig()).evaluate([*line(), *scored], ctx)
-    values = {metric.name: metric.value for metric in found.metrics}
-    assert values["effective_robustness[shift][on, standard, cnn]"] == pytest.approx(0, abs=1e-9)
-    assert values["effective_robustness[shift][above, standard, cnn]"] == pytest.approx(4)
+    values = {metric.label: metric.value for metric in found.metrics}
+    assert values["effective_robustness[shift,on, standard, cnn]"] == pytest.approx(0, abs=1e-9)
+    assert values["effective_robustness[shift,above, standard, cnn]"] == pytest.approx(4)
 
 
 def test_the_line_is_numpys() -> None:
@@ -164,6 +219,41 @@ def test_without_a_line_nothing_is_reported(ctx: RunContext, models: list[Record
     assert words in metric.note
 
 
+def test_models_that_saw_other_images_are_no_part_of_the_line(ctx: RunContext) -> None:
+    """Ten models of real images, four of them pretrained elsewhere: six are real-only, and that is too few."""
+    models = [
+        replace(
+            one,
+            result=replace(
+                one.result,
+                classifier=replace(one.result.classifier, external_data=("ImageNet-1k",)),
+            ),
+        )
+        if number % 3 == 0
+        else one
+        for number, one in enumerate(line(10))
+    ]
+    assert sum(bool(one.result.classifier and one.result.classifier.external_data) for one in models) == 4
+    scored = record("g", top1=75.0, shift=60.0)
+    evaluator = EffectiveRobustness(EffectiveRobustnessConfig())
+    (metric,) = evaluator.evaluate([*models, scored], ctx).metrics
+    assert metric.value is None
+    assert metric.note.startswith("not reported: 6 real-only models of 2 families")
+    assert all(one.value is not None for one in evaluator.evaluate([*line(10), scored], ctx).metrics)
+
+
+def test_a_pretrained_model_is_scored_beside_the_line_and_moves_it_not(ctx: RunContext) -> None:
+    evaluator, scored = EffectiveRobustness(EffectiveRobustnessConfig()), record("g", top1=75.0, shift=60.0)
+    foreign = record("none", network="vit-big", external_data=("LAION-2B",), top1=70.0, shift=69.0)
+    alone = {one.label: one for one in evaluator.evaluate([*line(), scored], ctx).metrics}
+    found = evaluator.evaluate([*line(), scored, foreign], ctx)
+    values = {one.label: one for one in found.metrics}
+    own = "effective_robustness[shift,g, standard, cnn]"
+    assert values[own] == alone[own]
+    assert values.keys() - alone.keys() == {"effective_robustness[shift,none, standard, vit-big]"}
+    assert len(found.tables["shift"]) == 12
+
+
 def test_nothing_is_extrapolated(ctx: RunContext) -> None:
     scored = record("g", top1=95.0, shift=80.0)
     (metric,) = EffectiveRobustness(EffectiveRobustnessConfig()).evaluate([*line(), scored], ctx).metrics
@@ -183,9 +273,9 @@ def test_a_run_leaves_suite_records_and_the_board_shows_them(run_cells: RunCells
     _, outcome = run_cells(**entries)
     assert outcome.failed == {}
     (found,) = [one for one in outcome.records if one.result.subject == "suite"]
-    names = [metric.name for metric in found.result.metrics]
-    assert names
-    assert all(name.startswith("spearman[fid[pixels,") for name in names)
+    labels = [metric.label for metric in found.result.metrics]
+    assert labels
+    assert all(label.startswith("spearman[fid[pixels,") for label in labels)
     board = build_board(outcome.records)
     for page in (render_markdown(board), render_terminal(board)):
         assert "Across the rows" in page
@@ -203,13 +293,13 @@ def test_a_suite_evaluator_that_fails_is_a_failed_record(
 
     monkeypatch.setattr(Usefulness, "evaluate", broken)
     _, outcome = run_cells(evaluators=["accuracy", "usefulness"])
-    assert list(outcome.failed.values()) == ["ZeroDivisionError('by nothing')"]
-    assert [one.result.status for one in outcome.records if one.result.subject == "suite"] == ["failed"]
+    assert list(outcome.failed.values()) == ["ZeroDivisionError: by nothing"]
+    (found,) = [one.result for one in outcome.records if one.result.subject == "suite"]
+    assert found.status == "failed"
+    assert found.reason == "evaluate usefulness of toy-data: ZeroDivisionError: by nothing"
 
 
 def test_the_terminal_shows_the_largest_findings_and_says_so() -> None:
-    from dataclasses import replace
-
     from genbench_leaderboard.rows import Finding
 
     board = build_board([record("none", index, top1=90.0) for index in range(2)])

@@ -32,11 +32,11 @@ def test_counts_train_and_test(ctx: RunContext) -> None:
     train = shown([0, 1, 2, 3] * 300, [0, 1, 2, 0] * 300)  # more than one batch; three of four are right
     test = shown([0, 1], [0, 3])
     found = TrainAccuracy(TrainAccuracyConfig()).evaluate(Brightness(), {"train": train, "test": test}, ctx)
-    assert {one.name: one.value for one in found.metrics} == {"train_top1": 75.0, "generalisation_gap": 25.0}
+    assert {one.label: one.value for one in found.metrics} == {"train_top1": 75.0, "generalisation_gap": 25.0}
 
 
 def test_a_run_hands_over_train(run_cells: RunCells) -> None:
     _, outcome = run_cells(evaluators=["accuracy", "train_accuracy"])
     assert outcome.failed == {}
-    metrics = {one.name: one.value for record in outcome.records for one in record.result.metrics}
+    metrics = {one.label: one.value for record in outcome.records for one in record.result.metrics}
     assert metrics["train_top1"] - metrics["top1"] == pytest.approx(metrics["generalisation_gap"])

@@ -119,7 +119,7 @@ def command(**options: Any) -> None:
     with make_progress(quiet=options["quiet"]) as progress:
         summary = run(plan, store, registry, run_options, progress.observer)
     folder = options["out"] / suite.name
-    _publish(summary.records, folder, pictures=write_gallery(plan, store, folder))
+    _publish(summary.records, folder, store, pictures=write_gallery(plan, store, folder))
     if options["profile"]:
         click.echo("\n".join(_profile_lines(store.root / "logs", began)))
     if summary.failed:
@@ -149,20 +149,39 @@ def _profile_lines(logs: Path, began: float) -> Iterator[str]:
             yield f"  trace (chrome://tracing): {file.with_name(file.name.replace('.profile.', '.trace.'))}"
 
 
-def _publish(records: list[Any], folder: Path, pictures: int) -> None:
-    """Print the leaderboard, and write it with its records and a link to the pictures."""
-    from genbench_leaderboard.board import build_board
-    from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
+def _rendered(records: list[Any], store: Any) -> dict[str, str]:
+    """Return the board in every form, by suffix; from the store, where it was rendered before.
 
-    board = build_board(records)
-    click.echo(render_terminal(board))
+    What a board says depends on the records and on the code that renders them, and on nothing else.
+    """
+    from genbench.digest import digest
+    from genbench.registry import package_digest
+
+    code = [package_digest("genbench"), package_digest("genbench_leaderboard")]
+    key = digest([*code, sorted([record.result_digest, record.run_digest] for record in records)])
+    known: dict[str, str] | None = store.rendering(key)
+    if known is None:
+        from genbench_leaderboard.board import build_board
+        from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
+
+        board = build_board(records)
+        renders = {"txt": render_terminal, "md": render_markdown, "csv": render_csv, "json": render_json}
+        known = {suffix: render(board) for suffix, render in renders.items()}
+        store.keep_rendering(key, known)
+    return known
+
+
+def _publish(records: list[Any], folder: Path, store: Any, pictures: int) -> None:
+    """Print the leaderboard, and write it with its records and a link to the pictures."""
+    board = _rendered(records, store)
+    click.echo(board.pop("txt"))
     (folder / "records").mkdir(parents=True, exist_ok=True)
     for record in records:
-        (folder / "records" / record.file_name).write_text(record.to_json(), encoding="utf-8")
-    link = f"\n[{pictures} pictures of these cells](pictures.md)\n" if pictures else ""
-    markdown = render_markdown(board) + link
-    renderings = {"md": markdown, "csv": render_csv(board), "json": render_json(board)}
-    for suffix, content in renderings.items():
+        path = folder / "records" / record.file_name
+        if not path.exists():  # its name is that of its content
+            path.write_text(record.to_json(), encoding="utf-8")
+    board["md"] += f"\n[{pictures} pictures of these cells](pictures.md)\n" if pictures else ""
+    for suffix, content in board.items():
         (folder / f"leaderboard.{suffix}").write_text(content, encoding="utf-8")
     click.echo(
         f"written: {folder}/leaderboard.md (and .csv, .json), {len(records)} records in {folder}/records"

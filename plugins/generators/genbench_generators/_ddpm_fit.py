@@ -100,7 +100,7 @@ class DdpmFit:
         mirrored = torch.rand(count, generator=rng, device=device) < 0.5
         eps = torch.randn(x_0.shape, generator=rng, device=device)
         shown = labels.masked_fill(dropped, self._no_class)
-        if self.config.flip:
+        if self.ctx.dataset.flip:
             x_0 = torch.where(mirrored[:, None, None, None], x_0.flip(-1), x_0)
         x_t = (self._signal[t] * x_0 + self._noise[t] * eps).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):

@@ -15,7 +15,8 @@ Each copy is augmented once, when the set is made; what changes from epoch to ep
   partner x' is drawn from the class of x: what is lost against the papers is mixing across classes, which
   the mix's `augment=strong` does on the fly.
 
-Mirroring is a switch of its own, off by default: a mirrored digit is no digit.
+Half of the copies are mirrored, whatever the variant, where the dataset says that a mirrored image is still
+of its class: a mirrored digit is no digit.
 """
 
 import math
@@ -48,7 +49,7 @@ class Classical(Generator):
                 images = self._mixed(images, request, part)
             with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
                 augmented = [
-                    self._augment(image, int(seed), transform)
+                    _augment(image, int(seed), transform, flip=ctx.dataset.flip)
                     for image, seed in zip(images, request.seeds[part], strict=True)
                 ]
             yield SyntheticBatch(torch.stack(augmented), request.labels[part], sources)
@@ -70,13 +71,12 @@ class Classical(Generator):
                 mixed.append(_pasted(image, other, share, rng))
         return torch.stack(mixed)
 
-    def _augment(self, image: torch.Tensor, seed: int, transform: Transform) -> torch.Tensor:
-        """Augment one image: `uint8 [3, H, W]`. Seeds the global generator, which the caller restores."""
-        torch.manual_seed(seed)
-        mirrored = torch.rand(()) < 0.5  # drawn whether used or not: `flip` changes nothing else
-        if self.config.flip and mirrored:
-            image = image.flip(-1)
-        return transform(image)
+
+def _augment(image: torch.Tensor, seed: int, transform: Transform, *, flip: bool) -> torch.Tensor:
+    """Augment one image: `uint8 [3, H, W]`. Seeds the global generator, which the caller restores."""
+    torch.manual_seed(seed)
+    mirrored = torch.rand(()) < 0.5  # drawn whether used or not: the rest of the stream stays the same
+    return transform(image.flip(-1) if flip and mirrored else image)
 
 
 def _transform(config: ClassicalConfig) -> Transform:

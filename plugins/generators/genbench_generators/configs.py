@@ -34,22 +34,18 @@ class CopiesConfig(GeneratorConfig):
 class ClassicalConfig(GeneratorConfig):
     """Options of `classical`.
 
-    The default, shifts without mirroring, keeps the meaning of digits and of natural images alike; natural
-    images want `flip=true` as well. `source-s4` is the augmentation of
-    kyritzb/Synthetic-Data-Classification-Experiment.
+    Half of the copies are mirrored where the dataset says that its images may be. `source-s4` is the
+    augmentation of kyritzb/Synthetic-Data-Classification-Experiment.
     """
 
     primary: ClassVar[str | None] = "variant"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "source-s4": {"variant": "shear_zoom", "flip": True},
+        "source-s4": {"variant": "shear_zoom"},
     }
 
     variant: Literal[
         "flip_crop", "colour", "shear_zoom", "randaugment", "trivialaugment", "mixup", "cutmix"
     ] = Field(default="flip_crop", description="which augmentation is applied to each copy, once")
-    flip: bool = Field(
-        default=False, description="mirror half of the copies, whatever the variant; wrong for digits"
-    )
     shift_fraction: float = Field(
         default=0.125, ge=0, le=0.5, description="flip_crop: largest shift as a share of the image's side"
     )
@@ -213,7 +209,6 @@ class DdpmConfig(GeneratorConfig):
     label_dropout: float = Field(
         default=0.1, ge=0, lt=1, description="share of images fitted without their class, for guidance"
     )
-    flip: bool = Field(default=False, description="mirror half of the images while fitting; wrong for digits")
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="autocast precision, also to sample"
     )

@@ -13,7 +13,7 @@ is not computed at all. `guidance=classifier` takes the gradient of a classifier
 DPM-Solver++ (arXiv:2211.01095).
 
 Departures of preset `paper` from DDPM: classes, bf16, AdamW without decay for Adam, no mirroring unless
-`flip=true` (digits must not be), guidance, 25 steps instead of 1,000, averaged weights with a warmed-up
+the dataset allows it (digits do not), guidance, 25 steps instead of 1,000, averaged weights with a warmed-up
 decay. 35.8 million parameters with ten classes.
 
 Departures of preset `source-wpi` from the two WPI reports and the repository they follow: diffusers' U-Net
@@ -180,18 +180,21 @@ class Ddpm(Generator, Denoiser):
         """Make one full micro-batch: `uint8 [micro_batch_images, 3, H, W]`."""
         channels, height, width = self._fitted().card["image_shape"]
         size = padded_size(self.config, height, width)
+        # Invariant: image i draws from a generator of its own, once at the start and once per step that wants
+        # noise, so that no other image of the batch can change it.
         noise = ImageNoise(seeds, (channels, *size), ctx.device)
         classes = torch.from_numpy(labels).to(ctx.device)
         sampler = make_sampler(self.config, self.betas)
         first = _first_index(sampler, start_fraction)
         x_t = noise.draw()
-        if start is not None:
+        if start is not None:  # forward to the first level visited, in one jump; from there on as usual
             alpha_bar = float(sampler.alpha_bar[sampler.levels[first]])
             x_0 = pad(to_model(start).to(ctx.device), *size)
             x_t = alpha_bar**0.5 * x_0 + (1 - alpha_bar) ** 0.5 * x_t  # DDPM, Eq. 4
         for index in range(first, len(sampler.levels)):
             level = int(sampler.levels[index])
             eps = self._predict(x_t, level, classes)
+            # Clipping the image that eps implies keeps guidance from driving pixels out of range.
             if self.config.clip_prediction:
                 eps = clipped_noise(x_t, eps, float(sampler.alpha_bar[level]))
             x_t = sampler.step(index, x_t, eps, noise)
