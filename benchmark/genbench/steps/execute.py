@@ -84,7 +84,7 @@ def execute(step: Step, workshop: Workshop, report: Report, deadline: float | No
 
         def fill(folder: Path) -> Mapping[str, Any]:
             ctx = _context(step, workshop, folder, log, report, deadline)
-            forget_peak_memory(workshop.device)
+            forget_peak_memory(_device(step, workshop))
             extra = _STAGES[step.stage](step, artifacts, workshop, ctx) or {}
             return {"seconds": ctx.clock.seconds, **extra, **_provenance(step, workshop)}
 
@@ -411,12 +411,18 @@ def _opened(store: Store, key: str, step: Step) -> Artifact:
     return artifact
 
 
+def _device(step: Step, workshop: Workshop) -> str:
+    """Return where a step computes: loading a dataset needs no GPU, and opens no context on one."""
+    return "cpu" if step.stage == "dataset" else workshop.device
+
+
 def _provenance(step: Step, workshop: Workshop) -> Mapping[str, Any]:
+    device = _device(step, workshop)
     facts: dict[str, Any] = {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hardware": hardware(workshop.device),
+        "hardware": hardware(device),
         "versions": versions(),
-        "peak_memory_bytes": peak_memory_bytes(workshop.device),
+        "peak_memory_bytes": peak_memory_bytes(device),
     }
     kind = _KIND_OF_STAGE.get(step.stage)
     if kind is not None:
