@@ -55,7 +55,7 @@ class Policy:
     def counters(self) -> tuple[int, ...]:
         """The last counters of an image's draws, in the order in which `apply_policy` takes them.
 
-        Three for each turn (which, how much, which sign), then four for the mixing and three for shear and zoom.
+        Three for each turn (which, how much, which sign), four for mixing, three for shear and zoom.
         """
         turns = tuple(range(3 * len(self.turns)))
         mixing = () if self.mixing == "none" else tuple(range(100, 104))

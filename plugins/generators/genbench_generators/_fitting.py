@@ -188,11 +188,11 @@ class TrainingImages:
 
     def _drawn(self, first: int, steps: int) -> torch.Tensor:
         """Return the rows of consecutive steps: `int64 [steps, B]`."""
-        places = torch.arange(first * self._batch_size, (first + steps) * self._batch_size)
-        epochs = places // len(self._train)
+        start, end = first * self._batch_size, (first + steps) * self._batch_size
+        images = len(self._train)
         rows = [
-            self._permutation(epoch)[places[epochs == epoch] % len(self._train)]
-            for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
+            self._permutation(epoch)[max(start - epoch * images, 0) : end - epoch * images]
+            for epoch in range(start // images, (end - 1) // images + 1)
         ]
         return torch.cat(rows).view(steps, self._batch_size)
 
