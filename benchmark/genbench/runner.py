@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from genbench.digest import digest
 from genbench.errors import Interrupted, StoreError
-from genbench.executors import Event, Executor, Setup, Task
+from genbench.executors import Event, Executor, Setup, Task, cores
 from genbench.gather import gather, save_records
 from genbench.plan import Plan, Step
 from genbench.records import Record
@@ -31,10 +31,25 @@ WORKER = "genbench.runner:make_worker"
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a plan is run; nothing here changes a result's identity."""
+    """How a plan is run; nothing here changes a result's identity.
+
+    Attributes:
+        jobs: Worker processes; 0 is this process.
+        device: `"cpu"` or `"cuda"`.
+        gpus: How many GPUs the workers share out among them; 0 on a CPU.
+        step_timeout_seconds: How long one step may take, or None.
+        checkpoint_seconds: Time between the checkpoints of a long step.
+        executor: Name of the executor.
+        command: What the user typed, for records.
+        profile: Whether trainings are traced.
+        max_memory_gib: Most memory of a worker, or None.
+        vectorize: Whether several seeds are trained side by side.
+        keep_records: Whether records are saved beside the store.
+    """
 
     jobs: int
     device: str = "cpu"
+    gpus: int = 0
     step_timeout_seconds: float | None = None
     checkpoint_seconds: float = 30.0
     executor: str = "processes"
@@ -181,7 +196,9 @@ def make_worker(
     if options.max_memory_gib is not None:
         limit_memory(options.max_memory_gib, options.device)
     from genbench.steps import Workshop
+    from genbench.steps.provenance import choose_arithmetic
 
+    choose_arithmetic()
     workshop = Workshop(
         Store(Path(root)),
         Registry(source),
@@ -378,8 +395,26 @@ def _make_executor(store: Store, registry: Registry, options: RunOptions, most: 
     }
     target = built_in.get(name) or registry.spec("executor", name).target
     jobs = max(1, min(options.jobs, most))
-    made: Executor = import_target(target, name)(Setup(WORKER, settings), jobs, options.step_timeout_seconds)
+    setup = Setup(WORKER, settings, worker_threads(options.device, jobs), worker_environments(options.gpus))
+    made: Executor = import_target(target, name)(setup, jobs, options.step_timeout_seconds)
     return made
+
+
+def worker_threads(device: str, jobs: int) -> int:
+    """Return the threads of a worker: one on a CPU, where workers fill the cores; else its share of them.
+
+    What stays on the CPU of a GPU machine (decoding, eigenvalues, neighbours) would leave the GPU idle.
+    """
+    return max(1, cores() // jobs) if device.startswith("cuda") else 1
+
+
+def worker_environments(gpus: int) -> tuple[Mapping[str, str], ...]:
+    """Return the variables of each worker in turn: one GPU for each, of those that this process may use."""
+    if gpus < 2:
+        return ()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [name.strip() for name in named.split(",")][:gpus] if named else [str(n) for n in range(gpus)]
+    return tuple({"CUDA_VISIBLE_DEVICES": name} for name in names)
 
 
 def _kind_of_work(document: Mapping[str, Any]) -> str:

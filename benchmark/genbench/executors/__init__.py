@@ -4,6 +4,6 @@ inline     in this process, one at a time: for debugging
 processes  in persistent worker processes: a crash, a hang or a kill is one failed task
 """
 
-from genbench.executors.base import Event, Executor, Outcome, Setup, Task
+from genbench.executors.base import Event, Executor, Outcome, Setup, Task, cores
 
-__all__ = ["Event", "Executor", "Outcome", "Setup", "Task"]
+__all__ = ["Event", "Executor", "Outcome", "Setup", "Task", "cores"]
