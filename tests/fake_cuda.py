@@ -65,5 +65,5 @@ def on_fake_cuda(module: nn.Module) -> nn.Module:
                 part._parameters[name] = nn.Parameter(fake, requires_grad=value.requires_grad)
         for name, buffer in list(part._buffers.items()):
             if buffer is not None:
-                part._buffers[name] = torch.empty_like(buffer, device="cuda")
+                part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype, device="cuda")
     return module

@@ -12,7 +12,8 @@ from genbench.records import Cost, Metric, Record, Result, Run
 from genbench.spec import Resolved
 from genbench.store import Artifact, Store, write_atomically
 
-_ENGINE_FACTS = ("trained_together", "micro_batch_images")  # of a training: they touch its last bits
+# Of a training: they touch its last bits.
+_ENGINE_FACTS = ("trained_together", "micro_batch_images", "whole_step_graph")
 
 
 def gather(plan: Plan, store: Store, failed: Mapping[str, str], command: str) -> Iterator[Record]:

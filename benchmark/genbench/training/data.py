@@ -60,6 +60,14 @@ class Drawn(NamedTuple):
         """Return one of several steps."""
         return Drawn(*(part[place] for part in self))
 
+    def select(self, place: torch.Tensor) -> "Drawn":
+        """Return one of several steps, whose number lies on the device: `int64 [1]`."""
+        return Drawn(*(part.index_select(0, place)[0] for part in self))
+
+    def resident(self) -> "Drawn":
+        """Return the same without host memory: resident images are found by `rows` alone."""
+        return self._replace(host_rows=self.rows)
+
 
 class Batch(NamedTuple):
     """One training batch, or with another dimension in front of all, those of several trainings.

@@ -80,11 +80,15 @@ class Loop:
         if self.micro_batch != whole and self._drew(step):
             raise self._too_large(step, whole)
         with record_function("optimizer"):
-            if self.recipe.clip_norm is not None:
-                nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip_norm)
-            self.optimizer.step()
+            self.apply_gradient()
             if self.average is not None:
                 self.average.update(step)
+
+    def apply_gradient(self) -> None:
+        """Clip the gradient, if the recipe says so, and take the optimizer's step."""
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip_norm)
+        self.optimizer.step()
 
     def seed_network(self, step: int) -> None:
         """Let what the network draws in a step (dropout and the like) depend on names alone."""
@@ -96,7 +100,7 @@ class Loop:
         self.seed_network(step)
         parts = [batch] if self.micro_batch is None else batch.parts(self.micro_batch)
         try:
-            found = [self._gradient(forward, part, len(part.targets) / len(batch.targets)) for part in parts]
+            found = [self.gradient(forward, part, len(part.targets) / len(batch.targets)) for part in parts]
         except (MemoryError, RuntimeError) as problem:
             if not out_of_memory(problem):
                 raise
@@ -105,7 +109,7 @@ class Loop:
             self.sums += sums
         return True
 
-    def _gradient(self, forward: Callable[..., torch.Tensor], part: Batch, share: float) -> torch.Tensor:
+    def gradient(self, forward: Callable[..., torch.Tensor], part: Batch, share: float = 1.0) -> torch.Tensor:
         """Add the gradient of a part of a batch, weighted by its share: all parts make the whole batch's.
 
         Returns:
