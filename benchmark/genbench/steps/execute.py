@@ -199,7 +199,7 @@ def _train(
         trained = _training(step, artifacts, workshop, ctx).alone()
     else:
         with profiled(ctx, step.label, workshop.store.log_path(step.key).with_suffix("")) as watched:
-            trained = _training(step, artifacts, workshop, watched).alone()
+            trained = _training(step, artifacts, workshop, watched).alone(profiled=True)
     return network.write_training(trained, recipe, ctx.files)
 
 

@@ -17,6 +17,7 @@ from genbench.steps.context import StepContext
 from genbench.steps.real import Splits
 from genbench.store import Artifact
 from genbench.training import NormalisedNetwork, Trained, TrainingData, predict, total_steps, train
+from genbench.training.engine import Choice
 from genbench.training.stacked import Run, pays, refusal, train_together
 
 
@@ -28,10 +29,13 @@ class Training(NamedTuple):
     mix: Mix
     steps: int
 
-    def alone(self) -> Trained:
-        """Train this network by itself."""
+    def alone(self, *, profiled: bool = False) -> Trained:
+        """Train this network by itself; under a profiler one operation after another, which has phases."""
         run = self.run
-        return train(run.network, run.data, self.recipe, self.mix, self.steps, run.seed, run.ctx)
+        choice: Choice = "off" if profiled else "auto"
+        return train(
+            run.network, run.data, self.recipe, self.mix, self.steps, run.seed, run.ctx, whole_step=choice
+        )
 
 
 def prepare_training(

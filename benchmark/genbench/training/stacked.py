@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from genbench.errors import GenbenchError, Interrupted
 from genbench.protocols import Mix, RunContext, TrainRecipe
 from genbench.training.data import Batch, Drawn, StackedData, TrainingData
-from genbench.training.engine import Trained, batches, blocks, finish, make_order
+from genbench.training.engine import Trained, blocks, choose_steps, finish, make_order
 from genbench.training.ledger import Ledger
 from genbench.training.loop import Loop, batch_loss, tally
 from genbench.training.optimise import (
@@ -67,16 +67,20 @@ def refusal(runs: Sequence[Run], recipe: TrainRecipe, mix: Mix) -> str | None:
 
 
 def pays(runs: Sequence[Run], recipe: TrainRecipe, mix: Mix) -> bool:
-    """Time some steps of both ways on copies, and say whether stacking is faster."""
+    """Time some steps of both ways on copies, and say whether stacking is faster.
+
+    One by one means the way that `train` would choose: whole steps, on a GPU.
+    """
     steps = _WARM_UP_STEPS + PROBE_STEPS
     stacked = StackedLoop([run.scratch() for run in runs], recipe, mix, steps)
     drawn = stacked.prepare(0, steps)
     together = _seconds(lambda step: stacked.step(drawn.at(step), step), runs[0].ctx.device)
     alone = runs[0].scratch()
     loop = Loop(alone.network.train(), alone.data, recipe, alone.seed, steps, alone.ctx)
-    source = batches(alone.data, make_order(alone.data, recipe, mix, alone.seed), 0, steps)
     with torch.random.fork_rng(devices=_devices(runs)):
-        one = _seconds(lambda step: loop.optimise(alone.network, next(source)[1], step), runs[0].ctx.device)
+        way = choose_steps(loop, alone.data, make_order(alone.data, recipe, mix, alone.seed), 0)
+        way.load(0, steps)
+        one = _seconds(way.take, runs[0].ctx.device)
     runs[0].ctx.log.info("probe: %d together %.2g s a step, one %.2g s", len(runs), together, one)
     return together < len(runs) * one
 
