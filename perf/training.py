@@ -2,8 +2,8 @@
 
 Same batch, model, optimizer and threads; variants take turns in one process. Targets on a CPU with AMX bf16:
 ResNet-32 2.1x (2.8x compiled), the small CNN 2.9x, the MLP 2.2x, the data path alone 10x a DataLoader with
-two workers; seeding a step the engine's way costs no more than `torch.manual_seed`. The figures with precision
-fp32 are printed beside them: without bf16 hardware, they are what you get.
+two workers; seeding a step the engine's way costs no more than `torch.manual_seed`. The figures with
+precision fp32 are printed beside them: without bf16 hardware, they are what you get.
 """
 
 import argparse

@@ -25,7 +25,7 @@ from genbench.training.engine import OneByOne, choose_steps, make_order
 from genbench.training.loop import Loop
 from genbench.training.optimise import AveragedWeights, optimizer_tensors
 from genbench.training.order import BatchOrder
-from genbench.training.whole_step import WholeStep
+from genbench.training.whole_step import OneTraining, WholeStep
 
 MakeContext = Callable[..., StepContext]
 Fit = Callable[..., Trained]
@@ -183,7 +183,7 @@ def test_building_a_program_leaves_no_trace(make_context: MakeContext, optimizer
     data = make_data()
     loop, order = make_loop(make_context, make_recipe(optimizer=optimizer, ema_decay=0.9), data)
     before = copy.deepcopy(loop.network.state_dict())
-    program = WholeStep(loop, data, order, loop.network, block=(0, 5))
+    program = WholeStep(OneTraining(loop, data, order, loop.network), (0, 5))
     assert all(torch.equal(value, before[name]) for name, value in loop.network.state_dict().items())
     assert optimizer_tensors(loop.optimizer)
     assert all(not value.any() for value in optimizer_tensors(loop.optimizer).values())
@@ -208,7 +208,7 @@ def test_the_body_is_captured_once_and_replayed(make_context: MakeContext) -> No
         captured.append(body)
         return lambda: replayed.append(1)
 
-    program = WholeStep(loop, data, order, loop.network, block=(0, 5), capture=capture)
+    program = WholeStep(OneTraining(loop, data, order, loop.network), (0, 5), capture)
     assert program.captured
     for step in range(5):
         program.take(step)
@@ -220,8 +220,8 @@ def test_a_captured_training_says_so(fit: Fit, monkeypatch: pytest.MonkeyPatch) 
     assert "whole_step_graph" not in fit("on", "plain").run
     built = WholeStep.__init__
 
-    def as_if_captured(self: Any, *parts: Any, capture: Any, **options: Any) -> None:
-        built(self, *parts, capture=lambda body: body, **options)
+    def as_if_captured(self: Any, program: Any, block: Any, capture: Any) -> None:
+        built(self, program, block, lambda body: body)
 
     monkeypatch.setattr(WholeStep, "__init__", as_if_captured)
     assert fit("on", "captured").run["whole_step_graph"] == 1
@@ -256,8 +256,8 @@ def test_a_step_that_cannot_be_captured_is_taken_all_the_same(
     def refused(body: Any) -> Any:
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    def as_if_refused(self: Any, *parts: Any, capture: Any, **options: Any) -> None:
-        built(self, *parts, capture=refused, **options)
+    def as_if_refused(self: Any, program: Any, block: Any, capture: Any) -> None:
+        built(self, program, block, refused)
 
     monkeypatch.setattr(WholeStep, "__init__", as_if_refused)
     assert_same(fit("on", "refused", optimizer="adam"), wanted)
@@ -287,7 +287,7 @@ def test_the_body_of_a_step_waits_for_nothing_on_a_gpu(
     data = make_data(level, "cuda")
     loop = Loop(network.train(), data, recipe, 5, STEPS, make_context(device="cuda"))
     order: Any = SimpleNamespace(block=lambda first, count: DRAWN)  # fake tensors have no values to sort
-    program = WholeStep(loop, data, order, network, block=(0, 5))
+    program = WholeStep(OneTraining(loop, data, order, network), (0, 5))
     with NoWaiting():
         for step in range(5):
             program.take(step)
@@ -298,7 +298,7 @@ def test_the_body_of_a_step_waits_for_nothing_on_a_gpu(
 def test_no_line_of_a_step_reads_a_value_backward_and_optimizer_included(make_context: MakeContext) -> None:
     data = make_data("strong")
     loop, order = make_loop(make_context, make_recipe(clip_norm=0.1, ema_decay=0.9), data)
-    program = WholeStep(loop, data, order, loop.network, block=(0, 5))
+    program = WholeStep(OneTraining(loop, data, order, loop.network), (0, 5))
     before = loop.network.body[0].weight.detach().clone()  # type: ignore[index, union-attr]
     with NoWaiting():
         program.take(0)

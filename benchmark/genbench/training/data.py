@@ -237,10 +237,14 @@ class StackedData:
 
     Args:
         parts: Of the same image size and augmentation.
+
+    Attributes:
+        resident: Whether the images of all lie on the device.
     """
 
     def __init__(self, parts: Sequence[TrainingData]) -> None:
         self._parts = parts
+        self.resident = all(part.resident_bytes for part in parts)
         self._apart = any(part._resident is None or part._policy is not None for part in parts)
 
     def prepare(self, draws: Sequence[Draw]) -> Drawn:

@@ -19,7 +19,7 @@ from genbench.protocols import Mix, RunContext, TrainRecipe
 from genbench.training.data import Batch, TrainingData
 from genbench.training.loop import Loop
 from genbench.training.order import BatchOrder
-from genbench.training.whole_step import WholeStep, cuda_graph
+from genbench.training.whole_step import OneTraining, try_whole_step
 
 Choice = Literal["auto", "on", "off"]
 
@@ -165,23 +165,22 @@ def choose_steps(
         first: The first step to take.
         whole_step: `auto` takes whole steps on a GPU, `on` wherever it can be, `off` nowhere.
     """
-    ctx, recipe = loop.ctx, loop.recipe
-    on_gpu = ctx.device.startswith("cuda")
-    if whole_step == "off" or (whole_step == "auto" and not on_gpu) or first == loop.steps:
-        return OneByOne(loop, data, order)
-    reason = None if data.resident_bytes else "the images are read batch by batch"
-    reason = reason if loop.micro_batch is None else "batches are split"
-    if reason is None:
+    if wants_whole_steps(whole_step, loop.ctx.device) and first < loop.steps:
+        reason = None if data.resident_bytes else "the images are read batch by batch"
+        reason = reason if loop.micro_batch is None else "batches are split"
         # our own graph captures what is compiled: inductor must not capture parts of it
-        forward = torch.compile(loop.network, dynamic=False) if recipe.compile else loop.network
+        compile_it = loop.recipe.compile and reason is None
+        forward = torch.compile(loop.network, dynamic=False) if compile_it else loop.network
         block = next(blocks(first, loop.steps, order.batch_size))
-        try:
-            capture = cuda_graph(loop) if on_gpu else None
-            return WholeStep(loop, data, order, forward, block=block, capture=capture)
-        except (RuntimeError, MemoryError) as problem:  # what cannot be captured is trained all the same
-            reason = str(problem).partition("\n")[0]
-    ctx.log.info("steps are taken one operation at a time: %s", reason)
+        whole = try_whole_step(OneTraining(loop, data, order, forward), block, loop.ctx.log, reason)
+        if whole is not None:
+            return whole
     return OneByOne(loop, data, order)
+
+
+def wants_whole_steps(whole_step: Choice, device: str) -> bool:
+    """Say whether steps are to be whole, if they can be."""
+    return whole_step == "on" or (whole_step == "auto" and device.startswith("cuda"))
 
 
 def finish(loop: Loop, taken: int, seconds: float) -> Trained:
