@@ -16,8 +16,14 @@ from torch import nn
 from fake_cuda import NoWaiting, fake_cuda, on_fake_cuda
 from genbench.errors import GenbenchError, Interrupted
 from genbench.images import TensorImages, statistics
+from genbench.plan import make_plan
 from genbench.protocols import Mix, TrainRecipe
+from genbench.records import Record
+from genbench.registry import Registry
+from genbench.runner import RunOptions, run
+from genbench.spec import make_suite, resolve_suite
 from genbench.steps.context import StepContext
+from genbench.store import Store
 from genbench.training import Trained, TrainingData, engine, train, whole_step
 from genbench.training.augment import POLICIES
 from genbench.training.data import Augmentation
@@ -225,6 +231,29 @@ def test_a_captured_training_says_so(fit: Fit, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(WholeStep, "__init__", as_if_captured)
     assert fit("on", "captured").run["whole_step_graph"] == 1
+
+
+def test_a_record_tells_it_beside_the_hardware_and_its_key_does_not(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def records(name: str) -> list[Record]:
+        entries = {"datasets": ["toy-data"], "classifiers": ["toy-net"], "reference": "toy-net", "seeds": 1}
+        suite = make_suite({**entries, "evaluators": ["accuracy"], "preset": "smoke"}, "test")
+        store = Store(tmp_path / name)
+        plan = make_plan(resolve_suite(registry, suite, store.fingerprint))
+        return run(plan, store, registry, RunOptions(jobs=0)).records
+
+    plain, built = records("plain"), WholeStep.__init__
+
+    def as_if_captured(self: Any, program: Any, block: Any, capture: Any) -> None:
+        built(self, program, block, lambda body: body)
+
+    monkeypatch.setattr(WholeStep, "__init__", as_if_captured)
+    monkeypatch.setattr(engine, "wants_whole_steps", lambda choice, device: True)
+    captured = records("captured")
+    assert {one.run.hardware.get("whole_step_graph") for one in plain} == {None}
+    assert {one.run.hardware.get("whole_step_graph") for one in captured} == {1}
+    assert [one.result_digest for one in captured] == [one.result_digest for one in plain]
 
 
 def test_what_cannot_be_one_program_goes_one_by_one(

@@ -10,6 +10,7 @@ loop       what lives from step to step, and how it is saved
 engine     one training
 whole_step a step as one program: on a GPU, one CUDA graph
 stacked    several trainings at once
+lowered    bfloat16 for them
 predict    logits and penultimate features of a trained network
 """
 

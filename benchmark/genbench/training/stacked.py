@@ -12,10 +12,8 @@ from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
-from torch.overrides import TorchFunctionMode
 
 from genbench.errors import GenbenchError, Interrupted
 from genbench.protocols import Mix, RunContext, TrainRecipe
@@ -32,6 +30,7 @@ from genbench.training.engine import (
 )
 from genbench.training.ledger import Ledger
 from genbench.training.loop import Loop, batch_loss, tally
+from genbench.training.lowered import Bfloat16
 from genbench.training.optimise import (
     load_optimizer_tensors,
     make_optimizer,
@@ -291,7 +290,7 @@ class StackedLoop:
         """Return one training's loss and tally."""
         state = {**weights, **buffers}
         if self._recipe.precision == "bf16":
-            with _Bfloat16():
+            with Bfloat16():
                 logits = functional_call(self._template, state, (batch.images,))
         else:
             logits = functional_call(self._template, state, (batch.images,))
@@ -310,30 +309,6 @@ class StackedLoop:
         for place, (loop, first, size) in enumerate(zip(self._loops, firsts.tolist(), sizes, strict=True)):
             loop.sums = self._sums[place]
             loop.ledger = Ledger(self._visits[first : first + size], loop.ledger.real)
-
-
-class _Bfloat16(TorchFunctionMode):
-    """What `torch.autocast` to bfloat16 does, which does not reach through `vmap` (pytorch#192617)."""
-
-    _LOW = frozenset({
-        F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose2d, F.scaled_dot_product_attention,
-        torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.bmm, torch.baddbmm, torch.addmm,
-    })  # fmt: skip
-    _NORMS = frozenset({F.batch_norm, F.layer_norm, F.group_norm})
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Multiply in bfloat16; normalise in float32, and return what came in."""
-        kwargs = kwargs or {}
-        if func in self._LOW:
-            return func(*map(_lowered, args), **{name: _lowered(value) for name, value in kwargs.items()})
-        if func in self._NORMS:
-            return func(args[0].float(), *args[1:], **kwargs).to(args[0].dtype)
-        return func(*args, **kwargs)
-
-
-def _lowered(value: Any) -> Any:
-    is_real = isinstance(value, torch.Tensor) and value.is_floating_point()
-    return value.to(torch.bfloat16) if is_real else value
 
 
 def _stacked(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
