@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from fake_cuda import NoWaiting
 from genbench.errors import GenbenchError, Interrupted, UsageError
 from genbench.images import TensorImages, statistics
 from genbench.plan import Plan, make_plan
@@ -23,7 +24,7 @@ from genbench.steps.context import StepContext
 from genbench.store import Store
 from genbench.training import Trained, TrainingData, train
 from genbench.training.data import Augmentation
-from genbench.training.stacked import Run, pays, refusal, train_together
+from genbench.training.stacked import Run, StackedLoop, pays, refusal, train_together
 from genbench.training.whole_step import WholeStep
 
 MakeContext = Callable[..., StepContext]
@@ -159,6 +160,17 @@ def test_a_whole_step_of_all_is_the_step_of_all(
         assert isinstance(one, Trained)
         assert isinstance(other, Trained)
         assert_close([one], [other], 0)
+
+
+def test_no_line_of_a_whole_step_of_all_reads_a_value(make_runs: MakeRuns) -> None:
+    runs = make_runs("runs", "strong")
+    stacked = StackedLoop(runs, settled(clip_norm=0.1, ema_decay=0.9), Mix(), STEPS)
+    whole = stacked.choose_steps(0, "on")
+    before = runs[1].network.state_dict()["body.0.weight"].clone()
+    with NoWaiting():
+        whole.take(0)
+    assert isinstance(whole, WholeStep)
+    assert not torch.equal(runs[1].network.state_dict()["body.0.weight"], before)
 
 
 def test_averages_of_a_whole_step_agree_to_rounding(make_runs: MakeRuns) -> None:

@@ -324,13 +324,19 @@ def test_the_body_of_a_step_waits_for_nothing_on_a_gpu(
     assert program._rate.dtype == torch.float32  # what CUDA's fused optimizers read
 
 
-def test_no_line_of_a_step_reads_a_value_backward_and_optimizer_included(make_context: MakeContext) -> None:
+@pytest.mark.parametrize("choice", ["on", "off"])
+def test_no_line_of_a_step_reads_a_value_backward_and_optimizer_included(
+    choice: Any, make_context: MakeContext
+) -> None:
     data = make_data("strong")
     loop, order = make_loop(make_context, make_recipe(clip_norm=0.1, ema_decay=0.9), data)
-    program = WholeStep(OneTraining(loop, data, order, loop.network), (0, 5))
+    way = choose_steps(loop, data, order, 0, choice)
+    assert isinstance(way, WholeStep if choice == "on" else OneByOne)
+    way.load(0, 5)
+    way.take(0)
     before = loop.network.body[0].weight.detach().clone()  # type: ignore[index, union-attr]
     with NoWaiting():
-        program.take(0)
+        way.take(1)
     assert not torch.equal(loop.network.body[0].weight, before)  # type: ignore[index, union-attr]
 
 

@@ -25,7 +25,7 @@ from genbench_generators._adain import Decoder, adain, decoder_loss, moments
 from genbench_generators._ddpm_fit import DdpmFit
 from genbench_generators._diffusion import ImageNoise, cosine_betas
 from genbench_generators._encoders import ReferenceEncoder
-from genbench_generators._fitting import TrainingImages
+from genbench_generators._fitting import Fit, FitPlan, TrainingImages
 from genbench_generators._gatys import gram, losses
 from genbench_generators._noisy_classifier import NoisyClassifier, log_probability_gradient
 from genbench_generators._samplers import DpmSolver, make_sampler
@@ -176,6 +176,18 @@ def test_the_loss_of_a_cvae_step_waits_for_nothing(
             x, own = served.batch(1)
             loss = negative_bound(network, x, own, torch.zeros(8, 4, device="cuda"), 1.0)  # type: ignore[arg-type]
     assert loss.device.type == "cuda"
+
+
+def test_no_line_of_a_fits_step_reads_a_value(make_context: MakeContext) -> None:
+    network = nn.Linear(4, 1)
+    before = network.weight.detach().clone()
+    plan = FitPlan("test", 9, lambda step: 0.1, clip_norm=1.0, ema_decay=0.9)
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    x = torch.ones(3, 4)
+    fit = Fit(network, optimizer, lambda step: network(x).square().mean(), plan, make_context())
+    with NoWaiting():
+        fit._step(0)
+    assert not torch.equal(network.weight, before)
 
 
 def test_rows_are_the_same_in_blocks_as_one_by_one(
