@@ -158,6 +158,25 @@ def test_both_ways_see_the_same_batches(fit: Fit, taken: list[type], level: str,
     assert_same(whole, single)
 
 
+def test_a_compiled_network_takes_whole_steps(
+    fit: Fit, taken: list[type], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch._dynamo.reset()
+    asked: list[Any] = []
+    compile_it = torch.compile
+
+    def noted(network: Any, **options: Any) -> Any:
+        asked.append(options)
+        return compile_it(network, backend="eager", dynamic=options["dynamic"])
+
+    monkeypatch.setattr(torch, "compile", noted)
+    compiled = fit("on", "compiled", compile=True)
+    torch._dynamo.reset()
+    assert asked == [{"dynamic": False}]  # without graphs of inductor's own
+    assert set(taken) == {WholeStep}
+    assert_same(compiled, fit("off", "plain"))
+
+
 @pytest.mark.parametrize("recipe", [{}, {"optimizer": "adam"}, {"optimizer": "adamw", "ema_decay": 0.9}])
 @pytest.mark.parametrize(("before", "after"), [("on", "off"), ("off", "on"), ("on", "on")])
 def test_a_stopped_training_goes_on_either_way(fit: Fit, before: str, after: str, recipe: Any) -> None:
