@@ -248,9 +248,11 @@ def _beside(device: torch.device) -> Iterator[None]:
         return
     present, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(present)
-    with torch.cuda.stream(stream):
-        yield
-    present.wait_stream(stream)
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        present.wait_stream(stream)
 
 
 @contextmanager
