@@ -32,6 +32,7 @@ from genbench_generators._samplers import DpmSolver, make_sampler
 from genbench_generators._unet import build_unet, unet_options
 from genbench_generators.configs import DdpmConfig
 from genbench_generators.cvae import CvaeNetwork, negative_bound
+from genbench_generators.ddpm import Ddpm, _Fitted
 from genbench_generators.style_configs import StyleTransferConfig
 
 MakeContext = Callable[..., StepContext]
@@ -176,6 +177,32 @@ def test_the_loss_of_a_cvae_step_waits_for_nothing(
             x, own = served.batch(1)
             loss = negative_bound(network, x, own, torch.zeros(8, 4, device="cuda"), 1.0)  # type: ignore[arg-type]
     assert loss.device.type == "cuda"
+
+
+def test_a_second_batch_size_is_a_second_static_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guided batch is twice as large; a graph for any size would be slower for both."""
+
+    class Plain(nn.Module):
+        def forward(self, x: torch.Tensor, t: Any, classes: Any, return_dict: bool) -> tuple[torch.Tensor]:
+            return (x.flip(-1) * 2,)
+
+    torch._dynamo.reset()
+    compile_it, graphs = torch.compile, []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        graphs.append([value for value in inputs if isinstance(value, torch.SymInt)])
+        return graph.forward
+
+    def compiled(network: nn.Module, **options: Any) -> Any:
+        return compile_it(network, backend=backend, **options)
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    generator = Ddpm(DdpmConfig.model_validate({**SMALL_DDPM, "compile": True}))
+    generator._adopt(_Fitted(Plain(), {"num_classes": 4}))
+    for count in (2, 4):
+        generator._call(torch.zeros(count, 3, 8, 8), 3, torch.zeros(count, dtype=torch.int64))
+    torch._dynamo.reset()
+    assert graphs == [[], []]
 
 
 def test_no_line_of_a_fits_step_reads_a_value(make_context: MakeContext) -> None:
