@@ -7,9 +7,10 @@ compiling. Targets are for an H200.
 """
 
 import argparse
+import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from genbench.digest import file_digest
 from genbench.registry import Registry, import_target
 from genbench.spec import parse_reference, resolve
-from genbench.training.engine import batches, compiled
+from genbench.training.engine import Steps, blocks, choose_steps
 from genbench.training.loop import Loop
 from genbench.training.order import BatchOrder
 
@@ -94,13 +95,12 @@ def measure(work: Workload, device: str, steps: int, *, compile_it: bool) -> tup
     count = IMAGES if device == "cuda" else 2_000
     data = make_data(make_images(count), device)
     loop = Loop(network.train(), data, recipe, 1, 1_000_000, _Context(device))  # type: ignore[arg-type]
-    forward: Callable[..., torch.Tensor] = compiled(network, recipe, device) if compile_it else network
-    source = batches(data, BatchOrder(count, 0, work.batch, seed=1), 0, 1_000_000)
+    way = choose_steps(loop, data, BatchOrder(count, 0, work.batch, seed=1), 0)
+    left = _loaded(way, blocks(0, 1_000_000, work.batch))
 
     def take(number: int) -> None:
-        for step, (rows, batch) in enumerate(islice(source, number)):
-            loop.optimise(forward, batch, step)
-            loop.ledger.enter(rows)
+        for step in islice(left, number):
+            way.take(step)
         if device == "cuda":
             torch.cuda.synchronize()
 
@@ -108,6 +108,13 @@ def measure(work: Workload, device: str, steps: int, *, compile_it: bool) -> tup
     started = time.perf_counter()
     take(steps)
     return (time.perf_counter() - started) / steps, flops, traffic
+
+
+def _loaded(way: Steps, blocks_left: Iterator[tuple[int, int]]) -> Iterator[int]:
+    """Yield the numbers of steps, each block loaded before its first."""
+    for start, count in blocks_left:
+        way.load(start, count)
+        yield from range(start, start + count)
 
 
 def costs(network: torch.nn.Module, device: str) -> tuple[float, float]:
@@ -150,6 +157,8 @@ def _best(work: Callable[[], object], device: str) -> float:
 
 class _Context:
     """A context that reports nothing and never stops."""
+
+    log = logging.getLogger("floors")
 
     def __init__(self, device: str) -> None:
         self.device = device

@@ -25,7 +25,8 @@ from genbench.planner import as_component
 from genbench.records import Cost, Curve, DatasetImages, Ledger, PluginCode, Record, Result, Run
 from genbench.store import Artifact, Store
 
-_ENGINE_FACTS = ("trained_together", "micro_batch_images")  # of a training: they touch its last bits
+# Of a training: they touch its last bits.
+_ENGINE_FACTS = ("trained_together", "micro_batch_images", "whole_step_graph")
 
 
 class Composer:

@@ -14,7 +14,7 @@ from genbench.planner import without_failed
 from genbench.records import Record
 from genbench.registry import Registry, import_target
 from genbench.store import Store
-from genbench.worker import RunOptions
+from genbench.worker import RunOptions, worker_environments, worker_threads
 
 GRACE_SECONDS = 10.0  #: how long a step may take to save its work after Ctrl-C
 WORKER = "genbench.worker:make_worker"
@@ -250,5 +250,6 @@ def _make_executor(store: Store, registry: Registry, options: RunOptions, most: 
     }
     target = built_in.get(name) or registry.spec("executor", name).target
     jobs = max(1, min(options.jobs, most))
-    made: Executor = import_target(target, name)(Setup(WORKER, settings), jobs, options.step_timeout_seconds)
+    setup = Setup(WORKER, settings, worker_threads(options.device, jobs), worker_environments(options.gpus))
+    made: Executor = import_target(target, name)(setup, jobs, options.step_timeout_seconds)
     return made

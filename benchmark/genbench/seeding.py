@@ -34,6 +34,22 @@ def generator(*parts: Any, device: str = "cpu") -> "torch.Generator":
     return torch.Generator(device=device).manual_seed(derive_seed(*parts))
 
 
+def seed_device(device: str, seed: int) -> None:
+    """Seed torch's own generators: the CPU's, and that of `device` (dropout and the like draw from it).
+
+    The same streams as after `torch.manual_seed`, which formats a stack trace for every kind of accelerator
+    at each call, and takes a good part of a small network's step (perf/training.py).
+    """
+    import torch
+
+    torch.default_generator.manual_seed(seed)
+    if device.startswith("cuda"):
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # its generators exist from here on
+        index = torch.device(device).index
+        own = torch.cuda.current_device() if index is None else index
+        torch.cuda.default_generators[own].manual_seed(seed)
+
+
 def counter_bits(seed: int, *counters: "torch.Tensor | int") -> "torch.Tensor":
     """Hash integer counters to 63 uniform bits each: int64, of the counters' broadcast shape.
 
@@ -43,10 +59,12 @@ def counter_bits(seed: int, *counters: "torch.Tensor | int") -> "torch.Tensor":
     """
     import torch
 
+    # A single number lies on the CPU and enters arithmetic on any device as it is; moving it, or the state
+    # after it, would drag the state from one device to another.
     state = torch.tensor(seed, dtype=torch.int64)
     for counter in counters:
         value = torch.as_tensor(counter, dtype=torch.int64)
-        state = _finalise(state.to(value.device) * 5 + value * _GOLDEN + _GOLDEN)
+        state = _finalise(state * 5 + value * _GOLDEN + _GOLDEN)
     return state & 0x7FFFFFFFFFFFFFFF
 
 

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from genbench.executors import cores
 from genbench.plan import Step
 from genbench.registry import PluginSource, Registry
 from genbench.store import Store
@@ -22,6 +23,7 @@ class RunOptions:
     Attributes:
         jobs: Worker processes; 0 is this process.
         device: `"cpu"` or `"cuda"`.
+        gpus: How many GPUs the workers share out among them; 0 on a CPU.
         step_timeout_seconds: How long one step may take, or None.
         checkpoint_seconds: Time between the checkpoints of a long step.
         executor: Name of the executor.
@@ -34,6 +36,7 @@ class RunOptions:
 
     jobs: int
     device: str = "cpu"
+    gpus: int = 0
     step_timeout_seconds: float | None = None
     checkpoint_seconds: float = 30.0
     executor: str = "processes"
@@ -57,7 +60,9 @@ def make_worker(
     if options.max_memory_gib is not None:
         limit_memory(options.max_memory_gib, options.device)
     from genbench.steps import Workshop
+    from genbench.steps.provenance import choose_arithmetic
 
+    choose_arithmetic()
     workshop = Workshop(
         Store(Path(root)),
         Registry(source),
@@ -68,6 +73,23 @@ def make_worker(
         options.vectorize,
     )
     return _Performer(workshop)
+
+
+def worker_threads(device: str, jobs: int) -> int:
+    """Return the threads of a worker: one on a CPU, where workers fill the cores; else its share of them.
+
+    What stays on the CPU of a GPU machine (decoding, eigenvalues, neighbours) would leave the GPU idle.
+    """
+    return max(1, cores() // jobs) if device.startswith("cuda") else 1
+
+
+def worker_environments(gpus: int) -> tuple[Mapping[str, str], ...]:
+    """Return the variables of each worker in turn: one GPU for each, of those that this process may use."""
+    if gpus < 2:
+        return ()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [name.strip() for name in named.split(",")][:gpus] if named else [str(n) for n in range(gpus)]
+    return tuple({"CUDA_VISIBLE_DEVICES": name} for name in names)
 
 
 class _Performer:

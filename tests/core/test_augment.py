@@ -9,15 +9,22 @@ import torch
 
 from genbench.images import TensorImages
 from genbench.protocols import Augment
-from genbench.training.augment import POLICIES, Policy, apply_policy
+from genbench.training.augment import POLICIES, Policy, apply_policy, draw_for_policy
 
 MakeImages = Callable[..., TensorImages]
-ROWS = torch.arange(64)
 
 
 def applied(policy: Policy, pixels: torch.Tensor, visit: int = 0, seed: int = 1) -> torch.Tensor:
-    images, _, _ = apply_policy(policy, pixels, seed, ROWS, torch.full((64,), visit))
-    return images
+    return augmented(policy, pixels, visit, seed)[0]
+
+
+def augmented(
+    policy: Policy, pixels: torch.Tensor, visit: int = 0, seed: int = 1
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    rows = torch.arange(len(pixels))
+    return apply_policy(
+        policy, pixels, draw_for_policy(policy, seed, rows, torch.full((len(pixels),), visit))
+    )
 
 
 @pytest.fixture
@@ -45,7 +52,7 @@ def test_policies_differ_from_one_another(pixels: torch.Tensor) -> None:
 
 
 def test_mixup_is_the_papers_sum(pixels: torch.Tensor) -> None:
-    mixed, partner, share = apply_policy(POLICIES["mixup"], pixels, 1, ROWS, torch.zeros(64).long())
+    mixed, partner, share = augmented(POLICIES["mixup"], pixels)
     assert share is not None
     own = share[:, None, None, None]
     expected = own * pixels.float() + (1 - own) * pixels[partner].float()
@@ -56,7 +63,7 @@ def test_mixup_is_the_papers_sum(pixels: torch.Tensor) -> None:
 
 
 def test_cutmix_pastes_a_rectangle_of_the_stated_share(pixels: torch.Tensor) -> None:
-    mixed, partner, share = apply_policy(POLICIES["cutmix"], pixels, 1, ROWS, torch.zeros(64).long())
+    mixed, partner, share = augmented(POLICIES["cutmix"], pixels)
     assert share is not None
     own, other = (mixed == pixels).all(dim=3), (mixed == pixels[partner]).all(dim=3)
     assert (own | other).all()
@@ -85,9 +92,8 @@ def test_colour_moves_nothing_and_shear_zoom_recolours_nothing() -> None:
 def test_trivialaugment_reaches_further_than_randaugment() -> None:
     """Its magnitudes go to the end of the range: the darkest image is (nearly) black."""
     pixels = torch.full((4096, 2, 2, 3), 100, dtype=torch.uint8)
-    rows, visits = torch.arange(4096), torch.zeros(4096).long()
     darkest = {
-        largest: int(apply_policy(Policy((range(6, 7),), largest), pixels, 1, rows, visits)[0].min())
+        largest: int(augmented(Policy((range(6, 7),), largest), pixels)[0].min())
         for largest in (POLICIES["randaugment"].largest, POLICIES["trivialaugment"].largest)
     }
     assert darkest == {0.9: 10, 1.0: 0}
@@ -95,9 +101,8 @@ def test_trivialaugment_reaches_further_than_randaugment() -> None:
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix", "strong"])
 def test_only_policies_that_mix_have_soft_labels(name: str, pixels: torch.Tensor) -> None:
-    visits = torch.zeros(64).long()
-    mixing = apply_policy(POLICIES[name], pixels, 1, ROWS, visits)[2]
+    mixing = augmented(POLICIES[name], pixels)[2]
     assert mixing is not None
     assert float(mixing.min()) < 1
     assert np.isfinite(mixing.numpy()).all()
-    assert apply_policy(POLICIES["randaugment"], pixels, 1, ROWS, visits)[2] is None
+    assert augmented(POLICIES["randaugment"], pixels)[2] is None

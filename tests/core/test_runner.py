@@ -6,12 +6,12 @@ import pytest
 
 from genbench.errors import StoreError
 from genbench.executors import Event
-from genbench.outlook import estimate_seconds, survey
 from genbench.metrics import Metric
+from genbench.outlook import estimate_seconds, survey
 from genbench.plan import Plan, Step
 from genbench.planner import make_plan
-from genbench.registry import Registry
 from genbench.records import Record
+from genbench.registry import Registry
 from genbench.runner import Observer, RunSummary, run
 from genbench.spec import make_suite, resolve_suite
 from genbench.store import Store

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from fake_cuda import NoWaiting
 from genbench.errors import GenbenchError, Interrupted, UsageError
 from genbench.images import TensorImages, statistics
 from genbench.plan import Plan
@@ -24,7 +25,8 @@ from genbench.steps.context import StepContext
 from genbench.store import Store
 from genbench.training import Trained, TrainingData, train
 from genbench.training.data import Augmentation
-from genbench.training.stacked import Run, pays, refusal, train_together
+from genbench.training.stacked import Run, StackedLoop, pays, refusal, train_together
+from genbench.training.whole_step import WholeStep
 from genbench.worker import RunOptions
 
 MakeContext = Callable[..., StepContext]
@@ -133,6 +135,55 @@ def test_side_by_side_agrees_with_one_by_one(
     assert {one.run["trained_together"] for one in stacked} == {SEEDS}
     first, second = (one.network.state_dict()["body.7.weight"] for one in stacked[:2])
     assert float((first - second).abs().max()) > 0.01  # seeds differ by far more than the tolerance
+
+
+@pytest.mark.parametrize(
+    ("recipe", "level"),
+    [
+        ({"nesterov": True, "clip_norm": 0.1}, "standard"),
+        ({**ADAMW, "schedule": "onecycle", "label_smoothing": 0.1}, "off"),
+        ({"precision": "bf16"}, "standard"),
+        ({}, "strong"),
+    ],
+)
+def test_a_whole_step_of_all_is_the_step_of_all(
+    make_runs: MakeRuns, recipe: dict[str, Any], level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    take = WholeStep.take
+    monkeypatch.setattr(WholeStep, "take", lambda self, step: (taken.append(step), take(self, step)))
+    monkeypatch.setattr("genbench.training.engine._BLOCK_IMAGES", 8 * SEEDS * 16)  # blocks of eight steps
+    chosen = settled(**recipe)
+    whole = train_together(make_runs("whole", level), chosen, Mix(), STEPS, whole_step="on")
+    assert taken == list(range(STEPS))
+    single = train_together(make_runs("single", level), chosen, Mix(), STEPS, whole_step="off")
+    assert len(taken) == STEPS
+    for one, other in zip(whole, single, strict=True):
+        assert isinstance(one, Trained)
+        assert isinstance(other, Trained)
+        assert_close([one], [other], 0)
+
+
+def test_no_line_of_a_whole_step_of_all_reads_a_value(make_runs: MakeRuns) -> None:
+    runs = make_runs("runs", "strong")
+    stacked = StackedLoop(runs, settled(clip_norm=0.1, ema_decay=0.9), Mix(), STEPS)
+    whole = stacked.choose_steps(0, "on")
+    before = runs[1].network.state_dict()["body.0.weight"].clone()
+    with NoWaiting():
+        whole.take(0)
+    assert isinstance(whole, WholeStep)
+    assert not torch.equal(runs[1].network.state_dict()["body.0.weight"], before)
+
+
+def test_averages_of_a_whole_step_agree_to_rounding(make_runs: MakeRuns) -> None:
+    chosen, ways = settled(ema_decay=0.9), ("on", "off")
+    found = [
+        train_together(make_runs(way, "off"), chosen, Mix(), STEPS, whole_step=way)  # type: ignore[arg-type]
+        for way in ways
+    ]
+    ours, theirs = ([one for one in part if isinstance(one, Trained)] for part in found)
+    assert len(ours) == len(theirs) == SEEDS
+    assert_close(ours, theirs, 1e-5)
 
 
 def test_bfloat16_agrees_as_far_as_its_rounding(make_runs: MakeRuns) -> None:

@@ -20,12 +20,10 @@ from genbench.recipe import Mix
 from genbench.records import (
     Component,
     Cost,
-    Ledger,
     Protocol,
     Record,
     Result,
     Run,
-    Sampled,
     pack_bits,
     read_records,
 )

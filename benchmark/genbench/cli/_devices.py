@@ -1,9 +1,48 @@
-"""Is there a GPU? Asked of the driver, without importing torch."""
+"""Is there a GPU, and can torch use it? The driver is asked first: without one, nobody imports torch."""
 
 import ctypes
+from typing import NamedTuple
+
+import click
+
+from genbench.errors import UsageError
 
 
-def gpu_count() -> int:
+class Workers(NamedTuple):
+    """Where a run's steps compute: fields of `RunOptions`.
+
+    Attributes:
+        device: `"cpu"` or `"cuda"`.
+        gpus: How many GPUs are shared out among the workers; 0 on a CPU.
+        jobs: Worker processes: by default one per core on a CPU, one per GPU else.
+    """
+
+    device: str
+    gpus: int
+    jobs: int
+
+
+def choose_workers(device: str, jobs: int | None) -> Workers:
+    """Settle what `--device` and `--jobs` mean on this machine.
+
+    Raises:
+        UsageError: `cuda` was asked for, and torch can use no GPU.
+    """
+    from genbench.executors import cores
+
+    gpus = 0 if device == "cpu" else torch_gpus()
+    if gpus:
+        return Workers("cuda", gpus, gpus if jobs is None else jobs)
+    if device == "cuda":
+        raise UsageError(
+            f"--device cuda: {unusable()}", hint="genbench doctor says more; --device cpu needs no GPU"
+        )
+    if device == "auto" and driver_gpus():
+        click.echo(f"{unusable()}: running on the CPU (`genbench doctor`)", err=True)
+    return Workers("cpu", 0, cores() if jobs is None else jobs)
+
+
+def driver_gpus() -> int:
     """Return how many CUDA devices the driver sees; 0 without a driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -15,8 +54,25 @@ def gpu_count() -> int:
     return count.value
 
 
-def choose_device(wanted: str) -> str:
-    """Return `cuda` where `auto` finds a GPU, else what was asked for."""
-    if wanted != "auto":
-        return wanted
-    return "cuda" if gpu_count() else "cpu"
+def torch_gpus() -> int:
+    """Return how many CUDA devices torch can use; it is imported only where the driver sees one."""
+    if not driver_gpus():
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def unusable() -> str:
+    """Say in a few words why torch can use no GPU."""
+    seen = driver_gpus()
+    if not seen:
+        return "no NVIDIA driver, or none that sees a GPU"
+    import torch
+
+    if torch.version.cuda is None:
+        return f"the driver sees {seen} GPU(s), but torch {torch.__version__} is built for the CPU alone"
+    return (
+        f"the driver sees {seen} GPU(s), but torch {torch.__version__}, built for CUDA {torch.version.cuda}, "
+        "cannot use them (nvidia-smi shows the driver's version)"
+    )

@@ -1,6 +1,5 @@
 """Options that several commands share, and the suite that they describe."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -204,13 +203,6 @@ def suite_path(suite: str) -> Path:
 def ready_suites() -> list[Path]:
     """Return the suites that come with genbench."""
     return sorted((Path(__file__).parent.parent / "suites").glob("*.toml"))
-
-
-def default_jobs(device: str) -> int:
-    """Return one job per core on a CPU, one on a GPU."""
-    if device.startswith("cuda"):
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 _WHOLE_ENTRIES = (

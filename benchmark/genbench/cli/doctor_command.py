@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from genbench.cli._devices import gpu_count
-from genbench.cli._options import default_jobs, make_registry, make_store, plugin_options, store_option
+from genbench.cli._devices import driver_gpus, torch_gpus, unusable
+from genbench.cli._options import make_registry, make_store, plugin_options, store_option
 from genbench.errors import DataError, ExitCode
+from genbench.executors import cores
 
 
 @click.command("doctor")
@@ -47,17 +48,19 @@ def _versions() -> Iterator[Finding]:
 
 
 def _device() -> Iterator[Finding]:
-    gpus = gpu_count()
+    gpus = torch_gpus()
     if gpus:
-        yield True, "device", f"{gpus} CUDA device(s); `--device auto` uses cuda"
+        yield True, "device", f"{gpus} CUDA device(s); `--device auto` uses cuda, with a worker for each"
         return
+    if driver_gpus():
+        yield False, "device", f"{unusable()}: install a torch that can, or use --device cpu"
     fast = _cpu_flags() & {"amx_bf16", "avx512_bf16"}
     note = (
         f"bf16 in hardware ({', '.join(sorted(fast))}): recipe.precision=bf16 is faster"
         if fast
         else "no bf16 hardware: keep fp32"
     )
-    yield True, "device", f"cpu, {default_jobs('cpu')} cores; {note}"
+    yield True, "device", f"cpu, {cores()} cores; {note}"
 
 
 def _store(folder: Path | None) -> Iterator[Finding]:

@@ -10,9 +10,8 @@ from typing import Any
 
 import click
 
-from genbench.cli._devices import choose_device
+from genbench.cli._devices import choose_workers
 from genbench.cli._options import (
-    default_jobs,
     make_plan_of,
     make_registry,
     make_store,
@@ -30,7 +29,7 @@ from genbench.errors import ExitCode
     "-j",
     "--jobs",
     type=click.IntRange(min=0),
-    help="Worker processes; 0 runs in this process [default: cores, or 1 on a GPU].",
+    help="Worker processes; 0 runs in this process [default: cores, or the number of GPUs].",
 )
 @click.option(
     "--device",
@@ -102,11 +101,9 @@ def command(**options: Any) -> None:
     store = make_store(options["store_folder"])
     suite = read_suite(options["suite"], options)
     plan = make_plan_of(registry, store, suite)
-    device = choose_device(options["device"])
-    jobs = default_jobs(device) if options["jobs"] is None else options["jobs"]
+    workers = choose_workers(options["device"], options["jobs"])
     run_options = RunOptions(
-        jobs=jobs,
-        device=device,
+        **workers._asdict(),
         step_timeout_seconds=options["step_timeout"],
         checkpoint_seconds=options["checkpoint_every"],
         executor=options["executor"],

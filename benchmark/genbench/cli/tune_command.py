@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from genbench.cli._devices import choose_device
+from genbench.cli._devices import choose_workers
 from genbench.cli._options import (
-    default_jobs,
     make_registry,
     make_store,
     plugin_options,
@@ -66,7 +65,10 @@ if TYPE_CHECKING:
 )
 @click.option("--limit-train", type=int, help="Use only this many training images.")
 @click.option(
-    "-j", "--jobs", type=click.IntRange(min=0), help="Worker processes [default: cores, or 1 on a GPU]."
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=0),
+    help="Worker processes [default: cores, or the number of GPUs].",
 )
 @click.option(
     "--device",
@@ -113,15 +115,14 @@ def _make_search(options: dict[str, Any]) -> "Search":
     store = make_store(options["store_folder"])
     suite = _make_suite(options)
     classifier = resolve_suite(registry, suite, store.fingerprint).classifiers[0]
-    device = choose_device(options["device"])
-    jobs = default_jobs(device) if options["jobs"] is None else options["jobs"]
+    workers = choose_workers(options["device"], options["jobs"])
     return Search(
         suite,
         make_dimensions(classifier, options["wanted"]),
         options["trials"],
         registry,
         store,
-        RunOptions(jobs=jobs, device=device, command="genbench tune", keep_records=False),
+        RunOptions(**workers._asdict(), command="genbench tune", keep_records=False),
     )
 
 

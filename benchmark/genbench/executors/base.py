@@ -1,5 +1,6 @@
 """What every executor does: take bundles of tasks, tell what becomes of each."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,10 +72,18 @@ class Setup:
     """How a worker gets its function: `"module:function"` is imported there and called with `settings`.
 
     It returns a `Perform`. `settings` must be picklable; a `must_stop` function is added to it.
+
+    Attributes:
+        target: Where the function is.
+        settings: What it is called with.
+        threads: Of torch, in each worker process.
+        environments: Variables of the first worker, the second and so on, and from the start again.
     """
 
     target: str
     settings: Mapping[str, Any]
+    threads: int = 1
+    environments: Sequence[Mapping[str, str]] = ()
 
 
 class Executor(ABC):
@@ -100,3 +109,8 @@ class Executor(ABC):
     @abstractmethod
     def close(self) -> None:
         """End all workers; nothing is running any more."""
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

@@ -1,7 +1,7 @@
 """Persistent worker processes: a crash, a hang or an out-of-memory kill is one failed task, not a lost run.
 
-Workers are spawned, so that they start clean, with one torch thread each that waits passively: two busy
-processes with two spinning threads each ran six times slower than with one.
+Workers are spawned, so that they start clean, on a CPU with one torch thread each that waits passively: two
+busy processes with two spinning threads each ran six times slower than with one.
 """
 
 import contextlib
@@ -21,19 +21,15 @@ from genbench.executors.base import Event, Executor, Failure, Setup, Task
 from genbench.executors.inline import failure_of
 from genbench.registry import import_target
 
-_ONE_PASSIVE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-}
+_THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_USUAL = {"OMP_WAIT_POLICY": "PASSIVE", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
 
 @dataclass
 class _Worker:
     process: BaseProcess
     connection: Connection
+    place: int  # among the workers; one that replaces a dead one takes its place, and its GPU
     tasks: list[Task] = field(default_factory=list)
     started: float | None = None  # when the running task began; importing torch is not its time
 
@@ -112,10 +108,14 @@ class ProcessExecutor(Executor):
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._setup), daemon=True)
-        with _environment(_ONE_PASSIVE_THREAD):
+        taken = {worker.place for worker in self._workers}
+        place = next(number for number in range(self._jobs + len(taken)) if number not in taken)
+        usual = {**dict.fromkeys(_THREAD_COUNTS, str(self._setup.threads)), **_USUAL}
+        environments = self._setup.environments or ({},)
+        with _environment(usual, environments[place % len(environments)]):
             process.start()
         theirs.close()
-        worker = _Worker(process, ours)
+        worker = _Worker(process, ours, place)
         self._workers.append(worker)
         return worker
 
@@ -165,7 +165,7 @@ def _work(connection: Connection, setup: Setup) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(setup.threads)
     perform = import_target(setup.target, "executor")(**setup.settings, must_stop=stop.is_set)
     while not stop.is_set():
         if not connection.poll(0.2):
@@ -199,12 +199,16 @@ def _perform(perform: Any, task: Task, connection: Connection, stop: threading.E
 
 
 @contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Any:
-    """Set variables for a child that is started inside; the user's own settings win."""
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
+def _environment(usual: Mapping[str, str], own: Mapping[str, str]) -> Any:
+    """Set variables for a child that is started inside: usual ones the user may have set, its own always."""
+    values = {**{name: value for name, value in usual.items() if name not in os.environ}, **own}
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        for name in added:
-            del os.environ[name]
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

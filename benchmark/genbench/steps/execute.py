@@ -48,7 +48,7 @@ def execute(step: Step, workshop: Workshop, report: Report) -> None:
 
         def fill(folder: Path) -> Mapping[str, Any]:
             ctx = make_context(step, workshop, folder, log, report)
-            forget_peak_memory(workshop.device)
+            forget_peak_memory(_device(step, workshop))
             facts = _STAGES[step.stage](Job(step, step.work, given, workshop, ctx)) or {}
             return {"seconds": ctx.clock.seconds, **facts, **_provenance(step, workshop)}
 
@@ -74,13 +74,19 @@ def make_context(
     )
 
 
+def _device(step: Step, workshop: Workshop) -> str:
+    """Return where a step computes: loading a dataset needs no GPU, and opens no context on one."""
+    return "cpu" if step.stage == "dataset" else workshop.device
+
+
 def _provenance(step: Step, workshop: Workshop) -> Mapping[str, Any]:
+    device = _device(step, workshop)
     facts: dict[str, Any] = {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hardware": hardware(workshop.device),
+        "hardware": hardware(device),
         "versions": versions(),
         "commit": commit(),
-        "peak_memory_bytes": peak_memory_bytes(workshop.device),
+        "peak_memory_bytes": peak_memory_bytes(device),
     }
     kind = _KIND_OF_STAGE.get(step.stage)
     if kind is not None:

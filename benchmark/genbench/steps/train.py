@@ -25,6 +25,7 @@ from genbench.steps.workshop import Facts, Job, Workshop
 from genbench.store import Artifact
 from genbench.training import Trained, TrainingData, total_steps, train
 from genbench.training.data import resident_limit_bytes
+from genbench.training.engine import Choice
 from genbench.training.stacked import Run, pays, refusal, train_together
 
 
@@ -42,7 +43,7 @@ def run(job: Job[TrainDocument]) -> Facts:
     if not workshop.profile:
         return _write(_training(job.document, job.given, workshop, ctx).alone(), recipe, ctx)
     with profiled(ctx, job.step.label, workshop.store.log_path(key).with_suffix("")) as watched:
-        trained = _training(job.document, job.given, workshop, watched).alone()
+        trained = _training(job.document, job.given, workshop, watched).alone(profiled=True)
     return _write(trained, recipe, ctx)
 
 
@@ -71,10 +72,13 @@ class Training(NamedTuple):
     mix: Mix
     steps: int
 
-    def alone(self) -> Trained:
-        """Train this network by itself."""
+    def alone(self, *, profiled: bool = False) -> Trained:
+        """Train this network by itself; under a profiler one operation after another, which has phases."""
         run = self.run
-        return train(run.network, run.data, self.recipe, self.mix, self.steps, run.seed, run.ctx)
+        choice: Choice = "off" if profiled else "auto"
+        return train(
+            run.network, run.data, self.recipe, self.mix, self.steps, run.seed, run.ctx, whole_step=choice
+        )
 
 
 def _training(

@@ -1,15 +1,17 @@
 """The one training engine: every classifier of every arm goes through this loop.
 
-data      images on the device, shifted, mirrored and normalised a batch at a time
-augment   the strong augmentation: RandAugment-like operations and CutMix, batched
-order     which image enters which step: permutations from names, no state
-schedule  learning rate by step, in closed form
-optimise  optimizers, averaged weights, and their state as flat tensors
-ledger    how many images of which source entered gradient steps
-loop      what lives from step to step, and how it is saved
-engine    one training
-stacked   several trainings at once
-predict   logits and penultimate features of a trained network
+data       images on the device, shifted, mirrored and normalised a batch at a time
+augment    the strong augmentation: RandAugment-like operations and CutMix, batched
+order      which image enters which step: permutations from names, no state
+schedule   learning rate by step, in closed form
+optimise   optimizers, averaged weights, and their state as flat tensors
+ledger     how many images of which source entered gradient steps
+loop       what lives from step to step, and how it is saved
+engine     one training
+whole_step a step as one program: on a GPU, one CUDA graph
+stacked    several trainings at once
+lowered    bfloat16 for them
+predict    logits and penultimate features of a trained network
 """
 
 from genbench.training.data import TrainingData

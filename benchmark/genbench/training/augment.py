@@ -14,7 +14,7 @@ Geometric operations of one image are composed into one affine map and resampled
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +28,7 @@ OPERATIONS = (
     "brightness", "contrast", "saturation", "posterize", "solarize", "invert",
 )  # fmt: skip
 _ANY = range(len(OPERATIONS))
+_GEOMETRIC = frozenset(range(1, 6))  # places of rotate to translate_y
 _COLOURS = tuple(range(place, place + 1) for place in range(6, 9))  # brightness, contrast, saturation
 _SHEAR_DEGREES, _ZOOM = 0.2, 0.2
 
@@ -50,6 +51,16 @@ class Policy:
     mixing: Literal["none", "cutmix", "mixup"] = "none"
     mixing_probability: float = 1.0
 
+    @property
+    def counters(self) -> tuple[int, ...]:
+        """The last counters of an image's draws, in the order in which `apply_policy` takes them.
+
+        Three for each turn (which, how much, which sign), four for mixing, three for shear and zoom.
+        """
+        turns = tuple(range(3 * len(self.turns)))
+        mixing = () if self.mixing == "none" else tuple(range(100, 104))
+        return turns + mixing + (tuple(range(104, 107)) if self.zoom else ())
+
 
 POLICIES: Mapping[str, Policy] = {
     "colour": Policy(_COLOURS, largest=0.4),
@@ -62,17 +73,32 @@ POLICIES: Mapping[str, Policy] = {
 }
 
 
+def draw_for_policy(
+    policy: Policy, seed: int, identities: torch.Tensor, visits: torch.Tensor
+) -> torch.Tensor:
+    """Draw all that a policy needs from (seed, image, visit): `float32 [..., draws, B]`, in [0, 1).
+
+    For one batch or for many at once, with the same bits: a batch then launches its arithmetic alone.
+
+    Args:
+        policy: One of `POLICIES`.
+        seed: Seed of the stream.
+        identities: Number of each image: `int64 [..., B]`.
+        visits: How often each was drawn before: of the same shape.
+    """
+    counters = torch.tensor(policy.counters, dtype=torch.int64).to(identities.device)
+    return counter_uniform(seed, identities[..., None, :], visits[..., None, :], counters[:, None])
+
+
 def apply_policy(
-    policy: Policy, pixels: torch.Tensor, seed: int, identities: torch.Tensor, visits: torch.Tensor
+    policy: Policy, pixels: torch.Tensor, uniforms: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Apply a policy's operations to each image, then mix within the batch.
 
     Args:
         policy: One of `POLICIES`.
         pixels: `uint8 [B, H, W, 3]`.
-        seed: Seed of the stream.
-        identities: Number of each image: `int64 [B]`.
-        visits: How often each was drawn before: `int64 [B]`.
+        uniforms: What `draw_for_policy` drew for these images: `float32 [draws, B]`.
 
     Returns:
         Pixels `uint8 [B, H, W, 3]`; the row that each image was mixed with `int64 [B]`; the share of the
@@ -81,21 +107,23 @@ def apply_policy(
     images = pixels.permute(0, 3, 1, 2).float() / 255
     affine = torch.eye(3, device=pixels.device).expand(len(pixels), 3, 3)
     for turn, among in enumerate(policy.turns):
-        choice = among.start + (counter_uniform(seed, identities, visits, 3 * turn) * len(among)).long()
-        level = policy.largest * counter_uniform(seed, identities, visits, 3 * turn + 1)
-        sign = torch.where(counter_uniform(seed, identities, visits, 3 * turn + 2) < 0.5, -1.0, 1.0)
-        images = _photometric(images, choice, level, sign)
-        affine = affine @ _geometric(choice, level * sign)
-    draws = [counter_uniform(seed, identities, visits, 100 + k) for k in range(7)]
+        which, how_much, side = uniforms[3 * turn : 3 * turn + 3].unbind()
+        choice = among.start + (which * len(among)).long()
+        level = policy.largest * how_much
+        sign = torch.where(side < 0.5, -1.0, 1.0)
+        images = _photometric(images, choice, level, sign, among)
+        if _GEOMETRIC & set(among):
+            affine = affine @ _geometric(choice, level * sign)
+    draws = uniforms[3 * len(policy.turns) :].unbind()
     if policy.zoom:
-        affine = _sheared_and_zoomed(draws[4:])
+        affine = _sheared_and_zoomed(draws[-3:])
     images = _resample(images, affine) if policy.turns or policy.zoom else images
     mixed, weight = _mixed(policy, images, draws)
     partner = torch.roll(torch.arange(len(pixels), device=pixels.device), -1)
     return (mixed * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous(), partner, weight
 
 
-def _sheared_and_zoomed(draws: list[torch.Tensor]) -> torch.Tensor:
+def _sheared_and_zoomed(draws: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return each image's affine map: `float32 [B, 3, 3]`."""
     angle, *zooms = (2 * draw - 1 for draw in draws)
     angle = angle * math.radians(_SHEAR_DEGREES)
@@ -107,7 +135,7 @@ def _sheared_and_zoomed(draws: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _mixed(
-    policy: Policy, images: torch.Tensor, draws: list[torch.Tensor]
+    policy: Policy, images: torch.Tensor, draws: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Mix each image with the next one; return images and own shares."""
     if policy.mixing == "none":
@@ -142,29 +170,39 @@ def _resample(images: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
 
 
 def _photometric(
-    images: torch.Tensor, choice: torch.Tensor, level: torch.Tensor, sign: torch.Tensor
+    images: torch.Tensor,
+    choice: torch.Tensor,
+    level: torch.Tensor,
+    sign: torch.Tensor,
+    among: range = _ANY,
 ) -> torch.Tensor:
-    """Apply each image's colour operation, if it drew one: `float32 [B, 3, H, W]`, 0-1."""
+    """Apply each image's colour operation, if it drew one: `float32 [B, 3, H, W]`, 0-1.
+
+    Every operation that can have been drawn is computed for all images, and taken where it was.
+    """
     factor = (1 + level * sign)[:, None, None, None]
     grey = images.mean(dim=1, keepdim=True)
     mean = grey.mean(dim=(2, 3), keepdim=True)
     depth = torch.exp2((8 - (level * 4).round()).clamp(min=4))[:, None, None, None]
     threshold = (1 - level)[:, None, None, None]
-    results = {
-        "brightness": images * factor,
-        "contrast": mean + (images - mean) * factor,
-        "saturation": grey + (images - grey) * factor,
-        "posterize": torch.floor(images * 255 * depth / 256) / depth * 256 / 255,
-        "solarize": torch.where(images >= threshold, 1 - images, images),
-        "invert": 1 - images,
+    operations: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "brightness": lambda x: x * factor,
+        "contrast": lambda x: mean + (x - mean) * factor,
+        "saturation": lambda x: grey + (x - grey) * factor,
+        "posterize": lambda x: torch.floor(x * 255 * depth / 256) / depth * 256 / 255,
+        "solarize": lambda x: torch.where(x >= threshold, 1 - x, x),
+        "invert": lambda x: 1 - x,
     }
-    for name, result in results.items():
-        images = torch.where((choice == OPERATIONS.index(name))[:, None, None, None], result, images)
-    return images.clamp(0, 1)
+    changed = images
+    for place in among:
+        operation = operations.get(OPERATIONS[place])
+        if operation is not None:
+            changed = torch.where((choice == place)[:, None, None, None], operation(images), changed)
+    return changed.clamp(0, 1)
 
 
 def _cutmix(
-    images: torch.Tensor, chosen: torch.Tensor, draws: list[torch.Tensor]
+    images: torch.Tensor, chosen: torch.Tensor, draws: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Paste a rectangle of the next image into each chosen one; return images and own shares."""
     _, _, height, width = images.shape

@@ -14,7 +14,7 @@ import torch
 
 from genbench.images import RESIDENT_SHARE, ImageStatistics, LabelledImages, memory_limit_bytes
 from genbench.seeding import counter_bits, derive_seed
-from genbench.training.augment import POLICIES, apply_policy
+from genbench.training.augment import POLICIES, apply_policy, draw_for_policy
 from genbench.training.order import Draw
 
 
@@ -43,6 +43,7 @@ class Drawn(NamedTuple):
         targets: Its class: `int64`.
         top: Row of the padded image where its window begins: `int64`; `left`: its column.
         mirrored: Whether it is mirrored: `bool`.
+        uniforms: What the policy of `augment` draws for it: `float32 [draws, B]`, or `[steps, draws, B]`.
     """
 
     host_rows: torch.Tensor
@@ -53,10 +54,19 @@ class Drawn(NamedTuple):
     top: torch.Tensor
     left: torch.Tensor
     mirrored: torch.Tensor
+    uniforms: torch.Tensor
 
     def at(self, place: int) -> "Drawn":
         """Return one of several steps."""
         return Drawn(*(part[place] for part in self))
+
+    def select(self, place: torch.Tensor) -> "Drawn":
+        """Return one of several steps, whose number lies on the device: `int64 [1]`."""
+        return Drawn(*(part.index_select(0, place)[0] for part in self))
+
+    def resident(self) -> "Drawn":
+        """Return the same without host memory: resident images are found by `rows` alone."""
+        return self._replace(host_rows=self.rows)
 
 
 class Batch(NamedTuple):
@@ -111,6 +121,7 @@ class TrainingData:
         self.synthetic_rows = len(synthetic) if synthetic is not None else 0
         self.image_shape = real.image_shape
         self._augmentation = augmentation
+        self._policy = POLICIES.get(augmentation.level)
         self._border = 0 if augmentation.level == "off" else augmentation.shift_pixels
         self._device = device
         self._seeds = {name: derive_seed(seed, "augment", name) for name in ("shift", "flip", "strong")}
@@ -142,16 +153,15 @@ class TrainingData:
         visits = draw.visits.to(self._device, non_blocking=True)
         identities = self._identities[rows]
         offsets = self._offsets(identities, visits)
-        return Drawn(draw.rows, rows, identities, visits, self._labels[rows], *offsets)
+        uniforms = self._policy_draws(identities, visits)
+        return Drawn(draw.rows, rows, identities, visits, self._labels[rows], *offsets, uniforms)
 
     def make(self, drawn: Drawn) -> Batch:
         """Return the batch of one step."""
         pixels = self._gather(drawn)
         other, weight = drawn.targets, None
-        policy = POLICIES.get(self._augmentation.level)
-        if policy is not None:
-            seed = self._seeds["strong"]
-            pixels, pasted, weight = apply_policy(policy, pixels, seed, drawn.identities, drawn.visits)
+        if self._policy is not None:
+            pixels, pasted, weight = apply_policy(self._policy, pixels, drawn.uniforms)
             other = other if weight is None else other[pasted]
         return Batch(self._normalised(pixels), drawn.targets, other, weight)
 
@@ -190,6 +200,12 @@ class TrainingData:
             return top, left, torch.zeros_like(top, dtype=torch.bool)
         return top, left, (counter_bits(self._seeds["flip"], identities, visits) >> 40) % 2 == 1
 
+    def _policy_draws(self, identities: torch.Tensor, visits: torch.Tensor) -> torch.Tensor:
+        """Draw what the policy needs; without one, nothing: `float32 [..., 0, B]`."""
+        if self._policy is not None:
+            return draw_for_policy(self._policy, self._seeds["strong"], identities, visits)
+        return torch.empty(*identities.shape[:-1], 0, identities.shape[-1], device=identities.device)
+
     def _fits(self) -> bool:
         _, height, width = self.image_shape
         rows = self.real_rows + self.synthetic_rows
@@ -221,11 +237,15 @@ class StackedData:
 
     Args:
         parts: Of the same image size and augmentation.
+
+    Attributes:
+        resident: Whether the images of all lie on the device.
     """
 
     def __init__(self, parts: Sequence[TrainingData]) -> None:
         self._parts = parts
-        self._apart = any(part._resident is None or part._augmentation.level in POLICIES for part in parts)
+        self.resident = all(part.resident_bytes for part in parts)
+        self._apart = any(part._resident is None or part._policy is not None for part in parts)
 
     def prepare(self, draws: Sequence[Draw]) -> Drawn:
         """Settle what is done to each drawn image: `[steps, trainings, B]`."""

@@ -8,7 +8,7 @@ The last weights are used: there is no early stopping, and neither val nor test 
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from genbench.protocols import Mix, RunContext, TrainRecipe
 from genbench.training.data import Batch, TrainingData
 from genbench.training.loop import Loop
 from genbench.training.order import BatchOrder
+from genbench.training.whole_step import OneTraining, try_whole_step
+
+Choice = Literal["auto", "on", "off"]
 
 _BLOCK_IMAGES = 1 << 18  # so many draws are brought to the device at a time: five epochs of CIFAR-10
 
@@ -32,7 +35,7 @@ class Trained(NamedTuple):
         ledger: Images consumed per source.
         steps: Optimizer steps taken.
         run: Facts of this attempt, no part of the result: images per second, how many were trained together,
-            and into which parts batches were split if the memory was short.
+            whether steps were one CUDA graph, into which parts batches were split if the memory was short.
     """
 
     network: nn.Module
@@ -54,7 +57,7 @@ def total_steps(
     return max(1, math.ceil(recipe.epochs * scale * images / recipe.batch_size_images))
 
 
-def train(
+def train(  # noqa: PLR0913 - a training is seven things; how its steps are taken is the eighth
     network: nn.Module,
     data: TrainingData,
     recipe: TrainRecipe,
@@ -62,6 +65,8 @@ def train(
     steps: int,
     seed: int,
     ctx: RunContext,
+    *,
+    whole_step: Choice = "auto",
 ) -> Trained:
     """Train a network in place.
 
@@ -73,6 +78,7 @@ def train(
         steps: Optimizer steps to take.
         seed: Training seed: the same for the paired arms of a comparison.
         ctx: Progress and checkpoints.
+        whole_step: Whether a step is one program (see `choose_steps`).
 
     Raises:
         UsageError: The batch is larger than the training set.
@@ -82,19 +88,99 @@ def train(
     """
     order = make_order(data, recipe, mix, seed)
     loop = Loop(network, data, recipe, seed, steps, ctx)
-    forward = compiled(network, recipe, ctx.device) if recipe.compile else network
     first = loop.restore()
     started = time.perf_counter()
     with torch.random.fork_rng(devices=_devices(ctx)):
         network.train()
-        for step, (rows, batch) in enumerate(batches(data, order, first, steps), first):
-            loop.optimise(forward, batch, step)
-            loop.ledger.enter(rows)
-            if loop.log_due(step):
-                loop.log(step)
-            if ctx.checkpoint_due():
-                loop.checkpoint(step + 1)
-    return finish(loop, steps - first, time.perf_counter() - started)
+        way = choose_steps(loop, data, order, first, whole_step)
+        for start, count in blocks(first, steps, order.batch_size):
+            way.load(start, count)
+            for step in range(start, start + count):
+                way.take(step)
+                if loop.log_due(step):
+                    loop.log(step)
+                if ctx.checkpoint_due():
+                    loop.checkpoint(step + 1)
+    trained = finish(loop, steps - first, time.perf_counter() - started)
+    if way.captured:
+        trained.run["whole_step_graph"] = 1
+    return trained
+
+
+class Steps(Protocol):
+    """A way to take the steps of a training. All ways take the same steps, to rounding.
+
+    Attributes:
+        captured: Whether a step is one CUDA graph.
+    """
+
+    captured: bool
+
+    def load(self, first: int, count: int) -> None:
+        """Settle what the next `count` steps draw."""
+        ...
+
+    def take(self, step: int) -> None:
+        """Take the next step that was loaded: data, gradient, optimizer, books."""
+        ...
+
+
+class OneByOne:
+    """Takes steps one operation after another: the reference of every other way, and the way of a CPU.
+
+    Args:
+        loop: What lives from step to step.
+        data: The images; they may be read batch by batch.
+        order: Which image enters which step.
+    """
+
+    captured = False
+
+    def __init__(self, loop: Loop, data: TrainingData, order: BatchOrder) -> None:
+        self._loop, self._data, self._order = loop, data, order
+        network, recipe = loop.network, loop.recipe
+        self._forward = compiled(network, recipe, loop.ctx.device) if recipe.compile else network
+        self._batches: Iterator[tuple[torch.Tensor, Batch]] = iter(())
+
+    def load(self, first: int, count: int) -> None:
+        """Settle what the next steps draw."""
+        self._batches = batches(self._data, self._order, first, first + count)
+
+    def take(self, step: int) -> None:
+        """Take the next step; a batch that does not fit is halved, if that changes nothing."""
+        rows, batch = next(self._batches)
+        self._loop.optimise(self._forward, batch, step)
+        self._loop.ledger.enter(rows)
+
+
+def choose_steps(
+    loop: Loop, data: TrainingData, order: BatchOrder, first: int, whole_step: Choice = "auto"
+) -> Steps:
+    """Choose how steps are taken: as one program where that can be, which is captured on a GPU.
+
+    Args:
+        loop: Restored, its network in training mode.
+        data: The images.
+        order: Which image enters which step.
+        first: The first step to take.
+        whole_step: `auto` takes whole steps on a GPU, `on` wherever it can be, `off` nowhere.
+    """
+    if wants_whole_steps(whole_step, loop.ctx.device) and first < loop.steps:
+        reason = None if data.resident_bytes else "the images are read batch by batch"
+        reason = reason if loop.micro_batch is None else "batches are split"
+        # our own graph captures what is compiled: inductor must not capture parts of it
+        compile_it = loop.recipe.compile and reason is None
+        forward = torch.compile(loop.network, dynamic=False) if compile_it else loop.network
+        block = next(blocks(first, loop.steps, order.batch_size))
+        whole = try_whole_step(OneTraining(loop, data, order, forward), block, loop.ctx.log, reason)
+        if whole is not None:
+            return whole
+    return OneByOne(loop, data, order)
+
+
+def wants_whole_steps(whole_step: Choice, device: str) -> bool:
+    """Say whether steps are to be whole, if they can be."""
+    return whole_step == "on" or (whole_step == "auto" and device.startswith("cuda"))
 
 
 def finish(loop: Loop, taken: int, seconds: float) -> Trained:
@@ -154,10 +240,10 @@ def compiled(network: nn.Module, recipe: TrainRecipe, device: str) -> Callable[.
     """Compile a network; on a GPU into CUDA graphs, since small networks are bound by launches there.
 
     Gradients of a captured graph lie in its own memory, where those of a second part would overwrite them:
-    with split batches, nothing is captured.
+    with split batches, nothing is captured. Shapes are static: a second batch size is a second graph.
     """
     captured = device.startswith("cuda") and recipe.micro_batch_images is None
-    return torch.compile(network, mode="reduce-overhead" if captured else "default")
+    return torch.compile(network, mode="reduce-overhead" if captured else "default", dynamic=False)
 
 
 def _devices(ctx: RunContext) -> list[str]:

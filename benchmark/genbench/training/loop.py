@@ -11,7 +11,7 @@ from torch.profiler import record_function
 
 from genbench.errors import GenbenchError
 from genbench.protocols import RunContext, TrainRecipe
-from genbench.seeding import derive_seed
+from genbench.seeding import derive_seed, seed_device
 from genbench.training.data import Batch, TrainingData
 from genbench.training.ledger import Ledger
 from genbench.training.optimise import (
@@ -23,6 +23,11 @@ from genbench.training.optimise import (
 )
 from genbench.training.schedule import learning_rate
 
+_OUT_OF_MEMORY = (
+    "can't allocate memory",  # torch's allocator on a CPU
+    "CUDA error: out of memory",  # the driver, where torch's allocator was not asked
+    "CUBLAS_STATUS_ALLOC_FAILED",  # cuBLAS, for its workspace
+)
 _LOG_POINTS = 50  # rows in the history of a run, however long
 
 
@@ -75,28 +80,36 @@ class Loop:
         if self.micro_batch != whole and self._drew(step):
             raise self._too_large(step, whole)
         with record_function("optimizer"):
-            if self.recipe.clip_norm is not None:
-                nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip_norm)
-            self.optimizer.step()
+            self.apply_gradient()
             if self.average is not None:
                 self.average.update(step)
+
+    def apply_gradient(self) -> None:
+        """Clip the gradient, if the recipe says so, and take the optimizer's step."""
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip_norm)
+        self.optimizer.step()
+
+    def seed_network(self, step: int) -> None:
+        """Let what the network draws in a step (dropout and the like) depend on names alone."""
+        seed_device(self.ctx.device, derive_seed(self.seed, "network", step))
 
     def _add_gradients(self, forward: Callable[..., torch.Tensor], batch: Batch, step: int) -> bool:
         """Compute the gradient of a batch, in parts if need be; say whether the memory was enough."""
         self.optimizer.zero_grad(set_to_none=True)
-        torch.manual_seed(derive_seed(self.seed, "network", step))  # dropout and the like, from names
+        self.seed_network(step)
         parts = [batch] if self.micro_batch is None else batch.parts(self.micro_batch)
         try:
-            found = [self._gradient(forward, part, len(part.targets) / len(batch.targets)) for part in parts]
+            found = [self.gradient(forward, part, len(part.targets) / len(batch.targets)) for part in parts]
         except (MemoryError, RuntimeError) as problem:
-            if not _out_of_memory(problem):
+            if not out_of_memory(problem):
                 raise
             return False
         for sums in found:
             self.sums += sums
         return True
 
-    def _gradient(self, forward: Callable[..., torch.Tensor], part: Batch, share: float) -> torch.Tensor:
+    def gradient(self, forward: Callable[..., torch.Tensor], part: Batch, share: float = 1.0) -> torch.Tensor:
         """Add the gradient of a part of a batch, weighted by its share: all parts make the whole batch's.
 
         Returns:
@@ -136,7 +149,7 @@ class Loop:
         """Say whether the forward passes of this step drew random numbers."""
         read = torch.cuda.get_rng_state if self.ctx.device.startswith("cuda") else torch.get_rng_state
         now = read()
-        torch.manual_seed(derive_seed(self.seed, "network", step))
+        self.seed_network(step)
         return not torch.equal(now, read())
 
     def log_due(self, step: int) -> bool:
@@ -218,10 +231,11 @@ def batch_loss(logits: torch.Tensor, batch: Batch, smoothing: float) -> torch.Te
 def tally(loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the summed loss, the correct answers and the images of a batch: `float64 [3]`."""
     correct = (logits.argmax(1) == targets).sum()
-    return torch.stack([loss.detach().double() * len(logits), correct, correct.new_tensor(len(logits))])
+    images = torch.full_like(correct, len(logits))  # filled on the device: a copy from the host would wait
+    return torch.stack([loss.detach().double() * len(logits), correct, images])
 
 
-def _out_of_memory(problem: BaseException) -> bool:
-    return isinstance(problem, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(
-        problem
-    )
+def out_of_memory(problem: BaseException) -> bool:
+    """Say whether an exception means that memory ran out: not every library has a class for that."""
+    named = isinstance(problem, MemoryError | torch.OutOfMemoryError)
+    return named or any(words in str(problem) for words in _OUT_OF_MEMORY)

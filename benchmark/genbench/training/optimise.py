@@ -28,8 +28,8 @@ def make_optimizer(
     return adam(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set one rate for all parameter groups."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float | torch.Tensor) -> None:
+    """Set one rate for all parameter groups; a fused optimizer reads a tensor of one number at every step."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
@@ -49,8 +49,17 @@ class AveragedWeights:
 
     def update(self, step: int) -> None:
         """Move the average towards the present weights, after optimizer step `step`."""
-        decay = min(self._decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.shadow, self._live, 1 - decay)  # pyright: ignore[reportPrivateImportUsage] - one kernel for all
+        torch._foreach_lerp_(self.shadow, self._live, self.weight(step))  # pyright: ignore[reportPrivateImportUsage] - one kernel for all
+
+    def weight(self, step: int) -> float:
+        """Return the weight of the present weights after optimizer step `step`."""
+        return 1 - min(self._decay, (1 + step) / (10 + step))
+
+    def approach(self, weight: torch.Tensor) -> None:
+        """Do what `update` does with a weight that lies on the device: `float32 []`; it rounds twice."""
+        steps = torch._foreach_sub(self._live, self.shadow)  # pyright: ignore[reportPrivateImportUsage] - as above
+        torch._foreach_mul_(steps, weight)  # pyright: ignore[reportPrivateImportUsage] - as above
+        torch._foreach_add_(self.shadow, steps)  # pyright: ignore[reportPrivateImportUsage] - as above
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the averages by name."""

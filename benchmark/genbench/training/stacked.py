@@ -12,17 +12,25 @@ from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
-from torch.overrides import TorchFunctionMode
 
 from genbench.errors import GenbenchError, Interrupted
 from genbench.protocols import Mix, RunContext, TrainRecipe
 from genbench.training.data import Batch, Drawn, StackedData, TrainingData
-from genbench.training.engine import Trained, batches, blocks, finish, make_order
+from genbench.training.engine import (
+    Choice,
+    Steps,
+    Trained,
+    blocks,
+    choose_steps,
+    finish,
+    make_order,
+    wants_whole_steps,
+)
 from genbench.training.ledger import Ledger
 from genbench.training.loop import Loop, batch_loss, tally
+from genbench.training.lowered import Bfloat16
 from genbench.training.optimise import (
     load_optimizer_tensors,
     make_optimizer,
@@ -30,6 +38,7 @@ from genbench.training.optimise import (
     set_learning_rate,
 )
 from genbench.training.schedule import learning_rate
+from genbench.training.whole_step import try_whole_step
 
 PROBE_STEPS = 20  #: steps of each way that are timed, after a few that are not
 _WARM_UP_STEPS = 5
@@ -59,7 +68,8 @@ def refusal(runs: Sequence[Run], recipe: TrainRecipe, mix: Mix) -> str | None:
         return "the recipe splits its batches"
     try:
         trial = StackedLoop([run.scratch() for run in runs], recipe, mix, steps=1)
-        trial.step(trial.prepare(0, 1).at(0), 0)
+        trial.load(0, 1)
+        trial.take(0)
     except (RuntimeError, NotImplementedError, GenbenchError) as problem:
         reason = str(problem).splitlines()[0]
         return "the network draws random numbers" if "randomness error mode" in reason else reason
@@ -67,22 +77,27 @@ def refusal(runs: Sequence[Run], recipe: TrainRecipe, mix: Mix) -> str | None:
 
 
 def pays(runs: Sequence[Run], recipe: TrainRecipe, mix: Mix) -> bool:
-    """Time some steps of both ways on copies, and say whether stacking is faster."""
+    """Time some steps of both ways on copies, and say whether stacking is faster.
+
+    Each goes the way that it would choose: whole steps, on a GPU.
+    """
     steps = _WARM_UP_STEPS + PROBE_STEPS
     stacked = StackedLoop([run.scratch() for run in runs], recipe, mix, steps)
-    drawn = stacked.prepare(0, steps)
-    together = _seconds(lambda step: stacked.step(drawn.at(step), step), runs[0].ctx.device)
+    whole = stacked.choose_steps(0, "auto")
+    whole.load(0, steps)
+    together = _seconds(whole.take, runs[0].ctx.device)
     alone = runs[0].scratch()
     loop = Loop(alone.network.train(), alone.data, recipe, alone.seed, steps, alone.ctx)
-    source = batches(alone.data, make_order(alone.data, recipe, mix, alone.seed), 0, steps)
     with torch.random.fork_rng(devices=_devices(runs)):
-        one = _seconds(lambda step: loop.optimise(alone.network, next(source)[1], step), runs[0].ctx.device)
+        way = choose_steps(loop, alone.data, make_order(alone.data, recipe, mix, alone.seed), 0)
+        way.load(0, steps)
+        one = _seconds(way.take, runs[0].ctx.device)
     runs[0].ctx.log.info("probe: %d together %.2g s a step, one %.2g s", len(runs), together, one)
     return together < len(runs) * one
 
 
 def train_together(
-    runs: Sequence[Run], recipe: TrainRecipe, mix: Mix, steps: int
+    runs: Sequence[Run], recipe: TrainRecipe, mix: Mix, steps: int, *, whole_step: Choice = "auto"
 ) -> list[Trained | GenbenchError]:
     """Train several networks in place, side by side.
 
@@ -91,6 +106,7 @@ def train_together(
         recipe: How to train, the same for all.
         mix: Only `batch_fraction` is read here.
         steps: Optimizer steps to take, the same for all.
+        whole_step: Whether a step of all is one program (see `engine.choose_steps`).
 
     Returns:
         For each run what `train` would return, or raise: one that diverges does not stop the others.
@@ -102,12 +118,13 @@ def train_together(
     stacked = StackedLoop(runs, recipe, mix, steps)
     first = stacked.restore()
     started = time.perf_counter()
+    way = stacked.choose_steps(first, whole_step)
     for start, count in blocks(first, steps, len(runs) * recipe.batch_size_images):
-        drawn = stacked.prepare(start, count)
-        for place in range(count):
-            stacked.step(drawn.at(place), start + place)
-            stacked.keep_books(start + place)
-    return stacked.finish(steps - first, time.perf_counter() - started)
+        way.load(start, count)
+        for step in range(start, start + count):
+            way.take(step)
+            stacked.keep_books(step)
+    return stacked.finish(steps - first, time.perf_counter() - started, captured=way.captured)
 
 
 class StackedLoop:
@@ -120,27 +137,74 @@ class StackedLoop:
         steps: Optimizer steps of the whole training.
     """
 
+    captured = False
+
     def __init__(self, runs: Sequence[Run], recipe: TrainRecipe, mix: Mix, steps: int) -> None:
-        self._recipe, self._steps, self._device = recipe, steps, runs[0].ctx.device
+        self._recipe, self._steps, self.device = recipe, steps, runs[0].ctx.device
         self._template = deepcopy(runs[0].network).to("meta").train()
         self._weights = _stacked([dict(run.network.named_parameters()) for run in runs])
         self._buffers = _stacked([dict(run.network.named_buffers()) for run in runs])
         self._loops = [Loop(run.network, run.data, recipe, run.seed, steps, run.ctx) for run in runs]
-        self._optimizer = make_optimizer(list(self._weights.values()), recipe, stacked=True)
+        self.optimizer = make_optimizer(list(self._weights.values()), recipe, stacked=True)
         self._orders = [make_order(run.data, recipe, mix, run.seed) for run in runs]
         self._data = StackedData([run.data for run in runs])
         self._failed: dict[int, GenbenchError] = {}
         self._share_books()
 
+    def choose_steps(self, first: int, whole_step: Choice) -> Steps:
+        """Choose how steps are taken: as one program where that can be, which is captured on a GPU."""
+        if wants_whole_steps(whole_step, self.device) and first < self._steps:
+            block = next(blocks(first, self._steps, len(self._loops) * self._recipe.batch_size_images))
+            reason = None if self._data.resident else "the images are read batch by batch"
+            whole = try_whole_step(self, block, self._loops[0].ctx.log, reason)
+            if whole is not None:
+                return whole
+        return self
+
     def prepare(self, first: int, steps: int) -> Drawn:
         """Settle the batches of consecutive steps: `[steps, trainings, B]`."""
         return self._data.prepare([order.block(first, steps) for order in self._orders])
 
-    def step(self, drawn: Drawn, step: int) -> None:
-        """Take one optimizer step of every training."""
+    def load(self, first: int, count: int) -> None:
+        """Settle what the next steps draw."""
+        self._first, self._drawn = first, self.prepare(first, count)
+
+    def take(self, step: int) -> None:
+        """Take one optimizer step of every training, one operation after another."""
+        set_learning_rate(self.optimizer, self.rate(step))
+        self._learn(self._drawn.at(step - self._first))
+        for loop in self._loops:
+            if loop.average is not None:
+                loop.average.update(step)
+
+    def act(self, drawn: Drawn, weight: torch.Tensor) -> None:
+        """Take one optimizer step of every training, at the optimizer's present rate."""
+        self._learn(drawn)
+        for loop in self._loops:
+            if loop.average is not None:
+                loop.average.approach(weight)
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, the same for all."""
+        return learning_rate(self._recipe, step, self._steps)
+
+    def weight(self, step: int) -> float:
+        """Return the weight of the present weights in their averages after a step; 0 without averages."""
+        average = self._loops[0].average
+        return 0.0 if average is None else average.weight(step)
+
+    def seed(self, step: int) -> None:
+        """Networks that draw random numbers are not stacked."""
+
+    def state(self) -> list[torch.Tensor]:
+        """Return weights, buffers, averages and books of all."""
+        averages = [value for loop in self._loops if loop.average for value in loop.average.shadow]
+        return [*self._weights.values(), *self._buffers.values(), *averages, self._sums, self._visits]
+
+    def _learn(self, drawn: Drawn) -> None:
+        """Make the batches, move all weights, and keep the books."""
         batch = self._data.make(drawn)
-        set_learning_rate(self._optimizer, learning_rate(self._recipe, step, self._steps))
-        self._optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         axes = Batch(0, 0, 0, None if batch.weight is None else 0)  # type: ignore[arg-type]
         losses, sums = torch.vmap(self._loss, in_dims=(0, 0, axes), randomness="error")(
             self._weights, self._buffers, batch
@@ -151,10 +215,7 @@ class StackedLoop:
                 [value.grad for value in self._weights.values() if value.grad is not None],
                 self._recipe.clip_norm,
             )
-        self._optimizer.step()
-        for loop in self._loops:
-            if loop.average is not None:
-                loop.average.update(step)
+        self.optimizer.step()
         self._sums += sums
         self._visits.index_add_(0, (drawn.rows + self._first_rows).view(-1), self._ones)
 
@@ -179,7 +240,7 @@ class StackedLoop:
 
     def _checkpoint(self, step: int, alive: Sequence[int]) -> None:
         """Save each training as if it had been alone."""
-        state, stop = optimizer_tensors(self._optimizer), None
+        state, stop = optimizer_tensors(self.optimizer), None
         for place in alive:
             own = {name: value if _is_count(name) else value[place] for name, value in state.items()}
             try:
@@ -203,10 +264,10 @@ class StackedLoop:
             name: value if _is_count(name) else torch.stack([state[name] for state in states])
             for name, value in states[0].items()
         }
-        load_optimizer_tensors(self._optimizer, joined)
+        load_optimizer_tensors(self.optimizer, joined)
         return firsts.pop()
 
-    def finish(self, taken: int, seconds: float) -> list[Trained | GenbenchError]:
+    def finish(self, taken: int, seconds: float, *, captured: bool = False) -> list[Trained | GenbenchError]:
         """Close the books of every training, `taken` steps and `seconds` after it went on."""
         found: list[Trained | GenbenchError] = []
         for place, loop in enumerate(self._loops):
@@ -216,6 +277,8 @@ class StackedLoop:
                     raise problem
                 trained = finish(loop, taken, seconds / len(self._loops))
                 trained.run["trained_together"] = len(self._loops)
+                if captured:
+                    trained.run["whole_step_graph"] = 1
                 found.append(trained)
             except GenbenchError as problem:
                 found.append(problem)
@@ -227,7 +290,7 @@ class StackedLoop:
         """Return one training's loss and tally."""
         state = {**weights, **buffers}
         if self._recipe.precision == "bf16":
-            with _Bfloat16():
+            with Bfloat16():
                 logits = functional_call(self._template, state, (batch.images,))
         else:
             logits = functional_call(self._template, state, (batch.images,))
@@ -238,38 +301,14 @@ class StackedLoop:
         """Make the sums and the ledgers of the loops rows and ranges of one tensor each."""
         sizes = [len(loop.ledger.visits) for loop in self._loops]
         firsts = torch.tensor([0, *sizes[:-1]]).cumsum(0)
-        self._first_rows = firsts[:, None].to(self._device)
-        self._visits = torch.zeros(sum(sizes), dtype=torch.int64, device=self._device)
+        self._first_rows = firsts[:, None].to(self.device)
+        self._visits = torch.zeros(sum(sizes), dtype=torch.int64, device=self.device)
         count = len(sizes) * self._recipe.batch_size_images
-        self._ones = torch.ones(count, dtype=torch.int64, device=self._device)
-        self._sums = torch.zeros(len(sizes), 3, dtype=torch.float64, device=self._device)
+        self._ones = torch.ones(count, dtype=torch.int64, device=self.device)
+        self._sums = torch.zeros(len(sizes), 3, dtype=torch.float64, device=self.device)
         for place, (loop, first, size) in enumerate(zip(self._loops, firsts.tolist(), sizes, strict=True)):
             loop.sums = self._sums[place]
             loop.ledger = Ledger(self._visits[first : first + size], loop.ledger.real)
-
-
-class _Bfloat16(TorchFunctionMode):
-    """What `torch.autocast` to bfloat16 does, which does not reach through `vmap` (pytorch#192617)."""
-
-    _LOW = frozenset({
-        F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose2d, F.scaled_dot_product_attention,
-        torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.bmm, torch.baddbmm, torch.addmm,
-    })  # fmt: skip
-    _NORMS = frozenset({F.batch_norm, F.layer_norm, F.group_norm})
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Multiply in bfloat16; normalise in float32, and return what came in."""
-        kwargs = kwargs or {}
-        if func in self._LOW:
-            return func(*map(_lowered, args), **{name: _lowered(value) for name, value in kwargs.items()})
-        if func in self._NORMS:
-            return func(args[0].float(), *args[1:], **kwargs).to(args[0].dtype)
-        return func(*args, **kwargs)
-
-
-def _lowered(value: Any) -> Any:
-    is_real = isinstance(value, torch.Tensor) and value.is_floating_point()
-    return value.to(torch.bfloat16) if is_real else value
 
 
 def _stacked(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -70,7 +70,7 @@ class DdpmFit:
         alpha_bar = torch.from_numpy(alpha_bar_of(betas)).to(ctx.device)
         self._signal = alpha_bar.sqrt().float()[:, None, None, None]
         self._noise = (1 - alpha_bar).sqrt().float()[:, None, None, None]
-        self._forward = torch.compile(network) if config.compile else network
+        self._forward = torch.compile(network, dynamic=False) if config.compile else network
 
     def run(self) -> None:
         """Fit the network (see `Fit.run`)."""

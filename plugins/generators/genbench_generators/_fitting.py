@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from genbench.errors import GenbenchError
-from genbench.images import LabelledImages, memory_limit_bytes
+from genbench.images import LabelledImages
 from genbench.protocols import RunContext
+from genbench.seeding import seed_device
+from genbench.training.data import resident_limit_bytes
 from genbench.training.optimise import (
     AveragedWeights,
     load_optimizer_tensors,
@@ -23,6 +25,7 @@ from genbench.training.optimise import (
 from genbench_generators._diffusion import to_model
 
 _REPORT_STEPS = 20  # the loss is read from the device this often
+_BLOCK_ROWS = 1 << 14  # so many rows are brought to the device at a time
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Fit:
         self._network.train()
         with torch.random.fork_rng(devices=devices):
             for step in range(first, self._plan.steps):
-                torch.manual_seed(self._ctx.seed("dropout", step))
+                seed_device(self._ctx.device, self._ctx.seed("dropout", step))
                 self._step(step)
                 due = self._ctx.checkpoint_due()
                 if due or (step + 1) % _REPORT_STEPS == 0 or step + 1 == self._plan.steps:
@@ -154,31 +157,44 @@ class Fit:
 
 
 class TrainingImages:
-    """Serves batches: rows by epoch without replacement, pixels resident on the device where they fit."""
+    """Serves batches: rows by epoch without replacement, pixels resident on the device where they fit.
+
+    The rows of many steps are brought to the device at a time: a step itself copies nothing there.
+    """
 
     def __init__(self, train: LabelledImages, batch_size: int, ctx: RunContext) -> None:
         self._train, self._batch_size, self._ctx = train, batch_size, ctx
         self._labels = torch.from_numpy(train.labels).to(ctx.device)
         size_bytes = len(train) * math.prod(train.image_shape)
-        resident = size_bytes <= memory_limit_bytes()
+        resident = size_bytes <= resident_limit_bytes(ctx.device)
         self._pixels = train.all().to(ctx.device) if resident else None
         self._order: tuple[int, torch.Tensor] = (-1, torch.empty(0))
+        self._block_steps = max(1, _BLOCK_ROWS // batch_size)
+        self._first = -1
+        self._host_rows = self._rows = torch.empty(0)
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a step's images `float32 [B, 3, H, W]`, -1 to 1, and labels `int64 [B]`, on the device."""
-        places = torch.arange(step * self._batch_size, (step + 1) * self._batch_size)
-        epochs = places // len(self._train)
-        rows = torch.cat(
-            [
-                self._permutation(epoch)[places[epochs == epoch] % len(self._train)]
-                for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
-            ]
-        )
+        first = step - step % self._block_steps
+        if first != self._first:
+            self._first, self._host_rows = first, self._drawn(first, self._block_steps)
+            self._rows = self._host_rows.to(self._ctx.device, non_blocking=True)
+        rows = self._rows[step - first]
         if self._pixels is None:
-            pixels = self._train.batch(rows).to(self._ctx.device)
+            pixels = self._train.batch(self._host_rows[step - first]).to(self._ctx.device)
         else:
-            pixels = self._pixels[rows.to(self._ctx.device)]
-        return to_model(pixels), self._labels[rows.to(self._ctx.device)]
+            pixels = self._pixels.index_select(0, rows)
+        return to_model(pixels), self._labels.index_select(0, rows)
+
+    def _drawn(self, first: int, steps: int) -> torch.Tensor:
+        """Return the rows of consecutive steps: `int64 [steps, B]`."""
+        start, end = first * self._batch_size, (first + steps) * self._batch_size
+        images = len(self._train)
+        rows = [
+            self._permutation(epoch)[max(start - epoch * images, 0) : end - epoch * images]
+            for epoch in range(start // images, (end - 1) // images + 1)
+        ]
+        return torch.cat(rows).view(steps, self._batch_size)
 
     def _permutation(self, epoch: int) -> torch.Tensor:
         if self._order[0] != epoch:

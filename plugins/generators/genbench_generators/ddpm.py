@@ -242,7 +242,9 @@ class Ddpm(Generator, Denoiser):
 
     def _adopt(self, fitted: _Fitted) -> None:
         self._maybe_fitted = fitted
-        self._forward = torch.compile(fitted.network) if self.config.compile else fitted.network
+        # static shapes: a guided batch is twice as large, and one graph for both sizes would be slower
+        network = fitted.network
+        self._forward = torch.compile(network, dynamic=False) if self.config.compile else network
 
     def _build_classifier(self, num_classes: int, device: str) -> NoisyClassifier | None:
         """Build the classifier that guides, if one does; weights come from torch's global generator."""

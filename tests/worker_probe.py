@@ -1,0 +1,27 @@
+"""What a worker process sees, for tests/core/test_workers.py: workers import it by name."""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from genbench.errors import GenbenchError
+
+
+class Probe:
+    """Answers every payload with the worker's environment, as the reason of a failure; `die` kills it."""
+
+    def __call__(self, payload: Any, report: Any, deadline: float | None) -> None:
+        import torch
+
+        if payload == "die":
+            os._exit(1)
+        seen = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
+        raise GenbenchError(json.dumps({**seen, "threads": torch.get_num_threads()}))
+
+    def announce(self, payloads: Sequence[Any]) -> None:
+        """Nothing is shared."""
+
+
+def make_probe(must_stop: Any) -> Probe:
+    return Probe()
