@@ -67,11 +67,10 @@ def _timings(work: Path, rehearsal: bool) -> Iterator[Task]:
     for batch in ("128",) if rehearsal else ("128", "512"):
         ways = ("eager", "compiled", *(() if rehearsal else ("graph",)))  # CUDA graphs need a GPU
         for way in ways:
-            flags = () if way == "compiled" else (f"--{way}",)
             trace = ("--trace", str(work / "traces" / f"{classifier}-{batch}-{way}.json.gz"))
             which = ("--only", classifier, "--batch", batch)
             yield _script(
-                f"floors-{batch}-{way}", "perf/floors.py", *which, *flags, *trace, *steps, limit=150
+                f"floors-{batch}-{way}", "perf/floors.py", *which, f"--{way}", *trace, *steps, limit=150
             )
     yield _script(
         "ddpm-paper", f"{_CHECKS}/ddpm_paper.py", *(("--rehearsal",) if rehearsal else ()), limit=420
