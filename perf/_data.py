@@ -15,14 +15,16 @@ def make_images(count: int) -> TensorImages:
     return TensorImages(torch.from_numpy(pixels), rng.integers(0, 10, count), [str(n) for n in range(10)])
 
 
-def make_data(images: TensorImages, device: str = "cpu", seed: int = 1) -> TrainingData:
-    """Bring images to the device, with the standard augmentation of CIFAR-10."""
+def make_data(
+    images: TensorImages, device: str = "cpu", seed: int = 1, level: str = "standard"
+) -> TrainingData:
+    """Bring images to the device, with the standard augmentation of CIFAR-10, or one of `POLICIES`."""
     return TrainingData(
         images,
         None,
         identities=torch.arange(len(images)),
         statistics=statistics(images),
-        augmentation=Augmentation("standard", 4, True),
+        augmentation=Augmentation(level, 4, True),
         device=device,
         seed=seed,
     )

@@ -1,8 +1,11 @@
 """Paired timing: variants take turns in one process, so that a machine's drift touches all alike."""
 
+import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 
 def interleaved(variants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -36,7 +39,18 @@ def verdict(name: str, found: float, wanted: float, *, at_least: bool, unit: str
     """Print one figure beside its target, and say whether it is reached."""
     reached = found >= wanted if at_least else found <= wanted
     sign = ">=" if at_least else "<="
+    note(name, found, unit, ok=reached, target=f"{sign} {wanted:g} {unit}")
     print(
         f"{'ok  ' if reached else 'MISS'} {name:58} {found:8.3f} {unit:3} (target {sign} {wanted:g} {unit})"
     )
     return reached
+
+
+def note(name: str, value: float, unit: str, *, ok: bool | None = None, target: str = "") -> None:
+    """Add a figure as a line of JSON to the file that `PERF_FIGURES` names, if it names one."""
+    file = os.environ.get("PERF_FIGURES")
+    if file:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        figure = {"name": name, "value": value, "unit": unit, "ok": ok, "target": target}
+        with Path(file).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(figure) + "\n")

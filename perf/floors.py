@@ -3,30 +3,42 @@
 The floor of a training is the larger of two times, both from rates measured in the same run: its
 multiplications at the rate of a large bfloat16 product, and what its convolutions and linear layers must at
 least read and write at the rate of a large copy. Times are extrapolated from a stretch of steps after
-compiling. Targets are for an H200.
+compiling: of the way in which the engine trains by default, or of one that is named. Targets are for an H200.
 """
 
 import argparse
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import torch
 from _data import make_data, make_images
+from _timing import note
 from torch.utils.flop_counter import FlopCounterMode
 
 from genbench.digest import file_digest
 from genbench.registry import Registry, import_target
 from genbench.spec import parse_reference, resolve
-from genbench.training.engine import Steps, blocks, choose_steps
+from genbench.training import TrainingData
+from genbench.training.engine import Choice, blocks, choose_steps
 from genbench.training.loop import Loop
 from genbench.training.order import BatchOrder
 
 IMAGES = 50_000
 BACKWARD = 3  # forward and backward, in forward passes
+TRACED_STEPS = 20
+
+Way = Literal["default", "eager", "compiled", "graph"]
+WAYS: Mapping[Way, str] = {
+    "eager": "do not compile, and launch one operation after another",
+    "compiled": "compile the network, and launch the rest one operation after another",
+    "graph": "compile the network, and launch the whole step as one CUDA graph",
+}
 
 
 class Workload(NamedTuple):
@@ -55,8 +67,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=0, help="timed steps (0: 500 on a GPU, 3 on a CPU)")
     parser.add_argument("--only", help="workloads of this classifier alone")
-    parser.add_argument("--eager", action="store_true", help="do not compile")
+    parser.add_argument("--batch", type=int, help="workloads of this batch size alone")
+    ways = parser.add_mutually_exclusive_group()
+    for way, meaning in WAYS.items():
+        ways.add_argument(f"--{way}", dest="way", action="store_const", const=way, help=meaning)
+    parser.add_argument("--trace", type=Path, help="write a trace of the last workload to this file")
+    parser.set_defaults(way="default")
     options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="     %(message)s", stream=sys.stdout)
+    works = chosen(options.only, options.batch)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
     steps = options.steps or (500 if device == "cuda" else 3)
@@ -65,56 +84,102 @@ def main() -> None:
         f"     {device}: {product / 1e12:.2f} TFLOP/s in bfloat16 products, {copy / 1e9:.1f} GB/s in copies"
     )
     missed = False
-    for work in WORKLOADS:
-        if options.only not in (None, work.classifier, work.classifier.partition(":")[0]):
-            continue
-        per_step, flops, traffic = measure(work, device, steps, compile_it=not options.eager)
+    for work in works:
+        per_step, flops, traffic = measure(work, device, steps, options.way, options.trace)
         seconds = per_step * work.epochs * IMAGES / work.batch
         images = work.epochs * IMAGES * BACKWARD
         floor = max(images * flops / product, images * traffic / copy)
         late = device == "cuda" and seconds > work.target_seconds
         missed |= late
-        target = f" (target <= {work.target_seconds:g} s)" if device == "cuda" else ""
+        target = f"<= {work.target_seconds:g} s" if device == "cuda" else ""
         what = f"{work.classifier}, {work.epochs} epochs, batch {work.batch}"
+        note(f"{what}, {options.way}", seconds, "s", ok=not late if target else None, target=target)
+        note(f"{what}, {options.way}, a step", 1000 * per_step, "ms")
+        note(f"{what}, floor", floor, "s")
         print(
             f"{'MISS' if late else 'ok  '} {what:34} {seconds:9.1f} s, floor {floor:8.1f} s, "
-            f"share {100 * floor / seconds:5.1f} %{target}"
+            f"share {100 * floor / seconds:5.1f} %"
+            f"{f' (target {target})' if target else ''}"
         )
     sys.exit(1 if missed else 0)
 
 
-def measure(work: Workload, device: str, steps: int, *, compile_it: bool) -> tuple[float, float, float]:
+def chosen(only: str | None, batch: int | None) -> list[Workload]:
+    """Return the workloads of a classifier, with or without its size, and of a batch size; None is any.
+
+    Raises:
+        SystemExit: There are none.
+    """
+    found = [
+        work
+        for work in WORKLOADS
+        if only in (None, work.classifier, work.classifier.partition(":")[0]) and batch in (None, work.batch)
+    ]
+    if not found:
+        known = ", ".join(f"{work.classifier} at {work.batch}" for work in WORKLOADS)
+        sys.exit(f"no workload for --only {only} --batch {batch}; known: {known}")
+    return found
+
+
+def measure(
+    work: Workload, device: str, steps: int, way: Way, trace: Path | None = None
+) -> tuple[float, float, float]:
     """Return the seconds of an optimizer step, and a forward pass's operations and bytes per image."""
     name = work.classifier.partition(":")[0]
     options = f"{work.classifier}{',' if ':' in work.classifier else ':'}recipe.precision=bf16"
     resolved = resolve(Registry(), "classifier", parse_reference(options), "paper", file_digest)
     classifier: Any = import_target(resolved.spec.target, name)(resolved.config)
-    recipe = classifier.recipe().model_copy(update={"batch_size_images": work.batch, "compile": compile_it})
+    recipe = classifier.recipe().model_copy(
+        update={"batch_size_images": work.batch, "compile": way != "eager"}
+    )
     network = classifier.build(10, (3, 32, 32)).to(device, memory_format=torch.channels_last)
     flops, traffic = costs(network, device)
     count = IMAGES if device == "cuda" else 2_000
     data = make_data(make_images(count), device)
     loop = Loop(network.train(), data, recipe, 1, 1_000_000, _Context(device))  # type: ignore[arg-type]
-    way = choose_steps(loop, data, BatchOrder(count, 0, work.batch, seed=1), 0)
-    left = _loaded(way, blocks(0, 1_000_000, work.batch))
+    taken = steps_taken(way, loop, data, BatchOrder(count, 0, work.batch, seed=1))
 
     def take(number: int) -> None:
-        for step in islice(left, number):
-            way.take(step)
+        deque(islice(taken, number), maxlen=0)
         if device == "cuda":
             torch.cuda.synchronize()
 
     take(2 if device == "cpu" else 20)
     started = time.perf_counter()
     take(steps)
-    return (time.perf_counter() - started) / steps, flops, traffic
+    seconds = (time.perf_counter() - started) / steps
+    if trace is not None:
+        write_trace(lambda: take(min(steps, TRACED_STEPS)), trace)
+    return seconds, flops, traffic
 
 
-def _loaded(way: Steps, blocks_left: Iterator[tuple[int, int]]) -> Iterator[int]:
-    """Yield the numbers of steps, each block loaded before its first."""
-    for start, count in blocks_left:
-        way.load(start, count)
-        yield from range(start, start + count)
+def steps_taken(way: Way, loop: Loop, data: TrainingData, order: BatchOrder) -> Iterator[None]:
+    """Take an optimizer step whenever the next item is asked for.
+
+    Raises:
+        SystemExit: A GPU could not capture a whole step as one graph, and that is what was to be measured.
+    """
+    choices: Mapping[Way, Choice] = {"default": "auto", "eager": "off", "compiled": "off", "graph": "on"}
+    taken = choose_steps(loop, data, order, 0, choices[way])
+    if way == "graph" and loop.ctx.device.startswith("cuda") and not taken.captured:
+        sys.exit("FAIL --graph: the step was not captured (the line above says why)")
+    for start, count in blocks(0, loop.steps, order.batch_size):
+        taken.load(start, count)
+        for step in range(start, start + count):
+            taken.take(step)
+            yield
+
+
+def write_trace(work: Callable[[], None], file: Path) -> None:
+    """Profile some steps, apart from those that were timed, and write a trace (chrome://tracing)."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profile:
+        work()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    profile.export_chrome_trace(str(file))
+    print(f"     trace: {file}")
 
 
 def costs(network: torch.nn.Module, device: str) -> tuple[float, float]:
@@ -156,7 +221,7 @@ def _best(work: Callable[[], object], device: str) -> float:
 
 
 class _Context:
-    """A context that reports nothing and never stops."""
+    """A context that says only why steps are not whole, and never stops."""
 
     log = logging.getLogger("floors")
 

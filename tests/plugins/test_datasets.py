@@ -114,7 +114,7 @@ def test_written_splits_open_as_they_were(
     folder = tmp_path / "artifact"
     folder.mkdir()
     write_splits(dataset, resolved.config, make_context(), folder)  # type: ignore[arg-type]
-    splits = open_splits(Artifact(folder, {}, {}))
+    splits = open_splits(Artifact(folder, {}, {}, {}))
     assert sorted(splits.evaluated) == ["noisy", "test", "val"]
     assert splits.reserve is not None
     assert len(splits.reserve) == 9

@@ -134,6 +134,38 @@ def test_everything_else_that_was_measured_is_shown_once() -> None:
     assert "Other measurements" not in render_markdown(build_board(RECORDS))
 
 
+def pooled(value: float, n: int | None, average: Any = "pooled") -> Metric:
+    about: dict[str, Any] = {"split": "synthetic", "against": "train", "extractor": "pixels"}
+    return Metric("copies", value, "%", False, (0, 100), **about, n=n, average=average)
+
+
+def test_shares_of_sets_of_different_sizes_are_weighted_by_n() -> None:
+    shares = [images(0, pooled(10.0, 100)), images(1, pooled(20.0, 100)), images(2, pooled(90.0, 400))]
+    (found,) = row_of([*RECORDS, *shares]).measures
+    assert found.value == pytest.approx((10 * 100 + 20 * 100 + 90 * 400) / 600)
+    assert (found.seeds, found.n) == (3, (100, 400))
+    page = render_markdown(build_board([*RECORDS, *shares]))
+    (line,) = [line for line in page.splitlines() if line.startswith("| copies[pixels,train] (%)")]
+    assert [cell.strip() for cell in line.strip("|").split("|")][1] == "100-400"
+
+
+def test_a_mean_is_not_weighted_and_without_every_n_nothing_is() -> None:
+    plain = [images(0, pooled(10.0, 100, "mean")), images(1, pooled(90.0, 400, "mean"))]
+    assert [one.value for one in row_of([*RECORDS, *plain]).measures] == [50.0]
+    unknown = [images(0, pooled(10.0, None)), images(1, pooled(90.0, 400))]
+    assert [one.value for one in row_of([*RECORDS, *unknown]).measures] == [50.0]
+
+
+def test_what_has_no_average_is_shown_for_no_row() -> None:
+    assert row_of([*RECORDS, images(0, pooled(10.0, 100, "none"))]).measures == ()
+
+
+def test_there_is_no_n_column_where_no_number_says_its_n() -> None:
+    page = render_markdown(build_board([*RECORDS, images(0, pooled(10.0, None))]))
+    table = page[page.index("### Other measurements") :].splitlines()[2]
+    assert [cell.strip() for cell in table.strip("|").split("|")][:2] == ["metric", "ddpm, +1.0x standard"]
+
+
 def test_findings_without_a_value_share_a_line() -> None:
     why = "2 rows have both, and 5 are needed"
     metrics = [Metric("spearman", None, note=why, qualifiers=(name,)) for name in ("fid", "kid", "mmd")]

@@ -316,6 +316,38 @@ def test_external_data_is_ranked_apart() -> None:
     assert "sd_img2img §" in render_terminal(board)
 
 
+def test_a_pretrained_classifier_is_marked_and_ranked_apart() -> None:
+    """What a classifier knows from elsewhere counts like what a generator knows."""
+    pretrained = replace(component("timm", "timm:pretrained"), external_data=("ImageNet-1k",))
+    about: dict[str, Any] = {"classifier": pretrained}
+    board = build_board(
+        whole_board() + arm("none", [390, 391, 393, 394, 396], **about) + arm("ddpm", BETTER, **about)
+    )
+    plain, foreign = board.groups
+    assert (plain.title, foreign.title) == ("digits, cnn", "digits, timm:pretrained")
+    assert [one.external_data for one in foreign.rows] == [("ImageNet-1k",)] * 2
+    assert not any(one.external_data for one in plain.rows)
+    for text in (render_markdown(board), render_terminal(board)):
+        assert "ddpm §" in text
+        assert "none §" in text
+        assert "§ external data, ranked apart: ImageNet-1k." in " ".join(text.split())
+    assert "§" not in render_markdown(build_board(whole_board()))
+    lines = render_csv(board).splitlines()
+    assert sum("ImageNet-1k" in line for line in lines) == 2
+
+
+def test_data_of_generator_filter_and_classifier_are_named_together() -> None:
+    known = {
+        "generator": replace(component("ddpm"), external_data=("LAION-5B",)),
+        "filter": replace(component("clip"), external_data=("WIT",)),
+        "classifier": replace(component("timm"), external_data=("ImageNet-1k", "LAION-5B")),
+    }
+    classifier = {"classifier": known["classifier"]}
+    made = arm(known["generator"], BETTER, **classifier, filter=known["filter"])
+    board = build_board(arm("none", BASELINE, **classifier) + made)
+    assert row(board, "ddpm").external_data == ("ImageNet-1k", "LAION-5B", "WIT")
+
+
 # ---------------------------------------------------------------------------------------------- pairing
 
 
@@ -511,6 +543,45 @@ def test_n_of_a_distance_moves_into_the_cell_where_it_differs() -> None:
     assert "| FID (reference) |" in " ".join(text.split())
     assert "40.0 (n=575)" in text
     assert "14.0 (n=1150)" in text
+
+
+def test_a_filter_that_leaves_other_numbers_of_images_keeps_all_seeds_in_the_mean() -> None:
+    """n varies by seed: the mean is over all seeds, and the range of n is shown beside it."""
+    sizes = [369, 411, 380, 402, 377]
+    records = arm("none", BASELINE) + arm("ddpm", BETTER)
+    for index, n in enumerate(sizes):
+        metrics = (
+            distance("fid", 10.0 + index, n),
+            distance("fid", 20.0 + index, 287, "val"),
+            distance("fid", 2.5, 287, "val", split="train", role="floor"),
+        )
+        records.append(distances("ddpm", index, 0.0, metrics=metrics)[0])
+    board = build_board(records)
+    to_train, to_val, floor = (
+        next(one for one in row(board, "ddpm").distances if (one.against, one.floor) == what)
+        for what in (("train", False), ("val", False), ("val", True))
+    )
+    assert (to_train.mean, to_train.seeds, to_train.n) == (pytest.approx(12.0), 5, (369, 411))
+    assert (to_val.mean, to_val.seeds, to_val.n) == (pytest.approx(22.0), 5, (287, 287))
+    assert (floor.mean, floor.seeds) == (2.5, 5)
+    assert len(row(board, "ddpm").distances) == 3
+    for text in (render_markdown(board), render_terminal(board, 300)):
+        assert "FID (reference, n=369-411)" in text
+        assert "369-411/287" in text
+    assert "fid[reference,n=369-411,train]" in render_csv(board).splitlines()[0]
+
+
+def test_the_newest_attempt_of_a_seed_counts_whatever_its_n() -> None:
+    records = arm("none", BASELINE) + arm("ddpm", BETTER)
+    older = distances("ddpm", 0, 30.0, metrics=(distance("fid", 30.0, 369),))[0]
+    newer = distances("ddpm", 0, 10.0, metrics=(distance("fid", 10.0, 411),))[0]
+    newer = replace(
+        newer,
+        result=replace(newer.result, key="f" * 64),
+        run=replace(newer.run, created="2025-06-01T00:00:00Z"),
+    )
+    (found,) = row(build_board([*records, newer, older]), "ddpm").distances
+    assert (found.mean, found.seeds, found.n) == (10.0, 1, (411, 411))
 
 
 def test_other_metrics_reach_the_json() -> None:
