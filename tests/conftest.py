@@ -12,6 +12,7 @@ import torch
 
 from genbench.images import TensorImages
 from genbench.plan import Plan, make_plan
+from genbench.protocols import RunContext
 from genbench.registry import PluginSource, Registry
 from genbench.runner import Outcome, RunOptions, run
 from genbench.spec import make_suite, resolve_suite
@@ -90,6 +91,12 @@ def make_context(tmp_path: Path) -> Callable[..., StepContext]:
         return context
 
     return make
+
+
+@pytest.fixture
+def ctx(make_context: Callable[..., StepContext]) -> RunContext:
+    """A context as steps get it."""
+    return make_context()
 
 
 @pytest.fixture
