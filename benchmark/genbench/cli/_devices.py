@@ -1,4 +1,4 @@
-"""Is there a GPU? Asked of the driver, without importing torch."""
+"""Is there a GPU, and how large? Asked of the driver, without importing torch."""
 
 import ctypes
 
@@ -13,6 +13,18 @@ def gpu_count() -> int:
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return 0
     return count.value
+
+
+def gpu_memory_gib() -> float:
+    """Return the memory of the largest CUDA device; 0 without one."""
+    largest = 0
+    for ordinal in range(gpu_count()):
+        device, memory = ctypes.c_int(0), ctypes.c_size_t(0)
+        driver = ctypes.CDLL("libcuda.so.1")
+        found = driver.cuDeviceGet(ctypes.byref(device), ordinal)
+        if found == 0 and driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device) == 0:
+            largest = max(largest, memory.value)
+    return largest / 2**30
 
 
 def choose_device(wanted: str) -> str:
