@@ -42,7 +42,7 @@ class ComponentConfig(Options):
             on two CPU cores) and `paper` (what one would publish, on a GPU); a preset it does not list means
             the defaults. `source-...` presets are a source paper's exact settings.
         primary: The option that takes the bare value of `name:VALUE` on the command line.
-        location_fields: Options that say where something lies (paths): never part of an identity; what lies
+        location_fields: Options that say where something is (paths): never part of an identity; what is
             there is, through `source_files`.
     """
 
@@ -51,7 +51,7 @@ class ComponentConfig(Options):
     location_fields: ClassVar[frozenset[str]] = frozenset()
 
     def source_files(self) -> Mapping[str, Path]:
-        """Return the files that this component reads, by names that do not depend on where they lie.
+        """Return the files that this component reads, by names that do not depend on where they are.
 
         Called before planning, without torch; the files' contents are hashed into every key.
 
@@ -61,7 +61,7 @@ class ComponentConfig(Options):
         return {}
 
     def external_data(self, declared: tuple[str, ...]) -> tuple[str, ...]:
-        """Return what of the spec's `external_data` these options use; all of it, unless a config knows."""
+        """Return the part of the spec's `external_data` that these options use (default: all of it)."""
         return declared
 
 
@@ -179,7 +179,7 @@ class ClassifierConfig(ComponentConfig):
     recipe: TrainRecipe = Field(default=TrainRecipe(), description="how it is trained")
 
 
-#: Where the weights of named extractors lie on the Hub; `timm:NAME` is any other model of timm's.
+#: The Hub ids of the weights of named extractors; `timm:NAME` is any other model of timm's.
 EXTRACTOR_WEIGHTS: Mapping[str, str] = {
     "squeezenet": "torchvision/squeezenet1_0",
     "inception": "torchvision/inception_v3",
@@ -204,7 +204,7 @@ class EmbeddingConfig(ComponentConfig):
     """Options of an image evaluator that wants features of a frozen extractor, computed once and shared.
 
     Class attributes:
-        summarises: Real splits of which it wants its own `ImageEvaluator.summarise`, an artifact, too.
+        summarises: Real splits whose `ImageEvaluator.summarise` is stored, as an artifact of its own.
     """
 
     subject: ClassVar[Subject] = "image_set"
@@ -227,9 +227,10 @@ class EvaluatorConfig(ComponentConfig):
 
     Class attributes:
         subject: `cell` or `suite` (or `image_set`, for one that looks at pixels alone).
-        reads_baseline: Whether it wants the predictions of the baseline of the same seed.
-        reads_twin: Whether it wants those of the baseline of another seed, as `ctx.inputs["twin"]`.
-        reads_network: Whether it wants the trained network (`ModelEvaluator`); `reads_train`: and train.
+        reads_baseline: Whether it gets the predictions of the baseline of the same seed.
+        reads_twin: Whether it gets those of the baseline of another seed, as `ctx.inputs["twin"]`.
+        reads_network: Whether it gets the trained network (`ModelEvaluator`).
+        reads_train: Whether it also gets train.
     """
 
     subject: ClassVar[Subject] = "cell"
@@ -321,7 +322,7 @@ class RunContext(ABC):
 
     @abstractmethod
     def checkpoint(self, tensors: "Mapping[str, torch.Tensor]", meta: Mapping[str, Any]) -> None:
-        """Save enough to go on from here, crash-safely.
+        """Save enough to resume from here, crash-safely.
 
         Raises:
             Interrupted: The run was asked to stop; let it through.
@@ -377,7 +378,7 @@ class Draft:
         """Return some rows."""
         from genbench.images import Subset
 
-        prompts = [self.prompts[row] for row in rows]
+        prompts = [self.prompts[row] for row in map(int, rows)]
         return Draft(Subset(self.images, rows), self.source_indices[rows], prompts)
 
 

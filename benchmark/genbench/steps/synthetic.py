@@ -94,7 +94,7 @@ def plan_request(
     Args:
         train: The training images.
         asked: How many.
-        seed: Of the step.
+        seed: Seed of the step.
         drafts: What other generators made for the same classes; where one has fewer images of a class (some
             could not be made), so has the request.
         held_out: The reserve, for a generator that is handed it instead of `train`.
@@ -142,7 +142,7 @@ def _first_of_each_class(draft: Draft, counts: npt.NDArray[np.int64]) -> Draft:
 def _check_reserve(reserve: LabelledImages, wanted: npt.NDArray[np.int64]) -> None:
     there = reserve.class_counts()
     short = [
-        f"{reserve.class_names[label]} {there[label]} of {wanted[label]}"
+        f"class {reserve.class_names[label]!r}: {there[label]} of {wanted[label]}"
         for label in np.flatnonzero(there < wanted)
     ]
     if short:
@@ -167,8 +167,8 @@ class _Shard(NamedTuple):
 def write_sample(generator: Generator, request: SampleRequest, ctx: StepContext, folder: Path) -> None:
     """Ask a generator for images, class by class and shard by shard, and write those that can be used.
 
-    A shard that is done lies in `ctx.work` and is not made again. Images that are blank or failed are
-    asked for again with other seeds, a few times; those that still are are left out, and counted.
+    A finished shard is kept in `ctx.work` and is not made again. Images that are blank or failed are
+    asked for again with other seeds, a few times; images that stay faulty are left out, and counted.
 
     Raises:
         PluginError: The generator returned other images than it was asked for.
@@ -208,7 +208,7 @@ def note_copies(folder: Path, splits: Mapping[str, LabelledImages]) -> None:
     of the evaluator `memorization`.
     """
     made = {
-        hashlib.sha256(image.numpy()).digest()
+        hashlib.sha256(image.numpy().data).digest()
         for batch in open_images(folder).batches(512)
         for image in batch
     }
@@ -216,7 +216,9 @@ def note_copies(folder: Path, splits: Mapping[str, LabelledImages]) -> None:
     for name, images in splits.items():
         if len(images) * math.prod(images.image_shape) <= memory_limit_bytes():
             real = (
-                hashlib.sha256(image.numpy()).digest() for batch in images.batches(512) for image in batch
+                hashlib.sha256(image.numpy().data).digest()
+                for batch in images.batches(512)
+                for image in batch
             )
             copies[name] = len(made.intersection(real))
     counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
@@ -227,9 +229,9 @@ class _Sampler:
     """One request on its way: which file holds the newest attempt at each image.
 
     Attributes:
-        seeds: Of the newest attempt at each image.
+        seeds: Seed of the newest attempt at each image.
         sources: Training image of each, or -1.
-        prompts: Of each.
+        prompts: Prompt of each image.
     """
 
     def __init__(self, generator: Generator, request: SampleRequest, ctx: StepContext) -> None:
@@ -274,7 +276,7 @@ class _Sampler:
             yield torch.from_numpy(np.stack([files[path][place] for path, place in here]))
 
     def _make(self, path: Path, rows: npt.NDArray[np.int64], request: SampleRequest, done: int) -> list[str]:
-        """Make one shard unless it lies there, and note where its images are."""
+        """Make one shard unless it exists, and note where its images are."""
         note = path.with_suffix(".json")
         if not path.is_file():
             shard = _sampled(self._generator, request, self._ctx, done, len(self._request))
@@ -377,7 +379,7 @@ def usable(
     wanted = stratified_counts(train.class_counts(), round(ratio * len(train)))
     there = np.bincount(labels, minlength=train.num_classes)
     short = [
-        f"{train.class_names[label]} {there[label]} of {wanted[label]}"
+        f"class {train.class_names[label]!r}: {there[label]} of {wanted[label]}"
         for label in np.flatnonzero(there < wanted)
     ]
     if short and verdicts is None:
