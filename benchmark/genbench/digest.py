@@ -33,11 +33,6 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def bytes_digest(content: bytes) -> str:
-    """Return the SHA-256 of `content`, as 64 hex digits."""
-    return hashlib.sha256(content).hexdigest()
-
-
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's content, read in chunks, as 64 hex digits."""
     with path.open("rb") as file:

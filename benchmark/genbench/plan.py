@@ -31,7 +31,7 @@ class Step:
         document: Everything that the result depends on.
         label: For people: `train resnet32 on digits + ddpm, seed 0`.
         family: Digest of the document without component versions.
-        location: Options that say where files lie; not part of the identity.
+        location: Options that say where files are; not part of the identity.
     """
 
     key: str
@@ -94,7 +94,7 @@ class PlannedFinding:
         dataset: Whose records are read.
         evaluator: By what.
         generator: The baseline.
-        filter: None.
+        filter: The filter `none`.
     """
 
     dataset: Resolved

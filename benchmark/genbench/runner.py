@@ -117,10 +117,10 @@ def run(
 ) -> Outcome:
     """Run every step that the store lacks, and return the records of the plan.
 
-    A failed step fails the cells that need it; the others go on. Ctrl-C saves the work of running steps.
+    A failed step fails the cells that need it; the others still run. Ctrl-C saves the work of running steps.
 
     Raises:
-        Interrupted: Ctrl-C; the same plan goes on where it was.
+        Interrupted: Ctrl-C; the same plan resumes.
         StoreError: The store is full or read-only.
     """
     watcher = observer or Observer()
@@ -136,7 +136,7 @@ def run(
             walk.go(executor)
         except KeyboardInterrupt:
             executor.stop(GRACE_SECONDS)
-            raise Interrupted("stopped; the same command goes on where it was") from None
+            raise Interrupted("stopped; the same command resumes") from None
         finally:
             executor.close()
             walk.release_all()

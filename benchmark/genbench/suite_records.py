@@ -50,7 +50,7 @@ def suite_records(
 def _evaluated(
     key: str, document: Mapping[str, Any], planned: PlannedFinding, records: Sequence[Record], store: Store
 ) -> Mapping[str, Any]:
-    """Return what the evaluator found, from the store where it lies there."""
+    """Return what the evaluator found, from the store if it is there."""
     artifact = store.open(key)
     if artifact is None:
         spec = planned.evaluator.spec

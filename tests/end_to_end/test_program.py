@@ -171,7 +171,7 @@ def test_kill_9_resumes_to_byte_identical_results(program: Program, tmp_path: Pa
     log = next(
         path.read_text() for path in (tmp_path / "store" / "logs").glob("*") if "fit toy" in path.read_text()
     )
-    assert "goes on from a checkpoint" in log
+    assert "resumed from a checkpoint" in log
     untouched = program(*arguments, "-o", "untouched", store="other")
     assert untouched.returncode == 0, untouched.stderr
     assert results(tmp_path, "resumed") == results(tmp_path, "untouched") != {}
@@ -199,7 +199,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(program: Program, tmp
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
-    assert "the same command goes on where it was" in errors
+    assert "the same command resumes" in errors
     assert "Traceback" not in errors
     assert list((tmp_path / "store" / "leases").glob("*")) == []
     done = program(*arguments)

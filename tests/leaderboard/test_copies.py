@@ -86,7 +86,7 @@ def test_a_gain_that_rests_on_copied_images_is_void() -> None:
     assert (
         "near copies among the synthetic ones, and Δ without them: 40, +0.00 (ddpm, +1.0x standard)" in page
     )
-    assert "void, since the verdict is another one without the copied test images: ddpm" in page
+    assert "void, since the verdict changes without the copied test images: ddpm" in page
 
 
 def test_a_gain_that_does_not_rest_on_them_stands_and_is_noted() -> None:

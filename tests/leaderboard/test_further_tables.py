@@ -133,7 +133,7 @@ def test_everything_else_that_was_measured_is_shown_once() -> None:
 
 
 def test_findings_without_a_value_share_a_line() -> None:
-    why = "2 rows have both, and 5 are needed"
+    why = "only 2 rows have both; 5 are needed"
     metrics = [Metric(f"spearman[{name}]", None, note=why) for name in ("fid", "kid", "mmd")]
     suite = record(NONE, 0, "usefulness", "suite", [*metrics, Metric("spearman[vendi]", -0.7, note="6 rows")])
     for page in (

@@ -254,7 +254,7 @@ def test_no_mirror_and_no_network_says_what_was_tried(
 ) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
     with pytest.raises(
-        DataError, match=r"Tried: no mirror[\s\S]*cache of this machine[\s\S]*Hub[\s\S]*huggingface-cli"
+        DataError, match=r"Tried: no mirror[\s\S]*cache of this machine[\s\S]*Hub[\s\S]*hf download"
     ):
         resolve(registry, "dataset", parse_reference("cifar10"), "quick", file_digest)
     monkeypatch.setenv("GENBENCH_HUB_MIRROR", str(tmp_path / "absent"))

@@ -204,7 +204,7 @@ def test_a_split_is_not_another_whose_name_begins_alike(mirror: Path, ctx: RunCo
 def test_configurations_are_not_mixed(mirror: Path, ctx: RunContext) -> None:
     write_table(mirror / "me" / "two" / "large", "train", 90)
     write_table(mirror / "me" / "two" / "small", "train", 30)
-    with pytest.raises(DataError, match=r"'train' lies in several folders, .* large, small") as raised:
+    with pytest.raises(DataError, match=r"'train' is in several folders, .* large, small") as raised:
         Hub(HubConfig(name="me/two", size=8)).load(ctx)
     assert raised.value.hint == "set config_name=large"
     real = Hub(HubConfig(name="me/two", size=8, config_name="small")).load(ctx)
@@ -260,8 +260,8 @@ def test_a_shift_without_any_class_in_use_is_refused(mirror: Path, ctx: RunConte
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is not what is wanted: Invalid JSON"),
-        ('{"them/ids": ["cow"]}', "is not what is wanted: Input should be an object"),
+        ("{", "has another form: Invalid JSON"),
+        ('{"them/ids": ["cow"]}', "has another form: Input should be an object"),
         ('{"them/ids": {"n07": "cow"}}', "renames classes that shift 'them/ids' has not: n07"),
     ],
 )

@@ -97,7 +97,7 @@ def test_weights_that_are_nowhere_say_what_was_tried(mirror: Path) -> None:
         DataError, match=f"model 'no/such'. Tried: mirror {mirror}.*cache of this machine"
     ) as caught:
         SdImg2ImgConfig(model="no/such").source_files()
-    assert "huggingface-cli download --repo-type model no/such" in caught.value.hint
+    assert "hf download --repo-type model no/such" in caught.value.hint
 
 
 @pytest.mark.parametrize(

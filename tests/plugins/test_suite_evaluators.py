@@ -101,7 +101,7 @@ def test_numbers_that_say_nothing_of_the_images_are_left_out(ctx: RunContext) ->
 def test_too_few_rows_are_not_correlated(ctx: RunContext) -> None:
     (metric,) = Usefulness(UsefulnessConfig()).evaluate(suite([1, 2, 3], [3, 2, 1]), ctx).metrics
     assert metric.value is None
-    assert metric.note == "3 rows have both, and 5 are needed"
+    assert metric.note == "only 3 rows have both; 5 are needed"
     willing = Usefulness(UsefulnessConfig(fewest_rows=3))
     assert willing.evaluate(suite([1, 2, 3], [3, 2, 1]), ctx).metrics[0].value == pytest.approx(-1)
 

@@ -56,10 +56,10 @@ def verify(store_folder: Path | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @store_option
 def collect(stages: tuple[str, ...], dry_run: bool, store_folder: Path | None) -> None:
-    """Remove leftovers: unfinished work, damaged results, logs of steps that are gone.
+    """Remove leftovers: unfinished work and damaged results. Records and logs stay.
 
     \b
-    genbench store gc --stage train --stage embed     also frees weights and features; records stay
+    genbench store gc --stage train --stage embed     also frees weights and features
     """
     from genbench.store import collect_garbage
 

@@ -54,7 +54,7 @@ def _run(perform: Perform, task: Task, timeout_seconds: float | None) -> Event:
         perform(task.payload, silent, time.time() + timeout_seconds if timeout_seconds else None)
     except Interrupted:
         return Event(task.id, "interrupted")
-    except Exception as problem:  # a plugin may raise anything; the other tasks go on
+    except Exception as problem:  # a plugin may raise anything; the other tasks still run
         return Event(task.id, "failed", outcome=outcome_of(problem), seconds=time.perf_counter() - started)
     return Event(task.id, "done", seconds=time.perf_counter() - started)
 

@@ -1,4 +1,4 @@
-"""The `train`, `predict` and `embed` steps: networks, what they say, and what they see."""
+"""The `train` and `predict` steps: networks, and what they say of every split."""
 
 import json
 from collections.abc import Mapping, Sequence

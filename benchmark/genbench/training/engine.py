@@ -153,7 +153,7 @@ def batches(
 def compiled(network: nn.Module, recipe: TrainRecipe, device: str) -> Callable[..., torch.Tensor]:
     """Compile a network; on a GPU into CUDA graphs, since small networks are bound by launches there.
 
-    Gradients of a captured graph lie in its own memory, where those of a second part would overwrite them:
+    Gradients of a captured graph are in its own memory, where those of a second part would overwrite them:
     with split batches, nothing is captured.
     """
     captured = device.startswith("cuda") and recipe.micro_batch_images is None

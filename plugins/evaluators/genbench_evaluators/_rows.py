@@ -24,7 +24,7 @@ class SuiteRow:
         family: The classifier's component.
         images: What names its image set, or an empty string for real images alone.
         scores: `top1` and `top1[shift]` in %, by name and seed index.
-        gain: Of `top1` over the paired baseline, in points, mean over seeds; None without a pair.
+        gain: `top1` less that of the paired baseline, in points, mean over seeds; None without a pair.
     """
 
     label: str

@@ -50,7 +50,8 @@ class Usefulness(SuiteEvaluator):
     def _metric(self, name: str, values: Floats, gains: Floats, rng: np.random.Generator) -> Metric:
         count = len(values)
         if count < self.config.fewest_rows:
-            note = f"{count} rows have both, and {self.config.fewest_rows} are needed"
+            have = "1 row has" if count == 1 else f"{count} rows have"
+            note = f"only {have} both; {self.config.fewest_rows} are needed"
             return Metric(name, None, bounds=(-1, 1), tolerance=_TOLERANCE, note=note)
         found = spearman(values, gains)
         if found is None:
