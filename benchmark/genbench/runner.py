@@ -207,7 +207,7 @@ class _Performer:
         execute(step, self._workshop, report, deadline)
 
     def announce(self, steps: Sequence[Step]) -> None:
-        """Note which trainings come next, and may go side by side."""
+        """Note which trainings come next, and may run side by side."""
         self._workshop.announce(steps)
 
 

@@ -224,7 +224,7 @@ def _dimension(classifier: Resolved, text: str) -> Dimension:
         return Dimension(option, low=bounds[0], high=bounds[1])
     choices = tuple(_scalar(word) for word in values.split("|"))
     if len(set(choices)) < 2:
-        raise UsageError(f"--search {text!r}: name a range LOW..HIGH, or two choices or more, A|B")
+        raise UsageError(f"--search {text!r}: name a range LOW..HIGH, or at least two choices, A|B")
     return Dimension(option, choices)
 
 

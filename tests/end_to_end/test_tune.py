@@ -246,7 +246,7 @@ def test_searches_are_read(toy_net: Resolved, text: str, dimension: Dimension) -
         (["recipe"], r"toy-net has no option 'recipe'"),
         (["learning_rate=1..0.1"], r"'learning_rate=1..0.1': a range is LOW..HIGH, two numbers"),
         (["learning_rate=a..b"], r"a range is LOW..HIGH, two numbers"),
-        (["optimizer=sgd"], r"name a range LOW..HIGH, or two choices or more"),
+        (["optimizer=sgd"], r"name a range LOW..HIGH, or at least two choices"),
         (["clip_norm"], r"recipe.clip_norm: it is null, which has no usual range\n.*LOW..HIGH"),
         (["epochs", "recipe.epochs=1..3"], r"names 'recipe.epochs' twice"),
     ],

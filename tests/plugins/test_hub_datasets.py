@@ -156,7 +156,7 @@ def test_a_shift_is_matched_by_name_or_by_the_published_map(
 
 def test_a_shift_with_other_classes_is_refused(mirror: Path, ctx: RunContext) -> None:
     write_shift(mirror / "them" / "ids" / "data", ["n01", "cow"], [0, 1])
-    with pytest.raises(DataError, match="shift 'them/ids' has classes that the dataset has not: n01"):
+    with pytest.raises(DataError, match="shift 'them/ids' has classes that the dataset does not have: n01"):
         Hub(HubConfig(name="me/bugs", shifts=("them/ids",))).load(ctx)
 
 
@@ -189,7 +189,7 @@ def test_test_and_shifts_may_list_the_classes_in_another_order(mirror: Path, ctx
 def test_a_test_split_with_other_classes_is_refused(mirror: Path, ctx: RunContext) -> None:
     (mirror / "me" / "bugs" / "data" / "test-00000.parquet").unlink()
     write_shift(mirror / "me" / "bugs" / "test", ["cow", "gnu"], [0, 1])
-    with pytest.raises(DataError, match="me/bugs/test has classes that the dataset has not: gnu"):
+    with pytest.raises(DataError, match="me/bugs/test has classes that the dataset does not have: gnu"):
         Hub(HubConfig(name="me/bugs")).load(ctx)
 
 
@@ -262,7 +262,7 @@ def test_a_shift_without_any_class_in_use_is_refused(mirror: Path, ctx: RunConte
     [
         ("{", "has another form: Invalid JSON"),
         ('{"them/ids": ["cow"]}', "has another form: Input should be an object"),
-        ('{"them/ids": {"n07": "cow"}}', "renames classes that shift 'them/ids' has not: n07"),
+        ('{"them/ids": {"n07": "cow"}}', "renames classes that shift 'them/ids' does not have: n07"),
     ],
 )
 def test_a_class_map_that_cannot_be_right_is_refused(

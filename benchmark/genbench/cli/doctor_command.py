@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def command(store_folder: Path | None, plugin_files: tuple[str, ...], no_plugins: bool) -> None:
     """Say what is reachable: device, mirror, cache, plugins, versions; exit code 2 if something is wrong.
 
-    `ok` is fine, `--` is something that some components need and this machine lacks, `BAD` must be mended.
+    `ok` is fine, `--` is something that some components need and this machine lacks, `BAD` must be fixed.
     """
     registry = make_registry(plugin_files, no_plugins)
     checks = (

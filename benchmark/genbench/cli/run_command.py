@@ -43,7 +43,7 @@ from genbench.errors import ExitCode
     "--step-timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Give up a step that takes longer.",
+    help="Fail a step that takes longer.",
 )
 @click.option(
     "--checkpoint-every",

@@ -47,7 +47,7 @@ class Workshop:
         must_stop: Says whether the run was asked to stop.
         checkpoint_seconds: Time between the checkpoints of a long step.
         profile: Whether trainings leave a trace and the shares of their time beside their logs.
-        vectorize: Whether trainings of a bundle go side by side: `off`, `on`, or `auto`, if that is faster.
+        vectorize: Whether trainings of a bundle run side by side: `off`, `on`, or `auto`, if that is faster.
         bundle: The steps that were announced together, by key.
         trained: What trainings of the bundle left, until their own step takes it.
     """
@@ -63,7 +63,7 @@ class Workshop:
     trained: dict[str, tuple[Trained | GenbenchError, float]] = field(default_factory=dict)
 
     def announce(self, steps: Sequence[Step]) -> None:
-        """Note which trainings come next, and may go side by side."""
+        """Note which trainings come next, and may run side by side."""
         self.trained.clear()
         self.bundle.clear()
         if len(steps) > 1:
@@ -238,7 +238,7 @@ def _train_bundle(workshop: Workshop, ctx: StepContext) -> None:
         ready.append(_training(step, artifacts, workshop, own))
         room -= ready[-1].run.data.resident_bytes
         if room < ready[-1].run.data.resident_bytes and step is not steps[-1]:
-            ctx.log.info("%d trainings go one by one: the images of all do not fit", len(steps))
+            ctx.log.info("%d trainings run one at a time: the images of all do not fit", len(steps))
             return
     found = network.train_bundle(ready, workshop.vectorize)
     share = (time.perf_counter() - started) / len(steps)

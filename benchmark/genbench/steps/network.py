@@ -75,15 +75,15 @@ def train_bundle(trainings: Sequence[Training], vectorize: str) -> list[Trained 
     if reason is None and vectorize == "auto" and not pays(runs, first.recipe, first.mix):
         reason = "that is faster"
     if reason is not None:
-        log.info("%d trainings go one by one: %s", len(runs), reason)
+        log.info("%d trainings run one at a time: %s", len(runs), reason)
         return None
-    log.info("%d trainings go side by side", len(runs))
+    log.info("%d trainings run side by side", len(runs))
     try:
         return train_together(runs, first.recipe, first.mix, first.steps)
     except (GenbenchError, RuntimeError) as problem:
         if isinstance(problem, Interrupted):
             raise
-        log.warning("side by side failed, one by one follows: %s", problem)
+        log.warning("training side by side failed, training one at a time instead: %s", problem)
         return None
 
 

@@ -41,7 +41,7 @@ def class_folders(owner: str, files: Mapping[str, Path], classes: Sequence[str],
         ctx: Gives the scratch folder.
 
     Raises:
-        DataError: A file is no image or is in no class folder, there is none, or the archive is broken.
+        DataError: A file is not an image or is in no class folder, there is none, or the archive is broken.
     """
     import datasets
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -113,7 +113,7 @@ def _label(owner: str, file: _File, known: Mapping[str, int]) -> int:
     """Return the class of a file.
 
     Raises:
-        DataError: It is in no class folder, or is no image.
+        DataError: It is in no class folder, or is not an image.
     """
     from PIL import Image
 
@@ -126,5 +126,5 @@ def _label(owner: str, file: _File, known: Mapping[str, int]) -> int:
         with Image.open(io.BytesIO(file.content)) as image:
             image.verify()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise DataError(f"{owner}: {file.name} is no image: {problem}", hint=_HINT) from problem
+        raise DataError(f"{owner}: {file.name} is not an image: {problem}", hint=_HINT) from problem
     return label

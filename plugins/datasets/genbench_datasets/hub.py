@@ -102,7 +102,9 @@ class Hub(Dataset):
         renamed = _class_maps(files[CLASS_MAPS]).get(shift) if CLASS_MAPS in files else None
         unknown = sorted((renamed or {}).keys() - set(table.names))
         if unknown:
-            raise DataError(f"class_maps renames classes that {owner} has not: {', '.join(unknown[:20])}")
+            raise DataError(
+                f"class_maps renames classes that {owner} does not have: {', '.join(unknown[:20])}"
+            )
         if renamed is None and self._config.by_synset:
             renamed = renamed_to(shift, table.names, classes.named)
         return self._images(table, classes, ctx, renamed=renamed)

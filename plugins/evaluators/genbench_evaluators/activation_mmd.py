@@ -55,7 +55,7 @@ class ActivationMmd(PredictionEvaluator):
                 _metric("activation_mmd2_null[none]", other, seeds, "Two networks of other seeds.")
             )
         if not metrics:
-            note = "One seed of none alone: nothing to compare with."
+            note = "Only one seed of none: nothing to compare with."
             metrics.append(Metric("activation_mmd2_null[none]", None, bounds=(-2, 2), note=note))
         return Evaluation(metrics)
 

@@ -75,7 +75,7 @@ def _check(model: str, files: Mapping[str, Path], allowed: tuple[str, ...]) -> N
 
 def _wrong(model: str, why: str) -> DataError:
     return DataError(
-        f"{model!r} is no Stable Diffusion pipeline that can be used here: {why}",
+        f"{model!r} is not a Stable Diffusion pipeline that can be used here: {why}",
         hint="name a Hub id or a folder as diffusers' save_pretrained writes it: "
         "hf download stable-diffusion-v1-5/stable-diffusion-v1-5 --local-dir FOLDER",
     )
