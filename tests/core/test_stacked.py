@@ -234,6 +234,7 @@ def measured(records: list[Record]) -> dict[str, Any]:
     return {record.result.key: record.result.metric("log_loss").value for record in records}  # type: ignore[union-attr]
 
 
+@pytest.mark.slow(reason="trains every seed twice")
 @pytest.mark.parametrize("jobs", [0, 2])
 def test_a_run_side_by_side_has_the_records_of_one_by_one(
     run_vectorized: Callable[..., tuple[Plan, Outcome, Store]], jobs: int

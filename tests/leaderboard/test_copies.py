@@ -146,9 +146,10 @@ def test_copied_test_images_are_named(make_images: Callable[..., TensorImages], 
 
 
 def test_independent_sets_are_rarely_more_than_chance(
-    make_images: Callable[..., TensorImages], ctx: RunContext
+    make_images: Callable[..., TensorImages], ctx: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test is Fisher's: under independence, p below 0.05 comes at most about once in twenty."""
+    monkeypatch.setattr("genbench_evaluators.memorization._draw", lambda *_: None)  # twenty slow pictures
     low = 0
     for trial in range(20):
         sets = {
@@ -163,6 +164,7 @@ def test_independent_sets_are_rarely_more_than_chance(
     assert low <= 3
 
 
+@pytest.mark.slow(reason="trains fifteen networks")
 def test_a_generator_that_returns_test_images_is_caught_end_to_end(run_cells: Callable[..., Any]) -> None:
     _, outcome = run_cells(
         generators=["toy", "toy:fault=leak"],

@@ -303,6 +303,7 @@ print(len(real.train) + len(real.test), seen, held / 2**20)
 """
 
 
+@pytest.mark.slow(reason="writes and reads large photographs")
 def test_a_folder_of_photographs_is_read_in_bounded_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

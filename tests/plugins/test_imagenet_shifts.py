@@ -450,6 +450,7 @@ print(len(rows), (peak() - before) / 1024)
 """
 
 
+@pytest.mark.slow(reason="writes and reads large photographs")
 @pytest.mark.parametrize("name", ["photos.tar.gz", "photos.parquet"])
 def test_a_set_is_read_in_bounded_memory(tmp_path: Path, name: str) -> None:
     """256 images of 1 MiB each, or the same twice, in less than half of that."""

@@ -116,6 +116,13 @@ def test_no_file_names_a_registry_or_this_machine() -> None:
     assert not named
 
 
+def test_every_slow_test_says_why() -> None:
+    files = [path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)]
+    marks = [(path.name, mark) for path in files for mark in re.findall(r"mark\.slow.*", path.read_text())]
+    assert len(marks) > 10
+    assert [mark for mark in marks if not re.fullmatch(r'mark\.slow\(reason="[^"]{5,}"\)', mark[1])] == []
+
+
 def every_command(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
     context = click.Context(group)
     for name in group.list_commands(context):
