@@ -1,4 +1,4 @@
-"""The checks, by kind of component. Each raises AssertionError with a message that says what to mend."""
+"""The checks, by kind of component. Each raises AssertionError with a message that says what to correct."""
 
 import hashlib
 import subprocess
@@ -107,7 +107,9 @@ def options_are_documented(subject: Subject) -> None:
 def requirements_are_installed(subject: Subject) -> None:
     """Every module that the spec says it requires can be found, without importing it."""
     missing = missing_modules(subject.resolved.spec)
-    assert not missing, f"requires {', '.join(missing)}, which cannot be found: install it, or mend the spec"
+    assert not missing, (
+        f"requires {', '.join(missing)}, which cannot be found: install it or correct the spec"
+    )
 
 
 def config_imports_without_torch(subject: Subject) -> None:
