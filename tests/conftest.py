@@ -13,6 +13,7 @@ import torch
 from genbench.images import TensorImages
 from genbench.plan import Plan
 from genbench.planner import make_plan
+from genbench.protocols import RunContext
 from genbench.registry import PluginSource, Registry
 from genbench.runner import RunSummary, run
 from genbench.spec import make_suite, resolve_suite
@@ -92,6 +93,12 @@ def make_context(tmp_path: Path) -> Callable[..., StepContext]:
         return context
 
     return make
+
+
+@pytest.fixture
+def ctx(make_context: Callable[..., StepContext]) -> RunContext:
+    """A context as steps get it."""
+    return make_context()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ class ExitCode(IntEnum):
     USAGE = 2  #: a wrong name, option, suite or path; nothing was run
     DATA = 3  #: a dataset or weights cannot be read, or hold something that cannot be used
     STORE = 4  #: the store is full, read-only or damaged beyond repair
-    INTERRUPTED = 130  #: Ctrl-C; the same command goes on where this one stopped
+    INTERRUPTED = 130  #: Ctrl-C; the same command resumes where this one stopped
 
 
 class GenbenchError(Exception):

@@ -26,7 +26,7 @@ from genbench.store import Artifact, Store
 
 Form = Literal["imagefolder", "parquet"]
 _ROWS = 1000  # images in memory at a time
-_MANIFEST = ("file", "label", "class", "seed", "parent", "prompt", "generator_key")
+_MANIFEST: tuple[str, ...] = ("file", "label", "class", "seed", "parent", "prompt", "generator_key")
 
 
 class CellImages(NamedTuple):
@@ -231,7 +231,7 @@ def _card(found: CellImages, form: Form, facts: Mapping[str, str]) -> str:
         "```",
         *_filter_lines(found.filter),
         "",
-        "The licence of the images that the generator learned from, or edited, applies; see theirs.",
+        "Licence: that of the data that the generator was fitted on, or edited.",
     ]
     return "\n".join(lines) + "\n"
 

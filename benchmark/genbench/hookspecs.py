@@ -28,11 +28,11 @@ hookimpl = pluggy.HookimplMarker("genbench")
 
 @dataclass(frozen=True)
 class Resources:
-    """What a component needs to run; shown by `genbench show` and checked by `genbench doctor`.
+    """What a component needs to run; `genbench show` prints it, `genbench doctor` says where it is missing.
 
     Attributes:
         gpu_memory_gib: GPU memory at the `paper` preset; 0 when a CPU is enough.
-        network: Whether weights must be fetched (or lie in `GENBENCH_HUB_MIRROR`).
+        network: Whether weights must be fetched (or be in `GENBENCH_HUB_MIRROR`).
     """
 
     gpu_memory_gib: float = 0
@@ -50,7 +50,8 @@ class ComponentSpec:
         version: Raise it when the same options give other results: old artifacts become stale.
         summary: One line for `genbench list`.
         paper: Where the method is published, for example `arXiv:2006.11239`.
-        requires: Modules that must be importable.
+        requires: Modules that its implementation imports; `genbench doctor` and the conformance kit look for
+            them, without importing them.
         resources: What it needs to run.
         external_data: What it learned from beyond `train` (weights, captions, judges); such rows rank apart.
         needs_fit: Generators: whether `fit` must run before `sample`.

@@ -59,7 +59,7 @@ def find(
     raise DataError(
         f"cannot find {kind} {repository!r}. Tried: {'; '.join(tried)}",
         hint=f"{MIRROR_VARIABLE}=FOLDER genbench ... with FOLDER/{repository}/ as on the Hub, or go online: "
-        f"huggingface-cli download --repo-type {kind} {repository}",
+        f"hf download --repo-type {kind} {repository}",
     )
 
 

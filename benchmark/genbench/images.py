@@ -290,7 +290,7 @@ def memory_limit_bytes() -> int:
 
 
 def stratified_counts(class_counts: Labels, total: int) -> Labels:
-    """Share `total` images out over classes in proportion to `class_counts`, by largest remainder.
+    """Distribute `total` images over classes in proportion to `class_counts`, by largest remainder.
 
     >>> stratified_counts(np.array([10, 20, 30]), 7).tolist()
     [1, 2, 4]
@@ -316,9 +316,9 @@ def stratified_choice(labels: Labels, counts: Labels, *seed: str | int) -> tuple
 def to_square(image: Any, size: int) -> npt.NDArray[np.uint8]:
     """Bring any PIL image to RGB, `size` x `size`: `uint8 [3, size, size]`.
 
-    Transparency is laid over white, one channel becomes three, 16-bit grey is scaled; an image that is not
-    square is cropped to its centre. Resizing is PIL's antialiased Lanczos; an image of the right size keeps
-    every pixel.
+    Transparent pixels are blended with white, one channel becomes three, 16-bit grey is scaled; an image that
+    is not square is cropped to its centre. Resizing is PIL's antialiased Lanczos; an image of the right size
+    keeps every pixel.
     """
     from PIL import Image, ImageOps
 

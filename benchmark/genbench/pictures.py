@@ -17,7 +17,7 @@ class Picture(NamedTuple):
     Attributes:
         evaluator: Short name.
         title: What it shows: dataset, images, mix and classifier.
-        file: Where it lies in the store.
+        file: Its path in the store.
     """
 
     evaluator: str

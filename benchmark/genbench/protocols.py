@@ -100,7 +100,7 @@ class EmbeddingConfig(ComponentConfig):
     """Options of an image evaluator that wants features of a frozen extractor, computed once and shared.
 
     Class attributes:
-        summarises: Real splits of which it wants its own `ImageEvaluator.summarise`, an artifact, too.
+        summarises: Real splits whose `ImageEvaluator.summarise` is stored, as an artifact of its own.
     """
 
     subject: ClassVar[Subject] = "image_set"
@@ -123,9 +123,10 @@ class EvaluatorConfig(ComponentConfig):
 
     Class attributes:
         subject: `cell` or `suite` (or `image_set`, for one that looks at pixels alone).
-        reads_baseline: Whether it wants the predictions of the baseline of the same seed.
-        reads_twin: Whether it wants those of the baseline of another seed, as `ctx.inputs["twin"]`.
-        reads_network: Whether it wants the trained network (`ModelEvaluator`); `reads_train`: and train.
+        reads_baseline: Whether it gets the predictions of the baseline of the same seed.
+        reads_twin: Whether it gets those of the baseline of another seed, as `ctx.inputs["twin"]`.
+        reads_network: Whether it gets the trained network (`ModelEvaluator`).
+        reads_train: Whether it also gets train.
     """
 
     subject: ClassVar[Subject] = "cell"
@@ -196,7 +197,7 @@ class RunContext(ABC):
 
     @abstractmethod
     def checkpoint(self, tensors: "Mapping[str, torch.Tensor]", meta: Mapping[str, Any]) -> None:
-        """Save enough to go on from here, crash-safely.
+        """Save enough to resume from here, crash-safely.
 
         Raises:
             Interrupted: The run was asked to stop; let it through.
@@ -252,7 +253,7 @@ class Draft:
         """Return some rows."""
         from genbench.images import Subset
 
-        prompts = [self.prompts[row] for row in rows]
+        prompts = [self.prompts[row] for row in map(int, rows)]
         return Draft(Subset(self.images, rows), self.source_indices[rows], prompts)
 
 

@@ -129,7 +129,8 @@ class Registry:
             specs = list(self._register(plugin, load()))
         except Exception as problem:  # a stranger's code may raise anything, and must not stop the others
             plugin.state, plugin.reason = "failed", f"{type(problem).__name__}: {problem}"
-            self._manager.unregister(name=plugin.name) if self._manager.has_plugin(plugin.name) else None
+            if self._manager.has_plugin(plugin.name):
+                self._manager.unregister(name=plugin.name)
             return
         for kind, spec in specs:
             self._claim(plugin, kind, spec)
@@ -177,6 +178,18 @@ def import_target(target: str, component: str) -> Any:
             f"component {component!r}: cannot import {target} ({type(problem).__name__}: {problem})",
             hint=f"genbench plugin check {component}" if isinstance(problem, AttributeError) else "",
         ) from problem
+
+
+def missing_modules(spec: ComponentSpec) -> tuple[str, ...]:
+    """Return those of `spec.requires` that are not installed; only parent packages are imported."""
+    return tuple(name for name in spec.requires if not _can_be_found(name))
+
+
+def _can_be_found(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 class Code(NamedTuple):

@@ -101,7 +101,7 @@ class Resolved:
 
     @cached_property
     def location(self) -> Mapping[str, Any]:
-        """Options that say where something lies, by path: handed to the step, never part of a key."""
+        """Options that say where something is, by path: handed to the step, never part of a key."""
         own = self.config.model_dump(mode="json", include=set(self.config.location_fields))
         inner = {
             f"{option}/{name}": value

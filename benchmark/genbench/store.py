@@ -38,7 +38,7 @@ class Artifact:
     """A finished, verified step result.
 
     Attributes:
-        folder: Where its files lie. Read only.
+        folder: Where its files are. Read only.
         document: The key document of the step that made it.
         run: What the attempt took: seconds, device, versions; not part of the identity.
         files: Size and digest of every file, by its name in the folder.
@@ -157,7 +157,7 @@ class Store:
         return self._made(self.root / "work" / key)
 
     def log_path(self, key: str) -> Path:
-        """Return where a step's log lies."""
+        """Return the path of a step's log."""
         return self._made(self.root / "logs") / f"{key}.log"
 
     @contextlib.contextmanager
@@ -183,7 +183,7 @@ class Store:
     ) -> Artifact:
         """Make an artifact: `fill(folder)` writes its files and returns the `run` part of the manifest.
 
-        Whoever comes second keeps the first artifact: the contents are the same by the meaning of the key.
+        Whoever comes second keeps the first artifact: equal keys mean equal content.
         """
         with self.writing():
             final = self._folder(key)
@@ -416,7 +416,7 @@ def _move_into_place(temporary: Path, final: Path) -> None:
 def collect_garbage(store: Store, stages: frozenset[str], *, dry_run: bool = False) -> tuple[int, int]:
     """Remove what no run needs: unfinished work, damaged results, and results of the named stages.
 
-    Records, datasets and everything else stay. Returns (bytes freed, places removed).
+    Records, logs and everything else stay. Returns (bytes freed, places removed).
     """
     places = [*(store.root / "work").glob("*"), *(store.root / "damaged").glob("*")]
     places += (store.root / "artifacts").glob("??/.*.tmp")

@@ -2,7 +2,7 @@
 
 Trials are asked for one by one of Optuna's TPE sampler (Watanabe, arXiv:2304.11127) with a fixed seed, after
 one trial of the recipe as it stands. Nothing is kept but the cells: the same search again asks for the same
-trials, finds their cells in the store, and goes on after the last. Values are rounded to three digits, so
+trials, finds their cells in the store, and continues after the last. Values are rounded to three digits, so
 that the line to paste is the recipe that was tried. Test accuracy is in the cells' records, too; it is not
 read here, and chooses nothing.
 """
@@ -62,7 +62,7 @@ class Dimension:
         return _rounded(trial.suggest_float(self.option, self.low, self.high, log=log))
 
     def parameter(self, value: Value) -> Value:
-        """Return what Optuna is told for a value, or None where it lies outside."""
+        """Return what Optuna is told for a value, or None where it is outside the space."""
         if self.choices:
             return self.choices.index(value) if value in self.choices else None
         inside = isinstance(value, int | float) and self.low <= value <= self.high
@@ -124,7 +124,7 @@ def tune(search: Search, observer: Observer | None = None) -> Iterator[Trial]:
 
     Raises:
         UsageError: Optuna is not installed, or an option does not take a value of its range.
-        Interrupted: Ctrl-C; the same search goes on where it was.
+        Interrupted: Ctrl-C; the same search resumes.
     """
     study = _study(search)
     for dimension in search.dimensions:  # a bound that the option refuses is an error before anything runs
@@ -229,7 +229,7 @@ def _dimension(classifier: Resolved, text: str) -> Dimension:
         return Dimension(option, low=bounds[0], high=bounds[1])
     choices = tuple(_scalar(word) for word in values.split("|"))
     if len(set(choices)) < 2:
-        raise UsageError(f"--search {text!r}: name a range LOW..HIGH, or two choices or more, A|B")
+        raise UsageError(f"--search {text!r}: name a range LOW..HIGH, or at least two choices, A|B")
     return Dimension(option, choices)
 
 
@@ -280,7 +280,7 @@ def _study(search: Search) -> "optuna.Study":
 
 
 def _start(search: Search) -> dict[str, Value] | None:
-    """Return the present recipe as a trial's parameters, if it lies in the space."""
+    """Return the present recipe as a trial's parameters, if it is in the space."""
     resolved = resolve_suite(search.registry, search.suite, search.store.fingerprint).classifiers[0]
     values = {
         dimension.option: dimension.parameter(value_of(resolved, dimension.option))

@@ -12,7 +12,7 @@ class Column:
     """A column of formatted cells.
 
     Attributes:
-        spare: A narrow terminal may leave it out: it says nothing, or another table says it, too.
+        spare: Dropped first on a narrow terminal: it is empty, or another table shows the same.
     """
 
     name: str

@@ -16,7 +16,8 @@ def copied_test_images(records: Iterable[Record]) -> Mask | None:
     """Return which test images are copied, of any seed: `bool [n]`; None where chance explains as many.
 
     Args:
-        records: Of the row's image sets; those of `memorization` say what is copied, and how likely that is.
+        records: Records of the row's image sets; those of `memorization` say what is copied, and how
+            likely that is.
     """
     tables = [record.result.tables.get("test_copies") for record in records]
     found: list[Any] = [table for table in tables if table is not None]

@@ -78,7 +78,7 @@ def _distance_table(group: Group) -> tuple[Column, ...]:
 
 
 def _shift_table(group: Group) -> tuple[Column, ...]:
-    """Lay out top-1 on every shift: a line per shift, a column per row; the extremes of many shifts."""
+    """Lay out top-1 on every shift: a line per shift, a column per row; beyond 20, the largest changes."""
     rows = [row for row in group.rows if row.shifts]
     if not rows:
         return ()
@@ -103,7 +103,7 @@ def _shift(found: ShiftGain | None) -> str:
 
 
 def _class_table(group: Group) -> tuple[Column, ...]:
-    """Lay out the gain of every class: a line per class, a column per row; the extremes of many classes."""
+    """Lay out the gain of every class: a line per class, a column per row; beyond 20, the largest changes."""
     rows = [row for row in group.rows if row.classes]
     if not rows:
         return ()

@@ -93,9 +93,9 @@ class ClassGain:
     """What a row changes for one class.
 
     Attributes:
-        name: Of the class.
-        images: Of the class, on test.
-        difference: Of its recall to the baseline's, in points, over seeds.
+        name: Name of the class.
+        images: Test images of the class.
+        difference: Its recall less the baseline's, in points, over seeds.
         adjusted_p: Paired t over seeds, Holm-adjusted over the classes of the row; None below three seeds,
             and without spread.
     """
@@ -111,8 +111,8 @@ class ShiftGain:
     """How a row does on one shift.
 
     Attributes:
-        name: Of the shift.
-        images: Of the shift.
+        name: Name of the shift.
+        images: Images of the shift.
         top1: In %, over seeds.
         difference: To the baseline's, in points, over seeds; None for the baseline itself.
     """
@@ -132,7 +132,7 @@ class Finding:
         evaluator: Short name.
         metric: Name of the number.
         value: None where it cannot be computed; `note` says why.
-        unit: Of the value.
+        unit: Unit of the value.
         note: What a reader of the number needs.
     """
 
@@ -160,13 +160,13 @@ class Row:
         contrast: None for the baseline itself, and where there is no baseline.
         rank: Among the complete rows of its pool with enough seeds.
         cost: None where no record says.
-        distances: Of its image sets.
+        distances: Distances of its image sets.
         classes: What it changes, class by class.
         shifts: How it does on every shift.
         measures: Whatever else was measured, but distances.
-        test_copies: Synthetic images that are test images, pixel for pixel: the most of any seed.
+        test_copies: Synthetic images that are test images, pixel for pixel: the maximum over seeds.
         metrics: Mean over seeds of every other metric of the row's cells, by name.
-        budget_limited: Why its gain may be owed to fewer visits of real images.
+        budget_limited: Why its gain may be due to fewer visits of real images.
         mixed_environment: Whether some of its records come from another environment than most of the group.
     """
 

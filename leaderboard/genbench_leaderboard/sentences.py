@@ -71,8 +71,9 @@ def legend(group: Group, board: Board) -> tuple[str, ...]:
     """Say in a few short sentences what the columns mean."""
     free = any(row.is_baseline and row.contrast for row in group.rows)
     measured = (
-        "top-1: accuracy on test, mean over n seeds. Δ: points above none with the same augmentation"
-        f"{' (none itself: above none, standard)' if free else ''}, paired by seed. "
+        "top-1: accuracy on test, mean over n seeds. "
+        "Δ: difference in points to none with the same augmentation"
+        f"{' (none itself: to none, standard)' if free else ''}, paired by seed. "
         "±: half a 95 % t interval over seeds, unadjusted. cost: fit, filter, sample and train of one seed."
     )
     if not any(row.planned >= SEEDS_FOR_VERDICT for row in group.rows):
@@ -145,7 +146,7 @@ def _mark_notes(group: Group) -> list[str]:
 
 
 def _verdict_notes(group: Group) -> list[str]:
-    what = f"cannot tell: effects that {POWER:.0%} power would have found (points)".replace("%", " %")
+    what = f"cannot tell: smallest effect detectable with {POWER:.0%} power (points)".replace("%", " %")
     found = _per_row(what, group.rows, _detectable)
     flat = _with_verdict(group, "cannot tell", lambda row: _detectable(row) is None and not _no_images(row))
     if flat:
@@ -165,7 +166,7 @@ def _verdict_notes(group: Group) -> list[str]:
         found.append("none, off is diagnostic only, never a contender.")
     void = _with_verdict(group, "void", lambda row: True)
     if void:
-        found.append(f"void, since the verdict is another one without the copied test images: {void}.")
+        found.append(f"void, since the verdict changes without the copied test images: {void}.")
     few = _with_verdict(group, "incomplete", lambda row: True)
     if few:
         found.append(f"incomplete, so no verdict: {few}.")

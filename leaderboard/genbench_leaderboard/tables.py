@@ -149,7 +149,7 @@ def _used(columns: Sequence[Column]) -> list[Column]:
 
 
 def _wrapped(columns: Sequence[Column], width: int) -> list[list[str]]:
-    """Return header and rows; the widest columns of words go on in further lines until the table fits."""
+    """Return header and rows; the widest columns of words are wrapped until the table fits."""
     widths = [_natural(column) for column in columns]
     words = {place: column for place, column in enumerate(columns) if column.align == "left"}
     whole = {
@@ -169,7 +169,7 @@ def _wrapped(columns: Sequence[Column], width: int) -> list[list[str]]:
 
 
 def _pieces(text: str) -> list[str]:
-    """Split where a name may go on in the next line: after a space, comma, colon or underscore."""
+    """Split where a name may be wrapped: after a space, comma, colon or underscore."""
     return re.findall(r"[^\s,:_]*[\s,:_]?", text)[:-1] or [""]
 
 

@@ -162,6 +162,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(make_context: MakeConte
         trained(make_context, fresh())
 
 
+@pytest.mark.slow(reason="runs with workers")
 def test_a_worker_that_may_not_have_the_memory_says_what_needs_less(tmp_path: Any) -> None:
     """A whole process: the limit is a process's."""
     import os

@@ -287,6 +287,7 @@ def measured(records: list[Record]) -> dict[str, Any]:
     return {record.result.key: record.result.metric("log_loss").value for record in records}  # type: ignore[union-attr]
 
 
+@pytest.mark.slow(reason="trains every seed twice")
 @pytest.mark.parametrize("jobs", [0, 2])
 def test_a_run_side_by_side_has_the_records_of_one_by_one(
     run_vectorized: Callable[..., tuple[Plan, RunSummary, Store]], jobs: int
@@ -317,7 +318,7 @@ def test_a_classifier_that_draws_is_trained_one_by_one(
     assert not outcome.failed
     assert all("trained_together" not in record.run.hardware for record in outcome.records)
     logs = "".join(path.read_text() for path in (store.root / "logs").glob("*.log"))
-    assert "trainings go one by one: the network draws random numbers" in logs
+    assert "trainings run one at a time: the network draws random numbers" in logs
 
 
 def test_a_bundle_whose_images_do_not_fit_goes_one_by_one(
@@ -331,7 +332,7 @@ def test_a_bundle_whose_images_do_not_fit_goes_one_by_one(
     assert not outcome.failed
     assert all("trained_together" not in record.run.hardware for record in outcome.records)
     logs = "".join(path.read_text() for path in (store.root / "logs").glob("*.log"))
-    assert "3 trainings go one by one: the images of all do not fit" in logs
+    assert "3 trainings run one at a time: the images of all do not fit" in logs
 
 
 def test_bundles_are_for_gpus_unless_they_are_asked_for() -> None:

@@ -80,7 +80,7 @@ def test_a_filter_that_drops_a_class_is_an_error_with_the_numbers(run_cells: Run
 def test_too_few_images_after_filtering_void_the_cell(run_cells: RunCells, store: Store) -> None:
     _, outcome = run_cells(generators=["toy"], filters=["toy-filter"])
     reason = next(iter(outcome.failed.values()))
-    assert "too few synthetic images are left after filtering: class0 16 of 32" in reason
+    assert "too few synthetic images are left after filtering: class 'class0': 16 of 32" in reason
     assert "raise the filter's oversample option" in reason
 
 
@@ -105,7 +105,9 @@ def test_usable_images_are_stratified_and_seeded(make_images: MakeImages) -> Non
     chosen = usable(whole, None, train, ratio=0.5, seed=1)
     assert chosen.class_counts().tolist() == [5, 5, 5, 5]
     assert torch.equal(chosen.all(), usable(whole, None, train, 0.5, 1).all())
-    with pytest.raises(ProtocolError, match="too few synthetic images could be made: class0 20 of 30"):
+    with pytest.raises(
+        ProtocolError, match="too few synthetic images could be made: class 'class0': 20 of 30"
+    ):
         usable(whole, None, train, ratio=3, seed=1)
 
 

@@ -33,6 +33,7 @@ def program(tmp_path: Path) -> Program:
     return run
 
 
+@pytest.mark.slow(reason="the whole of the first table at smoke")
 def test_the_readmes_command_at_smoke(program: Program, tmp_path: Path) -> None:
     done = program(
         "run", "--generator", "ddpm", "--classifier", "resnet32", "--preset", "smoke", "--seeds", "3"
@@ -51,6 +52,7 @@ def test_the_readmes_command_at_smoke(program: Program, tmp_path: Path) -> None:
     assert "FID" in table
 
 
+@pytest.mark.slow(reason="decodes 60,000 photographs")
 def test_cifar10_from_the_mirror_at_smoke(program: Program, tmp_path: Path, hub_mirror: Path) -> None:
     arguments = ("-d", "cifar10", "-g", "classical", "-c", "cnn", "--preset", "smoke", "--seeds", "1")
     done = program(

@@ -60,6 +60,7 @@ def record_of(tmp_path: Path, generator: str, evaluator: str = "accuracy", out: 
     )
 
 
+@pytest.mark.slow(reason="two runs with their workers")
 def test_a_run_prints_the_table_writes_it_and_is_cached_afterwards(program: Program, tmp_path: Path) -> None:
     first = run_toys(program, "-g", "toy")
     assert first.returncode == 0, first.stderr
@@ -82,6 +83,7 @@ def test_a_run_prints_the_table_writes_it_and_is_cached_afterwards(program: Prog
     assert again.stdout == first.stdout
 
 
+@pytest.mark.slow(reason="a run with its workers, and nine renderings")
 def test_the_same_records_give_the_same_bytes(program: Program, tmp_path: Path) -> None:
     run_toys(program, "-g", "toy")
     renderings = {
@@ -93,6 +95,7 @@ def test_the_same_records_give_the_same_bytes(program: Program, tmp_path: Path) 
     assert program("leaderboard").returncode == 0  # the store's own records
 
 
+@pytest.mark.slow(reason="three runs with their workers")
 def test_workers_inline_and_other_stores_agree_bit_for_bit(program: Program, tmp_path: Path) -> None:
     run_toys(program, "-g", "toy", "--jobs", "2", store="a", out="a-out")
     run_toys(program, "-g", "toy", "--jobs", "0", store="b", out="b-out")
@@ -103,31 +106,32 @@ def test_workers_inline_and_other_stores_agree_bit_for_bit(program: Program, tmp
     assert len(wider) > len(two)
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        ("raise", "RuntimeError: the toy broke"),
-        ("kill", "killed by SIGKILL"),
-        ("exit", "SystemExit: 7"),
-        ("user", "the toy is out of paint"),
-        ("hang", "no end within 25 s"),
-    ],
-)
-def test_a_fault_is_one_failed_cell_and_the_rest_goes_on(
-    program: Program, tmp_path: Path, fault: str, reason: str
-) -> None:
-    done = run_toys(program, "-g", "toy", "-g", f"toy:fault={fault}", "--step-timeout", "25", "--jobs", "2")
+FAULTS = {
+    "raise": "RuntimeError: the toy broke",
+    "kill": "killed by SIGKILL",
+    "exit": "SystemExit: 7",
+    "user": "the toy is out of paint",
+    "hang": "no end within 25 s",
+}
+
+
+@pytest.mark.slow(reason="a run with its workers, two steps of it until their time limit")
+def test_a_fault_is_a_failed_cell_and_the_rest_is_run(program: Program, tmp_path: Path) -> None:
+    generators = [word for fault in FAULTS for word in ("-g", f"toy:fault={fault}")]
+    done = run_toys(program, "-g", "toy", *generators, "--step-timeout", "25", "--jobs", "2")
     assert done.returncode == 1
-    assert reason in done.stderr
     assert record_of(tmp_path, "toy").result.status == "ok"
-    failed = record_of(tmp_path, f"toy:fault={fault}")
-    assert failed.result.status == "failed"
-    assert reason in failed.result.reason
-    assert reason in (tmp_path / "store" / failed.run.log).read_text()
-    assert reason in " ".join(done.stdout.split())  # the leaderboard lists it, folded to the terminal's width
-    planned = program("plan", *TOYS, "--seeds", "2", "-g", f"toy:fault={fault}")
-    assert "failed: fit toy" in planned.stdout
-    assert "2 failures forgotten" in program("retry").stdout
+    for fault, reason in FAULTS.items():
+        failed = record_of(tmp_path, f"toy:fault={fault}")
+        assert failed.result.status == "failed"
+        assert reason in failed.result.reason
+        assert reason in (tmp_path / "store" / failed.run.log).read_text()
+        assert reason in done.stderr
+        assert reason in " ".join(done.stdout.split())  # the leaderboard lists it, folded to the width
+    planned = program("plan", *TOYS, "--seeds", "2", *generators)
+    assert planned.stdout.count("failed: fit toy") == 5
+    assert f"... and {2 * len(FAULTS) - 5} more failed steps" in planned.stdout
+    assert f"{2 * len(FAULTS)} failures forgotten" in program("retry").stdout
     assert "0 failures forgotten" in program("retry").stdout
 
 
@@ -160,6 +164,7 @@ def start_and_wait_for_checkpoint(tmp_path: Path, *arguments: str) -> subprocess
 SLOW = "toy:seconds_per_iteration=0.2,fit_iterations=25"
 
 
+@pytest.mark.slow(reason="three runs, two of them with a fit of 5 s")
 def test_kill_9_resumes_to_byte_identical_results(program: Program, tmp_path: Path) -> None:
     arguments = ("run", *TOYS, "--seeds", "1", "-g", SLOW, "--jobs", "1", "--checkpoint-every", "0.5")
     process = start_and_wait_for_checkpoint(tmp_path, *arguments, "-o", "killed")
@@ -182,6 +187,7 @@ def test_kill_9_resumes_to_byte_identical_results(program: Program, tmp_path: Pa
     assert fit >= 25 * 0.2  # both attempts: the second alone took less
 
 
+@pytest.mark.slow(reason="two runs with a fit of 5 s")
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(program: Program, tmp_path: Path) -> None:
     arguments = (
         "run",
@@ -209,6 +215,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(program: Program, tmp
     assert "FAILED" not in done.stderr
 
 
+@pytest.mark.slow(reason="two runs with their workers, and four looks at the store")
 def test_a_damaged_artifact_is_reported_and_made_again(program: Program, tmp_path: Path) -> None:
     run_toys(program, "-g", "toy")
     before = results(tmp_path)
@@ -225,6 +232,7 @@ def test_a_damaged_artifact_is_reported_and_made_again(program: Program, tmp_pat
     assert "damaged" in program("store", "gc").stdout or program("store", "gc").returncode == 0
 
 
+@pytest.mark.slow(reason="a run with its workers, and seven programs that look at it")
 def test_plan_and_why_explain_without_running(program: Program, tmp_path: Path) -> None:
     fresh = program("plan", *TOYS, "--seeds", "2", "-g", "toy")
     assert "toy-data/toy/x1-standard/toy-net/1" in fresh.stdout
@@ -249,6 +257,7 @@ def test_plan_and_why_explain_without_running(program: Program, tmp_path: Path) 
     assert "no cell 'toy-data/nothing'" in wrong.stderr
 
 
+@pytest.mark.slow(reason="a run with its workers")
 def test_a_changed_version_makes_results_stale(program: Program, tmp_path: Path) -> None:
     run_toys(program, "-g", "toy")
     text = TOY_PLUGIN.read_text().replace(
@@ -267,6 +276,7 @@ def test_a_changed_version_makes_results_stale(program: Program, tmp_path: Path)
     assert "genbench why CELL" in planned.stdout
 
 
+@pytest.mark.slow(reason="two runs with their workers")
 def test_changed_code_with_the_same_version_is_said(program: Program, tmp_path: Path) -> None:
     plugin = tmp_path / "toy_plugin.py"
     plugin.write_text(TOY_PLUGIN.read_text())
@@ -281,6 +291,7 @@ def test_changed_code_with_the_same_version_is_said(program: Program, tmp_path: 
     assert "the code of toy_plugin.py changed since" in said
 
 
+@pytest.mark.slow(reason="two runs with their workers")
 def test_two_programs_share_a_store(program: Program, tmp_path: Path) -> None:
     line, environment = command(
         tmp_path, "run", *TOYS, "--seeds", "2", "-g", "toy", "--jobs", "1", "-o", "one"

@@ -133,6 +133,7 @@ def test_scores_are_those_of_the_stored_records(make_search: Callable[..., Searc
     assert all(entry.result.protocol.base_seed == 1 for entry in records)
 
 
+@pytest.mark.slow(reason="two searches")
 def test_a_test_split_with_wrong_labels_changes_nothing(program: Program, tmp_path: Path) -> None:
     """The same search where test's labels are rotated: other test accuracy, the same choice."""
     spoilt = tmp_path / "spoilt" / "toy_plugin.py"
@@ -263,7 +264,7 @@ def test_searches_are_read(toy_net: Resolved, text: str, dimension: Dimension) -
         (["recipe"], r"toy-net has no option 'recipe'"),
         (["learning_rate=1..0.1"], r"'learning_rate=1..0.1': a range is LOW..HIGH, two numbers"),
         (["learning_rate=a..b"], r"a range is LOW..HIGH, two numbers"),
-        (["optimizer=sgd"], r"name a range LOW..HIGH, or two choices or more"),
+        (["optimizer=sgd"], r"name a range LOW..HIGH, or at least two choices"),
         (["clip_norm"], r"recipe.clip_norm: it is null, which has no usual range\n.*LOW..HIGH"),
         (["epochs", "recipe.epochs=1..3"], r"names 'recipe.epochs' twice"),
     ],
@@ -308,6 +309,7 @@ def test_a_failed_trial_does_not_end_the_search(make_search: Callable[..., Searc
     assert best.values == {"recipe.learning_rate": 0.05}
 
 
+@pytest.mark.slow(reason="a search with its workers")
 def test_a_search_whose_trials_all_fail_ends_with_one(program: Program) -> None:
     done = program("--trials", "2", "--search", "learning_rate=1e30..1e32")
     assert done.returncode == 1
@@ -315,6 +317,7 @@ def test_a_search_whose_trials_all_fail_ends_with_one(program: Program) -> None:
     assert "best" not in done.stdout
 
 
+@pytest.mark.slow(reason="a search with its workers")
 def test_a_value_that_the_recipe_refuses_is_an_error_in_the_users_words(program: Program) -> None:
     done = program("--trials", "2", "--search", "momentum=0.5..2")
     assert done.returncode == 2

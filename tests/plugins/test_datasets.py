@@ -254,7 +254,7 @@ def test_no_mirror_and_no_network_says_what_was_tried(
 ) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
     with pytest.raises(
-        DataError, match=r"Tried: no mirror[\s\S]*cache of this machine[\s\S]*Hub[\s\S]*huggingface-cli"
+        DataError, match=r"Tried: no mirror[\s\S]*cache of this machine[\s\S]*Hub[\s\S]*hf download"
     ):
         resolve(registry, "dataset", parse_reference("cifar10"), "quick", file_digest)
     monkeypatch.setenv("GENBENCH_HUB_MIRROR", str(tmp_path / "absent"))
@@ -262,6 +262,7 @@ def test_no_mirror_and_no_network_says_what_was_tried(
         resolve(registry, "dataset", parse_reference("cifar10"), "quick", file_digest)
 
 
+@pytest.mark.slow(reason="decodes 60,000 photographs")
 def test_real_cifar10_is_cifar10(registry: Registry, make_context: MakeContext, hub_mirror: Path) -> None:
     real = load(registry, "cifar10", make_context())
     assert real.train.class_counts().tolist() == [5000] * 10

@@ -415,7 +415,7 @@ def test_cull_list_drops_the_listed_rows(filtered: Keep, tmp_path: Path) -> None
 @pytest.mark.parametrize("entry", ["5", "-1", "1.0", "cat", "1 2", "1_0", "\N{SUPERSCRIPT TWO}", "0x1"])
 def test_cull_list_names_the_line_of_an_unknown_row(filtered: Keep, tmp_path: Path, entry: str) -> None:
     (tmp_path / "rows.txt").write_text(f"4\n# a comment\n{entry}\n")
-    message = rf"cull_list: .*rows.txt, line 3: '{re.escape(entry)}' is no image .* rows are 0 to 4"
+    message = rf"cull_list: .*rows.txt, line 3: '{re.escape(entry)}' is not an image .* rows are 0 to 4"
     with pytest.raises(DataError, match=message):
         filtered("cull_list", as_set(noise(5, 1)), path=tmp_path / "rows.txt")
 

@@ -487,6 +487,7 @@ def test_sdedit_strength_has_bounds(strength: float) -> None:
 # ----------------------------------------------------------------------------------------------- digits
 
 
+@pytest.mark.slow(reason="fits a diffusion model until its digits can be read")
 def test_drawn_digits_are_recognised_by_a_classifier_of_real_ones() -> None:
     """Half of the `quick` fit: a support vector machine that knows real digits alone reads most of them."""
     digits = load_digits()

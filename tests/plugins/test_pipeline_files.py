@@ -97,7 +97,7 @@ def test_weights_that_are_nowhere_say_what_was_tried(mirror: Path) -> None:
         DataError, match=f"model 'no/such'. Tried: mirror {mirror}.*cache of this machine"
     ) as caught:
         SdImg2ImgConfig(model="no/such").source_files()
-    assert "huggingface-cli download --repo-type model no/such" in caught.value.hint
+    assert "hf download --repo-type model no/such" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_prompts_are_drawn_evenly_and_lists_have_names() -> None:
         ({"prompts": ["a", " "]}, "entry 1: a text is empty"),
         ({"prompts": ["{class}"]}, r"has {class}; allowed: {label}"),
         ({"prompts": "source-s2"}, "Did you mean source-s1"),
-        ({"template": "a {prompt}"}, "wants prompts, and there are none"),
+        ({"template": "a {prompt}"}, "needs prompts, and there are none"),
         ({"template": "{name}"}, r"has {name}; allowed: {label}, {prompt}"),
         ({"lora_template": " "}, "a text is empty"),
         ({"strength": 0}, "greater than 0"),

@@ -80,7 +80,9 @@ def test_a_shift_without_images_or_with_unknown_labels_is_refused(ctx: RunContex
     test = predicted([0], [0])
     with pytest.raises(DataError, match="shift 'empty' has no images"):
         OodAccuracy(OodAccuracyConfig()).evaluate({"test": test, "empty": predicted([], [])}, None, ctx)
-    with pytest.raises(DataError, match=r"shift 'odd' has labels \[7\], which are no classes"):
+    with pytest.raises(
+        DataError, match=r"shift 'odd' has labels \[7\], which are not classes of the dataset"
+    ):
         OodAccuracy(OodAccuracyConfig()).evaluate({"test": test, "odd": predicted([7], [0])}, None, ctx)
 
 

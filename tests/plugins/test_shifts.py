@@ -180,7 +180,7 @@ def test_arrays_that_do_not_fit_are_refused(
 
 def test_classes_are_mapped_by_name_and_unknown_ones_refused() -> None:
     assert class_map("shift 's'", ["truck", "car", "cat"], CLASS_NAMES) == [9, 1, 3]
-    with pytest.raises(DataError, match="shift 's' has classes that the dataset has not: zebra"):
+    with pytest.raises(DataError, match="shift 's' has classes that the dataset does not have: zebra"):
         class_map("shift 's'", ["cat", "zebra"], CLASS_NAMES)
 
 

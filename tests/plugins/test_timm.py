@@ -167,6 +167,7 @@ def test_pixels_reach_the_model_as_timm_itself_prepares_them() -> None:
     assert float((prepared - expected).abs().mean()) < 0.4 * level
 
 
+@pytest.mark.slow(reason="trains networks of timm")
 @pytest.mark.usefixtures("mirror")
 def test_normalisation_can_be_that_of_the_train_images(run_cells: Callable[..., Any]) -> None:
     assert TimmPretrained(TimmPretrainedConfig(model=WEIGHTS, normalisation="train")).normalisation() is None
@@ -209,6 +210,7 @@ def test_the_weights_are_part_of_the_identity_and_declared(registry: Registry, m
     assert registry.spec("classifier", "timm").external_data == ()
 
 
+@pytest.mark.slow(reason="trains networks of timm")
 @pytest.mark.usefixtures("mirror")
 def test_cells_are_trained_and_predicted_with_both(run_cells: Callable[..., Any]) -> None:
     classifiers = [

@@ -109,11 +109,18 @@ def test_no_file_names_a_registry_or_this_machine() -> None:
         name
         for name in done.stdout.split("\n")
         if name
-        and (ROOT / name).suffix in {".py", ".md", ".toml", ".txt", ".json", ""}
+        and (ROOT / name).suffix in {".py", ".md", ".toml", ".txt", ".json", ".yml", ".yaml", ""}
         and (ROOT / name).is_file()
         if name != "tests/repo/test_house.py" and pattern.search((ROOT / name).read_text(errors="ignore"))
     ]
     assert not named
+
+
+def test_every_slow_test_says_why() -> None:
+    files = [path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)]
+    marks = [(path.name, mark) for path in files for mark in re.findall(r"mark\.slow.*", path.read_text())]
+    assert len(marks) > 10
+    assert [mark for mark in marks if not re.fullmatch(r'mark\.slow\(reason="[^"]{5,}"\)', mark[1])] == []
 
 
 def every_command(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -175,6 +182,20 @@ def test_every_built_in_component_can_be_shown() -> None:
             assert done.exit_code == 0, done.output
             assert spec.summary in done.output
             assert "presets" in done.output
+
+
+def test_the_floors_of_contributing_are_the_layers_of_the_import_linter() -> None:
+    """Both list a floor per line, the highest first; a name with a slash is a folder."""
+    (contract,) = [one for one in PROJECT["tool"]["importlinter"]["contracts"] if one["type"] == "layers"]
+    layers = [set(re.split(r"[ |:]+", layer)) for layer in contract["layers"]]
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \| .+ \|$", page, flags=re.MULTILINE)
+    named = [re.findall(r"`([^`]+)`", modules) for _, modules in rows]
+    assert [{name.removesuffix("/") for name in floor} for floor in named] == layers
+    assert [int(number) for number, _ in rows] == list(range(len(layers), 0, -1))
+    for name in (name for floor in named for name in floor):
+        path = ROOT / "benchmark" / "genbench" / name
+        assert path.is_dir() if name.endswith("/") else path.with_suffix(".py").is_file(), name
 
 
 def test_import_contracts_are_kept() -> None:

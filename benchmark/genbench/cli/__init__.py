@@ -31,7 +31,7 @@ COMMANDS = {
 }
 _EPILOG = (
     "Exit codes: 0 all cells done; 1 some cells failed; 2 wrong name, option or suite; 3 unusable data; "
-    "4 store full or read-only; 130 interrupted (the same command goes on)."
+    "4 store full or read-only; 130 interrupted (the same command resumes)."
 )
 
 

@@ -169,7 +169,7 @@ def planned(options: Mapping[str, Any]) -> Planned:
 
 
 def read_suite(suite: str | None, flags: Mapping[str, Any]) -> "Suite":
-    """Build a suite from a file or a ready suite's name, with what the flags say laid over it."""
+    """Build a suite from a file or a ready suite's name; flags override its entries."""
     from genbench.spec import load_suite, make_suite
 
     content = load_suite(suite_path(suite)).model_dump(mode="json") if suite else {}
@@ -234,7 +234,7 @@ def _mixes(said: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _limited(suite: "Suite", limit: int) -> "Suite":
-    """Lay `--limit-train` over every dataset."""
+    """Apply `--limit-train` to every dataset."""
     datasets = tuple(
         entry.model_copy(update={"options": {**entry.options, "limit_train": limit}})
         for entry in suite.datasets

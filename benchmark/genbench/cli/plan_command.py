@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from genbench.store import Store
 
 _SHOWN_CELLS = 30
+_SHOWN_FAILURES = 5
 
 
 @click.command("plan")
@@ -69,9 +70,14 @@ def _as_text(plan: "Plan", states: "Mapping[str, State]", store: "Store") -> str
     step_rows = [(stage, *(counts[stage, kind] or "" for kind in kinds)) for stage in STAGES]
     used = [row for row in step_rows if any(row[1:])]
     lines += ["", tabulate(used, headers=["steps", *kinds], tablefmt="simple"), ""]
-    for key in [key for key in plan.steps if states[key] == "failed"][:5]:
+    failed = [key for key in plan.steps if states[key] == "failed"]
+    for key in failed[:_SHOWN_FAILURES]:
         failure = store.failure(key) or {}
         lines.append(f"failed: {plan.steps[key].label}: {failure.get('reason', '')}")
+    if len(failed) > _SHOWN_FAILURES:
+        lines.append(
+            f"... and {len(failed) - _SHOWN_FAILURES} more failed steps (genbench why CELL has each reason)"
+        )
     if any(state == "stale" for state in states.values()):
         lines.append("stale: results of another component version exist; `genbench why CELL` names it")
     todo = [key for key, state in states.items() if state != "cached"]

@@ -19,7 +19,7 @@ def command() -> None:
 
 @command.command("check")
 @click.argument("component", metavar="NAME[:OPTION=VALUE,...]")
-@click.option("--kind", help="Which kind, where two components have one name.")
+@click.option("--kind", help="Kind of the component, if several kinds have one of that name.")
 @click.option(
     "--image-size",
     type=click.IntRange(min=2),

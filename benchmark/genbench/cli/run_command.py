@@ -42,7 +42,7 @@ from genbench.errors import ExitCode
     "--step-timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Give up a step that takes longer.",
+    help="Fail a step that takes longer.",
 )
 @click.option(
     "--checkpoint-every",
@@ -68,7 +68,7 @@ from genbench.errors import ExitCode
     "max_memory_gib",
     type=click.FloatRange(min=0.5),
     metavar="GIB",
-    help="Most memory of a worker; a batch is split where that changes nothing, or the step fails.",
+    help="Memory limit per worker; a batch is split where that changes nothing, or the step fails.",
 )
 @click.option(
     "--vectorize",
@@ -85,7 +85,7 @@ def command(**options: Any) -> None:
     """Run a suite, or the cells that options name, and print the leaderboard.
 
     SUITE is a TOML file or the name of a ready suite (`genbench list suites`); options override its entries.
-    What the store already holds is not done again: after Ctrl-C or a crash, the same command goes on.
+    What the store already holds is not done again: after Ctrl-C or a crash, the same command resumes.
 
     \b
     genbench run --generator ddpm --classifier resnet32
@@ -122,7 +122,7 @@ def command(**options: Any) -> None:
     if summary.failed:
         count = len({record.result.key for record in summary.records if record.result.status == "failed"})
         click.echo(
-            f"{count} evaluations failed; `genbench retry` clears failures, logs lie in {store.root}/logs",
+            f"{count} evaluations failed; `genbench retry` clears failures, logs are in {store.root}/logs",
             err=True,
         )
         sys.exit(ExitCode.CELLS_FAILED)

@@ -45,7 +45,7 @@ def verify(store_folder: Path | None) -> None:
         click.echo(f"damaged {damage.key[:16]}: {damage.reason}", err=True)
     click.echo(f"{sum(1 for _ in store.finished())} results read, {len(damaged)} damaged")
     if damaged:
-        click.echo("a run makes damaged results again", err=True)
+        click.echo("the next run rebuilds damaged results", err=True)
         sys.exit(ExitCode.STORE)
 
 
@@ -53,13 +53,13 @@ def verify(store_folder: Path | None) -> None:
 @click.option(
     "--stage", "stages", multiple=True, help="Also remove results of this stage (they can be made again)."
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 @store_option
 def collect(stages: tuple[str, ...], dry_run: bool, store_folder: Path | None) -> None:
-    """Remove leftovers: unfinished work, damaged results, logs of steps that are gone.
+    """Remove leftovers: unfinished work and damaged results. Records and logs stay.
 
     \b
-    genbench store gc --stage train --stage embed     also frees weights and features; records stay
+    genbench store gc --stage train --stage embed     also frees weights and features
     """
     from genbench.store import collect_garbage
 

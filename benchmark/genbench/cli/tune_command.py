@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     type=click.IntRange(0),
     default=1,
     show_default=True,
-    help="Base of all seeds; not the 0 of suites, whose seeds then played no part in the choice.",
+    help="Base of all seeds; differs from the suites' 0, so that no suite seed takes part in the choice.",
 )
 @click.option("--preset", help="Preset that the search starts from [default: quick].")
 @click.option(
@@ -83,7 +83,7 @@ def command(**options: Any) -> None:
     """Search a classifier's recipe on the val split, and print the line for a suite.
 
     Trials are cells of real images alone; test chooses nothing. After Ctrl-C, or with more --trials, the
-    same command goes on: finished trials are read from the store.
+    same command resumes: finished trials are read from the store.
 
     \b
     genbench tune -c resnet32
@@ -100,7 +100,7 @@ def command(**options: Any) -> None:
         click.echo(_line(trial))
     best = best_of(trials)
     if best is None:
-        click.echo(f"all {len(trials)} trials failed; logs lie in {search.store.root}/logs", err=True)
+        click.echo(f"all {len(trials)} trials failed; logs are in {search.store.root}/logs", err=True)
         sys.exit(ExitCode.CELLS_FAILED)
     _conclude(search.suite, best, len(trials), options["dataset"])
 

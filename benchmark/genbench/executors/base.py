@@ -63,7 +63,7 @@ class Perform(Protocol):
         ...
 
     def announce(self, payloads: Sequence[Any]) -> None:
-        """Learn of a bundle before its first payload: what is done together is shared out one by one."""
+        """Learn of a bundle before its first payload: called once with all of its payloads."""
         ...
 
 

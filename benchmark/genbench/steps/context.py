@@ -1,4 +1,4 @@
-"""`StepContext`: what a step hands to the plugin it calls, and how a killed step goes on."""
+"""`StepContext`: what a step hands to the plugin it calls, and how a killed step resumes."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ class Clock:
 
     Attributes:
         before: Seconds of earlier attempts, as the step's scratch folder tells.
-        share: Of the time of this attempt: one of several steps that are done together bears its part.
+        share: Fraction of this attempt's time that is charged to the step, where several are done together.
     """
 
     before: float = 0.0
@@ -40,7 +40,7 @@ class Clock:
 
     @classmethod
     def resumed(cls, work: Path, share: float = 1.0) -> "Clock":
-        """Go on with what the scratch folder of a stopped step tells."""
+        """Read what earlier attempts cost from the scratch folder of a stopped step."""
         try:
             before = float(json.loads((work / _CLOCK_FILE).read_text(encoding="utf-8")))
         except (OSError, ValueError):
@@ -168,4 +168,4 @@ class StepContext(RunContext):
     def stop_if_asked(self) -> None:
         """Raise `Interrupted` if the run was asked to stop; what was saved is kept."""
         if self.must_stop():
-            raise Interrupted("stopped; the same command goes on from here")
+            raise Interrupted("stopped; the same command resumes from here")

@@ -1,4 +1,4 @@
-"""The checks, by kind of component. Each raises AssertionError with a message that says what to mend."""
+"""The checks, by kind of component. Each raises AssertionError with a message that says what to correct."""
 
 import hashlib
 import subprocess
@@ -16,14 +16,14 @@ from genbench.errors import Interrupted
 from genbench.hookspecs import Kind
 from genbench.images import LabelledImages, TensorImages, statistics
 from genbench.protocols import ComponentConfig, Draft, Predictions, SampleRequest, TrainRecipe
-from genbench.registry import Registry, import_target
+from genbench.registry import Registry, import_target, missing_modules
 from genbench.spec import BASELINE, STANDARD_PRESETS, Resolved, parse_reference, resolve
 from genbench.testing.context import MemoryContext
 from genbench.training import NormalisedNetwork
 
 _IMAGES = 24
 _CLASSES = 3
-_CHECKS_OF_ALL_KINDS = 3  # the first of every kind
+_CHECKS_OF_ALL_KINDS = 4  # the first of every kind
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,14 @@ def options_are_documented(subject: Subject) -> None:
     """Every option has a description."""
     for name, entry in type(subject.resolved.config).model_fields.items():
         assert entry.description, f"option {name!r} has no description"
+
+
+def requirements_are_installed(subject: Subject) -> None:
+    """Every module that the spec says it requires can be found, without importing it."""
+    missing = missing_modules(subject.resolved.spec)
+    assert not missing, (
+        f"requires {', '.join(missing)}, which cannot be found: install it or correct the spec"
+    )
 
 
 def config_imports_without_torch(subject: Subject) -> None:
@@ -292,12 +300,14 @@ def metrics_are_well_formed(subject: Subject) -> None:
 CHECKS: Mapping[str, tuple[Check, ...]] = {
     "dataset": (
         options_are_documented,
+        requirements_are_installed,
         config_imports_without_torch,
         presets_are_usable,
         dataset_loads_twice_the_same,
     ),
     "generator": (
         options_are_documented,
+        requirements_are_installed,
         config_imports_without_torch,
         presets_are_usable,
         samples_are_what_was_asked_for,
@@ -309,12 +319,14 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     ),
     "filter": (
         options_are_documented,
+        requirements_are_installed,
         config_imports_without_torch,
         presets_are_usable,
         filter_judges_every_image,
     ),
     "classifier": (
         options_are_documented,
+        requirements_are_installed,
         config_imports_without_torch,
         presets_are_usable,
         network_has_the_expected_face,
@@ -322,6 +334,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     ),
     "evaluator": (
         options_are_documented,
+        requirements_are_installed,
         config_imports_without_torch,
         presets_are_usable,
         metrics_are_well_formed,

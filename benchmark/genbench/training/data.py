@@ -75,8 +75,8 @@ class Batch(NamedTuple):
     Attributes:
         images: `float32 [B, 3, H, W]`, normalised, channels last.
         targets: Class of each image: `int64 [B]`.
-        other_targets: Class of the patch pasted into each image: `int64 [B]`.
-        weight: Share of each image that shows `targets`: `float32 [B]`; None when nothing was pasted.
+        other_targets: Class of the image mixed into each, by CutMix or mixup: `int64 [B]`.
+        weight: Share of each image that shows `targets`: `float32 [B]`; None when nothing was mixed in.
     """
 
     images: torch.Tensor

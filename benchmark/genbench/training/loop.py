@@ -176,7 +176,7 @@ class Loop:
         """Save everything that the steps from `step` on depend on.
 
         Args:
-            step: The step to go on with.
+            step: The step to resume at.
             optimizer: Its state, if it is not in this loop's own optimizer.
         """
         parts: dict[str, Mapping[str, torch.Tensor]] = {
@@ -192,7 +192,7 @@ class Loop:
         self.ctx.checkpoint(tensors, meta)
 
     def restore(self) -> int:
-        """Load the last checkpoint, if there is one, and return the step to go on with."""
+        """Load the last checkpoint, if there is one, and return the step to resume at."""
         saved = self.ctx.restore()
         if saved is None:
             return 0

@@ -15,7 +15,7 @@ def make_optimizer(
     """Build the recipe's optimizer, in torch's fused form (one kernel for all parameters).
 
     Args:
-        parameters: Of a network, in its order; those that need no gradient are left out.
+        parameters: A network's parameters, in its order; those that need no gradient are left out.
         recipe: Which optimizer.
         stacked: Whether the first dimension of each numbers networks.
     """

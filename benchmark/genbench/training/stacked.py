@@ -3,7 +3,7 @@
 On a GPU, small networks are bound by the launches of kernels, and eight stacked networks launch as many as
 one. The arithmetic of each stays its own (`torch.func.vmap` over weights, buffers and batches; optimizers
 work element by element), but sums are taken in another order: results agree with those of one training at a
-time to rounding, not to the last bit. What this cannot be promised for is refused, and trained one by one.
+time to rounding, not to the last bit. Trainings that cannot guarantee this run one at a time.
 """
 
 import time
@@ -112,7 +112,7 @@ def train_together(
         For each run what `train` would return, or raise: one that diverges does not stop the others.
 
     Raises:
-        GenbenchError: The runs were stopped at different steps, and cannot go on together.
+        GenbenchError: The runs were stopped at different steps, and cannot resume together.
         Interrupted: The run was asked to stop; every checkpoint is saved.
     """
     stacked = StackedLoop(runs, recipe, mix, steps)
@@ -251,7 +251,7 @@ class StackedLoop:
             raise stop
 
     def restore(self) -> int:
-        """Load the checkpoints, and return the step to go on with.
+        """Load the checkpoints, and return the step to resume at.
 
         Raises:
             GenbenchError: They are of different steps.

@@ -41,7 +41,7 @@ def class_folders(owner: str, files: Mapping[str, Path], classes: Sequence[str],
         ctx: Gives the scratch folder.
 
     Raises:
-        DataError: A file is no image or lies in no class folder, there is none, or the archive is broken.
+        DataError: A file is not an image or is in no class folder, there is none, or the archive is broken.
     """
     import datasets
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -113,18 +113,18 @@ def _label(owner: str, file: _File, known: Mapping[str, int]) -> int:
     """Return the class of a file.
 
     Raises:
-        DataError: It lies in no class folder, or is no image.
+        DataError: It is in no class folder, or is not an image.
     """
     from PIL import Image
 
     label = known.get(file.name.parent.name)
     if label is None:
         raise DataError(
-            f"{owner}: {file.name} lies in no class folder; these are called by WordNet id, or 0 to 999"
+            f"{owner}: {file.name} is in no class folder; these are called by WordNet id, or 0 to 999"
         )
     try:
         with Image.open(io.BytesIO(file.content)) as image:
             image.verify()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise DataError(f"{owner}: {file.name} is no image: {problem}", hint=_HINT) from problem
+        raise DataError(f"{owner}: {file.name} is not an image: {problem}", hint=_HINT) from problem
     return label

@@ -165,7 +165,7 @@ def corrupted(pixels: npt.NDArray[np.uint8], family: str, severity: int, seed: i
         pixels: The images.
         family: One of `CORRUPTIONS`.
         severity: 1 to 5.
-        seed: Of whatever is drawn.
+        seed: Seed of whatever is drawn.
     """
     rng = np.random.default_rng(seed)
     x = pixels.transpose(0, 2, 3, 1).astype(np.float32) / 255

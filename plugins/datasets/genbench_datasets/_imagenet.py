@@ -87,7 +87,9 @@ def objectnet_synsets(names: Sequence[str]) -> list[str | None]:
         known[_plain(folder)] = known[_plain(entry["label"])] = entry["synsets"]
     unknown = [name for name in names if _plain(name) not in known]
     if unknown:
-        raise DataError(f"shift 'objectnet' has classes that ObjectNet has not: {_some(unknown)}", hint=_HINT)
+        raise DataError(
+            f"shift 'objectnet' has classes that ObjectNet does not have: {_some(unknown)}", hint=_HINT
+        )
     found = [known[_plain(name)] for name in names]
     return [ids[0] if len(ids) == 1 else None for ids in found]
 

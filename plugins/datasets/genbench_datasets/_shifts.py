@@ -120,7 +120,8 @@ def class_map(owner: str, names: Sequence[str], classes: Sequence[str]) -> list[
     unknown = [name for name, label in zip(names, found, strict=True) if label < 0]
     if unknown:
         raise DataError(
-            f"{owner} has classes that the dataset has not: {_some(unknown)}. The dataset's: {_some(classes)}"
+            f"{owner} has classes that the dataset does not have: {_some(unknown)}. "
+            f"The dataset's: {_some(classes)}"
         )
     return found
 

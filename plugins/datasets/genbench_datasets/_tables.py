@@ -20,7 +20,7 @@ _CLASS_TYPES = frozenset(
 
 
 def read_parquet(files: Sequence[Path], ctx: RunContext) -> Any:
-    """Read parquet files as one `datasets.Dataset`; its Arrow copy lies in the step's scratch folder."""
+    """Read parquet files as one `datasets.Dataset`; its Arrow copy is kept in the step's scratch folder."""
     import datasets
 
     with _without_bars():

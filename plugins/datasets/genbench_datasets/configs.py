@@ -1,4 +1,4 @@
-"""Options of the built-in datasets, and where their files lie. Imports neither torch nor numpy."""
+"""Options of the built-in datasets, and where their files are. Imports neither torch nor numpy."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec

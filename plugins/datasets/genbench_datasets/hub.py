@@ -102,7 +102,9 @@ class Hub(Dataset):
         renamed = _class_maps(files[CLASS_MAPS]).get(shift) if CLASS_MAPS in files else None
         unknown = sorted((renamed or {}).keys() - set(table.names))
         if unknown:
-            raise DataError(f"class_maps renames classes that {owner} has not: {', '.join(unknown[:20])}")
+            raise DataError(
+                f"class_maps renames classes that {owner} does not have: {', '.join(unknown[:20])}"
+            )
         if renamed is None and self._config.by_synset:
             renamed = renamed_to(shift, table.names, classes.named)
         return self._images(table, classes, ctx, renamed=renamed)
@@ -178,7 +180,7 @@ def _of_split(files: Mapping[str, Path], split: str) -> list[Path]:
     """Return the files called SPLIT, SPLIT-00000-of-00002 or SPLIT/0000; `test` is not `test_extra`.
 
     Raises:
-        DataError: They lie in several folders, as the configurations of a set do.
+        DataError: They are in several folders, as the configurations of a set do.
     """
     called = re.compile(rf"{re.escape(split)}([-_.]\d.*)?")
     found = {
@@ -189,7 +191,7 @@ def _of_split(files: Mapping[str, Path], split: str) -> list[Path]:
     folders = sorted({Path(name).parent.as_posix() for name in found})
     if len(folders) > 1:
         raise DataError(
-            f"the split {split!r} lies in several folders, one per configuration: {', '.join(folders)}",
+            f"the split {split!r} is in several folders, one per configuration: {', '.join(folders)}",
             hint=f"set config_name={folders[0]}",
         )
     return list(found.values())
@@ -200,7 +202,7 @@ def _class_maps(path: Path) -> Mapping[str, Renamed]:
         return TypeAdapter(dict[str, dict[str, str | None]]).validate_json(path.read_bytes())
     except ValidationError as problem:
         raise DataError(
-            f"class_maps: {path} is not what is wanted: {problem.errors()[0]['msg']}",
+            f"class_maps: {path} has another form: {problem.errors()[0]['msg']}",
             hint='{"ORG/NAME": {"class of the shift": "class of this set", "another": null}}',
         ) from problem
 

@@ -33,7 +33,7 @@ class ImageFolder(Dataset):
         """Return the images, brought to `size`.
 
         Raises:
-            DataError: A class is empty, a file is no image, or train and test have different classes.
+            DataError: A class is empty, a file is not an image, or train and test have different classes.
         """
         root = self._config.path.expanduser()
         names = {path.name for path in _folders(root)}

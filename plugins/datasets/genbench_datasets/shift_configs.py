@@ -1,4 +1,4 @@
-"""Options for shifts, and where their files lie. Imports neither torch nor numpy."""
+"""Options for shifts, and where their files are. Imports neither torch nor numpy."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from genbench.errors import DataError
 from genbench.protocols import DatasetConfig
 
 Severity = Annotated[int, Field(ge=1, le=5)]
-#: Where the files of a shift of CIFAR-10 lie on the Hub, or in a mirror.
+#: Where the files of a shift of CIFAR-10 are on the Hub, or in a mirror.
 _FILES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "natural-shift-9": ("genbench/natural-shift-9", ("data/*.parquet",)),
     "cifar10.1-v4": ("modestyachts/CIFAR-10.1", ("datasets/cifar10.1_v4_*.npy",)),

@@ -20,9 +20,9 @@ class Kernel:
         kind: `rbf`, the mean over `bandwidths` of exp(-|x - y|^2 / (2 sigma^2)); or `polynomial`,
             (scale x . y + offset)^degree.
         bandwidths: Each a sigma.
-        degree: Of the polynomial.
-        scale: Of the polynomial.
-        offset: Of the polynomial.
+        degree: Degree of the polynomial.
+        scale: Scale of the polynomial.
+        offset: Offset of the polynomial.
     """
 
     kind: Literal["rbf", "polynomial"]

@@ -53,7 +53,7 @@ class ActivationMmd(PredictionEvaluator):
             seeds = finite_features("activation_mmd", twin["test"])
             metrics.append(_metric("floor", (other, seeds), "Two networks of other seeds."))
         if not metrics:
-            note = "One seed of none alone: nothing to compare with."
+            note = "Only one seed of none: nothing to compare with."
             metrics.append(_metric("floor", None, note))
         return Evaluation(metrics)
 

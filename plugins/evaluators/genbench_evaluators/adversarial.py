@@ -91,7 +91,7 @@ class Adversarial(ModelEvaluator):
                 ("fgsm_linf", "clean"), ("pgd_l2", "clean"),
             )
         )  # fmt: skip
-        note = "Stronger attacks that left more images right, by two or more: 0, or the numbers do not hold."
+        note = "Stronger attacks that left at least two more images right than a weaker one: should be 0."
         metrics.append(
             Metric(
                 "attack_violations", violations, "", False, (0, 5), 0.0, note, split="test", n=n, role="check"

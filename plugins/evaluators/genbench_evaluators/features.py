@@ -77,7 +77,7 @@ class Features(PredictionEvaluator):
             import umap  # type: ignore[import-not-found]
         except ImportError as problem:
             raise UsageError(
-                "features: method=umap needs umap-learn", hint="pip install umap-learn"
+                "features: method=umap needs umap-learn", hint="pip install 'genbench[umap]'"
             ) from problem
         seed = ctx.seed("umap") % 2**31
         return np.asarray(umap.UMAP(random_state=seed, n_jobs=1).fit_transform(together), dtype=float), kept

@@ -2,7 +2,7 @@
 
 Salimans et al., arXiv:1606.03498, Sec. 4: exp E KL(p(y | x) || p(y)), from 1 to the number of classes, with a
 classifier of the dataset's own classes, trained here on real images, in the place of Inception; computed once
-on all images, not on ten parts. `none` of its values is comparable with published ones. Per class (S5) it is
+on all images, not on ten parts. none of its values is comparable with published ones. Per class (S5) it is
 the same over the images of one intended class, where 1 is perfect: every other value is disagreement.
 """
 

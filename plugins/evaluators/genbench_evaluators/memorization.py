@@ -94,13 +94,14 @@ def _copied(
 
     val, test = (nearest(real[name], made).distance < limit for name in ("val", "test"))
     table = [[int(near.sum()), int((~near).sum())] for near in (test, val)]
+    tested: Any = fisher_exact(table, alternative="greater")
     return {
         "n": len(test),
         "copied": table[0][0],
         "copied_bits": pack_bits(test.tolist()),
         "val_n": len(val),
         "val_copied": table[1][0],
-        "p": float(fisher_exact(table, alternative="greater").pvalue),
+        "p": float(tested.pvalue),
     }
 
 

@@ -47,7 +47,7 @@ class OodAccuracy(PredictionEvaluator):
         """Return accuracy and gap of every shift, and the mean over computed corruptions.
 
         Raises:
-            DataError: A shift has no images, or labels that the dataset has not; or logits are not finite.
+            DataError: A shift has no images or unknown labels, or logits are not finite.
         """
         shifts = [name for name in sorted(predictions) if name not in _SPLITS]
         if not shifts:
@@ -81,7 +81,9 @@ def _shares(name: str, shift: Predictions, test: Predictions) -> tuple[Share, Sh
         raise DataError(f"ood_accuracy: shift {name!r} has no images")
     unknown = set(shift.labels.tolist()) - set(range(len(shift.class_names)))
     if unknown:
-        raise DataError(f"ood_accuracy: shift {name!r} has labels {sorted(unknown)}, which are no classes")
+        raise DataError(
+            f"ood_accuracy: shift {name!r} has labels {sorted(unknown)}, which are not classes of the dataset"
+        )
     same = np.isin(test.labels, np.unique(shift.labels))
     there = wilson(int(_right("test", test)[same].sum()), int(same.sum())) if same.any() else None
     return wilson(int(_right(name, shift).sum()), len(shift.labels)), there

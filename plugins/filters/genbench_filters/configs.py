@@ -45,7 +45,8 @@ class TypicalityConfig(FilterConfig):
     primary: ClassVar[str | None] = "quantile"
 
     judge: ReferenceClassifier = Field(
-        default=ComponentRef(use="cnn"), description="the classifier, trained on real images, whose features"
+        default=ComponentRef(use="cnn"),
+        description="the classifier, trained on real images, whose features are compared",
     )
     neighbours: int = Field(
         default=5, ge=1, le=1000, description="the distance to this nearest real image of the class counts"
@@ -105,7 +106,8 @@ class ClassFidConfig(FilterConfig):
     primary: ClassVar[str | None] = "keep"
 
     judge: ReferenceClassifier = Field(
-        default=ComponentRef(use="cnn"), description="the classifier, trained on real images, whose features"
+        default=ComponentRef(use="cnn"),
+        description="the classifier, trained on real images, whose features are compared",
     )
     keep: float = Field(
         default=0.5, gt=0, le=1, description="share of each class that stays even if fewer would be closer"

@@ -54,8 +54,8 @@ def read_list(path: Path, count: int) -> dict[int, int]:
         # isascii: int() would take other scripts' digits, and `1_000`, for rows, too
         if not (entry.isascii() and entry.isdigit()) or int(entry) >= count:
             raise DataError(
-                f"cull_list: {path}, line {number}: {entry!r} is no image of this set, whose rows are 0 to "
-                f"{count - 1}"
+                f"cull_list: {path}, line {number}: {entry!r} is not an image of this set, "
+                f"whose rows are 0 to {count - 1}"
             )
         listed.setdefault(int(entry), number)
     return listed

@@ -1,8 +1,8 @@
 """`near_duplicates`: drops copies of training images, and copies within the set but for the first.
 
 Carlini et al., "Extracting Training Data from Diffusion Models", arXiv:2301.13188, measure copies by the l2
-distance of pixels divided by the root of their number. Departures: a copy is what lies as close as the
-closest `quantile` of real images lie to each other, in place of a number chosen by eye; their maximum over
+distance of pixels divided by the root of their number. Departures: a copy is what is as close as the
+closest `quantile` of real images are to each other, in place of a number chosen by eye; their maximum over
 tiles and their comparison with further neighbours are left out. Mirrored or shifted copies are not found.
 """
 

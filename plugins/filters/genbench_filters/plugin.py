@@ -25,7 +25,7 @@ def genbench_filters() -> Sequence[ComponentSpec]:
             name="typicality",
             target="genbench_filters.typicality:Typicality",
             config="genbench_filters.configs:TypicalityConfig",
-            summary="drops the images that lie farther from their class's real images than those do",
+            summary="drops the images that are farther from their class's real images than those do",
         ),
         ComponentSpec(
             name="near_duplicates",

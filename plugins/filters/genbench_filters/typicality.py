@@ -1,4 +1,4 @@
-"""`typicality`: drops the images that lie farther from the real images of their class than those do.
+"""`typicality`: drops the images that are farther from the real images of their class than those do.
 
 The score is the distance to the k-th nearest real image of the class in a classifier's penultimate features:
 Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors", arXiv:2204.06507, Algorithm 1.

@@ -45,7 +45,7 @@ class DdpmFit:
 
     Args:
         network: Freshly built, on `ctx.device`; changed in place.
-        classifier: Of noisy images, fitted beside it; None without classifier guidance.
+        classifier: Classifier of noisy images, fitted beside it; None without classifier guidance.
         train: The training images.
         config: Options.
         betas: The noise schedule.

@@ -1,4 +1,4 @@
-"""The loop in which a generator's network is fitted: it can be killed at any step, and goes on bit for bit.
+"""The loop in which a generator's network is fitted: it can be killed at any step, and resumes bit for bit.
 
 What a step does must depend on (seed, step) alone. Torch's global generator, which dropout draws from, is
 seeded at every step, and restored at the end.
@@ -33,7 +33,7 @@ class FitPlan:
     """How a network is fitted.
 
     Attributes:
-        name: Of the generator, for messages.
+        name: Name of the generator, for messages.
         steps: Optimizer steps.
         rate: The learning rate of a step.
         clip_norm: Gradient norm above which it is clipped, or None.
@@ -140,7 +140,7 @@ class Fit:
         self._ctx.checkpoint(tensors, {"step": done})
 
     def _restore(self) -> int:
-        """Load the last checkpoint, if there is one, and return the step to go on with."""
+        """Load the last checkpoint, if there is one, and return the step to resume at."""
         saved = self._ctx.restore()
         if saved is None:
             return 0

@@ -1,4 +1,4 @@
-"""Where a pipeline's files lie, and whether it is one that can be used. Imports neither torch nor diffusers.
+"""Where a pipeline's files are, and whether it is one that can be used. Imports neither torch nor diffusers.
 
 Only what a pipeline is loaded from counts: the plain safetensors of its parts, no variants, no pickles, no
 single-file checkpoints.
@@ -75,9 +75,9 @@ def _check(model: str, files: Mapping[str, Path], allowed: tuple[str, ...]) -> N
 
 def _wrong(model: str, why: str) -> DataError:
     return DataError(
-        f"{model!r} is no Stable Diffusion pipeline that can be used here: {why}",
+        f"{model!r} is not a Stable Diffusion pipeline that can be used here: {why}",
         hint="name a Hub id or a folder as diffusers' save_pretrained writes it: "
-        "huggingface-cli download stable-diffusion-v1-5/stable-diffusion-v1-5 --local-dir FOLDER",
+        "hf download stable-diffusion-v1-5/stable-diffusion-v1-5 --local-dir FOLDER",
     )
 
 

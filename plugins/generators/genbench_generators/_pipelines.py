@@ -200,7 +200,7 @@ def load_pipeline(config: PipelineConfig, pipeline_class: str) -> Any:
         except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as problem:
             raise DataError(
                 f"diffusers cannot load {config.model!r} as {pipeline_class}: {problem}",
-                hint=f"compare its files with the Hub's: huggingface-cli download {config.model}",
+                hint=f"compare its files with the Hub's: hf download {config.model}",
             ) from problem
     pipeline.set_progress_bar_config(disable=True)
     if config.scheduler != "default":

@@ -113,7 +113,7 @@ class DpmSolver(Sampler):
 
 
 def make_sampler(config: DdpmConfig, betas: Levels) -> Sampler:
-    """Build the configured sampler, at most all levels of it.
+    """Build the configured sampler; it never visits more levels than exist.
 
     Ancestral sampling and DDIM visit evenly spaced levels, as published.
     """

@@ -36,7 +36,7 @@ def load_styles(config: StyleTransferConfig, size: int) -> Styles:
     All are held in memory: a thousand styles of 256 pixels are 0.8 GB.
 
     Raises:
-        DataError: A file is no image.
+        DataError: A file is not an image.
     """
     from PIL import Image
 

@@ -48,7 +48,7 @@ class Cvae(Generator):
         self._network: CvaeNetwork | None = None
 
     def fit(self, train: LabelledImages, ctx: RunContext) -> None:
-        """Fit encoder and decoder; goes on from the last checkpoint.
+        """Fit encoder and decoder; resumes from the last checkpoint.
 
         Raises:
             GenbenchError: The loss became NaN or infinite.
@@ -156,7 +156,7 @@ class CvaeNetwork(nn.Module):
 
     Args:
         channels: At full resolution.
-        latent_dimensions: Of z.
+        latent_dimensions: Dimensions of z.
         card: `image_shape` and `num_classes`: JSON data.
     """
 

@@ -62,7 +62,7 @@ class _Fitted(NamedTuple):
     Attributes:
         network: In evaluation mode.
         card: `UNet2DModel`'s arguments, the image shape and the number of classes: JSON data.
-        classifier: Of noisy images, in evaluation mode; None without classifier guidance.
+        classifier: Classifier of noisy images, in evaluation mode; None without classifier guidance.
     """
 
     network: nn.Module
@@ -83,7 +83,7 @@ class Ddpm(Generator, Denoiser):
     # ---------------------------------------------------------------------------------------------- fit
 
     def fit(self, train: LabelledImages, ctx: RunContext) -> None:
-        """Fit the network; goes on from the last checkpoint.
+        """Fit the network; resumes from the last checkpoint.
 
         Raises:
             UsageError: The images are too small for the network's levels.

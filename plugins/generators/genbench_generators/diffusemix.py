@@ -55,7 +55,7 @@ class DiffuseMix(Generator):
             x, e = request.train.batch(sources).numpy(), edited.images.batch(rows).numpy()
             triples = zip(x, e, request.seeds[part].tolist(), strict=True)
             mixed = [self._mixed(one, other, seed) for one, other, seed in triples]
-            prompts = [edited.prompts[row] for row in rows]
+            prompts = [edited.prompts[row] for row in map(int, rows)]
             yield SyntheticBatch(torch.from_numpy(np.stack(mixed)), request.labels[part], sources, prompts)
 
     def _mixed(self, x: npt.NDArray[np.uint8], e: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.uint8]:
@@ -80,8 +80,8 @@ def make_mask(
     """Return where the original stays: `float64 [height, width]`, 1 for the original, 0 for the edited copy.
 
     Args:
-        height: Of the image.
-        width: Of the image.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
         orientation: The side on which the original is.
         cut: Where the original ends, as a share of the side, in [0, 1); rounded down to a pixel, so that one
             pixel at least is edited.

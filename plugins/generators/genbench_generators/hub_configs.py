@@ -129,7 +129,7 @@ class PipelineConfig(GeneratorConfig):
     @model_validator(mode="after")
     def _consistent_prompts(self) -> "PipelineConfig":
         if "{prompt}" in self.template and not self.prompts and self.prompt_file is None:
-            raise ValueError(f"template {self.template!r} wants prompts, and there are none")
+            raise ValueError(f"template {self.template!r} needs prompts, and there are none")
         return self
 
     def all_prompts(self) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ class ImageVariations(Generator):
         if self.config.key_env and not key:
             raise UsageError(
                 f"image_variations: key_env names {self.config.key_env}, which is not set in the environment",
-                hint=f"export {self.config.key_env}=..., or key_env= for a service that wants no key",
+                hint=f"export {self.config.key_env}=..., or key_env= for a service that needs no key",
             )
         answers = ctx.work / "answers"
         answers.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def _check_service(problem: str, failures: int, ctx: RunContext) -> None:
         ctx.log.warning("image_variations: an image failed: %s", problem)
     if failures >= _FAILURES_IN_A_ROW:
         raise DataError(
-            f"image_variations: nothing usable came for {failures} images in a row; the last time: {problem}",
+            f"image_variations: no usable answer for {failures} images in a row; the last problem: {problem}",
             hint="check model, size_pixels and the service, and run the same command again: answers are kept",
         )
 

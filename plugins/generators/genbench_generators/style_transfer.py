@@ -54,7 +54,7 @@ class _Fitted(NamedTuple):
     Attributes:
         names: Names of the styles.
         measured: What was measured of each style, stacked: `gram-0`, ... or `mean`, `std`.
-        decoder: Of `adain`.
+        decoder: The decoder of `adain`.
         card: JSON data: the working size; of `adain` the scales of the layers and the decoder's arguments.
     """
 
@@ -74,7 +74,7 @@ class StyleTransfer(Generator):
     # ---------------------------------------------------------------------------------------------- fit
 
     def fit(self, train: LabelledImages, ctx: RunContext) -> None:
-        """Measure the styles and, for `adain`, fit the decoder; goes on from the last checkpoint.
+        """Measure the styles and, for `adain`, fit the decoder; resumes from the last checkpoint.
 
         Raises:
             UsageError: The images are too small for the encoder.

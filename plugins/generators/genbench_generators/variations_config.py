@@ -12,7 +12,7 @@ from genbench.protocols import GeneratorConfig
 class VariationsConfig(GeneratorConfig):
     """Options of `image_variations`.
 
-    Price, cap, key and patience are no part of the identity: with a higher cap the same set goes on where it
+    Price, cap, key and patience are not part of the identity: with a higher cap the same set resumes where it
     stopped. `source-s4` is kyritzb/Synthetic-Data-Classification-Experiment: DALL-E 2's variations, without
     a prompt, of images enlarged to 415 pixels; three per image are `ratio=3`.
     """

@@ -20,7 +20,7 @@ class Noise(Generator):
         self._means = torch.empty(0)
 
     def fit(self, train: LabelledImages, ctx: RunContext) -> None:
-        """Average each class; a stopped fit goes on with the next class."""
+        """Average each class; a stopped fit resumes at the next class."""
         saved = ctx.restore()
         self._means = saved.tensors["means"] if saved else torch.zeros(train.num_classes, *train.image_shape)
         for label in range(saved.meta["done"] if saved else 0, train.num_classes):

@@ -187,7 +187,9 @@ def test_cannot_tell_says_what_would_have_been_found() -> None:
     assert contrast.test is not None
     assert contrast.level == pytest.approx(0.05)  # the largest p of the family is held to the full alpha
     assert contrast.minimum_detectable_points == pytest.approx(1.682 * contrast.test.difference.sd, rel=1e-3)
-    text = "cannot tell: effects that 80 % power would have found (points): 0.86 (classical, +1.0x standard)."
+    text = (
+        "cannot tell: smallest effect detectable with 80 % power (points): 0.86 (classical, +1.0x standard)."
+    )
     assert text in render_markdown(board)
 
 
