@@ -32,7 +32,7 @@ from genbench.steps.samples import write_sample
 from genbench.store import Store
 from genbench.testing import MemoryContext
 from genbench.worker import RunOptions
-from genbench_generators.configs import DdpmConfig
+from genbench_generators.configs.ddpm import DdpmConfig
 from genbench_generators.ddpm import Ddpm
 
 SLOW = {"sampler": "ddpm", "sampling_steps": 500}

@@ -12,7 +12,7 @@ from genbench.metrics import Metric
 from genbench.protocols import ImageSet, RunContext
 from genbench.recipe import Mix
 from genbench.records import Component, Protocol, Record, Result, Run, pack_bits, unpack_bits
-from genbench_evaluators.image_configs import MemorizationConfig
+from genbench_evaluators.configs.memorization import MemorizationConfig
 from genbench_evaluators.memorization import Memorization
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.rows import Board, Row

@@ -23,7 +23,7 @@ from genbench_generators._diffusion import (
     to_pixels,
 )
 from genbench_generators._samplers import Sampler, clean_image, clipped_noise, make_sampler
-from genbench_generators.configs import DdpmConfig
+from genbench_generators.configs.ddpm import DdpmConfig
 from genbench_generators.ddpm import Ddpm
 
 SAMPLERS = ("ddpm", "ddim", "dpmpp")

@@ -4,7 +4,7 @@ import diffusers
 import torch
 
 from genbench_generators import _lora
-from genbench_generators.hub_configs import SdText2ImgConfig
+from genbench_generators.configs.sd_text2img import SdText2ImgConfig
 
 TEXT = 768  # width of what the network sees of a text
 BLOCKS = {320: 5, 640: 5, 1280: 6}  # attention blocks by channels

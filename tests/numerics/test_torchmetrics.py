@@ -18,10 +18,10 @@ from genbench.protocols import Predictions, RunContext
 from genbench.records import Metric
 from genbench_evaluators._kernels import Kernel, mean_between, mean_within, mmd2
 from genbench_evaluators.accuracy import Accuracy
-from genbench_evaluators.configs import AccuracyConfig
+from genbench_evaluators.configs.accuracy import AccuracyConfig
+from genbench_evaluators.configs.ood_accuracy import OodAccuracyConfig
 from genbench_evaluators.inception_score import inception_score
 from genbench_evaluators.ood_accuracy import OodAccuracy
-from genbench_evaluators.ood_config import OodAccuracyConfig
 from genbench_evaluators.precision_recall import manifold
 from genbench_evaluators.train_accuracy import share_right
 from genbench_evaluators.usefulness import spearman

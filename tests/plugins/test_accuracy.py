@@ -13,7 +13,7 @@ from genbench.protocols import Evaluation, Predictions, RunContext
 from genbench.records import unpack_bits
 from genbench_evaluators._accuracy_pictures import draw_confusion
 from genbench_evaluators.accuracy import Accuracy
-from genbench_evaluators.configs import AccuracyConfig
+from genbench_evaluators.configs.accuracy import AccuracyConfig
 
 
 def predictions(count: int = 200, classes: int = 7, seed: int = 0, missing: int | None = None) -> Predictions:

@@ -148,7 +148,7 @@ def test_source_presets_are_the_sources_recipes(
 
 def test_s4_takes_900_updates_on_its_601_images(registry: Registry) -> None:
     from genbench.training import total_steps
-    from genbench_classifiers.configs import CnnConfig
+    from genbench_classifiers.configs.cnn import CnnConfig
 
     recipe = CnnConfig.model_validate(CnnConfig.presets["source-s4"]).recipe
     assert total_steps(recipe, 601, 601, "steps") == 900
@@ -300,7 +300,7 @@ def test_listing_and_configuring_imports_neither_torch_nor_numpy() -> None:
     code = (
         "import sys, genbench_classifiers.plugin as c, genbench_evaluators.plugin as e;"
         "c.genbench_classifiers(); e.genbench_evaluators();"
-        "import genbench_classifiers.configs, genbench_classifiers.timm_configs, genbench_evaluators.configs;"
+        "import genbench_classifiers.configs.cnn, genbench_classifiers.configs.timm, genbench_evaluators.configs.fid;"
         "print(sorted({'torch', 'numpy', 'timm'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

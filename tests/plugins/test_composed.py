@@ -16,8 +16,10 @@ from genbench.store import Store
 from genbench.testing import MemoryContext
 from genbench.testing.suites import GeneratorConformance
 from genbench_generators._fractals import draw_fractals
-from genbench_generators.composed_configs import ChainConfig, DiffuseMixConfig, UnionConfig
-from genbench_generators.configs import CopiesConfig
+from genbench_generators.configs.chain import ChainConfig
+from genbench_generators.configs.copies import CopiesConfig
+from genbench_generators.configs.diffusemix import DiffuseMixConfig
+from genbench_generators.configs.union import UnionConfig
 from genbench_generators.copies import Copies
 from genbench_generators.diffusemix import DiffuseMix, make_mask, mix
 
@@ -244,7 +246,7 @@ def test_fractals_are_seeded_varied_and_not_blank(kind: str) -> None:
 
 def _classical(make_images: MakeImages, **options: Any) -> tuple[SampleRequest, torch.Tensor]:
     from genbench_generators.classical import Classical
-    from genbench_generators.configs import ClassicalConfig
+    from genbench_generators.configs.classical import ClassicalConfig
 
     request = _request(make_images)
     (batch,) = Classical(ClassicalConfig(**options)).sample(request, MemoryContext)  # type: ignore[arg-type]
@@ -303,8 +305,8 @@ def test_the_divergence_is_torchs() -> None:
 @pytest.mark.slow(reason="fits an autoencoder until its classes can be told apart")
 def test_cvae_draws_its_classes(make_images: MakeImages, tmp_path: Any) -> None:
     """Classes of distinct brightness come out in their brightness."""
+    from genbench_generators.configs.cvae import CvaeConfig
     from genbench_generators.cvae import Cvae
-    from genbench_generators.cvae_config import CvaeConfig
 
     labels = np.arange(60, dtype=np.int64) % 3
     noise = torch.randint(0, 20, (60, 3, 8, 8), generator=torch.Generator().manual_seed(0))
@@ -325,8 +327,8 @@ def test_cvae_draws_its_classes(make_images: MakeImages, tmp_path: Any) -> None:
 
 
 def test_cvae_says_where_it_diverged(make_images: MakeImages, tmp_path: Any) -> None:
+    from genbench_generators.configs.cvae import CvaeConfig
     from genbench_generators.cvae import Cvae
-    from genbench_generators.cvae_config import CvaeConfig
 
     config = CvaeConfig(channels=8, fit_steps=40, learning_rate=1e30, clip_norm=None)
     with pytest.raises(

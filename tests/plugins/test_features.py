@@ -14,7 +14,8 @@ from genbench.protocols import Predictions, RunContext
 from genbench.runner import RunSummary
 from genbench.testing.suites import EvaluatorConformance
 from genbench_evaluators.activation_mmd import ActivationMmd, squared_mmd
-from genbench_evaluators.feature_configs import ActivationMmdConfig, FeaturesConfig
+from genbench_evaluators.configs.activation_mmd import ActivationMmdConfig
+from genbench_evaluators.configs.features import FeaturesConfig
 from genbench_evaluators.features import Features, linear_cka, principal_components
 
 RunCells = Callable[..., tuple[Plan, RunSummary]]

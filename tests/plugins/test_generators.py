@@ -20,9 +20,13 @@ from genbench.images import LabelledImages, TensorImages
 from genbench.protocols import Checkpoint, FilterConfig, Generator, RunContext, SampleRequest
 from genbench.registry import Registry, import_target
 from genbench.seeding import counter_bits, derive_seed
-from genbench_filters.configs import NoFilterConfig
+from genbench_filters.configs.none import NoFilterConfig
 from genbench_filters.none import NoFilter
-from genbench_generators.configs import ClassicalConfig, CopiesConfig, DdpmConfig, NoneConfig, SdEditConfig
+from genbench_generators.configs.classical import ClassicalConfig
+from genbench_generators.configs.copies import CopiesConfig
+from genbench_generators.configs.ddpm import DdpmConfig
+from genbench_generators.configs.none import NoneConfig
+from genbench_generators.configs.sdedit import SdEditConfig
 from genbench_generators.ddpm import Ddpm
 from genbench_generators.sdedit import SdEdit
 
@@ -133,7 +137,7 @@ def test_the_built_in_generators_are_registered_with_every_preset_valid(registry
 def test_registration_and_options_import_neither_torch_nor_numpy() -> None:
     code = (
         "import sys, genbench_generators.plugin as g, genbench_filters.plugin as f;"
-        "import genbench_generators.configs, genbench_filters.configs;"
+        "import genbench_generators.configs.ddpm, genbench_filters.configs.confidence;"
         "g.genbench_generators(); f.genbench_filters();"
         "print([m for m in ('torch', 'numpy', 'diffusers', 'torchvision') if m in sys.modules])"
     )

@@ -17,8 +17,10 @@ from genbench.errors import DataError
 from genbench.protocols import RunContext
 from genbench.testing.suites import DatasetConformance
 from genbench_datasets.cats_vs_dogs import CatsVsDogs
+from genbench_datasets.configs.cats_vs_dogs import CatsVsDogsConfig
+from genbench_datasets.configs.hub import HubConfig
+from genbench_datasets.configs.imagenet import ImagenetConfig
 from genbench_datasets.hub import Hub
-from genbench_datasets.table_configs import CatsVsDogsConfig, HubConfig, ImagenetConfig
 
 NAMES = ("ant", "bee", "cow")
 
@@ -292,7 +294,7 @@ from pathlib import Path
 from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
 from genbench.testing import MemoryContext
 from genbench_datasets.imagefolder import ImageFolder
-from genbench_datasets.configs import ImageFolderConfig
+from genbench_datasets.configs.imagefolder import ImageFolderConfig
 ctx = MemoryContext(Path(sys.argv[2]))
 forget_peak_memory("cpu")
 before = peak_memory_bytes("cpu")

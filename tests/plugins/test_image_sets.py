@@ -16,14 +16,13 @@ from genbench.plan import Plan
 from genbench.protocols import Evaluation, ImageSet, RunContext
 from genbench.runner import RunSummary
 from genbench.testing.suites import EvaluatorConformance
-from genbench_evaluators.configs import FidConfig, MmdConfig
+from genbench_evaluators.configs.fid import FidConfig
+from genbench_evaluators.configs.kid import KidConfig
+from genbench_evaluators.configs.memorization import MemorizationConfig
+from genbench_evaluators.configs.mmd import MmdConfig
+from genbench_evaluators.configs.precision_recall import PrecisionRecallConfig
+from genbench_evaluators.configs.vendi import VendiConfig
 from genbench_evaluators.fid import Fid
-from genbench_evaluators.image_configs import (
-    KidConfig,
-    MemorizationConfig,
-    PrecisionRecallConfig,
-    VendiConfig,
-)
 from genbench_evaluators.inception_score import inception_score
 from genbench_evaluators.kid import Kid
 from genbench_evaluators.label_fidelity import by_class

@@ -29,8 +29,8 @@ from genbench.testing.context import MemoryContext
 from genbench.testing.suites import GeneratorConformance
 from genbench_generators import _images_api
 from genbench_generators._images_api import Ledger
+from genbench_generators.configs.image_variations import VariationsConfig
 from genbench_generators.image_variations import ImageVariations
-from genbench_generators.variations_config import VariationsConfig
 
 KEY = "sk-a-secret-that-nobody-may-see"
 Reply = tuple[int, dict[str, str], bytes]

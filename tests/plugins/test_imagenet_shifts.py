@@ -24,8 +24,10 @@ from genbench_datasets import hub as hub_module
 from genbench_datasets._arrow import ParquetRows
 from genbench_datasets._imagenet import imagenet_synsets, objectnet_synsets, renamed_to, synsets
 from genbench_datasets._tables import read_parquet
+from genbench_datasets.configs._tables import PUBLISHED
+from genbench_datasets.configs.hub import HubConfig
+from genbench_datasets.configs.imagenet import ImagenetConfig
 from genbench_datasets.hub import Hub
-from genbench_datasets.table_configs import PUBLISHED, HubConfig, ImagenetConfig
 
 GOLDFISH, WHITE_SHARK, HEN, BANANA, CHAIR = 1, 2, 8, 954, 559  # labels of ImageNet-1k; 559 is folding chair
 V2 = {

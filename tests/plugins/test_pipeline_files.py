@@ -18,12 +18,10 @@ from genbench.protocols import ComponentRef, RunContext, SampleRequest
 from genbench.registry import Registry
 from genbench.spec import resolve
 from genbench_generators import _prompts
-from genbench_generators.hub_configs import (
-    InstructPix2PixConfig,
-    PipelineConfig,
-    SdImg2ImgConfig,
-    SdText2ImgConfig,
-)
+from genbench_generators.configs._pipelines import PipelineConfig
+from genbench_generators.configs.instruct_pix2pix import InstructPix2PixConfig
+from genbench_generators.configs.sd_img2img import SdImg2ImgConfig
+from genbench_generators.configs.sd_text2img import SdText2ImgConfig
 from genbench_generators.sd_text2img import SdText2Img
 
 INDEX, UNET = "model_index.json", "unet/diffusion_pytorch_model"

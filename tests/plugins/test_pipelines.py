@@ -22,12 +22,10 @@ from genbench_generators import _lora, _prompts
 from genbench_generators._diffusion import to_pixels
 from genbench_generators._pipeline_parts import resized, working_size
 from genbench_generators._pipelines import PipelineGenerator, faults_of, load_pipeline
-from genbench_generators.hub_configs import (
-    InstructPix2PixConfig,
-    PipelineConfig,
-    SdImg2ImgConfig,
-    SdText2ImgConfig,
-)
+from genbench_generators.configs._pipelines import PipelineConfig
+from genbench_generators.configs.instruct_pix2pix import InstructPix2PixConfig
+from genbench_generators.configs.sd_img2img import SdImg2ImgConfig
+from genbench_generators.configs.sd_text2img import SdText2ImgConfig
 from genbench_generators.instruct_pix2pix import InstructPix2Pix
 from genbench_generators.sd_img2img import SdImg2Img
 from genbench_generators.sd_text2img import SdText2Img

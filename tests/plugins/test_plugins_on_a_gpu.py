@@ -30,10 +30,10 @@ from genbench_generators._gatys import gram, losses
 from genbench_generators._noisy_classifier import NoisyClassifier, log_probability_gradient
 from genbench_generators._samplers import DpmSolver, make_sampler
 from genbench_generators._unet import build_unet, unet_options
-from genbench_generators.configs import DdpmConfig
+from genbench_generators.configs.ddpm import DdpmConfig
+from genbench_generators.configs.style_transfer import StyleTransferConfig
 from genbench_generators.cvae import CvaeNetwork, negative_bound
 from genbench_generators.ddpm import Ddpm, _Fitted
-from genbench_generators.style_configs import StyleTransferConfig
 
 MakeContext = Callable[..., StepContext]
 IMAGES = TensorImages(torch.zeros(32, 3, 32, 32, dtype=torch.uint8), np.arange(32) % 4, list("abcd"))

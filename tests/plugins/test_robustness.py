@@ -16,9 +16,9 @@ from genbench.runner import RunSummary
 from genbench.testing.suites import EvaluatorConformance
 from genbench.training import NormalisedNetwork
 from genbench_evaluators.adversarial import Adversarial, differentiable, fgsm, gradient, pgd
-from genbench_evaluators.adversarial_config import AdversarialConfig
+from genbench_evaluators.configs.adversarial import AdversarialConfig
+from genbench_evaluators.configs.ood_accuracy import OodAccuracyConfig
 from genbench_evaluators.ood_accuracy import OodAccuracy, wilson
-from genbench_evaluators.ood_config import OodAccuracyConfig
 
 RunCells = Callable[..., tuple[Plan, RunSummary]]
 

@@ -19,7 +19,8 @@ from genbench.protocols import RunContext
 from genbench_datasets._corruptions import CORRUPTIONS, corrupted
 from genbench_datasets._shifts import cifar10_shifts, class_map
 from genbench_datasets.cifar10 import CLASS_NAMES, Cifar10
-from genbench_datasets.configs import Cifar10Config, DigitsConfig
+from genbench_datasets.configs.cifar10 import Cifar10Config
+from genbench_datasets.configs.digits import DigitsConfig
 from genbench_datasets.digits import Digits
 from genbench_evaluators.accuracy import true_class_ranks
 

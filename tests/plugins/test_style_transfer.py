@@ -26,7 +26,7 @@ from genbench_generators._adain import Decoder, Moments, adain, decoder_loss, la
 from genbench_generators._encoders import Encoder, Maps, ReferenceEncoder, make_encoder
 from genbench_generators._gatys import gram, losses, stylised
 from genbench_generators._styles import draw_style, load_styles, style_name
-from genbench_generators.style_configs import StyleTransferConfig
+from genbench_generators.configs.style_transfer import StyleTransferConfig
 from genbench_generators.style_transfer import StyleTransfer
 
 SMALL: dict[str, Any] = {

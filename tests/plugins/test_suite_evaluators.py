@@ -15,8 +15,9 @@ from genbench.recipe import Mix
 from genbench.records import Component, Protocol, Record, Result, Run
 from genbench.runner import RunSummary
 from genbench.store import Store
+from genbench_evaluators.configs.effective_robustness import EffectiveRobustnessConfig
+from genbench_evaluators.configs.usefulness import UsefulnessConfig
 from genbench_evaluators.effective_robustness import EffectiveRobustness, above_line
-from genbench_evaluators.suite_configs import EffectiveRobustnessConfig, UsefulnessConfig
 from genbench_evaluators.usefulness import Usefulness, spearman
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.tables import render_markdown, render_terminal

@@ -19,8 +19,9 @@ from genbench.registry import Registry
 from genbench.spec import parse_reference, resolve
 from genbench.testing.suites import ClassifierConformance
 from genbench.training import NormalisedNetwork
+from genbench_classifiers.configs.timm import TimmConfig
+from genbench_classifiers.configs.timm_pretrained import TimmPretrainedConfig
 from genbench_classifiers.timm_adapter import Timm, TimmPretrained
-from genbench_classifiers.timm_configs import TimmConfig, TimmPretrainedConfig
 
 WEIGHTS = "resnet10t.c3_in1k"  # trained at 176, resized bicubically
 STATISTICS = ImageStatistics(mean=(0.3, 0.5, 0.6), std=(0.2, 0.25, 0.3))

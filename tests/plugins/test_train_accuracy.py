@@ -10,8 +10,8 @@ from genbench.images import TensorImages
 from genbench.plan import Plan
 from genbench.protocols import RunContext
 from genbench.runner import RunSummary
+from genbench_evaluators.configs.train_accuracy import TrainAccuracyConfig
 from genbench_evaluators.train_accuracy import TrainAccuracy
-from genbench_evaluators.train_config import TrainAccuracyConfig
 
 RunCells = Callable[..., tuple[Plan, RunSummary]]
 

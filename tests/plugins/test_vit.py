@@ -12,7 +12,7 @@ from genbench.protocols import TrainRecipe
 from genbench.registry import Registry
 from genbench.spec import parse_reference, resolve
 from genbench.testing.suites import ClassifierConformance
-from genbench_classifiers.configs import VitConfig
+from genbench_classifiers.configs.vit import VitConfig
 from genbench_classifiers.vit import Block, Vit, choose_patch
 
 

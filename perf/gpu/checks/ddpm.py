@@ -13,7 +13,7 @@ from _watch import DEVICE, Checks, no_waits, take
 
 from genbench.protocols import SampleRequest
 from genbench.testing import MemoryContext
-from genbench_generators.configs import DdpmConfig
+from genbench_generators.configs.ddpm import DdpmConfig
 from genbench_generators.ddpm import Ddpm
 
 SAMPLERS = get_args(DdpmConfig.model_fields["sampler"].annotation)

@@ -13,7 +13,7 @@ from ddpm import request
 
 from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
 from genbench.testing import MemoryContext
-from genbench_generators.configs import DdpmConfig
+from genbench_generators.configs.ddpm import DdpmConfig
 from genbench_generators.ddpm import Ddpm
 
 GIB = 1 << 30

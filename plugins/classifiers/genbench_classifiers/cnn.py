@@ -13,7 +13,7 @@ from torch import nn
 from genbench.protocols import Classifier
 from genbench_classifiers._plain_cnns import s3_cnn, s4_cnn
 from genbench_classifiers._shared import Network, PooledHead, check_size, kaiming_init
-from genbench_classifiers.configs import CnnConfig
+from genbench_classifiers.configs.cnn import CnnConfig
 
 
 class Cnn(Classifier):

@@ -8,7 +8,7 @@ from torch import nn
 
 from genbench.protocols import Classifier
 from genbench_classifiers._shared import Network, kaiming_init
-from genbench_classifiers.configs import MlpConfig
+from genbench_classifiers.configs.mlp import MlpConfig
 
 
 class Mlp(Classifier):

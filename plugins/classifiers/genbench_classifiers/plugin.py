@@ -12,19 +12,19 @@ def genbench_classifiers() -> Sequence[ComponentSpec]:
         ComponentSpec(
             name="mlp",
             target="genbench_classifiers.mlp:Mlp",
-            config="genbench_classifiers.configs:MlpConfig",
+            config="genbench_classifiers.configs.mlp:MlpConfig",
             summary="fully connected layers on raw pixels: 1.8 M parameters on 32x32 images",
         ),
         ComponentSpec(
             name="cnn",
             target="genbench_classifiers.cnn:Cnn",
-            config="genbench_classifiers.configs:CnnConfig",
+            config="genbench_classifiers.configs.cnn:CnnConfig",
             summary="a small CNN: 95 k parameters; architecture=s3 and s4 are those of two source papers",
         ),
         ComponentSpec(
             name="resnet32",
             target="genbench_classifiers.resnet32:ResNet32",
-            config="genbench_classifiers.configs:ResNet32Config",
+            config="genbench_classifiers.configs.resnet32:ResNet32Config",
             summary="the CIFAR ResNet, depth 20 to 110: 464 k parameters at depth 32",
             paper="arXiv:1512.03385",
             resources=Resources(gpu_memory_gib=1),
@@ -32,7 +32,7 @@ def genbench_classifiers() -> Sequence[ComponentSpec]:
         ComponentSpec(
             name="vit",
             target="genbench_classifiers.vit:Vit",
-            config="genbench_classifiers.configs:VitConfig",
+            config="genbench_classifiers.configs.vit:VitConfig",
             summary="a vision transformer for small images: tiny (0.8 M parameters), small, medium, large",
             paper="arXiv:2010.11929",
             resources=Resources(gpu_memory_gib=4),
@@ -40,14 +40,14 @@ def genbench_classifiers() -> Sequence[ComponentSpec]:
         ComponentSpec(
             name="timm",
             target="genbench_classifiers.timm_adapter:Timm",
-            config="genbench_classifiers.timm_configs:TimmConfig",
+            config="genbench_classifiers.configs.timm:TimmConfig",
             summary="any model of timm by name, with fresh weights: timm:resnet18",
             resources=Resources(gpu_memory_gib=8),
         ),
         ComponentSpec(
             name="timm-pretrained",
             target="genbench_classifiers.timm_adapter:TimmPretrained",
-            config="genbench_classifiers.timm_configs:TimmPretrainedConfig",
+            config="genbench_classifiers.configs.timm_pretrained:TimmPretrainedConfig",
             version=2,
             summary="any model of timm with published weights, fine-tuned: timm-pretrained:resnet18.a1_in1k",
             resources=Resources(gpu_memory_gib=8, network=True),

@@ -13,7 +13,7 @@ from torch import nn
 
 from genbench.protocols import Classifier
 from genbench_classifiers._shared import Network, PooledHead, check_size, kaiming_init
-from genbench_classifiers.configs import ResNet32Config
+from genbench_classifiers.configs.resnet32 import ResNet32Config
 
 _WIDTHS = (16, 32, 64)
 _HALVINGS = 2  # the second and third stage

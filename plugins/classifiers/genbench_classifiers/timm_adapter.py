@@ -21,7 +21,8 @@ from torch import nn
 from genbench.errors import DataError, UsageError
 from genbench.protocols import Classifier
 from genbench_classifiers._shared import Network
-from genbench_classifiers.timm_configs import WEIGHTS, TimmConfig, TimmPretrainedConfig
+from genbench_classifiers.configs.timm import TimmConfig
+from genbench_classifiers.configs.timm_pretrained import WEIGHTS, TimmPretrainedConfig
 
 _PROBED_SIDES = (8, 16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)
 _RATES = {"dropout": "drop_rate", "drop_path": "drop_path_rate"}  # our option: timm's argument

@@ -16,7 +16,7 @@ from torch import nn
 from genbench.errors import UsageError
 from genbench.protocols import Classifier
 from genbench_classifiers._shared import Network
-from genbench_classifiers.configs import VitConfig
+from genbench_classifiers.configs.vit import VitConfig
 
 _DEPTHS = {"tiny": 2, "small": 4, "medium": 8, "large": 16}
 _WIDTH, _HEAD_WIDTH, _MLP_WIDTH = 256, 64, 512

@@ -19,7 +19,7 @@ import numpy as np
 from genbench.errors import DataError
 from genbench.protocols import RunContext
 from genbench_datasets._arrow import write_arrow
-from genbench_datasets.table_configs import ARCHIVES
+from genbench_datasets.configs._tables import ARCHIVES
 
 _BATCH_BYTES = 8 << 20  # encoded images in memory at a time
 _BROKEN = (tarfile.TarError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError)

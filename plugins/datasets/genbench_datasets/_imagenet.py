@@ -17,7 +17,7 @@ from importlib import resources
 from typing import Any
 
 from genbench.errors import DataError
-from genbench_datasets.table_configs import PUBLISHED
+from genbench_datasets.configs._tables import PUBLISHED
 
 _CLASSES = 1000
 _AGREEING = 900  # of 1,000 names that must be known before their order is believed

@@ -22,7 +22,7 @@ from genbench.protocols import RunContext
 from genbench.seeding import derive_seed
 from genbench_datasets._corruptions import CORRUPTIONS, corrupted
 from genbench_datasets._tables import first_column, named_labels, read_parquet, with_labels
-from genbench_datasets.shift_configs import ShiftOptions
+from genbench_datasets.configs._shifts import ShiftOptions
 
 _OTHER_NAMES = {"car": "automobile", "plane": "airplane"}
 _SIDE = 32  # pixels, of CIFAR-10

@@ -10,7 +10,7 @@ from genbench.errors import DataError
 from genbench.images import RealImages, Subset, stratified_choice, stratified_counts
 from genbench.protocols import Dataset, RunContext
 from genbench_datasets._tables import first_column, labelled, read_parquet
-from genbench_datasets.table_configs import CatsVsDogsConfig
+from genbench_datasets.configs.cats_vs_dogs import CatsVsDogsConfig
 
 CLASS_NAMES = ("cat", "dog")
 

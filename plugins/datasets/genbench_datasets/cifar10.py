@@ -5,8 +5,7 @@ from genbench.images import RealImages
 from genbench.protocols import Dataset, RunContext
 from genbench_datasets._shifts import cifar10_shifts, computed_shifts
 from genbench_datasets._tables import first_column, labelled, read_parquet
-from genbench_datasets.configs import Cifar10Config
-from genbench_datasets.shift_configs import shift_files
+from genbench_datasets.configs.cifar10 import Cifar10Config, shift_files
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _SIZE = 32

@@ -12,7 +12,7 @@ import torch
 from genbench.images import RealImages, Subset, TensorImages, stratified_choice, stratified_counts
 from genbench.protocols import Dataset, RunContext
 from genbench_datasets._shifts import computed_shifts
-from genbench_datasets.configs import DigitsConfig
+from genbench_datasets.configs.digits import DigitsConfig
 
 _GREY_LEVELS = 16
 

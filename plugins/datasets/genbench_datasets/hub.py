@@ -33,7 +33,7 @@ from genbench_datasets._arrow import ParquetRows
 from genbench_datasets._imagenet import imagenet_synsets, renamed_to
 from genbench_datasets._shifts import class_map
 from genbench_datasets._tables import check_column, named_labels, with_labels
-from genbench_datasets.table_configs import CLASS_MAPS, HubConfig
+from genbench_datasets.configs.hub import CLASS_MAPS, HubConfig
 
 Renamed = Mapping[str, str | None]
 _WORD_COLUMNS = ("wnid", "synset", "class_name", "class", "label")  # the best first

@@ -18,7 +18,7 @@ from genbench.images import (
 )
 from genbench.protocols import Dataset, RunContext
 from genbench_datasets._tables import labelled
-from genbench_datasets.configs import IMAGE_SUFFIXES, ImageFolderConfig
+from genbench_datasets.configs.imagefolder import IMAGE_SUFFIXES, ImageFolderConfig
 
 _SHIFTS = "shifts"
 

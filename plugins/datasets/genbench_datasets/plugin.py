@@ -12,7 +12,7 @@ def genbench_datasets() -> Sequence[ComponentSpec]:
         ComponentSpec(
             name="digits",
             target="genbench_datasets.digits:Digits",
-            config="genbench_datasets.configs:DigitsConfig",
+            config="genbench_datasets.configs.digits:DigitsConfig",
             summary="1,797 handwritten digits, 8x8 grey, embedded in scikit-learn: works anywhere",
             paper="Alpaydin and Kaynak, UCI 1998, doi:10.24432/C50P49",
             requires=("sklearn",),
@@ -20,7 +20,7 @@ def genbench_datasets() -> Sequence[ComponentSpec]:
         ComponentSpec(
             name="cifar10",
             target="genbench_datasets.cifar10:Cifar10",
-            config="genbench_datasets.configs:Cifar10Config",
+            config="genbench_datasets.configs.cifar10:Cifar10Config",
             summary="CIFAR-10 from the Hub or a mirror (uoft-cs/cifar10): 50,000 + 10,000 images, 32x32",
             paper="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
             requires=("datasets",),
@@ -28,13 +28,13 @@ def genbench_datasets() -> Sequence[ComponentSpec]:
         ComponentSpec(
             name="imagefolder",
             target="genbench_datasets.imagefolder:ImageFolder",
-            config="genbench_datasets.configs:ImageFolderConfig",
+            config="genbench_datasets.configs.imagefolder:ImageFolderConfig",
             summary="any folder of class folders: imagefolder:PATH, with train/ and test/ or split here",
         ),
         ComponentSpec(
             name="cats_vs_dogs",
             target="genbench_datasets.cats_vs_dogs:CatsVsDogs",
-            config="genbench_datasets.table_configs:CatsVsDogsConfig",
+            config="genbench_datasets.configs.cats_vs_dogs:CatsVsDogsConfig",
             summary="cats and dogs from the Hub or a mirror, 128x128, 601 to train on as S4 had",
             paper="Elson et al., Asirra, CCS 2007",
             requires=("datasets",),
@@ -42,7 +42,7 @@ def genbench_datasets() -> Sequence[ComponentSpec]:
         ComponentSpec(
             name="imagenet",
             target="genbench_datasets.hub:Hub",
-            config="genbench_datasets.table_configs:ImagenetConfig",
+            config="genbench_datasets.configs.imagenet:ImagenetConfig",
             summary="ImageNet-1k from the Hub or a mirror, all of it or some classes, with its shifts",
             paper="arXiv:1409.0575",
             requires=("datasets", "timm"),
@@ -50,7 +50,7 @@ def genbench_datasets() -> Sequence[ComponentSpec]:
         ComponentSpec(
             name="hub",
             target="genbench_datasets.hub:Hub",
-            config="genbench_datasets.table_configs:HubConfig",
+            config="genbench_datasets.configs.hub:HubConfig",
             summary="any set of labelled images on the Hugging Face Hub: hub:ORG/NAME",
             requires=("datasets",),
         ),

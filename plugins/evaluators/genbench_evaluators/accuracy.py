@@ -23,7 +23,7 @@ from genbench.metrics import Metric
 from genbench.protocols import Evaluation, PredictionEvaluator, Predictions, RunContext
 from genbench.records import pack_bits
 from genbench_evaluators._accuracy_pictures import draw_confusion, draw_reliability
-from genbench_evaluators.configs import AccuracyConfig
+from genbench_evaluators.configs.accuracy import AccuracyConfig
 
 _TOP5_CLASSES = 6  # with fewer, top-5 is always right
 _TOLERANCE = 1e-9  # against sklearn.metrics, in each metric's unit

@@ -19,7 +19,7 @@ import torch
 from genbench.metrics import Metric, Role
 from genbench.protocols import Evaluation, PredictionEvaluator, Predictions, RunContext
 from genbench_evaluators._kernels import Kernel, mean_between, mean_within, median_distance, mmd2
-from genbench_evaluators.feature_configs import ActivationMmdConfig
+from genbench_evaluators.configs.activation_mmd import ActivationMmdConfig
 from genbench_evaluators.features import Floats, finite_features
 
 _HEURISTIC_ROWS = 2000

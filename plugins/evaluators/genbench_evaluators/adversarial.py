@@ -23,7 +23,7 @@ from torch import nn
 from genbench.images import LabelledImages, stratified_choice, stratified_counts
 from genbench.metrics import Metric
 from genbench.protocols import Evaluation, ModelEvaluator, RunContext
-from genbench_evaluators.adversarial_config import AdversarialConfig
+from genbench_evaluators.configs.adversarial import AdversarialConfig
 
 _BATCH_IMAGES = 128
 _SLACK_IMAGES = 1  # an image on the boundary may fall to the weaker attack alone

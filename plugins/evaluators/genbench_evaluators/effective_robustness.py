@@ -21,7 +21,7 @@ from genbench.metrics import Metric
 from genbench.protocols import Evaluation, RunContext, SuiteEvaluator
 from genbench.records import Record
 from genbench_evaluators._rows import SuiteRow, suite_rows
-from genbench_evaluators.suite_configs import EffectiveRobustnessConfig
+from genbench_evaluators.configs.effective_robustness import EffectiveRobustnessConfig
 
 _TOLERANCE = 1e-9  # points, against numpy.polyfit on the same logits
 _EDGE = 1e-4  # accuracies of 0 and 1 have no logit

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from genbench.errors import DataError, UsageError
 from genbench.metrics import Metric, Role
 from genbench.protocols import Evaluation, PredictionEvaluator, Predictions, RunContext
-from genbench_evaluators.feature_configs import FeaturesConfig
+from genbench_evaluators.configs.features import FeaturesConfig
 
 Floats = npt.NDArray[np.float64]
 _TOLERANCE = 1e-9  # against the kernel form, and scikit-learn's PCA

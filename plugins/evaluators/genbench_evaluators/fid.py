@@ -21,7 +21,7 @@ from genbench.metrics import Metric
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
 from genbench_evaluators._feature_sets import Distances, distance_metrics, gather
 from genbench_evaluators._frechet import Gaussian, Reference, fit_gaussian, frechet_distance, make_reference
-from genbench_evaluators.configs import FidConfig
+from genbench_evaluators.configs.fid import FidConfig
 
 _TEMPLATE = Metric("fid", None, higher_is_better=False, bounds=(0, None), tolerance=1e-3)  # relative
 _SUBSETS = 10  # sizes that FID-infinity is extrapolated from

@@ -15,7 +15,7 @@ from genbench.images import LabelledImages
 from genbench.metrics import Metric, Role
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
 from genbench_evaluators._judges import Floats, judged_logits
-from genbench_evaluators.image_configs import InceptionScoreConfig
+from genbench_evaluators.configs.inception_score import InceptionScoreConfig
 
 _TOLERANCE = 1e-6  # relative, against torchmetrics
 

@@ -11,7 +11,7 @@ from genbench.metrics import Metric
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
 from genbench_evaluators._feature_sets import Distances, distance_metrics, gather
 from genbench_evaluators._kernels import Kernel, mean_between, mean_within, mmd2
-from genbench_evaluators.image_configs import KidConfig
+from genbench_evaluators.configs.kid import KidConfig
 
 _TEMPLATE = Metric("kid", None, higher_is_better=False, tolerance=1e-3)  # relative, against torchmetrics
 

@@ -15,7 +15,7 @@ from genbench.images import LabelledImages
 from genbench.metrics import Metric, Role
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
 from genbench_evaluators._judges import judged_logits
-from genbench_evaluators.image_configs import LabelFidelityConfig
+from genbench_evaluators.configs.label_fidelity import LabelFidelityConfig
 
 
 class LabelFidelity(ImageEvaluator):

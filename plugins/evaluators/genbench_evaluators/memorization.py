@@ -29,7 +29,7 @@ from genbench.records import pack_bits
 from genbench.seeding import generator
 from genbench_evaluators._feature_sets import finite_features
 from genbench_evaluators._neighbours import Nearest, nearest
-from genbench_evaluators.image_configs import MemorizationConfig
+from genbench_evaluators.configs.memorization import MemorizationConfig
 
 _PICTURED = 10
 

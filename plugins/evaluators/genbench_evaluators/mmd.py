@@ -27,7 +27,7 @@ from genbench_evaluators._kernels import (
     mmd2,
     permutation_p,
 )
-from genbench_evaluators.configs import MmdConfig
+from genbench_evaluators.configs.mmd import MmdConfig
 
 _MOST_PERMUTED = 2000  # of each side: the matrix of all pairs is held in memory
 _HEURISTIC_ROWS = 2000  # about two million pairs: the median is known to a thousandth

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from genbench.errors import DataError
 from genbench.metrics import Metric
 from genbench.protocols import Evaluation, PredictionEvaluator, Predictions, RunContext
-from genbench_evaluators.ood_config import OodAccuracyConfig
+from genbench_evaluators.configs.ood_accuracy import OodAccuracyConfig
 
 _SPLITS = ("val", "test")
 _COMPUTED = "computed-"

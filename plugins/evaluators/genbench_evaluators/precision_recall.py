@@ -19,7 +19,7 @@ from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
 from genbench.seeding import generator
 from genbench_evaluators._feature_sets import gather
 from genbench_evaluators._neighbours import inside, radii
-from genbench_evaluators.image_configs import PrecisionRecallConfig
+from genbench_evaluators.configs.precision_recall import PrecisionRecallConfig
 
 _TOLERANCE = 1e-6  # against the definitions in float64
 _BOUNDED = {"precision": 1.0, "recall": 1.0, "coverage": 1.0, "density": None}

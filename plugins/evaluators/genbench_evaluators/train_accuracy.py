@@ -12,7 +12,7 @@ from torch import nn
 from genbench.images import LabelledImages
 from genbench.metrics import Metric
 from genbench.protocols import Evaluation, ModelEvaluator, RunContext
-from genbench_evaluators.train_config import TrainAccuracyConfig
+from genbench_evaluators.configs.train_accuracy import TrainAccuracyConfig
 
 _BATCH_IMAGES = 512
 _NOTE = "On real training images: says nothing about new ones."

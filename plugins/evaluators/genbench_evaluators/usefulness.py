@@ -22,7 +22,7 @@ from genbench.metrics import Metric, average
 from genbench.protocols import Evaluation, RunContext, SuiteEvaluator
 from genbench.records import Record
 from genbench_evaluators._rows import SuiteRow, images_key, suite_rows
-from genbench_evaluators.suite_configs import UsefulnessConfig
+from genbench_evaluators.configs.usefulness import UsefulnessConfig
 
 _TOLERANCE = 1e-9  # against scipy.stats.spearmanr
 Floats = npt.NDArray[np.float64]

@@ -14,7 +14,7 @@ from genbench.metrics import Metric, Role
 from genbench.protocols import Evaluation, ImageEvaluator, ImageSet, RunContext
 from genbench.seeding import generator
 from genbench_evaluators._feature_sets import gather
-from genbench_evaluators.image_configs import VendiConfig
+from genbench_evaluators.configs.vendi import VendiConfig
 
 
 class Vendi(ImageEvaluator):

@@ -28,7 +28,7 @@ from genbench.images import LabelledImages
 from genbench.protocols import Filter, RunContext, Verdicts
 from genbench_filters._frechet import Target, distance_and_influence, fit_target
 from genbench_filters._shared import Floats, judged_features, judged_logits, share_of, verdicts
-from genbench_filters.configs import ClassFidConfig
+from genbench_filters.configs.class_fid import ClassFidConfig
 
 _FEWEST = 2  # images for which a covariance is defined
 

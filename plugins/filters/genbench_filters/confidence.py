@@ -12,7 +12,7 @@ import numpy.typing as npt
 from genbench.images import LabelledImages
 from genbench.protocols import Filter, RunContext, Verdicts
 from genbench_filters._shared import Floats, judged_logits, share_of, verdicts
-from genbench_filters.configs import ConfidenceConfig
+from genbench_filters.configs.confidence import ConfidenceConfig
 
 
 class Confidence(Filter):

@@ -11,7 +11,7 @@ from genbench.errors import DataError
 from genbench.images import LabelledImages
 from genbench.protocols import Filter, RunContext, Verdicts
 from genbench_filters._shared import verdicts
-from genbench_filters.configs import CullListConfig
+from genbench_filters.configs.cull_list import CullListConfig
 
 
 class CullList(Filter):

@@ -8,7 +8,7 @@ The same test on real images is the judge's accuracy: what it gets wrong among r
 from genbench.images import LabelledImages
 from genbench.protocols import Filter, RunContext, Verdicts
 from genbench_filters._shared import judged_logits, verdicts
-from genbench_filters.configs import FidelityConfig
+from genbench_filters.configs.fidelity import FidelityConfig
 
 
 class Fidelity(Filter):

@@ -15,7 +15,7 @@ from genbench.images import LabelledImages
 from genbench.protocols import Filter, RunContext, Verdicts
 from genbench_filters._distances import squared_distances
 from genbench_filters._shared import verdicts
-from genbench_filters.configs import NearDuplicatesConfig
+from genbench_filters.configs.near_duplicates import NearDuplicatesConfig
 
 _CHUNK_IMAGES = 512
 _NONE = -1

@@ -4,7 +4,7 @@ import numpy as np
 
 from genbench.images import LabelledImages
 from genbench.protocols import Filter, RunContext, Verdicts
-from genbench_filters.configs import NoFilterConfig
+from genbench_filters.configs.none import NoFilterConfig
 
 
 class NoFilter(Filter):

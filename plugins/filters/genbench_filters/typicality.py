@@ -15,7 +15,7 @@ from genbench.images import LabelledImages
 from genbench.protocols import Filter, RunContext, Verdicts
 from genbench_filters._distances import leave_one_out_distances, neighbour_distances
 from genbench_filters._shared import judged_features, verdicts
-from genbench_filters.configs import TypicalityConfig
+from genbench_filters.configs.typicality import TypicalityConfig
 
 
 class Typicality(Filter):

@@ -26,7 +26,7 @@ from genbench.errors import GenbenchError
 from genbench.protocols import RunContext
 from genbench.training import load_optimizer_tensors, optimizer_tensors
 from genbench_generators._encoders import Encoder
-from genbench_generators.style_configs import StyleTransferConfig
+from genbench_generators.configs.style_transfer import StyleTransferConfig
 
 _EPSILON = 1e-5  # added to variances
 _LEAK = 0.2  # a layer whose units are all off with ReLU stays off: every image is one colour then

@@ -14,7 +14,7 @@ from genbench.protocols import RunContext
 from genbench_generators._diffusion import Levels, alpha_bar_of
 from genbench_generators._fitting import Fit, FitPlan, TrainingImages
 from genbench_generators._unet import pad, padded_size
-from genbench_generators.configs import DdpmConfig
+from genbench_generators.configs.ddpm import DdpmConfig
 
 
 def fit_steps(config: DdpmConfig, images: int) -> int:

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from genbench.errors import DataError, UsageError
-from genbench_generators.style_configs import WEIGHTS, StyleTransferConfig
+from genbench_generators.configs.style_transfer import WEIGHTS, StyleTransferConfig
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from genbench_generators._encoders import Encoder
-from genbench_generators.style_configs import StyleTransferConfig
+from genbench_generators.configs.style_transfer import StyleTransferConfig
 
 Objective = Callable[[torch.Tensor], torch.Tensor]
 _LBFGS_MEMORY = 10

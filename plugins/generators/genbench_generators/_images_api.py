@@ -21,7 +21,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from genbench.errors import GenbenchError, UsageError
-from genbench_generators.variations_config import VariationsConfig
+from genbench_generators.configs.image_variations import VariationsConfig
 
 _REFUSED = frozenset({401, 403, 404})
 _AGAIN = frozenset({408, 409, 425, 429})

@@ -27,7 +27,7 @@ from genbench_generators._diffusion import to_model, to_pixels
 from genbench_generators._fitting import Fit, FitPlan, TrainingImages, warmed_up_rate
 from genbench_generators._pipeline_parts import required, resized, working_size
 from genbench_generators._prompts import fill
-from genbench_generators.hub_configs import PipelineConfig
+from genbench_generators.configs._pipelines import PipelineConfig
 
 _TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 _WARMUP_FRACTION = 0.05

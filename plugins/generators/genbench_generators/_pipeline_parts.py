@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from genbench.errors import UsageError
-from genbench_generators.hub_configs import PipelineConfig
+from genbench_generators.configs._pipelines import PipelineConfig
 
 
 def required(module: str) -> Any:

@@ -25,7 +25,7 @@ from genbench_generators._pipeline_files import INDEX
 from genbench_generators._pipeline_parts import required, resized, working_size
 from genbench_generators._prompts import draw, fill
 from genbench_generators._shared import chunks
-from genbench_generators.hub_configs import PipelineConfig
+from genbench_generators.configs._pipelines import PipelineConfig
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 ADAPTER_FILE = "lora.safetensors"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from genbench_generators._diffusion import ImageNoise, Levels, alpha_bar_of
-from genbench_generators.configs import DdpmConfig
+from genbench_generators.configs.ddpm import DdpmConfig
 
 Indices = npt.NDArray[np.int64]
 _LOWEST_LOG_SNR = -5.1  # half a log-SNR: where diffusers advises to start on the cosine schedule

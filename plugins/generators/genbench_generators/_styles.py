@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from genbench.errors import DataError
 from genbench.images import to_square
 from genbench.seeding import derive_seed
-from genbench_generators.style_configs import StyleTransferConfig
+from genbench_generators.configs.style_transfer import StyleTransferConfig
 
 _CANVAS = 192  # drawn styles are this large, in pixels, whatever size is asked for
 Plane = npt.NDArray[np.float64]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from genbench.errors import UsageError
-from genbench_generators.configs import DdpmConfig
+from genbench_generators.configs.ddpm import DdpmConfig
 
 
 def unet_options(config: DdpmConfig, num_classes: int) -> dict[str, Any]:

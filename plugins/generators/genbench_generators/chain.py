@@ -11,7 +11,7 @@ import numpy as np
 
 from genbench.errors import UsageError
 from genbench.protocols import Generator, RunContext, SampleRequest, SyntheticBatch
-from genbench_generators.composed_configs import ChainConfig
+from genbench_generators.configs.chain import ChainConfig
 
 
 class Chain(Generator):

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 
 from genbench.protocols import Generator, RunContext, SampleRequest, SyntheticBatch
 from genbench_generators._shared import chunks
-from genbench_generators.configs import ClassicalConfig
+from genbench_generators.configs.classical import ClassicalConfig
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from genbench.protocols import Generator, RunContext, SampleRequest, SyntheticBatch
 from genbench_generators._shared import chunks
-from genbench_generators.configs import CopiesConfig
+from genbench_generators.configs.copies import CopiesConfig
 
 
 class Copies(Generator):

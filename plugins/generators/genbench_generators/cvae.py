@@ -33,7 +33,7 @@ from genbench.protocols import Generator, RunContext, SampleRequest, SyntheticBa
 from genbench_generators._diffusion import ImageNoise, to_pixels
 from genbench_generators._fitting import Fit, FitPlan, TrainingImages, warmed_up_rate
 from genbench_generators._shared import chunks
-from genbench_generators.cvae_config import CvaeConfig
+from genbench_generators.configs.cvae import CvaeConfig
 
 _SMALLEST_SIDE = 4  # of the maps between encoder and decoder
 _MOST_LEVELS = 4

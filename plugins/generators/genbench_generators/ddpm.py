@@ -51,7 +51,7 @@ from genbench_generators._noisy_classifier import NoisyClassifier, log_probabili
 from genbench_generators._samplers import Sampler, clipped_noise, make_sampler
 from genbench_generators._shared import chunks
 from genbench_generators._unet import build_unet, check_image_size, pad, padded_size, unet_options
-from genbench_generators.configs import DdpmConfig
+from genbench_generators.configs.ddpm import DdpmConfig
 
 _SIGNAL_LEFT = 0.1  # sqrt(alpha_bar_T) above which samples start from something the fit never saw
 

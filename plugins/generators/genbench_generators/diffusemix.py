@@ -25,7 +25,7 @@ from genbench.errors import UsageError
 from genbench.protocols import Generator, RunContext, SampleRequest, SyntheticBatch
 from genbench_generators._fractals import draw_fractals
 from genbench_generators._shared import chunks
-from genbench_generators.composed_configs import DiffuseMixConfig, Orientation
+from genbench_generators.configs.diffusemix import DiffuseMixConfig, Orientation
 
 
 class DiffuseMix(Generator):

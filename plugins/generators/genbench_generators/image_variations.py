@@ -26,7 +26,7 @@ from genbench.images import to_square
 from genbench.protocols import Generator, RunContext, SampleRequest, SyntheticBatch
 from genbench_generators._images_api import ImagesApi, Ledger, UnusableError
 from genbench_generators._shared import chunks
-from genbench_generators.variations_config import VariationsConfig
+from genbench_generators.configs.image_variations import VariationsConfig
 
 _FAILURES_IN_A_ROW = 10  # after which the service, and not an image, is at fault
 _FAILED = "failed"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from genbench_generators._pipelines import PipelineGenerator
-from genbench_generators.hub_configs import InstructPix2PixConfig
+from genbench_generators.configs.instruct_pix2pix import InstructPix2PixConfig
 
 
 class InstructPix2Pix(PipelineGenerator):

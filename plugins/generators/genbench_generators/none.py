@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from genbench.errors import PluginError
 from genbench.protocols import Generator, RunContext, SampleRequest, SyntheticBatch
-from genbench_generators.configs import NoneConfig
+from genbench_generators.configs.none import NoneConfig
 
 
 class NoGenerator(Generator):

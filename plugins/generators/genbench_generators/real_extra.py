@@ -10,7 +10,7 @@ import numpy as np
 
 from genbench.protocols import Generator, RunContext, SampleRequest, SyntheticBatch
 from genbench_generators._shared import chunks
-from genbench_generators.composed_configs import RealExtraConfig
+from genbench_generators.configs.real_extra import RealExtraConfig
 
 
 class RealExtra(Generator):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from genbench_generators._pipelines import PipelineGenerator
-from genbench_generators.hub_configs import SdImg2ImgConfig
+from genbench_generators.configs.sd_img2img import SdImg2ImgConfig
 
 
 class SdImg2Img(PipelineGenerator):

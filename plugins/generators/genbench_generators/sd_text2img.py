@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from genbench_generators._pipelines import PipelineGenerator
-from genbench_generators.hub_configs import SdText2ImgConfig
+from genbench_generators.configs.sd_text2img import SdText2ImgConfig
 
 
 class SdText2Img(PipelineGenerator):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from genbench.errors import UsageError
 from genbench.protocols import Denoiser, Generator, RunContext, SampleRequest, SyntheticBatch
 from genbench_generators._shared import chunks
-from genbench_generators.configs import SdEditConfig
+from genbench_generators.configs.sdedit import SdEditConfig
 
 _LOADED_IMAGES = 4096  # source images in memory at a time; larger than any usual micro-batch
 

@@ -42,7 +42,7 @@ from genbench_generators._encoders import Encoder, ScaledEncoder, make_encoder
 from genbench_generators._gatys import gram, stylised
 from genbench_generators._shared import chunks
 from genbench_generators._styles import Styles, load_styles
-from genbench_generators.style_configs import StyleTransferConfig
+from genbench_generators.configs.style_transfer import StyleTransferConfig
 
 _LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 Tensors = dict[str, torch.Tensor]

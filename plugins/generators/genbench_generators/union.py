@@ -12,7 +12,7 @@ import torch
 
 from genbench.protocols import Generator, RunContext, SampleRequest, SyntheticBatch
 from genbench_generators._shared import chunks
-from genbench_generators.composed_configs import UnionConfig
+from genbench_generators.configs.union import UnionConfig
 
 
 class Union(Generator):

@@ -1,27 +1,10 @@
-"""Options of the built-in evaluators. Imports neither torch nor numpy."""
+"""Options of `mmd`. Imports neither torch nor numpy."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from genbench.protocols import EmbeddingConfig, EvaluatorConfig
-
-
-class AccuracyConfig(EvaluatorConfig):
-    """`accuracy` has no options: it reports every split that was predicted."""
-
-
-class FidConfig(EmbeddingConfig):
-    """Options of `fid`."""
-
-    summarises: ClassVar[tuple[str, ...]] = ("train", "val")
-
-    per_class: bool = Field(
-        default=False, description="also the distance of each class's images to its train images"
-    )
-    extrapolate: bool = Field(
-        default=False, description="also FID-infinity: the distance that endlessly many images would have"
-    )
+from genbench.protocols import EmbeddingConfig
 
 
 class MmdConfig(EmbeddingConfig):

@@ -1,4 +1,4 @@
-"""Options of the generators that are made of others. Imports neither torch nor numpy."""
+"""Options of `diffusemix`. Imports neither torch nor numpy."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -7,58 +7,11 @@ from pydantic import Field, model_validator
 
 from genbench.protocols import (
     ComponentRef,
-    FittedGenerator,
     GeneratorConfig,
-    OptionalSampledGenerator,
     SampledGenerator,
 )
 
 Orientation = Literal["left", "right", "top", "bottom"]
-_STYLED = {"use": "style_transfer", "preset": "source-s4"}
-_VARIATIONS = {"use": "image_variations"}  # what they may cost is for the user to say
-_ORIGINALS_AND_VARIATIONS = {"use": "union", "first": "copies", "second": _VARIATIONS}
-
-
-class RealExtraConfig(GeneratorConfig):
-    """`real_extra` has no options; the dataset's `reserve` says how many images are held out for it."""
-
-
-class UnionConfig(GeneratorConfig):
-    """Options of `union`.
-
-    `source-s4` is what kyritzb/Synthetic-Data-Classification-Experiment meant to train on: variations of the
-    training images, and every style on the originals and on the variations.
-    """
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "source-s4": {
-            "first": _VARIATIONS,
-            "second": {"use": "chain", "first": _ORIGINALS_AND_VARIATIONS, "second": _STYLED},
-        },
-    }
-
-    first: SampledGenerator = Field(default=ComponentRef(use="copies"), description="a generator")
-    second: SampledGenerator = Field(default=ComponentRef(use="classical"), description="another one")
-    third: OptionalSampledGenerator = Field(default=None, description="a third one")
-    fourth: OptionalSampledGenerator = Field(default=None, description="a fourth one")
-
-
-class ChainConfig(GeneratorConfig):
-    """Options of `chain`.
-
-    `source-s4` is S4's style transfer: every style on the training images and on their variations.
-    """
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "source-s4": {"first": _ORIGINALS_AND_VARIATIONS, "second": _STYLED},
-    }
-
-    first: SampledGenerator = Field(
-        default=ComponentRef(use="copies"), description="makes the images that are edited"
-    )
-    second: FittedGenerator = Field(
-        default=ComponentRef(use="classical"), description="edits them; it must start from images"
-    )
 
 
 class DiffuseMixConfig(GeneratorConfig):

@@ -1,4 +1,4 @@
-"""Options of the evaluators that look at penultimate features. Imports neither torch nor numpy."""
+"""Options of `features`. Imports neither torch nor numpy."""
 
 from typing import ClassVar, Literal
 
@@ -19,10 +19,3 @@ class FeaturesConfig(EvaluatorConfig):
     shown_images: int = Field(
         default=1000, ge=10, le=100_000, description="test images in picture and data, the same for all cells"
     )
-
-
-class ActivationMmdConfig(EvaluatorConfig):
-    """`activation_mmd` has no options."""
-
-    reads_baseline: ClassVar[bool] = True
-    reads_twin: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Options and presets of `style_transfer`. Imports neither torch nor numpy."""
+"""Options of `style_transfer`. Imports neither torch nor numpy."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +11,20 @@ from genbench.errors import DataError
 from genbench.protocols import ComponentRef, GeneratorConfig, InputStep
 
 STYLE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
+
+
 WEIGHTS = "model.safetensors"
+
+
 _REPOSITORIES = {"vgg19": "torchvision/vgg19", "squeezenet": "torchvision/squeezenet1_0"}
+
+
 _CNN = ComponentRef(use="cnn")
 
+
 EncoderName = Literal["reference", "squeezenet", "vgg19"]
+
+
 MaybeReference = Annotated[ComponentRef | None, InputStep("classifier", "train")]
 
 

@@ -1,4 +1,4 @@
-"""Options and presets of `image_variations`. Imports neither torch nor numpy."""
+"""Options of `image_variations`. Imports neither torch nor numpy."""
 
 from collections.abc import Mapping
 from string import Formatter

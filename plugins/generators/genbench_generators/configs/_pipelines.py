@@ -1,4 +1,4 @@
-"""Options of the generators that are Stable Diffusion pipelines. Imports neither torch nor numpy."""
+"""Options of every generator that runs a Hub pipeline. Imports neither torch nor numpy."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from genbench.protocols import GeneratorConfig
 from genbench_generators._pipeline_files import find_pipeline
 from genbench_generators._prompts import check_text, named_prompts, read_prompts
 
-_SMOKE = {
+SMOKE = {
     "steps": 2,
     "working_size_pixels": 64,
     "batch_size_images": 4,
@@ -18,8 +18,12 @@ _SMOKE = {
     "lora_rank": 2,
     "lora_batch_size_images": 2,
 }
-_QUICK = {"steps": 8, "scheduler": "dpmpp", "working_size_pixels": 256}
-_FINAL = {"precision": "bf16", "batch_size_images": 16}
+
+
+QUICK = {"steps": 8, "scheduler": "dpmpp", "working_size_pixels": 256}
+
+
+FINAL = {"precision": "bf16", "batch_size_images": 16}
 
 
 class PipelineConfig(GeneratorConfig):
@@ -151,111 +155,3 @@ class PipelineConfig(GeneratorConfig):
     def model_files(self) -> Mapping[str, Path]:
         """Return the pipeline's files by their path inside it."""
         return find_pipeline(self.model, self.pipelines)
-
-
-class SdText2ImgConfig(PipelineConfig):
-    """Options of `sd_text2img`.
-
-    The defaults are Stable Diffusion's own. `paper` guides by 2, which gives training sets of more variety
-    than 7.5 does (arXiv:2212.08420, Sec. 4).
-    """
-
-    pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "smoke": _SMOKE,
-        "quick": _QUICK,
-        "paper": {**_FINAL, "guidance_scale": 2.0},
-    }
-
-    model: str = Field(
-        default="stable-diffusion-v1-5/stable-diffusion-v1-5",
-        min_length=1,
-        description="Hub id or local folder of a Stable Diffusion 1 or 2 pipeline; its content counts",
-    )
-
-
-class SdImg2ImgConfig(PipelineConfig):
-    """Options of `sd_img2img`."""
-
-    pipelines: ClassVar[tuple[str, ...]] = SdText2ImgConfig.pipelines
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "smoke": _SMOKE,
-        "quick": _QUICK,
-        "paper": _FINAL,
-    }
-
-    model: str = Field(
-        default="stable-diffusion-v1-5/stable-diffusion-v1-5",
-        min_length=1,
-        description="Hub id or local folder of a Stable Diffusion 1 or 2 pipeline; its content counts",
-    )
-    strength: float = Field(
-        default=0.5,
-        gt=0,
-        le=1,
-        description="how far the source is noised: the share of `steps` that are taken; 1 keeps little of it",
-    )
-
-    @model_validator(mode="after")
-    def _takes_a_step(self) -> "SdImg2ImgConfig":
-        if int(self.strength * self.steps) < 1:
-            raise ValueError(
-                f"strength {self.strength:g} of {self.steps} steps is less than one step: raise either"
-            )
-        return self
-
-
-class InstructPix2PixConfig(PipelineConfig):
-    """Options of `instruct_pix2pix`.
-
-    The defaults are InstructPix2Pix's (arXiv:2211.09800) with DiffuseMix's texts (arXiv:2405.14881).
-    `official` is the published code of DiffuseMix (khawar-islam/diffuseMix, e58418d), `source-s1` the
-    setting of DALISA-2025/CS7643-final-project.
-    """
-
-    pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionInstructPix2PixPipeline",)
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "smoke": _SMOKE,
-        "quick": _QUICK,
-        "paper": {**_FINAL, "steps": 100},
-        "official": {
-            "template": "{prompt}",
-            "prompts": "official",
-            "steps": 100,
-            "guidance_scale": 4.0,
-            "image_guidance_scale": 1.5,
-            "scheduler": "euler-ancestral",
-            "working_size_pixels": 256,
-            "precision": "fp16",
-        },
-        "source-s1": {
-            "template": "A transformed version of image into {prompt}",
-            "prompts": "source-s1",
-            "steps": 20,
-            "guidance_scale": 7.0,
-            "image_guidance_scale": 1.5,
-            "working_size_pixels": 512,
-            "resize": "lanczos",
-            "precision": "fp16",
-        },
-    }
-
-    model: str = Field(
-        default="timbrooks/instruct-pix2pix",
-        min_length=1,
-        description="Hub id or local folder of an InstructPix2Pix pipeline; its content counts",
-    )
-    template: str = Field(
-        default="A transformed version of image into {prompt}",
-        description="instruction of each image: {prompt} is one of `prompts`, {label} the name of its class",
-    )
-    prompts: tuple[str, ...] = Field(
-        default=named_prompts("official"),
-        description="texts of which each image draws one, or the name of a list: source-s1, official, clip",
-    )
-    image_guidance_scale: float = Field(
-        default=1.5,
-        ge=1,
-        le=100,
-        description="how strongly the source guides; without effect where guidance_scale is 1 or less",
-    )

@@ -1,4 +1,4 @@
-"""Options of `timm` and `timm-pretrained`. Imports neither torch nor timm: names are checked in `build`."""
+"""Options of `timm-pretrained`. Imports neither torch nor numpy."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,58 +9,12 @@ from pydantic import Field
 from genbench import hub
 from genbench.errors import DataError
 from genbench.protocols import ClassifierConfig, TrainRecipe
+from genbench_classifiers.configs._shared import CLIPPED_ADAMW
 
 WEIGHTS = "model.safetensors"
-_ADAMW: Mapping[str, Any] = {
-    "optimizer": "adamw",
-    "learning_rate": 1e-3,
-    "weight_decay": 0.05,
-    "decay_norm_and_bias": False,
-    "warmup_fraction": 0.1,
-    "clip_norm": 1.0,
-}
-_FINE_TUNING: Mapping[str, Any] = {**_ADAMW, "learning_rate": 1e-4}
 
 
-class TimmConfig(ClassifierConfig):
-    """Options of `timm`: any architecture of timm, with fresh weights."""
-
-    primary: ClassVar[str | None] = "model"
-
-    model: str = Field(
-        default="resnet18",
-        min_length=1,
-        pattern=r"^[a-z0-9_]+$",
-        description="name of the architecture, as timm.list_models() gives it",
-    )
-    input_size_pixels: int | None = Field(
-        default=None,
-        ge=1,
-        le=2048,
-        description="side that images are resized to, inside the network; none leaves them as they are",
-    )
-    dropout: float | None = Field(
-        default=None, ge=0, lt=1, description="dropout before the last layer; none is the model's own"
-    )
-    drop_path: float | None = Field(
-        default=None, ge=0, lt=1, description="stochastic depth at the last block; none is the model's own"
-    )
-    recipe: TrainRecipe = Field(default=TrainRecipe(**_ADAMW), description="how it is trained")
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "smoke": {"recipe": {**_ADAMW, "epochs": 2, "batch_size_images": 32}},
-        "quick": {"recipe": {**_ADAMW, "epochs": 20}},
-        "paper": {
-            "recipe": {
-                **_ADAMW,
-                "epochs": 200,
-                "warmup_fraction": 0.05,
-                "label_smoothing": 0.1,
-                "precision": "bf16",
-                "compile": True,
-            }
-        },
-    }
+_FINE_TUNING: Mapping[str, Any] = {**CLIPPED_ADAMW, "learning_rate": 1e-4}
 
 
 class TimmPretrainedConfig(ClassifierConfig):

@@ -1,16 +1,38 @@
-"""Options for shifts, and where their files are. Imports neither torch nor numpy."""
+"""Options of `cifar10`. Imports neither torch nor numpy."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from genbench import hub
 from genbench.errors import DataError
-from genbench.protocols import DatasetConfig
+from genbench_datasets.configs._shifts import ShiftOptions
 
-Severity = Annotated[int, Field(ge=1, le=5)]
+Cifar10Shift = Literal[
+    "computed", "natural-shift-9", "cifar10.1-v4", "cifar10.1-v6", "cifar10.2", "cifar10-c"
+]
+
+
+class Cifar10Config(ShiftOptions):
+    """Options of `cifar10`."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"smoke": {"limit_train": 200}}
+
+    shifts: tuple[Cifar10Shift, ...] = Field(  # type: ignore[assignment]
+        default=(), description="out-of-distribution test sets, published or computed from test"
+    )
+
+    def source_files(self) -> Mapping[str, Path]:
+        """Return the parquet files of `uoft-cs/cifar10`, and those of the shifts."""
+        patterns = ("plain_text/*.parquet", "data/*.parquet", "*.parquet")
+        found = dict(hub.find("uoft-cs/cifar10", patterns, "dataset"))
+        for shift in self.shifts:
+            found |= shift_files(shift)
+        return found
+
+
 #: Where the files of a shift of CIFAR-10 are on the Hub, or in a mirror.
 _FILES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "natural-shift-9": ("genbench/natural-shift-9", ("data/*.parquet",)),
@@ -19,23 +41,14 @@ _FILES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "cifar10.2": ("modestyachts/cifar-10.2", ("cifar102_test.npz", "*/cifar102_test.npz")),
     "cifar10-c": ("hendrycks/cifar-10-c", ("*.npy", "CIFAR-10-C/*.npy")),
 }
+
+
 _WANTED = {
     "cifar10.1-v4": ("cifar10.1_v4_data.npy", "cifar10.1_v4_labels.npy"),
     "cifar10.1-v6": ("cifar10.1_v6_data.npy", "cifar10.1_v6_labels.npy"),
     "cifar10.2": ("cifar102_test.npz",),
     "cifar10-c": ("labels.npy",),
 }
-
-
-class ShiftOptions(DatasetConfig):
-    """Options of a dataset whose test images can be corrupted."""
-
-    shifts: tuple[Literal["computed"], ...] = Field(
-        default=(), description="out-of-distribution test sets: `computed` corruptions of test"
-    )
-    severities: tuple[Severity, ...] = Field(
-        default=(3,), min_length=1, description="severities of corruptions, 1 to 5"
-    )
 
 
 def shift_files(shift: str) -> Mapping[str, Path]:

@@ -1,0 +1,20 @@
+"""Options of datasets whose test images can be corrupted. Imports neither torch nor numpy."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from genbench.protocols import DatasetConfig
+
+Severity = Annotated[int, Field(ge=1, le=5)]
+
+
+class ShiftOptions(DatasetConfig):
+    """Options of a dataset whose test images can be corrupted."""
+
+    shifts: tuple[Literal["computed"], ...] = Field(
+        default=(), description="out-of-distribution test sets: `computed` corruptions of test"
+    )
+    severities: tuple[Severity, ...] = Field(
+        default=(3,), min_length=1, description="severities of corruptions, 1 to 5"
+    )

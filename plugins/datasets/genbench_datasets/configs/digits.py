@@ -1,0 +1,37 @@
+"""Options of `digits`. Imports neither torch nor numpy."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from genbench.errors import DataError
+from genbench_datasets.configs._shifts import ShiftOptions
+
+
+class DigitsConfig(ShiftOptions):
+    """Options of `digits`."""
+
+    size: int = Field(default=8, ge=8, le=64, description="height and width in pixels, resized from 8")
+    test_fraction: float = Field(
+        default=0.25, gt=0, lt=0.9, description="share of the 1,797 images that is the test split"
+    )
+    augment_shift_pixels: int = Field(
+        default=1, ge=0, description="largest shift of the standard augmentation"
+    )
+    augment_flip: bool = Field(default=False, description="mirroring would change what a digit means")
+
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"smoke": {"limit_train": 200}}
+
+    def source_files(self) -> Mapping[str, Path]:
+        """Return scikit-learn's data file."""
+        package = find_spec("sklearn")
+        folder = Path(package.origin).parent if package and package.origin else Path()
+        file = folder / "datasets" / "data" / "digits.csv.gz"
+        if not file.is_file():
+            raise DataError(
+                "digits comes with scikit-learn, which is not installed", hint="pip install scikit-learn"
+            )
+        return {"digits.csv.gz": file}

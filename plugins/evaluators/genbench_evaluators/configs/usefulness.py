@@ -1,0 +1,19 @@
+"""Options of `usefulness`. Imports neither torch nor numpy."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from genbench.metrics import Subject
+from genbench.protocols import EvaluatorConfig
+
+
+class UsefulnessConfig(EvaluatorConfig):
+    """Options of `usefulness`."""
+
+    subject: ClassVar[Subject] = "suite"
+
+    fewest_rows: int = Field(
+        default=5, ge=3, le=1000, description="rows below which no correlation is reported"
+    )
+    resamples: int = Field(default=2000, ge=100, le=100_000, description="bootstrap resamples of the rows")
