@@ -292,7 +292,7 @@ def test_a_service_that_always_fails_stops_the_run(
     service: Service, tmp_path: Path, waits: list[float]
 ) -> None:
     service.script = [error(400, "no such size")] * 20
-    with pytest.raises(DataError, match=r"10 images in a row; the last time: HTTP 400: no such size"):
+    with pytest.raises(DataError, match=r"10 images in a row; the last problem: HTTP 400: no such size"):
         sampled(options(service), tmp_path, 12)
     assert len(service.asked) == 10
 
