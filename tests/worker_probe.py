@@ -11,7 +11,7 @@ from genbench.errors import GenbenchError
 class Probe:
     """Answers every payload with the worker's environment, as the reason of a failure; `die` kills it."""
 
-    def __call__(self, payload: Any, report: Any, deadline: float | None) -> None:
+    def __call__(self, payload: Any, report: Any) -> None:
         import torch
 
         if payload == "die":

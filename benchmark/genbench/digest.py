@@ -30,7 +30,10 @@ def canonical_json(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """Return the SHA-256 of `value`'s canonical JSON, as 64 hex digits."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    try:
+        return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    except UnicodeEncodeError as problem:  # half of a surrogate pair, which is no character
+        raise GenbenchError(f"cannot take the identity of this value: {problem}") from problem
 
 
 class Digester:

@@ -105,7 +105,7 @@ class Document:
 
     stage: ClassVar[Stage]
 
-    inputs: Inputs[str] = field(default_factory=Inputs)
+    inputs: Inputs[str] = field(default_factory=Inputs[str])
 
     def content(self) -> dict[str, Any]:
         """Return the JSON form, which keys are taken of."""

@@ -41,7 +41,7 @@ class Step:
         work: The document: everything that the result depends on.
         label: For people: `train resnet32 on digits + ddpm, seed 0`.
         family: Digest of the document without component versions.
-        location: Options that say where files lie; not part of the identity.
+        location: Options that say where files are; not part of the identity.
     """
 
     key: str

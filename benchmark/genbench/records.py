@@ -22,7 +22,7 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, mod
 from pydantic.dataclasses import dataclass
 
 from genbench.digest import canonical_json, digest
-from genbench.errors import DataError
+from genbench.errors import DataError, GenbenchError
 from genbench.metrics import STRICT, Metric, Subject
 from genbench.recipe import Mix
 from genbench.upgrades import UPGRADES
@@ -356,12 +356,14 @@ class Record:
 
     def to_json(self) -> str:
         """Write the record as indented JSON that `from_json` reads back equal."""
+        result = _RESULT.dump_python(self.result, mode="json")
+        run = _RUN.dump_python(self.run, mode="json")
         body = {
             "schema_version": SCHEMA_VERSION,
-            "result_sha256": self.result_digest,
-            "run_sha256": self.run_digest,
-            "result": _RESULT.dump_python(self.result, mode="json"),
-            "run": _RUN.dump_python(self.run, mode="json"),
+            "result_sha256": digest(result),  # of what is written: it may say more than what was read
+            "run_sha256": digest(run),
+            "result": result,
+            "run": run,
         }
         return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -452,7 +454,11 @@ def _body(text: str, origin: str) -> dict[str, Any]:
 def _check_digests(body: Mapping[str, Any], origin: str) -> None:
     """Compare the stored parts with their digests, before anything is read from them."""
     for part in ("result", "run") if body["schema_version"] > 1 else ("result",):
-        if digest(body[part]) != body.get(f"{part}_sha256"):
+        try:
+            found = digest(body[part])
+        except GenbenchError as problem:  # numbers and texts that JSON can spell and no record holds
+            raise DataError(f"{origin}: not a genbench record ({problem.message})", hint=_MENDED) from problem
+        if found != body.get(f"{part}_sha256"):
             raise DataError(
                 f"{origin}: `{part}` does not match its `{part}_sha256`: the file was edited or damaged",
                 hint=_MENDED,

@@ -49,7 +49,7 @@ def run(
 ) -> RunSummary:
     """Run every step that the store lacks, and return the records of the plan.
 
-    A failed step fails the cells that need it; the others go on. Ctrl-C saves the work of running steps.
+    A failed step fails the cells that need it; the others still run. Ctrl-C saves the work of running steps.
 
     Raises:
         Interrupted: Ctrl-C; the same plan resumes where it stopped.
@@ -68,7 +68,7 @@ def run(
             walk.go(executor)
         except KeyboardInterrupt:
             executor.stop(GRACE_SECONDS)
-            raise Interrupted("stopped; the same command resumes where it stopped") from None
+            raise Interrupted("stopped; the same command resumes") from None
         finally:
             executor.close()
             walk.release_all()

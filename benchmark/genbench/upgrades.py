@@ -8,10 +8,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from genbench.metrics import Metric
+
 Body = dict[str, Any]
 
 _NAME = re.compile(r"(?P<base>[A-Za-z0-9_]+)(?:\[(?P<inside>.*)\])?")  # the only place where names are read
 _OUTER_COMMA = re.compile(r",(?![^\[]*\])")
+_SPEARMAN = re.compile(r"spearman\[(?P<metric>.+)\]\[(?P<classifier>.+)\]")
+_ABOVE_LINE = re.compile(r"effective_robustness\[(?P<shift>[^\]]+)\](?:\[(?P<row>.+)\])?")
 _SPLITS = ("train", "val", "test")
 
 _SYNTHETIC = {"split": "synthetic"}
@@ -53,9 +57,8 @@ _MEANING: Mapping[str, Mapping[str, Any]] = {
 #: Names whose brackets held a shift.
 _ON_SHIFT = frozenset(
     {"top1", "top5", "balanced_accuracy", "log_loss", "macro_f1", "brier", "calibration_error"}
-    | {"ood_top1", "gap", "effective_robustness"}
+    | {"ood_top1", "gap"}
 )
-_OF_JUDGE_OR_EXTRACTOR = frozenset({"image_set"})
 
 
 def metric_of_schema_1(old: Mapping[str, Any], subject: str, tables: Mapping[str, Any]) -> Body:
@@ -66,7 +69,9 @@ def metric_of_schema_1(old: Mapping[str, Any], subject: str, tables: Mapping[str
         subject: What its record is about.
         tables: Of its record; they know how many images a split has.
     """
-    found = _NAME.fullmatch(str(old["name"]).replace("][", ","))
+    if subject == "suite":
+        return _finding_of_schema_1(old)
+    found = _NAME.fullmatch(str(old["name"]))
     base, inside = (found["base"].lower(), found["inside"]) if found else (str(old["name"]), None)
     new: Body = {**old, "name": base, "split": "test" if subject == "cell" else "", "qualifiers": []}
     if base.startswith("val_") and inside is None:
@@ -78,6 +83,30 @@ def metric_of_schema_1(old: Mapping[str, Any], subject: str, tables: Mapping[str
     if new.get("n") is None and subject == "cell" and isinstance(split, Mapping) and "n" in split:
         new["n"] = split["n"]
     return new
+
+
+def _finding_of_schema_1(old: Mapping[str, Any]) -> Body:
+    """Return a metric about a whole suite, whose name held another metric's, or a row's."""
+    new: Body = {**old, "split": "", "qualifiers": []}
+    correlated, scored = _SPEARMAN.fullmatch(old["name"]), _ABOVE_LINE.fullmatch(old["name"])
+    if correlated:
+        inner = metric_of_schema_1({"name": correlated["metric"], "value": None}, "image_set", {})
+        about = [_label(inner), correlated["classifier"]]
+        new |= {"name": "spearman", "qualifiers": about, "average": "none"}
+    elif scored:
+        row = [scored["row"]] if scored["row"] else []
+        new |= {"name": "effective_robustness", "split": scored["shift"], "qualifiers": row}
+        new["average"] = "none"
+    else:
+        base, _, rest = str(old["name"]).partition("[")
+        inside = rest.removesuffix("]")
+        new |= {"name": base.lower(), "qualifiers": [inside] if inside else []}
+    return new
+
+
+def _label(upgraded: Body) -> str:
+    """Return what people call a metric that was upgraded."""
+    return Metric(**{**upgraded, "qualifiers": tuple(upgraded["qualifiers"])}).label
 
 
 def _read_token(new: Body, base: str, subject: str, place: int, token: str) -> None:

@@ -30,7 +30,7 @@ class RunOptions:
         command: What the user typed, for records.
         profile: Whether trainings are traced.
         max_memory_gib: Memory limit of a worker, or None.
-        vectorize: Whether trainings of a bundle go side by side: `off`, `on`, or `auto`, if that is faster.
+        vectorize: Whether trainings of a bundle run side by side: `off`, `on`, or `auto`, if that is faster.
         keep_records: Whether records are saved in the store, where boards are rendered from.
     """
 
@@ -105,7 +105,7 @@ class _Performer:
         execute(step, self._workshop, report)
 
     def announce(self, steps: Sequence[Step]) -> None:
-        """Note which trainings come next, and may go side by side."""
+        """Note which trainings come next, and may run side by side."""
         self._workshop.announce(steps)
 
 

@@ -191,7 +191,9 @@ def test_images_that_stay_blank_are_left_out_and_void_the_arm(
     rest = SyntheticSet(
         images, np.load(tmp_path / "seeds.npy"), np.full(39, -1), [""] * 39, Sampled(40, 43, 39, {"blank": 4})
     )
-    with pytest.raises(ProtocolError, match="too few synthetic images could be made: class0 9 of 10"):
+    with pytest.raises(
+        ProtocolError, match="too few synthetic images could be made: class 'class0': 9 of 10"
+    ):
         usable(rest, None, train, ratio=1.0, seed=1)
 
 

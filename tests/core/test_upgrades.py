@@ -165,7 +165,12 @@ NAMES = [
     ("mmd", "image_set", "mmd2_floor[reference,n=269,val]", "mmd2_floor[reference,val]"),
     ("mmd", "image_set", "mmd2_p[reference,n=269,val]", "mmd2_p[reference,val]"),
     *(
-        ("precision_recall", "image_set", f"{name}{old}[reference,n=269,k={k}]", f"{name}{new}[reference,k={k},train]")
+        (
+            "precision_recall",
+            "image_set",
+            f"{name}{old}[reference,n=269,k={k}]",
+            f"{name}{new}[reference,k={k},train]",
+        )
         for name, k in (("precision", 3), ("recall", 3), ("density", 5), ("coverage", 5))
         for old, new in (("", ""), ("_real", "_floor"))
     ),
@@ -180,7 +185,12 @@ NAMES = [
     ("memorization", "image_set", "test_images_copied[pixels,n=269]", "images_copied[pixels,synthetic]"),
     ("memorization", "image_set", "dataset_duplicates[val,n=269]", "dataset_duplicates[val,train]"),
     ("memorization", "image_set", "dataset_duplicates[test,n=269]", "dataset_duplicates[train]"),
-    ("usefulness", "suite", "spearman[fid[reference,n=5,train]][toy-net]", "spearman[fid[reference,train],toy-net]"),
+    (
+        "usefulness",
+        "suite",
+        "spearman[fid[reference,n=5,train]][toy-net]",
+        "spearman[fid[reference,train],toy-net]",
+    ),
     (
         "usefulness",
         "suite",

@@ -144,7 +144,7 @@ def ask(executor: ProcessExecutor, payloads: list[str]) -> list[str]:
         executor.submit([Task(f"{payload}{number}", payload)])
     reasons: list[str] = []
     while len(reasons) < len(payloads):
-        reasons += [event.outcome.reason for event in executor.events(0.2) if event.outcome is not None]
+        reasons += [event.failure.reason for event in executor.events(0.2) if event.failure is not None]
     return reasons
 
 

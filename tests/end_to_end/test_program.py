@@ -207,7 +207,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(program: Program, tmp
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
-    assert "the same command resumes where it stopped" in errors
+    assert "stopped; the same command resumes" in errors
     assert "Traceback" not in errors
     assert list((tmp_path / "store" / "leases").glob("*")) == []
     done = program(*arguments)

@@ -300,7 +300,8 @@ def test_listing_and_configuring_imports_neither_torch_nor_numpy() -> None:
     code = (
         "import sys, genbench_classifiers.plugin as c, genbench_evaluators.plugin as e;"
         "c.genbench_classifiers(); e.genbench_evaluators();"
-        "import genbench_classifiers.configs.cnn, genbench_classifiers.configs.timm, genbench_evaluators.configs.fid;"
+        "import genbench_classifiers.configs.cnn, genbench_classifiers.configs.timm;"
+        "import genbench_evaluators.configs.fid;"
         "print(sorted({'torch', 'numpy', 'timm'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

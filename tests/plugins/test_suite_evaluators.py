@@ -221,7 +221,7 @@ def test_without_a_line_nothing_is_reported(ctx: RunContext, models: list[Record
 
 
 def test_models_that_saw_other_images_are_no_part_of_the_line(ctx: RunContext) -> None:
-    """Ten models of real images, four of them pretrained elsewhere: six are real-only, and that is too few."""
+    """Of ten models without synthetic images four are pretrained: six are real-only, which is too few."""
     models = [
         replace(
             one,

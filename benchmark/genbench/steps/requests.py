@@ -25,7 +25,7 @@ def plan_request(
     Args:
         train: The training images.
         asked: How many.
-        seed: Of the step.
+        seed: Seed of the step.
         drafts: What other generators made for the same classes; where one has fewer images of a class (some
             could not be made), so has the request.
         held_out: The reserve, for a generator that is handed it instead of `train`.
@@ -73,7 +73,7 @@ def _first_of_each_class(draft: Draft, counts: npt.NDArray[np.int64]) -> Draft:
 def _check_reserve(reserve: LabelledImages, wanted: npt.NDArray[np.int64]) -> None:
     there = reserve.class_counts()
     short = [
-        f"{reserve.class_names[label]} {there[label]} of {wanted[label]}"
+        f"class {reserve.class_names[label]!r}: {there[label]} of {wanted[label]}"
         for label in np.flatnonzero(there < wanted)
     ]
     if short:

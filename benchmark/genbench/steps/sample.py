@@ -32,7 +32,7 @@ def sample_with_fixed_noise(step: Step, workshop: Workshop, columns: int, seed: 
         step: A `sample` step whose inputs are in the store.
         workshop: Where.
         columns: Images per class.
-        seed: Of the noise.
+        seed: Seed of the noise.
 
     Returns:
         `uint8 [classes, columns, 3, H, W]`, a numpy array.

@@ -93,7 +93,7 @@ class CopyCounter:
 
 def _fingerprints(batch: torch.Tensor) -> Iterator[bytes]:
     for image in batch:
-        yield hashlib.sha256(image.numpy()).digest()
+        yield hashlib.sha256(image.numpy().data).digest()
 
 
 # ------------------------------------------------------------------------------------------- the sampling
@@ -162,9 +162,9 @@ class _Sampler:
     """One request on its way: which file holds the newest attempt at each image.
 
     Attributes:
-        seeds: Of the newest attempt at each image.
+        seeds: Seed of the newest attempt at each image.
         sources: Training image of each, or -1.
-        prompts: Of each.
+        prompts: Prompt of each image.
     """
 
     def __init__(self, generator: Generator, request: SampleRequest, ctx: StepContext) -> None:
@@ -209,7 +209,7 @@ class _Sampler:
             yield torch.from_numpy(np.stack([files[path][place] for path, place in here]))
 
     def _make(self, path: Path, rows: npt.NDArray[np.int64], request: SampleRequest, done: int) -> list[str]:
-        """Make one shard unless it lies there, and note where its images are."""
+        """Make one shard unless it exists, and note where its images are."""
         note = path.with_suffix(".json")
         if not path.is_file():
             shard = _sampled(self._generator, request, self._ctx, done, len(self._request))

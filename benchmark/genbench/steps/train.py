@@ -121,7 +121,7 @@ def usable(
     wanted = stratified_counts(train.class_counts(), round(ratio * len(train)))
     there = np.bincount(labels, minlength=train.num_classes)
     short = [
-        f"{train.class_names[label]} {there[label]} of {wanted[label]}"
+        f"class {train.class_names[label]!r}: {there[label]} of {wanted[label]}"
         for label in np.flatnonzero(there < wanted)
     ]
     if short and verdicts is None:
@@ -176,7 +176,7 @@ def _train_announced(workshop: Workshop, ctx: StepContext) -> None:
         # The images of all are on the device at once: stop before the next set would not fit.
         room -= ready[-1].run.data.resident_bytes
         if room < ready[-1].run.data.resident_bytes and step is not steps[-1]:
-            ctx.log.info("%d trainings go one by one: the images of all do not fit", len(steps))
+            ctx.log.info("%d trainings run one at a time: the images of all do not fit", len(steps))
             return
     found = train_bundle(ready, workshop.vectorize)
     share = (time.perf_counter() - started) / len(steps)
@@ -200,13 +200,13 @@ def train_bundle(trainings: Sequence[Training], vectorize: str) -> list[Trained 
     if reason is None and vectorize == "auto" and not pays(runs, first.recipe, first.mix):
         reason = "that is faster"
     if reason is not None:
-        log.info("%d trainings go one by one: %s", len(runs), reason)
+        log.info("%d trainings run one at a time: %s", len(runs), reason)
         return None
-    log.info("%d trainings go side by side", len(runs))
+    log.info("%d trainings run side by side", len(runs))
     try:
         return train_together(runs, first.recipe, first.mix, first.steps)
     except (GenbenchError, RuntimeError) as problem:
         if isinstance(problem, Interrupted):
             raise
-        log.warning("side by side failed, one by one follows: %s", problem)
+        log.warning("training side by side failed, training one at a time instead: %s", problem)
         return None

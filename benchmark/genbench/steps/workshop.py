@@ -27,7 +27,7 @@ class Workshop:
         must_stop: Says whether the run was asked to stop.
         checkpoint_seconds: Time between the checkpoints of a long step.
         profile: Whether trainings leave a trace and the shares of their time beside their logs.
-        vectorize: Whether trainings of a bundle go side by side: `off`, `on`, or `auto`, if that is faster.
+        vectorize: Whether trainings of a bundle run side by side: `off`, `on`, or `auto`, if that is faster.
         bundle: The steps that were announced together, by key.
         trained: What trainings of the bundle left, until their own step takes it.
     """
@@ -43,7 +43,7 @@ class Workshop:
     trained: dict[str, tuple[Trained | GenbenchError, float]] = field(default_factory=dict)
 
     def announce(self, steps: Sequence[Step]) -> None:
-        """Note which trainings come next, and may go side by side."""
+        """Note which trainings come next, and may run side by side."""
         self.trained.clear()
         self.bundle.clear()
         if len(steps) > 1:

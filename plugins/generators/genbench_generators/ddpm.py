@@ -20,7 +20,9 @@ Departures of preset `source-wpi` from the two WPI reports and the repository th
 of the same widths with attention at every level, 38.7 million parameters with ten classes instead of 47.7;
 labels are dropped per image, not for a whole batch; the loss is a mean, not a sum over the batch size
 squared, which matters only to gradient clipping; the reports' batch of 64 (S3; S2 has 80) and S3's 100
-epochs. Like the repository, it does not clip the predicted image and samples with variance beta_t.
+epochs; images are mirrored where the dataset allows it, which the source never does (it has an option of
+datasets: `augment_flip=false`). Like the repository, it does not clip the predicted image and samples with
+variance beta_t.
 
 Images whose sides the levels cannot halve are padded by repeating their border, and cropped after sampling.
 """
