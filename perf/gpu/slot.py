@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     state.write(work / _STATE)
     install(work, rehearsal=options.rehearsal)
     slot = _Slot(work, out, state, began + options.seconds, rehearsal=options.rehearsal)
-    slot.go()
+    slot.go(options.until)
     delivery = slot.deliver(last=True)
     state.write(work / _STATE)
     slot.print_summary(delivery, time.monotonic() - began)
@@ -128,8 +128,8 @@ class _Slot:
             sys.exit("torch sees no GPU here; without one there is only: python perf/gpu rehearse")
         self._ran = 0
 
-    def go(self) -> None:
-        """Run tasks in order until one does not fit into what is left; deliver after each."""
+    def go(self, until: str | None = None) -> None:
+        """Run tasks in order until one does not fit into what is left, or to `until`; deliver after each."""
         for task in self._tasks:
             if self._state.is_over(task.name):
                 continue
@@ -145,6 +145,8 @@ class _Slot:
                 return
             self._run(task)
             self.deliver()
+            if task.name == until:
+                return
 
     def deliver(self, *, last: bool = False) -> Delivery:
         """Leave everything so far in `out`, except what earlier slots sent.
@@ -286,6 +288,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--carried", type=Path, default=TREE / ".gpu", help="folder of what was carried in")
     parser.add_argument("--out", type=Path, default=out, help="what comes back (default: $OUT, else out)")
+    parser.add_argument("--until", metavar="NAME", help="end the slot after this task")
     parser.add_argument(
         "--retry", action="append", default=[], metavar="NAME", help="run tasks again that start with NAME"
     )
