@@ -89,7 +89,7 @@ def _records(work: Path, rehearsal: bool) -> Iterator[Task]:
             _genbench(
                 "run", f"perf/gpu/suites/{suite}.toml", "--seeds", str(count), *small,
                 *(generators if suite == SUITES[0] else ()),
-                "--store", str(work / "store"), "--out", str(work / "boards" / f"seeds-{count}"), "--quiet",
+                "--store", str(work / "store"), "--out", str(work / "boards" / f"records-{count}"), "--quiet",
             )
             for suite in SUITES
         )  # fmt: skip

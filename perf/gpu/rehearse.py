@@ -73,6 +73,7 @@ class _Lease:
         self.queue: list[Path] = []
         self.rows: list[Row] = []
         self._state: dict[str, dict[str, object]] = {}
+        self._slots = 0
         self._wiped = False
         self._before_the_loss: dict[str, str] = {}
 
@@ -116,6 +117,8 @@ class _Lease:
             for name, entry in self._state.items()
             if entry["status"] != "passed"
         ]
+        if self._slots != len(self.rows):
+            found.append(f"FAIL: slots are counted to {self._slots}, but there were {len(self.rows)}")
         if not self._wiped:
             found.append("FAIL: the machine was never lost")
         again = [place for place, mark in self._before_the_loss.items() if self._marks().get(place) != mark]
@@ -171,7 +174,8 @@ class _Lease:
         if lists:
             arguments = ("--to", str(self.home), "--records", str(self._records), "--seeds", str(_SEEDS))
             _home("collect", str(back), *arguments)
-            self._state = json.loads(lists[-1].read_text(encoding="utf-8"))["state"]["tasks"]
+            state = json.loads(lists[-1].read_text(encoding="utf-8"))["state"]
+            self._state, self._slots = state["tasks"], state["slots"]
         return size
 
     def _lose_machine(self) -> None:
@@ -180,7 +184,8 @@ class _Lease:
         shutil.rmtree(self._machine)
         self._wiped = True
         self._before_the_loss = self._marks()
-        self.queue = [*self.folders("call-*"), *self.folders("state-*")]
+        first, *others = self.folders("state-*")
+        self.queue = [first, *self.folders("call-*"), *others]
 
     def _marks(self) -> dict[str, str]:
         """Return the manifest digests of the evaluations at home: they tell when each was made."""

@@ -66,6 +66,8 @@ def take_in(carried: Path, work: Path) -> State:
         )
         if "state" in shipment and shipment["state"]["slots"] > state.slots:
             state = State.from_json(shipment["state"])
+    if all((work / place).exists() for place in state.carried):
+        state.carried = []
     return state
 
 
@@ -182,6 +184,7 @@ class _Slot:
         most = self._left() if task.resumes else min(self._left(), task.limit_seconds)
         cut_short = task.resumes or most < task.limit_seconds
         (self._work / "results" / f"{task.name}.jsonl").unlink(missing_ok=True)
+        shutil.rmtree(self._work / "boards" / task.name, ignore_errors=True)
         log = self._work / "logs" / f"{task.name}.log"
         ended = time.monotonic() + most
         began = time.monotonic()

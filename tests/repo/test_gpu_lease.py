@@ -364,12 +364,15 @@ def test_a_fresh_machine_continues_from_what_was_collected(
     assert collect.main(arguments) == 0
     made = contents(tmp_path / "work/store/artifacts")
     (tmp_path / "work").rename(tmp_path / "lost")
-    (tmp_path / "gpu").rename(tmp_path / "carried")
-    ended = run_slot([task("first", BAD), task("records", GOOD, resumes=True)])
-    assert {name: (one.status, one.slot) for name, one in ended.items()} == {
-        "first": ("passed", 1),
-        "records": ("passed", 2),
-    }
+    (tmp_path / "carried").mkdir()
+    tasks = [task("first", BAD), task("records", GOOD, resumes=True)]
+    for number, status in enumerate(("unfinished", "passed")):
+        (tmp_path / f"gpu/state-{number}").rename(tmp_path / f"carried/state-{number}")
+        ended = run_slot(tasks)
+        assert (ended["first"].status, ended["first"].slot) == ("passed", 1)
+        assert (ended["records"].status, ended["records"].slot) == (status, 2 + number)
+        assert ("waits for" in ended["records"].note) == (number == 0)
+    assert State.read(tmp_path / "work/state.json").carried == []
     assert contents(tmp_path / "work/store/artifacts") == made
     assert made
 
@@ -423,7 +426,7 @@ def test_cells_that_a_lost_machine_left_open_cost_what_they_would_have(tmp_path:
 def test_records_are_published_with_where_they_come_from(tmp_path: Path) -> None:
     work, state = tmp_path / "work", State(slots=1, tasks={"records-1": Ended("passed", 1, 1)})
     for suite in _tasks.SUITES:
-        write(work / "boards/seeds-1" / suite / "records/cell-1.json", b"{}")
+        write(work / "boards/records-1" / suite / "records/cell-1.json", b"{}")
     report = {"tree": slot.tree_digest(), "facts": {"device": "test"}, "figures": {}}
     _delivery.deliver(work, tmp_path / "back", state, report)
     folders = ["--to", str(tmp_path / "gpu"), "--records", str(tmp_path / "records")]
