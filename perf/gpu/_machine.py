@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 MIB = 1 << 20
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent  # a folder that is run gives its modules relative paths
 TREE = HERE.parents[1]
 
 

@@ -36,7 +36,7 @@ class State:
         tasks: By name.
         sent: Names of the pieces that were written for home.
         spent: Places of artifacts that nobody needs any more.
-        carried: Places that home holds: on a fresh machine they have to arrive before records go on.
+        carried: Places that home holds, on a fresh machine until all have arrived: records wait for them.
     """
 
     slots: int = 0

@@ -48,6 +48,8 @@ def _checks(work: Path, rehearsal: bool) -> Iterator[Task]:
     small = ("--rehearsal",) if rehearsal else ()
     yield _script("devices-eager", f"{_CHECKS}/classifiers.py", *small, limit=90)
     yield _script("devices-compiled", f"{_CHECKS}/classifiers.py", "--compiled", *small, limit=240)
+    how = () if rehearsal else ("--compiled",)
+    yield _script("devices-graph", f"{_CHECKS}/classifiers.py", "--whole-step", *how, *small, limit=240)
     yield _script("devices-policies", f"{_CHECKS}/policies.py", *small, limit=60)
     yield _script("devices-resume", f"{_CHECKS}/resume.py", *small, limit=60)
     yield _script("devices-stacked", f"{_CHECKS}/stacked.py", *small, limit=60)
@@ -89,7 +91,7 @@ def _records(work: Path, rehearsal: bool) -> Iterator[Task]:
             _genbench(
                 "run", f"perf/gpu/suites/{suite}.toml", "--seeds", str(count), *small,
                 *(generators if suite == SUITES[0] else ()),
-                "--store", str(work / "store"), "--out", str(work / "boards" / f"seeds-{count}"), "--quiet",
+                "--store", str(work / "store"), "--out", str(work / "boards" / f"records-{count}"), "--quiet",
             )
             for suite in SUITES
         )  # fmt: skip

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from _cargo import CHANGING, cargo
-from _delivery import table
-from _freight import CargoError, read_group, unpack, write_json
+from _delivery import figures, table
+from _freight import LIST, CargoError, read_group, unpack, write_json
 from _machine import LIMITS, MIB, TREE
 from _state import State
 from _tasks import SEEDS, SUITES
-from prepare import _SPARE_BYTES, lay_out, tree_bytes
+from prepare import SPARE_BYTES, lay_out, tree_bytes
 from slot import tree_digest
 
 _RENDER = "genbench leaderboard leaderboard/records --format markdown -o leaderboard/README.md"
@@ -32,16 +32,16 @@ def main(arguments: list[str]) -> int:
         raise CargoError(f"no slot-*.json in {options.folder}: name the folder that came back from a slot")
     for file in lists:
         state = take_in(file, home)
-    print("\n".join(table(state, json.loads(lists[-1].read_text(encoding="utf-8"))["figures"])))
+    print("\n".join(table(state, figures(home / "results"))))
     published = publish(home, options.records, options.seeds)
     sizes = lay_state(home, state, options.to)
     print("the same machine, still warm: the next slot carries nothing but the tree")
     calls = len(list(options.to.glob("call-*")))
     names = [
         *(f".gpu/call-{number}" for number in range(1, calls + 1)),
-        *(f".gpu/state-{n}" for n in range(1, len(sizes) + 1)),
+        *(f".gpu/state-{number}" for number in range(1, len(sizes) + 1)),
     ]
-    print(f"a fresh machine: carry, one or more to a command while they fit, {', '.join(names)}")
+    print(f"a fresh machine: .gpu/state-0 with its first command, and as they fit: {', '.join(names)}")
     for number, size in enumerate(sizes, 1):
         print(f"  .gpu/state-{number}: {size / MIB:.1f} MiB")
     for line in published:
@@ -57,17 +57,20 @@ def take_in(file: Path, home: Path) -> State:
     """
     content = json.loads(file.read_text(encoding="utf-8"))
     kept, state = State.read(home / "state.json"), State.from_json(content["state"])
-    if kept.slots > state.slots:  # collected late: what it says of results and boards is no longer true
+    if kept.slots > state.slots:
+        print(
+            f"{file.name} was collected late, or its machine had not been sent .gpu/state-0: of its results, "
+            f"boards, logs and traces nothing is taken, since home knows of slot {kept.slots}"
+        )
         groups = content["shipment"]["groups"]
         content["shipment"]["groups"] = {
             name: entry for name, entry in groups.items() if entry["place"] not in CHANGING
         }
     unpack(file.parent, content["shipment"], home)
-    for entry in content["shipment"]["groups"].values():
-        group = read_group(entry)
-        if group.place in CHANGING:  # what is no longer there is no longer true
-            for found in (home / group.place).rglob("*"):
-                if found.is_file() and found.relative_to(home / group.place).as_posix() not in group.files:
+    for group in map(read_group, content["shipment"]["groups"].values()):
+        if group.place == "boards":  # a record that was made again has another name
+            for found in (home / "boards").rglob("*"):
+                if found.is_file() and found.relative_to(home / "boards").as_posix() not in group.files:
                     found.unlink()
     same = content["tree"] == tree_digest()
     commit = subprocess.run(
@@ -84,20 +87,21 @@ def take_in(file: Path, home: Path) -> State:
 
 
 def lay_state(home: Path, state: State, to: Path) -> list[int]:
-    """Write `to/state-1`, ... with what a fresh machine needs; return their bytes."""
+    """Write what a fresh machine needs: state to `to/state-0`, files to `to/state-1`, ...: their bytes."""
     for old in to.glob("state-*"):
         shutil.rmtree(old)
     groups = [group for group in cargo(home, set(state.spent)) if group.place not in {"logs", "traces"}]
     carried = {**state.to_json(), "carried": sorted(group.place for group in groups)}
-    room = LIMITS.carried_bytes - tree_bytes() - _SPARE_BYTES
-    return list(lay_out(home, groups, to, room, kind="state", state=carried))
+    room = LIMITS.carried_bytes - tree_bytes() - SPARE_BYTES
+    write_json(to / "state-0" / LIST, {"tars": {}, "groups": {}, "state": carried})
+    return list(lay_out(home, groups, to, room, kind="state"))
 
 
 def publish(home: Path, records: Path, seeds: int) -> list[str]:
     """Copy the records of finished suites, with where they come from; return what to do next."""
     lines = []
     for suite in SUITES:
-        found = home / "boards" / f"seeds-{seeds}" / suite / "records"
+        found = home / "boards" / f"records-{seeds}" / suite / "records"
         if not found.is_dir():
             lines.append(f"{suite}: not all {seeds} seeds are done; nothing is published")
             continue

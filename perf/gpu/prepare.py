@@ -25,7 +25,7 @@ _PLATFORMS = (
     *(f"manylinux_2_{minor}" for minor in (5, 12, 17, 24, 26, 27, 28, 31, 34, 35)),
 )
 _CIFAR10 = "uoft-cs/cifar10"
-_SPARE_BYTES = MIB // 2  # of every command, for files that the tree gains in the meantime
+SPARE_BYTES = MIB  #: of every command: for `state-0`, and for what the tree gains in the meantime
 
 
 def main(arguments: list[str]) -> int:
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
     tree = tree_bytes()
     print(f"the tree: {tree / MIB:.1f} MiB of the {LIMITS.carried_bytes / MIB:.0f} that a command may carry")
     for number, size in enumerate(
-        lay_out(staging, groups, options.to, LIMITS.carried_bytes - tree - _SPARE_BYTES), 1
+        lay_out(staging, groups, options.to, LIMITS.carried_bytes - tree - SPARE_BYTES), 1
     ):
         print(f"command {number} carries .gpu/call-{number}: {size / MIB:.1f} MiB")
     shutil.rmtree(staging)
@@ -140,13 +140,8 @@ def link_data(hub: Path | None, folder: Path) -> None:
         (folder / name).symlink_to(file.resolve())
 
 
-def lay_out(
-    root: Path, groups: list[Group], to: Path, room_bytes: int, kind: str = "call", **extra: object
-) -> Iterator[int]:
-    """Write shipments `to/call-1`, `to/call-2`, ... of at most `room_bytes` each; yield their bytes.
-
-    `extra` entries are added to the list of every shipment.
-    """
+def lay_out(root: Path, groups: list[Group], to: Path, room_bytes: int, kind: str = "call") -> Iterator[int]:
+    """Write shipments `to/call-1`, `to/call-2`, ... of at most `room_bytes` each; yield their bytes."""
     left = [piece for group in groups for piece in group.pieces()]
     number = 0
     while left:
@@ -157,7 +152,7 @@ def lay_out(
             raise CargoError(
                 f"there is no room for anything beside the tree: {room_bytes:,} bytes are left for it"
             )
-        write_json(folder / LIST, {**packed.shipment, **extra})
+        write_json(folder / LIST, packed.shipment)
         left = packed.left
         yield sum(file.stat().st_size for file in folder.iterdir())
 

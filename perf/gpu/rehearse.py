@@ -31,6 +31,7 @@ from prepare import tree_files
 
 _MOST_SLOTS = 30
 _KILLED_SLOT = 2  # is killed before it expects to be
+_LAST_TASK = "records-1"  # of the machine that is lost: its successor has to continue with the next seed
 _SEEDS = 2
 
 
@@ -72,6 +73,7 @@ class _Lease:
         self.queue: list[Path] = []
         self.rows: list[Row] = []
         self._state: dict[str, dict[str, object]] = {}
+        self._slots = 0
         self._wiped = False
         self._before_the_loss: dict[str, str] = {}
 
@@ -85,7 +87,7 @@ class _Lease:
         returned = self._take_back(number)
         finished = [name for name in self._names("passed") if name not in over]
         words = [*(["killed"] if killed else []), f"passed: {', '.join(finished) or 'nothing'}"]
-        if "records-1" in finished and not self._wiped:
+        if _LAST_TASK in finished and not self._wiped:
             self._lose_machine()
             words.append("then the machine was lost")
         self.rows.append(
@@ -115,6 +117,8 @@ class _Lease:
             for name, entry in self._state.items()
             if entry["status"] != "passed"
         ]
+        if self._slots != len(self.rows):
+            found.append(f"FAIL: slots are counted to {self._slots}, but there were {len(self.rows)}")
         if not self._wiped:
             found.append("FAIL: the machine was never lost")
         again = [place for place, mark in self._before_the_loss.items() if self._marks().get(place) != mark]
@@ -150,7 +154,7 @@ class _Lease:
         }
         variables = {**kept, "OUT": str(out), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "perf/gpu", "slot", "--rehearsal", "--seconds", str(self._seconds)]
-        command += ["--work", str(self._machine / "work")]
+        command += ["--work", str(self._machine / "work"), *([] if self._wiped else ["--until", _LAST_TASK])]
         began = time.monotonic()
         process = subprocess.Popen(command, cwd=self._machine / "tree", env=variables)
         try:
@@ -170,7 +174,8 @@ class _Lease:
         if lists:
             arguments = ("--to", str(self.home), "--records", str(self._records), "--seeds", str(_SEEDS))
             _home("collect", str(back), *arguments)
-            self._state = json.loads(lists[-1].read_text(encoding="utf-8"))["state"]["tasks"]
+            state = json.loads(lists[-1].read_text(encoding="utf-8"))["state"]
+            self._state, self._slots = state["tasks"], state["slots"]
         return size
 
     def _lose_machine(self) -> None:
@@ -179,7 +184,8 @@ class _Lease:
         shutil.rmtree(self._machine)
         self._wiped = True
         self._before_the_loss = self._marks()
-        self.queue = [*self.folders("call-*"), *self.folders("state-*")]
+        first, *others = self.folders("state-*")
+        self.queue = [first, *self.folders("call-*"), *others]
 
     def _marks(self) -> dict[str, str]:
         """Return the manifest digests of the evaluations at home: they tell when each was made."""

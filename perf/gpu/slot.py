@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     state.write(work / _STATE)
     install(work, rehearsal=options.rehearsal)
     slot = _Slot(work, out, state, began + options.seconds, rehearsal=options.rehearsal)
-    slot.go()
+    slot.go(options.until)
     delivery = slot.deliver(last=True)
     state.write(work / _STATE)
     slot.print_summary(delivery, time.monotonic() - began)
@@ -66,6 +66,8 @@ def take_in(carried: Path, work: Path) -> State:
         )
         if "state" in shipment and shipment["state"]["slots"] > state.slots:
             state = State.from_json(shipment["state"])
+    if all((work / place).exists() for place in state.carried):
+        state.carried = []
     return state
 
 
@@ -128,8 +130,8 @@ class _Slot:
             sys.exit("torch sees no GPU here; without one there is only: python perf/gpu rehearse")
         self._ran = 0
 
-    def go(self) -> None:
-        """Run tasks in order until one does not fit into what is left; deliver after each."""
+    def go(self, until: str | None = None) -> None:
+        """Run tasks in order until one does not fit into what is left, or to `until`; deliver after each."""
         for task in self._tasks:
             if self._state.is_over(task.name):
                 continue
@@ -145,6 +147,8 @@ class _Slot:
                 return
             self._run(task)
             self.deliver()
+            if task.name == until:
+                return
 
     def deliver(self, *, last: bool = False) -> Delivery:
         """Leave everything so far in `out`, except what earlier slots sent.
@@ -180,6 +184,7 @@ class _Slot:
         most = self._left() if task.resumes else min(self._left(), task.limit_seconds)
         cut_short = task.resumes or most < task.limit_seconds
         (self._work / "results" / f"{task.name}.jsonl").unlink(missing_ok=True)
+        shutil.rmtree(self._work / "boards" / task.name, ignore_errors=True)
         log = self._work / "logs" / f"{task.name}.log"
         ended = time.monotonic() + most
         began = time.monotonic()
@@ -286,6 +291,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--carried", type=Path, default=TREE / ".gpu", help="folder of what was carried in")
     parser.add_argument("--out", type=Path, default=out, help="what comes back (default: $OUT, else out)")
+    parser.add_argument("--until", metavar="NAME", help="end the slot after this task")
     parser.add_argument(
         "--retry", action="append", default=[], metavar="NAME", help="run tasks again that start with NAME"
     )

@@ -28,6 +28,8 @@ import slot  # noqa: E402
 from _freight import CargoError, Room, make_group, pack, unpack  # noqa: E402
 from _state import Ended, State  # noqa: E402
 
+from genbench.planner import make_plan  # noqa: E402
+
 ANY_ROOM = Room(100, 1 << 30, 1 << 30)
 PYTHON = sys.executable
 
@@ -362,20 +364,70 @@ def test_a_fresh_machine_continues_from_what_was_collected(
     assert collect.main(arguments) == 0
     made = contents(tmp_path / "work/store/artifacts")
     (tmp_path / "work").rename(tmp_path / "lost")
-    (tmp_path / "gpu").rename(tmp_path / "carried")
-    ended = run_slot([task("first", BAD), task("records", GOOD, resumes=True)])
-    assert {name: (one.status, one.slot) for name, one in ended.items()} == {
-        "first": ("passed", 1),
-        "records": ("passed", 2),
-    }
+    (tmp_path / "carried").mkdir()
+    tasks = [task("first", BAD), task("records", GOOD, resumes=True)]
+    for number, status in enumerate(("unfinished", "passed")):
+        (tmp_path / f"gpu/state-{number}").rename(tmp_path / f"carried/state-{number}")
+        ended = run_slot(tasks)
+        assert (ended["first"].status, ended["first"].slot) == ("passed", 1)
+        assert (ended["records"].status, ended["records"].slot) == (status, 2 + number)
+        assert ("waits for" in ended["records"].note) == (number == 0)
+    assert State.read(tmp_path / "work/state.json").carried == []
     assert contents(tmp_path / "work/store/artifacts") == made
     assert made
+
+
+def test_cells_that_a_lost_machine_left_open_cost_what_they_would_have(tmp_path: Path) -> None:
+    """What travels is enough for records that say the same, without a second fit."""
+    from genbench.records import Record, read_records
+    from genbench.registry import Registry
+    from genbench.runner import run
+    from genbench.spec import make_suite, resolve_suite
+    from genbench.store import Store
+    from genbench.worker import RunOptions
+
+    entries = {
+        "preset": "smoke",
+        "seeds": 1,
+        "datasets": ["digits:limit_train=120"],
+        "generators": ["ddpm:fit_steps=10", "copies"],
+        "classifiers": ["mlp"],
+        "evaluators": ["accuracy"],
+    }
+    suite = make_suite(entries, "a test")
+    lost, fresh = Store(tmp_path / "lost/store"), Store(tmp_path / "fresh/store")
+
+    def go(store: Store) -> dict[str, Record]:
+        plan = make_plan(resolve_suite(Registry(), suite, store.fingerprint))
+        done = run(plan, store, Registry(), RunOptions(jobs=0))
+        return {record.result.key: record for record in done.records}
+
+    whole = go(lost)
+    labels = {key: record.result.generator.label for key, record in whole.items()}
+    assert sorted(labels.values()) == ["copies", "ddpm:fit_steps=10", "none"]
+    for key, label in labels.items():
+        if label.startswith("ddpm"):  # the machine was lost before this cell was evaluated
+            lost.remove(key)
+            saved = (lost.root / "records").glob(f"cell-{key[:16]}-*.json")
+            [file.unlink() for file in saved]
+    assert len(list(read_records([lost.root / "records"]))) == 2
+    groups = _cargo.cargo(lost.root.parent, set())
+    pieces = [piece for group in groups for piece in group.pieces()]
+    packed = pack(lost.root.parent, pieces, tmp_path / "to", "", ANY_ROOM)
+    unpack(tmp_path / "to", packed.shipment, fresh.root.parent)
+    again = go(fresh)
+    for key, record in whole.items():
+        assert again[key].result == record.result, labels[key]
+        assert [cost.stage for cost in again[key].run.costs] == [cost.stage for cost in record.run.costs]
+    made = [line["stage"] for line in fresh.index()]
+    assert "fit" not in made
+    assert (made.count("sample"), made.count("train"), made.count("evaluate")) == (1, 1, 1)
 
 
 def test_records_are_published_with_where_they_come_from(tmp_path: Path) -> None:
     work, state = tmp_path / "work", State(slots=1, tasks={"records-1": Ended("passed", 1, 1)})
     for suite in _tasks.SUITES:
-        write(work / "boards/seeds-1" / suite / "records/cell-1.json", b"{}")
+        write(work / "boards/records-1" / suite / "records/cell-1.json", b"{}")
     report = {"tree": slot.tree_digest(), "facts": {"device": "test"}, "figures": {}}
     _delivery.deliver(work, tmp_path / "back", state, report)
     folders = ["--to", str(tmp_path / "gpu"), "--records", str(tmp_path / "records")]
@@ -437,7 +489,6 @@ def test_every_script_of_the_work_list_takes_its_arguments(tmp_path: Path) -> No
 
 
 def test_the_suites_share_one_fit_and_the_protocol() -> None:
-    from genbench.plan import make_plan
     from genbench.registry import Registry
     from genbench.spec import load_suite, parse_reference, resolve_suite
 

@@ -11,6 +11,7 @@ from genbench.protocols import Mix, RunContext
 from genbench.registry import Registry, import_target
 from genbench.spec import parse_reference, resolve
 from genbench.training import Trained, train
+from genbench.training.engine import Choice
 from genbench.training.stacked import Run
 
 IMAGES = 2_000
@@ -34,9 +35,9 @@ def make_run(
     return Run(network, make_data(make_images(IMAGES), DEVICE, seed, level), seed, ctx), settled
 
 
-def go(run: Run, recipe: Any, steps: int = MANY_STEPS) -> Trained:
+def go(run: Run, recipe: Any, steps: int = MANY_STEPS, whole_step: Choice = "auto") -> Trained:
     """Train by the engine."""
-    return train(run.network, run.data, recipe, Mix(), steps, run.seed, run.ctx)
+    return train(run.network, run.data, recipe, Mix(), steps, run.seed, run.ctx, whole_step=whole_step)
 
 
 def weights(network: torch.nn.Module) -> torch.Tensor:

@@ -4,6 +4,7 @@ Everything goes through the plugin contract: a fit or training asks its context 
 checkpoint is due, and that is where a watch begins and ends. It depends on no internals of the engine.
 """
 
+import logging
 import sys
 import time
 import traceback
@@ -28,6 +29,18 @@ MANY_STEPS = 5_000  # of which a watched training takes the first: histories are
 _SYNC = "synchronizing CUDA operation"
 
 
+class _Listener(logging.Handler):
+    """Adds what is logged to a list."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__()
+        self._said = said
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add a message."""
+        self._said.append(record.getMessage())
+
+
 class WatchedSteps(RunContext):
     """Runs steps up to a certain one, between whose first and last a watch is on, and stops there.
 
@@ -39,12 +52,15 @@ class WatchedSteps(RunContext):
     Attributes:
         waits: Where steps under the watch made the host wait for the device.
         seconds: Of the steps under the watch, with the device's work done before and after.
+        said: What was logged.
     """
 
     def __init__(self, folder: Path, before: int = WARM_UP_STEPS, watched: int = WATCHED_STEPS) -> None:
         self._inner = MemoryContext(folder, device=DEVICE)
         self.device, self.work, self.files = DEVICE, folder, self._inner.files
-        self.inputs, self.log, self.deadline = {}, self._inner.log, None
+        self.inputs, self.log, self.dataset = {}, logging.Logger("watched"), self._inner.dataset
+        self.said: list[str] = []
+        self.log.addHandler(_Listener(self.said))
         self._first, self._last, self._steps = before, before + watched, 0
         self._watch = ExitStack()
         self.waits: list[str] = []

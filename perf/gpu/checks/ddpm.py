@@ -56,16 +56,16 @@ def learns(**options: Any) -> str:
 def main() -> None:
     """Check all of it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rehearsal", action="store_true", help="nothing is compiled")
+    parser.add_argument("--rehearsal", action="store_true", help="small batches, nothing compiled")
     options = parser.parse_args()
     checks = Checks()
+    few = {"batch_size_images": 8} if options.rehearsal else {}
     for compiled in (False,) if options.rehearsal else (False, True):
         how = "compiled" if compiled else "eager"
-        guided = {"compile": compiled, "guidance_scale": 2.0}
-        checks.check(f"fit, {how}", partial(learns, compile=compiled))
-        checks.check(
-            f"fit in bf16, mirrored, {how}", partial(learns, compile=compiled, precision="bf16", flip=True)
-        )
+        usual = {"compile": compiled, **few}
+        guided = {"guidance_scale": 2.0, **usual}
+        checks.check(f"fit, {how}", partial(learns, **usual))
+        checks.check(f"fit in bf16, mirrored, {how}", partial(learns, precision="bf16", flip=True, **usual))
         checks.check(f"guided by a classifier, {how}", partial(draws, guidance="classifier", **guided))
         for sampler in SAMPLERS:
             checks.check(f"{sampler}, {how}", partial(draws, sampler=sampler, **guided))

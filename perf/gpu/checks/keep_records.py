@@ -3,10 +3,9 @@
 import shlex
 import sys
 
-from genbench.gather import gather, save_records
-
 from genbench.cli._options import make_plan_of, make_registry, make_store, read_suite
 from genbench.cli.run_command import command
+from genbench.compose import Composer
 
 
 def main() -> None:
@@ -15,9 +14,8 @@ def main() -> None:
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
     plan = make_plan_of(registry, store, read_suite(options["suite"], options))
-    found = gather(plan, store, {}, shlex.join(["genbench", "run", *sys.argv[1:]]))
-    done = [record for record in found if record.result.status == "ok"]
-    save_records(store, done)
+    composer = Composer(plan, store, shlex.join(["genbench", "run", *sys.argv[1:]]))
+    done = [key for key in plan.records if composer.record(key) is not None]  # a composed record is saved
     print(f"{len(done)} of {len(plan.records)} records are saved")
 
 
