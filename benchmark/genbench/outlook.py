@@ -24,13 +24,13 @@ def survey(plan: Plan, store: Store) -> dict[str, State]:
         families[str(line.get("family"))] = str(line.get("key"))
     failed = store.failed_keys()
     states: dict[str, State] = {}
-    for key, step in plan.steps.items():
+    for key in plan.steps:
         if store.has(key):
             states[key] = "cached"
         elif key in failed:
             states[key] = "failed"
         else:
-            states[key] = "stale" if families.get(step.family, key) != key else "new"
+            states[key] = "stale" if families.get(plan.family(key), key) != key else "new"
     return states
 
 

@@ -4,11 +4,11 @@ Pure data, without torch; `genbench.planner` makes it from a suite.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from genbench.digest import differences
+from genbench.digest import differences, digest
 from genbench.documents import STAGES, Document, Stage
 from genbench.errors import ProtocolError, UsageError, did_you_mean
 from genbench.metrics import Subject
@@ -40,15 +40,16 @@ class Step:
         key: Identity: digest of the document's JSON form.
         work: The document: everything that the result depends on.
         label: For people: `train resnet32 on digits + ddpm, seed 0`.
-        family: Digest of the document without component versions.
         location: Options that say where files are; not part of the identity.
+        family: Digest of the document without component versions; empty until it is asked for
+            (`Plan.with_family`).
     """
 
     key: str
     work: Document
     label: str
-    family: str
     location: Mapping[str, Any] = field(default_factory=dict)
+    family: str = ""
 
     @property
     def stage(self) -> Stage:
@@ -141,6 +142,26 @@ class Plan:
     records: dict[str, PlannedRecord] = field(default_factory=dict)
     protocol: Protocol = field(default_factory=Protocol)
     planned_indices: int = 0
+    _families: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def family(self, key: str) -> str:
+        """Return the digest of a step's document without component versions, its inputs' included.
+
+        An artifact of a step's family under another key is *stale*. Only steps that are to be run, or looked
+        at one by one, need it.
+        """
+        known = self._families.get(key)
+        if known is None:
+            content = self.steps[key].document
+            component = {name: one for name, one in content.get("component", {}).items() if name != "version"}
+            inputs = {role: self.family(needed) for role, needed in content["inputs"].items()}
+            known = digest({**content, "component": component, "inputs": inputs, "key_version": None})
+            self._families[key] = known
+        return known
+
+    def with_family(self, key: str) -> Step:
+        """Return a step that knows its family, as it is handed to a worker."""
+        return replace(self.steps[key], family=self.family(key))
 
     def find_cell(self, name: str) -> Cell:
         """Return a cell by its name.

@@ -1,8 +1,7 @@
 """A suite becomes steps with keys: pure data, without torch.
 
 The key of a step is the digest of its document (`genbench.documents`): stage, component with resolved
-options, keys of its inputs, seed. Steps that several cells share appear once. `family` is the same digest
-with component versions left out: an artifact of the family under another key is *stale*.
+options, keys of its inputs, seed. Steps that several cells share appear once.
 """
 
 import math
@@ -35,7 +34,6 @@ from genbench.seeding import derive_seed
 from genbench.spec import BASELINE, Resolved, ResolvedSuite
 
 MOST_CELLS = 100_000  #: of one suite: more are a mistake in its options
-_NO_COMPONENT: Mapping[str, Any] = {}
 
 R = TypeVar("R")
 
@@ -86,14 +84,8 @@ def without_failed(step: Step, failed: Iterable[str]) -> Step | None:
     left = {name: key for name, key in work.inputs.records.items() if key not in gone}
     if not left:
         return None
-    return make_step(replace(work, inputs=Inputs(records=left)), step.label, step.location, step.family)
-
-
-def make_step(
-    document: Document, label: str, location: Mapping[str, Any] | None = None, family: str = ""
-) -> Step:
-    """Return a step with its key."""
-    return Step(digest(document.content()), document, label, family, location or {})
+    document = replace(work, inputs=Inputs(records=left))
+    return Step(digest(document.content()), document, step.label, step.location)
 
 
 class _Planner:
@@ -107,9 +99,7 @@ class _Planner:
         self.plan = plan
         self._resolved = resolved
         self._base_seed = resolved.suite.base_seed
-        self._families: dict[str, str] = {}
         self._digester = Digester()
-        self._without_version: dict[int, tuple[Any, Mapping[str, Any]]] = {}
         self._known: dict[tuple[Any, ...], Any] = {}
 
     def add_cell(self, arm: Arm) -> None:
@@ -441,22 +431,10 @@ class _Planner:
         content = document.content()
         key = self._digester.digest(content, "component")
         if key not in self.plan.steps:
-            self._families[key] = self._family(content)
-            step = Step(key, document, label, self._families[key], location or {})
+            step = Step(key, document, label, location or {})
             vars(step)["document"] = content  # written once; see `Step.document`
             self.plan.steps[key] = step
         return key
-
-    def _family(self, content: Mapping[str, Any]) -> str:
-        """Return the digest of a document without component versions, its inputs' included."""
-        component: Mapping[str, Any] = content.get("component", _NO_COMPONENT)
-        known = self._without_version.get(id(component))
-        if known is None:
-            left = {name: value for name, value in component.items() if name != "version"}
-            known = self._without_version[id(component)] = (component, left)
-        inputs = {role: self._families[key] for role, key in content["inputs"].items()}
-        versionless = {**content, "component": known[1], "inputs": inputs, "key_version": None}
-        return self._digester.digest(versionless, "component")
 
 
 def _data_arms(resolved: ResolvedSuite) -> Iterator[tuple[Resolved, Resolved, Mix]]:

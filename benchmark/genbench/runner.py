@@ -132,7 +132,7 @@ class _Walk:
             if bundle:
                 self._running.update(bundle)
                 self._save_records_for(bundle[0])
-                executor.submit([Task(one, self._plan.steps[one]) for one in bundle])
+                executor.submit([Task(one, self._plan.with_family(one)) for one in bundle])
 
     def _together(self, key: str) -> list[str]:
         """Return a step that is ready, with others that train the same network on another seed."""

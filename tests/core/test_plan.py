@@ -125,7 +125,7 @@ def test_a_version_makes_steps_stale_not_new(registry: Registry) -> None:
     plan = plan_of(registry)
     fit = next(step for step in plan.steps.values() if step.stage == "fit")
     sample = next(step for step in plan.steps.values() if step.stage == "sample")
-    assert fit.family != sample.family
+    assert plan.family(fit.key) != plan.family(sample.key)
     assert fit.document["component"]["version"] == 1
 
 

@@ -11,7 +11,7 @@ import torch
 from _data import make_images
 from _watch import DEVICE, Checks, no_waits, take
 
-from genbench.protocols import SampleRequest
+from genbench.protocols import DatasetFacts, RunContext, SampleRequest
 from genbench.testing import MemoryContext
 from genbench_generators.configs.ddpm import DdpmConfig
 from genbench_generators.ddpm import Ddpm
@@ -48,9 +48,14 @@ def draws(**options: Any) -> str:
     return f"{IMAGES} different images"
 
 
-def learns(**options: Any) -> str:
+def learns(*, mirrored: bool = False, **options: Any) -> str:
     """Fit until the watched steps are over."""
-    return no_waits(take(lambda ctx: Ddpm(config(fit_steps=5_000, **options)).fit(make_images(2_000), ctx)))
+
+    def work(ctx: RunContext) -> None:
+        ctx.dataset = DatasetFacts(flip=mirrored)
+        Ddpm(config(fit_steps=5_000, **options)).fit(make_images(2_000), ctx)
+
+    return no_waits(take(work))
 
 
 def main() -> None:
@@ -65,7 +70,9 @@ def main() -> None:
         usual = {"compile": compiled, **few}
         guided = {"guidance_scale": 2.0, **usual}
         checks.check(f"fit, {how}", partial(learns, **usual))
-        checks.check(f"fit in bf16, mirrored, {how}", partial(learns, precision="bf16", flip=True, **usual))
+        checks.check(
+            f"fit in bf16, mirrored, {how}", partial(learns, precision="bf16", mirrored=True, **usual)
+        )
         checks.check(f"guided by a classifier, {how}", partial(draws, guidance="classifier", **guided))
         for sampler in SAMPLERS:
             checks.check(f"{sampler}, {how}", partial(draws, sampler=sampler, **guided))
