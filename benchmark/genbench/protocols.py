@@ -177,7 +177,7 @@ class RunContext(ABC):
     files: Path
     inputs: Mapping[str, Any]
     log: "logging.Logger"
-    dataset: "DatasetFacts"
+    dataset: DatasetFacts = DatasetFacts()
 
     @abstractmethod
     def seed(self, *purpose: str | int) -> int:

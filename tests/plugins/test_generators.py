@@ -17,7 +17,7 @@ from sklearn.svm import SVC
 
 from genbench.errors import GenbenchError, Interrupted, PluginError, UsageError
 from genbench.images import LabelledImages, TensorImages
-from genbench.protocols import Checkpoint, FilterConfig, Generator, RunContext, SampleRequest
+from genbench.protocols import Checkpoint, DatasetFacts, FilterConfig, Generator, RunContext, SampleRequest
 from genbench.registry import Registry, import_target
 from genbench.seeding import counter_bits, derive_seed
 from genbench_filters.configs.none import NoFilterConfig
@@ -44,8 +44,15 @@ SMALL: dict[str, Any] = {
 class FakeContext(RunContext):
     """A context in memory, which interrupts the step at its n-th chance to checkpoint."""
 
-    def __init__(self, stop_at: int | None = None, saved: Checkpoint | None = None, seed: int = 0) -> None:
-        self.device, self.inputs = "cpu", {}
+    def __init__(
+        self,
+        stop_at: int | None = None,
+        saved: Checkpoint | None = None,
+        seed: int = 0,
+        *,
+        flip: bool = False,
+    ) -> None:
+        self.device, self.inputs, self.dataset = "cpu", {}, DatasetFacts(flip=flip)
         self.work = self.files = Path("nowhere")
         self.log = logging.getLogger("genbench.test")
         self.saved, self.reports = saved, list[tuple[int, int, dict[str, float]]]()
@@ -197,22 +204,22 @@ def test_classical_copies_depend_on_their_seed_alone_and_leave_global_state(
 ) -> None:
     train = make_images(size=12)
     request = request_for(train, count=20)
-    generator = build(registry, "classical", variant=variant, flip=flip)
+    generator, ctx = build(registry, "classical", variant=variant), FakeContext(flip=flip)
     before = torch.get_rng_state()
-    whole = images_of(generator, request, FakeContext())
+    whole = images_of(generator, request, ctx)
     torch.rand(3)
-    parts = [images_of(generator, part_of(request, *cut), FakeContext()) for cut in ((0, 7), (7, 20))]
+    parts = [images_of(generator, part_of(request, *cut), ctx) for cut in ((0, 7), (7, 20))]
     assert torch.equal(whole, torch.cat(parts))
     assert not torch.equal(whole, train.batch(request.source_indices))
     torch.set_rng_state(before)
-    images_of(generator, request, FakeContext())
+    images_of(generator, request, ctx)
     assert torch.equal(torch.get_rng_state(), before)
     other = SampleRequest(request.labels, request.seeds + 1, request.source_indices, train)
-    assert not torch.equal(images_of(generator, other, FakeContext()), whole)
-    assert sources_of(generator, request, FakeContext()) == request.source_indices.tolist()
+    assert not torch.equal(images_of(generator, other, ctx), whole)
+    assert sources_of(generator, request, ctx) == request.source_indices.tolist()
 
 
-def test_the_default_shifts_by_an_eighth_and_never_mirrors(
+def test_the_default_shifts_by_an_eighth_and_mirrors_nothing_that_a_dataset_forbids(
     registry: Registry, make_images: Callable[..., TensorImages]
 ) -> None:
     train = make_images()
@@ -232,12 +239,12 @@ def test_the_default_shifts_by_an_eighth_and_never_mirrors(
     assert len(seen) > 4
 
 
-def test_flip_mirrors_about_half_and_changes_nothing_else(
+def test_half_are_mirrored_where_the_dataset_allows_it_and_nothing_else_changes(
     registry: Registry, make_images: Callable[..., TensorImages]
 ) -> None:
     train = make_images()
     request = request_for(train, count=40)
-    images = images_of(build(registry, "classical", flip=True, shift_fraction=0), request, FakeContext())
+    images = images_of(build(registry, "classical", shift_fraction=0), request, FakeContext(flip=True))
     sources = train.batch(request.source_indices)
     kept = [torch.equal(image, source) for image, source in zip(images, sources, strict=True)]
     mirrored = [torch.equal(image, source.flip(-1)) for image, source in zip(images, sources, strict=True)]
@@ -277,7 +284,7 @@ def test_no_shear_and_no_zoom_is_the_image_itself(
     request = request_for(make_images())
     still = build(registry, "classical", variant="shear_zoom", shear_degrees=0, zoom=0)
     assert torch.equal(images_of(still, request, FakeContext()), request.train.batch(request.source_indices))
-    assert ClassicalConfig(**ClassicalConfig.presets["source-s4"]).flip
+    assert ClassicalConfig.presets["source-s4"]["variant"] == "shear_zoom"
 
 
 # ------------------------------------------------------------------------------------------------- ddpm
@@ -330,7 +337,7 @@ def test_saving_and_loading_changes_no_image(train: TensorImages, fitted: Ddpm, 
     [
         {},
         {"dropout": 0.3, "weight_decay": 0.1},
-        {"ema_decay": 0.0, "clip_norm": None, "flip": True},
+        {"ema_decay": 0.0, "clip_norm": None},
         {"precision": "bf16", "epochs": 3.0},
     ],
     ids=str,
@@ -378,7 +385,6 @@ def test_a_fit_that_was_killed_and_resumed_is_the_fit_that_was_not(
         {"ema_decay": 0.0},
         {"label_dropout": 0.9},
         {"guidance": "classifier"},
-        {"flip": True},
         {"precision": "bf16"},
     ],
     ids=str,
@@ -387,6 +393,10 @@ def test_every_fit_option_changes_what_is_fitted(train: TensorImages, options: d
     reference = {"schedule": "linear"} if options.keys() & {"beta_start", "beta_end"} else {}
     assert weights(fit(train, **options)) != weights(fit(train, **reference))
     assert not options.keys() & DdpmConfig.sample_fields
+
+
+def test_a_fit_mirrors_where_the_dataset_allows_it(train: TensorImages) -> None:
+    assert weights(fit(train, FakeContext(flip=True))) != weights(fit(train, FakeContext()))
 
 
 def test_another_seed_is_another_fit_and_progress_tells_the_loss(train: TensorImages) -> None:

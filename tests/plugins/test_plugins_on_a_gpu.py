@@ -10,6 +10,7 @@ from torch import nn
 
 from fake_cuda import NoWaiting, fake_cuda, on_fake_cuda
 from genbench.images import ImageStatistics, TensorImages
+from genbench.protocols import DatasetFacts
 from genbench.registry import Registry, import_target
 from genbench.spec import parse_reference, resolve
 from genbench.steps.context import StepContext
@@ -150,14 +151,13 @@ def test_the_gradient_that_guides_is_on_the_device(monkeypatch: pytest.MonkeyPat
 def test_the_loss_of_a_ddpm_step_waits_for_nothing(
     guidance: str, flip: bool, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = DdpmConfig.model_validate({**SMALL_DDPM, "flip": flip, "guidance": guidance})
+    config = DdpmConfig.model_validate({**SMALL_DDPM, "guidance": guidance})
     network = build_unet(unet_options(config, 4), "cpu")
     classifier = NoisyClassifier(8, 2, 20, 4) if guidance == "classifier" else None
+    ctx = make_context(device="cuda", dataset=DatasetFacts(flip=flip))
     with fake_cuda(monkeypatch):
         beside = None if classifier is None else on_fake_cuda(classifier)
-        fit = DdpmFit(
-            on_fake_cuda(network), beside, IMAGES, config, cosine_betas(20), make_context(device="cuda")
-        )
+        fit = DdpmFit(on_fake_cuda(network), beside, IMAGES, config, cosine_betas(20), ctx)
         first = fit._loss(0)  # brings the rows of a block to the device
         with NoWaiting():
             loss = fit._loss(1)

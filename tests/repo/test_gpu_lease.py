@@ -502,7 +502,7 @@ def test_the_suites_share_one_fit_and_the_protocol() -> None:
     stages = [step.stage for step in plans[0].steps.values()]
     assert (stages.count("fit"), stages.count("sample")) == (1, 3)
     assert plans[0].protocol == plans[1].protocol
-    assert {cell.arm.mix["augment"] for cell in plans[1].cells} == {"cutmix"}
+    assert {cell.arm.mix.augment for cell in plans[1].cells} == {"cutmix"}
 
 
 def test_waits_are_recorded_with_their_place_and_other_warnings_pass() -> None:
