@@ -150,6 +150,12 @@ def test_a_fault_of_a_suite_evaluator_is_one_failed_step(
     assert of_suite(again).result.metrics == (Metric("records", 2, average="none"),)
 
 
+def test_an_exit_in_this_process_is_one_failed_step_too(registry: Registry, store: Store) -> None:
+    _, summary = with_suite_evaluator(registry, store, "exit", RunOptions(jobs=0))
+    assert list(summary.failed.values()) == ["SystemExit: 7"]
+    assert [record.result.status for record in summary.records] == ["ok", "ok", "failed"]
+
+
 def test_a_suite_is_evaluated_without_the_cells_that_failed(registry: Registry, store: Store) -> None:
     entries: dict[str, Any] = {
         "generators": ["toy", "toy:fault=raise"],

@@ -53,7 +53,7 @@ def _run(perform: Perform, task: Task) -> Event:
         perform(task.payload, silent)
     except Interrupted:
         return Event(task.id, "interrupted")
-    except Exception as problem:  # a plugin may raise anything; the other tasks go on
+    except (Exception, SystemExit) as problem:  # whatever a plugin raises is this task's failure; not Ctrl-C
         return Event(task.id, "failed", failure=failure_of(problem), seconds=time.perf_counter() - started)
     return Event(task.id, "done", seconds=time.perf_counter() - started)
 
