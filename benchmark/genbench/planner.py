@@ -45,8 +45,8 @@ def make_plan(resolved: ResolvedSuite) -> Plan:
         UsageError: It has more cells than anybody would run.
         ProtocolError: Arms that would be compared differ in more than their data.
     """
+    _check_size(resolved)
     suite, arms = resolved.suite, list(_data_arms(resolved))
-    _check_size(resolved, len(arms))
     reference = as_component(resolved.reference)
     protocol = Protocol(
         base_seed=suite.base_seed, preset=suite.preset, reference=replace(reference, label="")
@@ -458,17 +458,19 @@ def _data_arms(resolved: ResolvedSuite) -> Iterator[tuple[Resolved, Resolved, Mi
                     yield chosen
 
 
-def _check_size(resolved: ResolvedSuite, arms: int) -> None:
-    """Refuse a suite by the product of its entries, before any cell is made."""
+def _check_size(resolved: ResolvedSuite) -> None:
+    """Refuse a suite by the product of its entries, before any arm or cell is made."""
+    mixes = set(resolved.suite.mixes)
+    generated = (len(resolved.generators) - 1) * len(resolved.filters) * sum(bool(mix.ratio) for mix in mixes)
     sizes = {
-        "datasets": len(resolved.datasets),
-        "classifiers": len(resolved.classifiers),
-        "arms (generator, filter, mix)": arms,
-        "seeds": resolved.suite.seeds,
+        "dataset": len(resolved.datasets),
+        "classifier": len(resolved.classifiers),
+        "arm": generated + len({mix.baseline for mix in mixes}),
+        "seed": resolved.suite.seeds,
     }
     cells = math.prod(sizes.values())
     if cells > MOST_CELLS:
-        product = " x ".join(f"{size:,} {name}" for name, size in sizes.items())
+        product = " x ".join(f"{size:,} {name}{'s' * (size != 1)}" for name, size in sizes.items())
         raise UsageError(
             f"this suite has {cells:,} cells: {product}; at most {MOST_CELLS:,} are planned at once",
             hint="split it into suites that name fewer of them: cells that they share are run once",

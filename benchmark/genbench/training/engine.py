@@ -239,8 +239,8 @@ def batches(
 def compiled(network: nn.Module, recipe: TrainRecipe, device: str) -> Callable[..., torch.Tensor]:
     """Compile a network; on a GPU into CUDA graphs, since small networks are bound by launches there.
 
-    Gradients of a captured graph lie in its own memory, where those of a second part would overwrite them:
-    with split batches, nothing is captured. Shapes are static: a second batch size is a second graph.
+    Gradients of a captured graph are kept in its own memory, where those of a second part would overwrite
+    them: with split batches, nothing is captured. Shapes are static: a second batch size is a second graph.
     """
     captured = device.startswith("cuda") and recipe.micro_batch_images is None
     return torch.compile(network, mode="reduce-overhead" if captured else "default", dynamic=False)

@@ -2,8 +2,8 @@
 
 Data, forward and backward pass, optimizer, averaged weights and books of a small network are some hundreds of
 kernels of a few microseconds each; launching them one by one takes longer than running them. A CUDA graph
-launches them all at once, with the arguments that they were captured with. What varies from step to step
-therefore lies in tensors: the draws of a block of steps, the learning rate and the weight of the average per
+launches them all at once, with the arguments that they were captured with. What varies from step to step is
+therefore kept in tensors: the draws of a block of steps, the learning rate and the weight of the average per
 step, and the place within the block, which the step itself moves on. Random numbers of the network need
 nothing more: torch hands a graph the present seed of the device's generator at every replay.
 
