@@ -189,7 +189,7 @@ class RunContext(ABC):
 
     @abstractmethod
     def progress(self, done: int, total: int, **metrics: float) -> None:
-        """Report progress; cheap enough to call at every iteration."""
+        """Report progress; cheap enough to call at every iteration. Metrics of a fit are its loss curve."""
 
     @abstractmethod
     def checkpoint_due(self) -> bool:

@@ -25,7 +25,7 @@ from genbench.registry import Registry, import_target
 STANDARD_PRESETS = ("smoke", "quick", "paper")
 BASELINE = "none"  #: the generator that is always added: real images alone
 FileDigest = Callable[[Path], str]
-_BARE = ""  # the value of `name:VALUE`, until the config says which option that is
+BARE = ""  #: the value of `name:VALUE`, until the config says which option that is
 _OUTER_COMMA = re.compile(r",(?![^\[]*\])")  # a comma that is not inside [...]
 
 
@@ -136,11 +136,11 @@ def parse_reference(text: str) -> ComponentRef:
     for position, piece in enumerate(_OUTER_COMMA.split(rest) if rest else []):
         option, equals, value = piece.partition("=")
         if not equals and position == 0:
-            options[_BARE] = piece
+            options[BARE] = piece
         elif not equals or not option:
             raise UsageError(f"cannot read option {piece!r} of {name!r}: use OPTION=VALUE")
         else:
-            _set_dotted(options, option.strip(), _scalar(value.strip()))
+            _set_dotted(options, option.strip(), scalar(value.strip()))
     return ComponentRef(use=name, options=options)
 
 
@@ -221,13 +221,13 @@ def resolve(
     schema = cast("type[ComponentConfig]", import_target(spec.config, spec.name))
     chosen = dict(reference.options)
     origin = f"{kind} {spec.name!r}"
-    if _BARE in chosen:
+    if BARE in chosen:
         if schema.primary is None:
             raise UsageError(
-                f"{origin} takes no bare value, found {chosen[_BARE]!r}: write OPTION=VALUE",
+                f"{origin} takes no bare value, found {chosen[BARE]!r}: write OPTION=VALUE",
                 hint=f"genbench show {kind} {spec.name}",
             )
-        chosen = {schema.primary: chosen.pop(_BARE), **chosen}
+        chosen = {schema.primary: chosen.pop(BARE), **chosen}
     named_preset = chosen.pop("preset", None)
     values = _merged(_preset_values(schema, named_preset, preset, origin), chosen)
     try:
@@ -237,7 +237,7 @@ def resolve(
             _explain(problem, origin, schema), hint=f"genbench show {kind} {spec.name}"
         ) from None
     shown = {**chosen, **({"preset": named_preset} if named_preset else {})}
-    label = ",".join(f"{name}={_short(value)}" for name, value in _flattened(shown))
+    label = ",".join(f"{name}={_short(value)}" for name, value in flattened(shown))
     references = {
         option: (step, resolve(registry, step.kind, getattr(config, option), preset, file_digest))
         for option, step in reference_options(schema)
@@ -289,10 +289,11 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _flattened(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flattened(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield options with dotted names: `recipe.epochs`, 5."""
     for name, value in options.items():
         if isinstance(value, Mapping):
-            yield from _flattened(value, f"{prefix}{name}.")
+            yield from flattened(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
@@ -316,17 +317,17 @@ def _set_dotted(options: dict[str, Any], option: str, value: Any) -> None:
     options[last] = value
 
 
-def _scalar(text: str) -> Any:
+def scalar(text: str) -> Any:
     """Read a command-line value as JSON where it is JSON (numbers, true, lists), else as text.
 
-    >>> _scalar("[1,2]"), _scalar("[computed,cifar10.1-v6]"), _scalar("adam")
+    >>> scalar("[1,2]"), scalar("[computed,cifar10.1-v6]"), scalar("adam")
     ([1, 2], ['computed', 'cifar10.1-v6'], 'adam')
     """
     try:
         return json.loads(text)
     except ValueError:
         if text.startswith("[") and text.endswith("]"):  # words need no quotes
-            return [_scalar(word.strip()) for word in text[1:-1].split(",")]
+            return [scalar(word.strip()) for word in text[1:-1].split(",")]
         return text
 
 

@@ -21,7 +21,7 @@ from genbench.records import Record
 from genbench.registry import Registry
 from genbench.runner import Observer, run
 from genbench.seeding import derive_seed
-from genbench.spec import Resolved, Suite, resolve_suite
+from genbench.spec import BARE, Resolved, Suite, flattened, resolve_suite, scalar
 from genbench.store import Store
 from genbench.worker import RunOptions
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import optuna
 
 METRIC, SPLIT = "top1", "val"  #: what is maximised: the accuracy evaluator's top-1 on val, in %
-_BARE = ""  # where `parse_reference` keeps the value of `name:VALUE`
 _DIGITS = 3  # significant digits of a tried number
 _LOG_FROM = 10.0  # a range of numbers above 0 is searched on a log scale from this ratio on
 Value = str | int | float | bool | tuple[Any, ...] | None
@@ -180,8 +179,8 @@ def reference_line(suite: Suite, values: Mapping[str, Value], trials: int) -> st
     """
     (classifier,) = with_values(suite, values).classifiers
     options = {"preset": suite.preset, **classifier.options, "tuning_trials": trials}
-    bare = [str(options.pop(_BARE))] if _BARE in options else []
-    words = bare + [f"{name}={_text(value)}" for name, value in _flat(options)]
+    bare = [str(options.pop(BARE))] if BARE in options else []
+    words = bare + [f"{name}={_text(value)}" for name, value in flattened(options)]
     return f"{classifier.use}:{','.join(words)}"
 
 
@@ -223,11 +222,11 @@ def _dimension(classifier: Resolved, text: str) -> Dimension:
         return _around(classifier, option)
     low, dots, high = values.partition("..")
     if dots:
-        bounds = [_scalar(low), _scalar(high)]
+        bounds = [_value(low), _value(high)]
         if not all(isinstance(bound, int | float) for bound in bounds) or bounds[0] >= bounds[1]:
             raise UsageError(f"--search {text!r}: a range is LOW..HIGH, two numbers, the smaller one first")
         return Dimension(option, low=bounds[0], high=bounds[1])
-    choices = tuple(_scalar(word) for word in values.split("|"))
+    choices = tuple(_value(word) for word in values.split("|"))
     if len(set(choices)) < 2:
         raise UsageError(f"--search {text!r}: name a range LOW..HIGH, or at least two choices, A|B")
     return Dimension(option, choices)
@@ -307,21 +306,11 @@ def _rounded(value: float) -> float:
     return round(value, _DIGITS - 1 - math.floor(math.log10(abs(value))))
 
 
-def _scalar(text: str) -> Any:
-    try:
-        value = json.loads(text.strip())
-    except ValueError:
-        return text.strip()
+def _value(text: str) -> Any:
+    """Read a value as any option is read; a list becomes a tuple, which can be told from others."""
+    value = scalar(text.strip())
     return tuple(value) if isinstance(value, list) else value
 
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-
-
-def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -86,20 +86,21 @@ def train(  # noqa: PLR0913 - a training is seven things; how its steps are take
         ProtocolError: A source of images never entered a gradient step.
         Interrupted: The run was asked to stop; a checkpoint is saved.
     """
+    # Invariant: what a step does depends on (seed, step) alone, so that `first` may be any step.
     order = make_order(data, recipe, mix, seed)
     loop = Loop(network, data, recipe, seed, steps, ctx)
     first = loop.restore()
     started = time.perf_counter()
-    with torch.random.fork_rng(devices=_devices(ctx)):
+    with torch.random.fork_rng(devices=_devices(ctx)):  # networks draw from the global generators
         network.train()
         way = choose_steps(loop, data, order, first, whole_step)
         for start, count in blocks(first, steps, order.batch_size):
             way.load(start, count)
             for step in range(start, start + count):
                 way.take(step)
-                if loop.log_due(step):
+                if loop.log_due(step):  # the only place that waits for the device
                     loop.log(step)
-                if ctx.checkpoint_due():
+                if ctx.checkpoint_due():  # after the books of this step: it is not taken again
                     loop.checkpoint(step + 1)
     trained = finish(loop, steps - first, time.perf_counter() - started)
     if way.captured:
