@@ -53,7 +53,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
 
 
 def read_evaluation(artifact: Artifact, subject: Subject) -> Evaluation:
-    """Read what `write_evaluation` wrote, now or when metrics had names for fields.
+    """Read what `write_evaluation` wrote, in this form or the older one, where names held what fields hold.
 
     Raises:
         PluginError: It holds what is no metric.
@@ -152,10 +152,10 @@ def read_card(artifact: Artifact) -> Mapping[str, Any]:
 
 
 def dataset_images(artifact: Artifact) -> DatasetImages:
-    """Return the splits' sizes, and a digest of everything that is stored of them."""
+    """Return the splits' sizes, and a digest of all their images and labels."""
     sizes = dict(read_card(artifact)["splits"])
     usual = {name: sizes.pop(name, 0) for name in ("train", "val", "test", "reserve")}
-    contents = {name: entry["sha256"] for name, entry in artifact.files.items()}
+    contents = {name: entry["sha256"] for name, entry in artifact.files.items() if name != _DATASET}
     return DatasetImages(digest(contents), **usual, shifts=sizes)
 
 
@@ -163,10 +163,9 @@ def dataset_images(artifact: Artifact) -> DatasetImages:
 
 
 def write_curve(rows: Sequence[Mapping[str, float]], folder: Path) -> None:
-    """Write a loss curve, thinned to `CURVE_POINTS` rows, the last one kept."""
+    """Write a loss curve; no rows, no file."""
     if rows:
-        stride = -(-len(rows) // CURVE_POINTS)
-        _write(folder / _CURVE, [dict(row) for row in rows[::-1][::stride][::-1]])
+        _write(folder / _CURVE, [dict(row) for row in rows])
 
 
 def read_curve(artifact: Artifact) -> Curve:

@@ -1,7 +1,8 @@
 """Compose the records of a plan from what the store holds, and save them beside it.
 
 A record that was saved is not composed again: a cached run reads files. It is composed anew where its names
-or the number of planned seeds changed.
+or the number of planned seeds changed, or where its artifact was made again. What only removed artifacts
+could tell (their cost, their ledger) is then taken from the saved record of the same key.
 """
 
 import contextlib
@@ -9,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+
+from pydantic import ValidationError
 
 from genbench.artifacts import (
     dataset_images,
@@ -22,7 +25,7 @@ from genbench.documents import Stage
 from genbench.errors import DataError
 from genbench.plan import Plan, PlannedRecord
 from genbench.planner import as_component
-from genbench.records import Cost, Curve, DatasetImages, Ledger, PluginCode, Record, Result, Run
+from genbench.records import Cost, Curve, DatasetImages, Ledger, PluginCode, Record, Result, Run, explained
 from genbench.store import Artifact, Store
 
 # Of a training: they touch its last bits.
@@ -53,14 +56,20 @@ class Composer:
         planned = self._plan.records[key]
         if not self._store.has(key):
             return None
-        record = self._saved_record(planned)
-        if record is None:
-            artifact = self._store.open(key)
-            if artifact is None:
-                return None
-            record = self._composed(planned, artifact)
-            if self._keep:
-                self._saved[key[:16]] = self._store.save_record(record)
+        older = self._saved_record(planned)
+        if older is not None and self._is_valid(older, planned):
+            return older
+        artifact = self._store.open(key)
+        if artifact is None:
+            return None
+        try:
+            record = self._composed(planned, artifact, older)
+        except ValidationError as problem:  # what a plugin left cannot be a record; the other records can
+            return self.failed(key, {key: f"it makes no valid record: {explained(problem)}"})
+        except DataError as problem:
+            return self.failed(key, {key: f"it makes no valid record: {problem}"})
+        if self._keep:
+            self._saved[key[:16]] = self._store.save_record(record)
         return record
 
     def failed(self, key: str, failed: Mapping[str, str]) -> Record:
@@ -76,27 +85,39 @@ class Composer:
     # ----------------------------------------------------------------------------------------- one record
 
     def _saved_record(self, planned: PlannedRecord) -> Record | None:
-        """Return the record that an earlier run saved, if it says the same of what was run."""
+        """Return the record that an earlier run saved of this evaluation."""
         path = self._saved.get(planned.key[:16])
         if path is None:
             return None
         with contextlib.suppress(DataError, OSError, UnicodeDecodeError):
             record = Record.from_json(path.read_text(encoding="utf-8"), str(path))
-            says = all(getattr(record.result, name) == value for name, value in self._head(planned).items())
-            return record if says and record.result.status == "ok" else None
+            return record if record.result.status == "ok" and record.result.key == planned.key else None
         return None
 
-    def _composed(self, planned: PlannedRecord, artifact: Artifact) -> Record:
+    def _is_valid(self, record: Record, planned: PlannedRecord) -> bool:
+        """Say whether a saved record is what composing it now would give."""
+        says = all(getattr(record.result, name) == value for name, value in self._head(planned).items())
+        is_whole = record.result.data is not None  # older schemas did not say what the dataset holds
+        return says and is_whole and self._store.is_current(self._saved[planned.key[:16]], planned.key)
+
+    def _composed(self, planned: PlannedRecord, artifact: Artifact, older: Record | None) -> Record:
         found = read_evaluation(artifact, planned.subject)
-        manifests = [*self._manifests(planned.costs), *self._manifests([planned.key])]
+        manifests = self._manifests([planned.dataset, *planned.costs, planned.key])
         trained = self._store.open(planned.train) if planned.train else None
+        is_removed = len(manifests) < len({planned.dataset, *planned.costs, planned.key})
+        if is_removed and older is not None:
+            about = {**self._head(planned), "metrics": tuple(found.metrics), "tables": found.tables}
+            data = self._data(planned) or older.result.data
+            return Record(
+                replace(older.result, **about, data=data), replace(older.run, command=self._command)
+            )
         result = Result(
             **self._head(planned),
             status="ok",
             data=self._data(planned),
             metrics=tuple(found.metrics),
             tables=found.tables,
-            ledger=self._ledger(manifests, trained),
+            ledger=self._ledger(planned, trained),
         )
         source = trained.run if trained is not None else artifact.run
         facts = {name: source[name] for name in _ENGINE_FACTS if name in source}
@@ -106,9 +127,9 @@ class Composer:
             hardware={**source["hardware"], **facts},
             versions=source["versions"],
             commit=source.get("commit", ""),
-            costs=tuple(_cost(one) for one in manifests if _stage(one) != "evaluate"),
-            plugins=tuple(code for one in manifests for code in _plugin_codes(one)),
-            curves=dict(self._curves(manifests, trained)),
+            costs=tuple(_cost(one) for one in manifests if _stage(one) not in {"dataset", "evaluate"}),
+            plugins=tuple(dict.fromkeys(code for one in manifests for code in _plugin_codes(one))),
+            curves=self._curves(manifests, trained),
         )
         return Record(result, run)
 
@@ -133,17 +154,18 @@ class Composer:
     # ------------------------------------------------------------------------------------------- the books
 
     def _manifests(self, keys: Sequence[str]) -> list[Mapping[str, Any]]:
-        """Return the manifests of steps; those that were cleaned up since are left out."""
-        return [manifest for manifest in map(self._store.manifest, keys) if manifest is not None]
+        """Return the manifests of steps; those of artifacts that were removed since are left out."""
+        found = map(self._store.manifest, dict.fromkeys(keys))
+        return [manifest for manifest in found if manifest is not None]
 
     def _data(self, planned: PlannedRecord) -> DatasetImages | None:
         artifact = self._store.open(planned.dataset)
         return dataset_images(artifact) if artifact is not None else None
 
-    def _ledger(self, manifests: Sequence[Mapping[str, Any]], trained: Artifact | None) -> Ledger:
+    def _ledger(self, planned: PlannedRecord, trained: Artifact | None) -> Ledger:
         """Say what became of the images, from the steps that made, kept and consumed them."""
         books = read_training(trained) if trained is not None else None
-        sampled, kept = self._last(manifests, "sample"), self._last(manifests, "filter")
+        sampled, kept = self._last(planned, "sample"), self._last(planned, "filter")
         images = read_counts(sampled) if sampled is not None else None
         if images is not None and kept is not None:
             images = replace(images, kept_images=sum(read_filter_report(kept)["after"]))
@@ -151,22 +173,24 @@ class Composer:
             return Ledger(images=images)
         return Ledger(books.sources["real"], books.sources["synthetic"], images, books.steps)
 
-    def _last(self, manifests: Sequence[Mapping[str, Any]], stage: Stage) -> Artifact | None:
+    def _last(self, planned: PlannedRecord, stage: Stage) -> Artifact | None:
         """Open the last step of a stage: of several `sample` steps, the one whose images are the cell's."""
-        keys = [str(manifest["key"]) for manifest in manifests if _stage(manifest) == stage]
+        keys = [key for key in planned.costs if self._plan.steps[key].stage == stage]
         return self._store.open(keys[-1]) if keys else None
 
-    def _curves(
-        self, manifests: Sequence[Mapping[str, Any]], trained: Artifact | None
-    ) -> Iterator[tuple[str, Curve]]:
-        """Yield what the losses did, by fit and for the training."""
+    def _curves(self, manifests: Sequence[Mapping[str, Any]], trained: Artifact | None) -> dict[str, Curve]:
+        """Return what the losses did: `fit ddpm`, `fit ddpm 2` where two were fitted, and `train`."""
+        found: dict[str, Curve] = {}
         for manifest in manifests:
             fitted = self._store.open(str(manifest["key"])) if _stage(manifest) == "fit" else None
             curve = read_curve(fitted) if fitted is not None else ()
             if curve:
-                yield f"fit {manifest['document']['component']['use']}", curve
+                name = f"fit {manifest['document']['component']['use']}"
+                alike = sum(one == name or one.startswith(f"{name} ") for one in found)
+                found[f"{name} {alike + 1}" if alike else name] = curve
         if trained is not None:
-            yield "train", read_training(trained).history
+            found["train"] = read_training(trained).history
+        return found
 
     def _culprit(self, key: str, failed: Mapping[str, str]) -> str:
         """Return the failed step that kept this one from being done, or an empty string."""

@@ -5,7 +5,7 @@ nothing else. Here alone documents are written (`content`) and read back (`read_
 inputs of a step are named. A role is `sample`, or `draft:first` where a step has several inputs of a kind.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, get_args
 
@@ -277,8 +277,3 @@ def read_document(content: Mapping[str, Any]) -> Document:
         raise StoreError(
             f"a document of an unknown form ({problem!r})", hint="genbench store verify"
         ) from problem
-
-
-def input_keys(document: Document) -> Iterator[str]:
-    """Yield the keys of a step's inputs."""
-    yield from document.inputs.by_role().values()

@@ -63,6 +63,10 @@ class StoreError(GenbenchError):
     exit_code = ExitCode.STORE
 
 
+class StoreUnwritableError(StoreError):
+    """The store is full or read-only: no step would fare better than the one that found out."""
+
+
 class Interrupted(GenbenchError):  # noqa: N818 - being asked to stop is no error
     """The run was asked to stop, and stopped with its work saved."""
 

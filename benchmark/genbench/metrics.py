@@ -142,17 +142,20 @@ class Averaged(NamedTuple):
     seeds: int
     n: tuple[int, int] | None
 
-    @property
-    def shown_n(self) -> str:
-        """Write n, or its range where it varies by seed: `1437`, `1012-1437`; empty where no seed says."""
-        if self.n is None:
-            return ""
-        low, high = self.n
-        return str(low) if low == high else f"{low}-{high}"
+
+def shown_range(sizes: Iterable[int]) -> str:
+    """Write how many images a number rests on, or their range where it varies: `1437`, `1012-1437`.
+
+    Empty where nothing is known.
+    """
+    known = list(sizes)
+    if not known:
+        return ""
+    return str(min(known)) if min(known) == max(known) else f"{min(known)}-{max(known)}"
 
 
 def average(by_seed: Mapping[int, Iterable[Metric]]) -> list[Averaged]:
-    """Average every metric over seeds as it declares, in the order of their labels.
+    """Average every metric over seeds as it declares, sorted by identity.
 
     Seeds on which a metric has no value are left out of its average; a metric that declares `average="none"`
     has none.
@@ -173,11 +176,7 @@ def _averaged(metrics: Sequence[Metric]) -> Averaged:
     weights = [1.0] * len(metrics)
     if metrics[0].average == "pooled" and len(sizes) == len(metrics) and len(set(sizes)) > 1:
         weights = [float(size) for size in sizes]  # equal sizes keep the plain mean, bit for bit
-    values = (
-        weight * metric.value
-        for weight, metric in zip(weights, metrics, strict=True)
-        if metric.value is not None
-    )
+    values = (weight * (metric.value or 0.0) for weight, metric in zip(weights, metrics, strict=True))
     mean = math.fsum(values) / math.fsum(weights)
     return Averaged(metrics[0].identity, mean, len(metrics), (min(sizes), max(sizes)) if sizes else None)
 

@@ -128,16 +128,14 @@ class _Planner:
         resolved, first = self._resolved, list(self.plan.records.values())
         for dataset in resolved.datasets:
             own = [planned for planned in first if planned.arm.dataset is dataset]
-            about = digest(
-                [[*_labels(planned.arm), planned.evaluator.label] for planned in own] if own else []
-            )
+            names = sorted([*_labels(planned.arm), planned.evaluator.label] for planned in own)
+            about = digest([names, self.plan.planned_indices])
             for evaluator in resolved.evaluators:
                 if _subject(evaluator) != "suite" or not own:
                     continue
                 inputs = Inputs(records={planned.key: planned.key for planned in own})
                 label = f"evaluate {evaluator.label} of {dataset.label}"
-                names = digest([about, self.plan.planned_indices])
-                key = self._add_evaluate(evaluator, "suite", inputs, label, names)
+                key = self._add_evaluate(evaluator, "suite", inputs, label, about)
                 arm = Arm(dataset, resolved.generators[0], resolved.no_filter, None, None, 0)
                 self.plan.records[key] = PlannedRecord(key, "suite", arm, evaluator, self._dataset(dataset))
 
@@ -460,12 +458,12 @@ def _data_arms(resolved: ResolvedSuite) -> Iterator[tuple[Resolved, Resolved, Mi
 
 def _check_size(resolved: ResolvedSuite) -> None:
     """Refuse a suite by the product of its entries, before any arm or cell is made."""
-    mixes = set(resolved.suite.mixes)
+    mixes = list(dict.fromkeys(resolved.suite.mixes))
     generated = (len(resolved.generators) - 1) * len(resolved.filters) * sum(bool(mix.ratio) for mix in mixes)
     sizes = {
         "dataset": len(resolved.datasets),
         "classifier": len(resolved.classifiers),
-        "arm": generated + len({mix.baseline for mix in mixes}),
+        "arm": generated + len(dict.fromkeys(mix.baseline for mix in mixes)),
         "seed": resolved.suite.seeds,
     }
     cells = math.prod(sizes.values())

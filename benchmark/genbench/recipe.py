@@ -90,6 +90,15 @@ class Mix(Options):
             raise ValueError("batch_fraction needs mode 'append'")
         return self
 
+    @property
+    def label(self) -> str:
+        """A few words: `+1.0x standard`; the baseline is its augmentation alone. It leaves out the budget."""
+        if not self.ratio:
+            return self.augment
+        sign = {"append": "+", "replace": "replace ", "synthetic-only": "only "}[self.mode]
+        share = f" p={self.batch_fraction}" if self.batch_fraction else ""
+        return f"{sign}{self.ratio}x{share} {self.augment}"
+
     @cached_property
     def baseline(self) -> "Mix":
         """Real images alone, under the same augmentation and budget."""

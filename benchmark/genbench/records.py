@@ -103,7 +103,7 @@ class DatasetImages:
     """The dataset as it was split.
 
     Attributes:
-        fingerprint: Digest of every stored split: equal for equal images in equal splits.
+        fingerprint: Digest of the stored splits: equal for equal images and labels in equal splits.
         train: Number of images; so are `val`, `test` and `reserve`.
         shifts: Number of images of each shift.
     """
@@ -152,7 +152,7 @@ class Sampled:
         attempts: Made in all, blank and failed ones included.
         made_images: Usable ones.
         faults: Attempts that could not be used, by reason.
-        copies: Images that are, pixel for pixel, an image of a split, by split.
+        copies: Distinct images that are, pixel for pixel, an image of a split, by split.
         kept_images: Images that the filter left; None where no filter was asked.
     """
 
@@ -252,20 +252,34 @@ class Result:
     reason: str = ""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _names_its_subject(self) -> Self:
         if self.subject == "cell" and (self.classifier is None or self.mix is None):
             raise ValueError("a record of a cell names its classifier and its mix")
+        if self.subject != "cell" and (self.classifier is not None or self.mix is not None):
+            raise ValueError("a classifier and a mix belong to the record of a cell")
+        if self.planned_indices and self.index >= self.planned_indices:
+            raise ValueError(f"seed index {self.index} of {self.planned_indices} planned ones")
         if self.mix is not None and self.mix.ratio != self.ratio:
             raise ValueError(f"ratio is {self.ratio:g}, and that of the mix {self.mix.ratio:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
         if self.status == "failed" and (self.metrics or not self.reason):
             raise ValueError("a failed record has a reason and no metrics")
+        if self.status == "ok" and self.reason:
+            raise ValueError("a reason belongs to a failed record")
         labels = [metric.label for metric in self.metrics]
         twice = next((label for label in labels if labels.count(label) > 1), None)
         if twice:
             raise ValueError(f"metric {twice} is there twice")
         if self.evaluator.use == "accuracy":
             for split, table in self.tables.items():
-                _check_counts(split, _COUNTS.validate_python(table), self.metric("top1", split))
+                counts = _COUNTS.validate_python(table)
+                _check_counts(split, counts, self.metric("top1", split))
+                stored = getattr(self.data, split, counts.n) if split in {"val", "test"} else counts.n
+                if self.data is not None and stored != counts.n:
+                    raise ValueError(f"tables.{split} has {counts.n} images, and the dataset {stored}")
         return self
 
     def metric(self, name: str, split: str = "test") -> Metric | None:
@@ -315,7 +329,7 @@ class Run:
         hardware: Device, processor and instruction set.
         versions: Versions of genbench and of the libraries that touch numbers.
         commit: Commit of genbench's own source, `-dirty` where files were changed; empty where none is known.
-        costs: One entry per stage of the cell, shared steps included.
+        costs: One entry per step of the cell, shared ones included.
         plugins: The code of every component that took part.
         curves: Loss and more over the steps of `fit NAME` and `train`.
         log: Path of the log of a failed step, relative to the store.

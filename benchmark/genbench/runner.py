@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from genbench.compose import Composer
-from genbench.errors import Interrupted, StoreError
+from genbench.errors import Interrupted, StoreUnwritableError
 from genbench.executors import Event, Executor, Failure, Setup, Task
 from genbench.outlook import changed_code, kind_of_work, longest_first, missing_steps
 from genbench.plan import Plan, Step
@@ -58,8 +58,10 @@ def run(
     watcher = observer or Observer()
     walk = _Walk(plan, store, registry, watcher, options)
     watcher.planned([plan.steps[key] for key in walk.missing], plan)
-    for damage in store.found_damaged:
-        watcher.notice(f"a damaged result is made again: {plan.steps[damage.key].label} ({damage.reason})")
+    while store.found_damaged:
+        damage = store.found_damaged.pop()
+        what = plan.steps[damage.key].label if damage.key in plan.steps else damage.key[:12]
+        watcher.notice(f"a damaged result is made again: {what} ({damage.reason})")
     for message in changed_code(plan, store, registry):
         watcher.notice(message)
     if walk.missing:
@@ -183,10 +185,14 @@ class _Walk:
         self._registry.step_finished(step.stage, step.key, event.status, event.seconds)
         if event.status == "failed" and event.failure is not None:
             self._fail(step, event.failure)
+        elif (
+            event.status == "interrupted"
+        ):  # by somebody else: when we stop, nobody listens to events any more
+            self._fail(step, Failure("its worker was told to stop; the same command resumes it"))
 
     def _fail(self, step: Step, failure: Failure) -> None:
         """Note a failure, and give up the steps that need this one."""
-        if isinstance(failure.error, StoreError):  # no step would fare better: the run ends here
+        if isinstance(failure.error, StoreUnwritableError):  # the run ends here
             raise failure.error
         self.summary.failed[step.key] = failure.reason
         log = self._store.log_path(step.key)
@@ -221,10 +227,10 @@ class _Walk:
         there = {one for one in step.work.inputs.records if one in self._waiting or one in self._running}
         gone = [one for one in step.work.inputs.records if one not in there and not self._store.has(one)]
         smaller = without_failed(step, gone)
-        planned = self._plan.records.pop(key)
         del self._waiting[key]
-        if smaller is None:
+        if smaller is None:  # nothing is left to look at: its record says which step failed
             return
+        planned = self._plan.records.pop(key)
         self._plan.steps[smaller.key] = smaller
         self._plan.records[smaller.key] = replace(planned, key=smaller.key)
         for needed in smaller.inputs.values():

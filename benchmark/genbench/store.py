@@ -5,6 +5,11 @@
     <root>/failures/<key>.json    why the last attempt failed (a note for people; never a cached result)
     <root>/logs/<key>.log         what the last attempt said
     <root>/index.jsonl            one line per artifact: key, stage, family, seconds
+    <root>/records/*.json         what was measured, by evaluation; composed anew from artifacts when needed
+    <root>/boards/<key>.json      rendered boards, the newest ones
+    <root>/leases/<key>           which process is at a step
+    <root>/damaged/               artifacts that failed their check, set aside
+    <root>/fingerprints.json      digests of files outside, by path, size and time
 
 A crash at any point leaves either the whole artifact or none: it is written to a temporary folder beside its
 place, flushed, and renamed. Duplicate work is avoided by a lease; correctness never depends on it.
@@ -22,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from genbench.digest import canonical_json, digest, file_digest
-from genbench.errors import StoreError
+from genbench.errors import GenbenchError, StoreUnwritableError
 from genbench.records import Record
 
 MANIFEST = "manifest.json"
@@ -103,9 +108,9 @@ class Store:
         """Return the manifest of an artifact without reading its files; None if missing or unreadable."""
         try:
             manifest = json.loads((self._folder(key) / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return manifest if _checksum(manifest) == manifest.get("checksum") else None
+        except (OSError, ValueError, AttributeError, GenbenchError):
             return None
-        return manifest if _checksum(manifest) == manifest.get("checksum") else None
 
     def finished(self) -> Iterator[str]:
         """Yield the keys of all artifacts, sorted."""
@@ -113,7 +118,7 @@ class Store:
             yield manifest.parent.name
 
     def index(self) -> Iterator[Mapping[str, Any]]:
-        """Yield the index lines of artifacts that were ever finished here: stage, family, seconds."""
+        """Yield a line for every artifact that was ever finished here, removed ones included."""
         try:
             lines = (self.root / "index.jsonl").read_text(encoding="utf-8").splitlines()
         except OSError:
@@ -166,8 +171,10 @@ class Store:
         try:
             yield
         except OSError as problem:
-            if problem.errno in _UNWRITABLE:
-                raise StoreError(
+            # A plugin works inside, too: what it cannot write elsewhere is its own failure.
+            own = problem.filename is None or Path(str(problem.filename)).is_relative_to(self.root)
+            if own and problem.errno in _UNWRITABLE:
+                raise StoreUnwritableError(
                     f"cannot write to the store {self.root}: {problem.strerror}",
                     hint="name another folder with --store DIR, or free space with `genbench store gc`; "
                     "finished work is kept",
@@ -224,19 +231,27 @@ class Store:
         """Return the saved record of every evaluation, by the first 16 digits of its key; the newest wins."""
         found: dict[str, Path] = {}
         folder = self.root / "records"
-        for path in sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
+        names = f"*-{'?' * 16}-{'?' * 8}.json"
+        for path in sorted(folder.glob(names), key=lambda file: file.stat().st_mtime_ns):
             found[path.stem.split("-")[-2]] = path
         return found
 
     def save_record(self, record: Record) -> Path:
-        """Write a record, unless its very result was written before; return where it is."""
+        """Write a record, which is the newest of its evaluation from now on; return where it is."""
         about = record.result
         path = self.root / "records" / f"{about.subject}-{about.key[:16]}-{record.result_digest[:8]}.json"
         with self.writing():
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                write_atomically(path, record.to_json().encode())
+            write_atomically(path, record.to_json().encode())
         return path
+
+    def is_current(self, record: Path, key: str) -> bool:
+        """Say whether a saved record is no older than the artifact that it tells of."""
+        try:
+            made = (self._folder(key) / MANIFEST).stat().st_mtime_ns
+            return record.stat().st_mtime_ns >= made
+        except OSError:
+            return False
 
     def rendering(self, key: str) -> dict[str, str] | None:
         """Return a board that was rendered before, by suffix, or None; `key` names records and code."""
@@ -252,8 +267,11 @@ class Store:
             folder = self._made(self.root / "boards")
             content = {"sha256": digest(dict(board)), "board": dict(board)}
             write_atomically(folder / f"{key}.json", canonical_json(content).encode())
-            for old in sorted(folder.glob("*.json"), key=lambda file: -file.stat().st_mtime_ns)[KEPT_BOARDS:]:
-                old.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another run tidies up, too
+                for old in sorted(folder.glob("*.json"), key=lambda one: -one.stat().st_mtime_ns)[
+                    KEPT_BOARDS:
+                ]:
+                    old.unlink(missing_ok=True)
 
     # ----------------------------------------------------------------------------------------- failures
 
@@ -342,7 +360,7 @@ class Store:
                     return f"{name}: size differs from the manifest"
                 if file_digest(folder / name) != entry["sha256"]:
                     return f"{name}: content differs from the manifest"
-        except (OSError, ValueError, KeyError) as problem:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, GenbenchError) as problem:
             return f"cannot be read: {problem!r}"
         self._verified[key] = stamp
         return ""

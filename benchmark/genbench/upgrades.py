@@ -118,7 +118,7 @@ def _read_token(new: Body, base: str, subject: str, place: int, token: str) -> N
         new |= {"against": "test"} if base == "gap" else {}
     elif base == "dataset_duplicates":
         new["split"] = token
-    elif token in {*_SPLITS, "none"} and place > 0 - (token == "none"):
+    elif token == "none" or (token in _SPLITS and place > 0):
         new["against"] = token
     elif subject == "image_set" and place == 0:
         new["extractor"] = token
@@ -133,12 +133,12 @@ def _from_1_to_2(body: Body) -> Body:
     result["ratio"] = float(mix.get("ratio", 0.0))
     result["mix"] = mix if subject == "cell" else None
     result["metrics"] = [metric_of_schema_1(one, subject, tables) for one in result.get("metrics", ())]
-    versions = {"generator": result["generator"], "classifier": result["classifier"] or {}}
+    versions = {kind: result[kind] or {} for kind in ("generator", "filter", "classifier", "evaluator")}
     run["plugins"] = [
         {
             "kind": kind,
             "name": name,
-            "version": versions.get(kind, result["evaluator"]).get("version", 1),
+            "version": versions.get(kind, {}).get("version", 1),
             "sha256": sha256,
             "covers": "file",
         }

@@ -42,7 +42,7 @@ class Ranking:
 def all_contrasts(groups: Sequence[RawGroup], image_sets: ImageSets) -> tuple[Contrasts, int]:
     """Compare every entry with its baseline; where test images were copied, a second time without them.
 
-    A verdict that rests on them is void (protocol rule 7).
+    A verdict that rests on them is void (protocol rule 5).
 
     Returns:
         The contrasts, and the size of the Holm family: the confirmatory ones with enough planned seeds.

@@ -1,4 +1,4 @@
-"""Test images that have near copies among a row's synthetic images (protocol rule 7)."""
+"""Test images that have near copies among a row's synthetic images (protocol rule 5)."""
 
 from collections.abc import Iterable
 from typing import Any

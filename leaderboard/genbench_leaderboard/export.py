@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from genbench.digest import canonical_json
+from genbench.metrics import shown_range
 from genbench_leaderboard.rows import Board, Distance, Group, Row
 from genbench_leaderboard.statistics import Estimate, Interval
 
@@ -101,4 +102,4 @@ def _contrast(row: Row) -> dict[str, Any]:
 
 
 def _distance(one: Distance) -> str:
-    return f"{one.family}{'_floor' * one.floor}[{one.extractor},n={one.shown_n},{one.against}]"
+    return f"{one.family}{'_floor' * one.floor}[{one.extractor},n={shown_range(one.n)},{one.against}]"

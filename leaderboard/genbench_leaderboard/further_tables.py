@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from genbench.metrics import MetricIdentity
+from genbench.metrics import MetricIdentity, shown_range
 from genbench_leaderboard import sentences
 from genbench_leaderboard.columns import NOTHING, Column, Table, number
 from genbench_leaderboard.rows import BASELINE, Board, ClassGain, Distance, Group, Row, ShiftGain
@@ -33,12 +33,12 @@ def distance_columns(rows: Sequence[Row]) -> list[Column]:
     columns = []
     for family, extractor in kinds:
         found = [_pick(row.distances, family, extractor, "train") for row in rows]
-        sizes = {one.shown_n for one in found if one}
+        sizes = {shown_range(one.n) for one in found if one}
         if not sizes:
             continue
         shared = f", n={min(sizes)}" if len(sizes) == 1 else ""
         cells = [
-            NOTHING if one is None else number(one.mean) + ("" if shared else f" (n={one.shown_n})")
+            NOTHING if one is None else number(one.mean) + ("" if shared else f" (n={shown_range(one.n)})")
             for one in found
         ]
         columns.append(Column(f"{_family(family)} ({extractor}{shared})", tuple(cells), spare=True))
@@ -53,7 +53,7 @@ def _distance_table(group: Group) -> tuple[Column, ...]:
         for family, extractor in sorted({(one.family, one.extractor) for one in row.distances}):
             train, val = (_pick(row.distances, family, extractor, split) for split in ("train", "val"))
             floor = _pick(row.distances, family, extractor, "val", floor=True)
-            sizes = "/".join(one.shown_n if one else NOTHING for one in (train, val))
+            sizes = "/".join(shown_range(one.n) if one else NOTHING for one in (train, val))
             cells = tuple(number(one.mean) if one else NOTHING for one in (train, val, floor))
             lines[(*images, _family(family), extractor)] = (sizes, *cells)
     if not lines:
@@ -148,12 +148,7 @@ def _n_column(rows: Sequence[Row], order: Sequence[MetricIdentity]) -> list[Colu
     sizes: dict[MetricIdentity, list[int]] = {}
     for one in (one for row in rows for one in row.measures):
         sizes.setdefault(one.identity, []).extend(one.n or ())
-    shown = [
-        ""
-        if not sizes[one]
-        else str(min(sizes[one])) + (f"-{max(sizes[one])}" if len(set(sizes[one])) > 1 else "")
-        for one in order
-    ]
+    shown = [shown_range(sizes[one]) for one in order]
     return [Column("n", tuple(text or NOTHING for text in shown))] if any(shown) else []
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from genbench.digest import differences, digest
 from genbench.errors import DataError, ProtocolError
+from genbench.recipe import Mix
 from genbench.records import Component, Protocol, Record
 from genbench_leaderboard.rows import BASELINE, Failure
 
@@ -90,12 +91,7 @@ class RawGroup:
 
 def mix_label(mix: Mapping[str, Any]) -> str:
     """Write a mix in a few words: `+1.0x standard`; the baseline is its augmentation alone."""
-    augment = str(mix["augment"])
-    if not mix["ratio"]:
-        return augment
-    sign = {"append": "+", "replace": "replace ", "synthetic-only": "only "}[mix["mode"]]
-    share = f" p={mix['batch_fraction']}" if mix["batch_fraction"] else ""
-    return f"{sign}{float(mix['ratio'])}x{share} {augment}"
+    return Mix.model_validate(mix).label
 
 
 def settle(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
@@ -185,6 +181,8 @@ def _disagreement(attempts: Sequence[Record]) -> list[str]:
     schema did not say, is no difference.
     """
     done = [_measured(one) for one in attempts if one.result.status == "ok"]
+    if not all(result["ledger"] for result in done):  # one was composed after its training was removed
+        done = [{**result, "ledger": {}} for result in done]
     if len({digest(result) for result in done}) < 2:
         return []
     paths = sorted({path for result in done[:-1] for path, _, _ in differences(result, done[-1])})

@@ -47,7 +47,7 @@ class ImageSets:
 def is_distance(one: Averaged) -> bool:
     """Say whether a measure is a distance between two sets of images, or its floor: they have a table.
 
-    That is a number without unit that rests on features of an extractor and should be small.
+    That is: a number without unit or qualifier, against train or val, that rests on an extractor's features.
     """
     about = one.identity
     between = about.against in {"train", "val"} and about.split in {"synthetic", "train"}

@@ -33,12 +33,6 @@ class Distance:
     seeds: int
     n: tuple[int, int]
 
-    @property
-    def shown_n(self) -> str:
-        """Write n, or its range: `1437`, `1012-1437`."""
-        low, high = self.n
-        return str(low) if low == high else f"{low}-{high}"
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -164,7 +158,7 @@ class Row:
         classes: What it changes, class by class.
         shifts: How it does on every shift.
         measures: Whatever else was measured, but distances.
-        test_copies: Synthetic images that are test images, pixel for pixel: the maximum over seeds.
+        test_copies: Distinct synthetic images that are test images, pixel for pixel: the maximum over seeds.
         metrics: Mean over seeds of every other metric of the row's cells, by name.
         budget_limited: Why its gain may be due to fewer visits of real images.
         mixed_environment: Whether some of its records come from another environment than most of the group.

@@ -1,4 +1,4 @@
-"""The statistics of the board, as pure functions: protocol rule 6 and nothing else.
+"""The statistics of the board, as pure functions: protocol rule 7 and nothing else.
 
 The unit is the seed: every test is a paired t-test over seeds. The test images enter only through a bootstrap
 that a *better* or *worse* must survive as well. Nothing here reads a record or knows a column.
@@ -85,7 +85,7 @@ class HolmStep(NamedTuple):
 def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     """Return mean, standard deviation and Student's t interval: `mean ± t(n-1) * sd / sqrt(n)`.
 
-    Fewer than three values get no interval (rule 6). `values` must not be empty.
+    Fewer than three values get no interval (rule 7). `values` must not be empty.
     """
     n = len(values)
     mean = math.fsum(values) / n
@@ -200,7 +200,7 @@ def minimum_detectable_effect(n: int, alpha: float = ALPHA, power: float = POWER
 
 
 def decide(planned: int, test: PairedTest | None, step: HolmStep | None, images: Interval | None) -> Verdict:
-    """Return the verdict of rule 6.
+    """Return the verdict of rule 7.
 
     Args:
         planned: How many seeds were planned, before test was read.

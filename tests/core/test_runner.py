@@ -9,24 +9,12 @@ from genbench.executors import Event
 from genbench.metrics import Metric
 from genbench.outlook import estimate_seconds, survey
 from genbench.plan import Plan, Step
-from genbench.planner import make_plan
 from genbench.records import Record
 from genbench.registry import Registry
 from genbench.runner import Observer, RunSummary, run
-from genbench.spec import make_suite, resolve_suite
 from genbench.store import Store
 from genbench.worker import RunOptions
-
-
-def toy_plan(registry: Registry, store: Store, **entries: Any) -> Plan:
-    toys = {
-        "datasets": ["toy-data"],
-        "classifiers": ["toy-net"],
-        "generators": ["toy"],
-        "reference": "toy-net",
-    }
-    suite = make_suite({**toys, "evaluators": ["accuracy", "fid"], "seeds": 2, **entries}, "test")
-    return make_plan(resolve_suite(registry, suite, store.fingerprint))
+from toy_suites import toy_plan
 
 
 def run_and_watch(plan: Plan, store: Store, registry: Registry) -> list[str]:
@@ -181,4 +169,5 @@ def test_a_suite_whose_cells_all_failed_is_not_evaluated(registry: Registry, sto
     summary = run(toy_plan(registry, store, **entries), store, registry, RunOptions(jobs=0))
     assert len(summary.failed) == 2
     assert all("diverged" in reason for reason in summary.failed.values())
-    assert [one.result.subject for one in summary.records] == ["cell", "cell"]
+    assert [one.result.subject for one in summary.records] == ["cell", "cell", "suite"]
+    assert "diverged" in summary.records[-1].result.reason

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from genbench.errors import StoreError
+from genbench.errors import StoreError, StoreUnwritableError
 from genbench.store import LEASE_SECONDS, Store, collect_garbage
 
 KEY = "ab" + "0" * 62
@@ -93,6 +93,15 @@ def test_a_full_or_read_only_disk_says_so(
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(StoreError, match=rf"cannot write to the store .*{words}[\s\S]*--store DIR"):
         put(store)
+
+
+def test_what_a_plugin_cannot_write_elsewhere_is_its_own_failure(store: Store, tmp_path: Path) -> None:
+    elsewhere = str(tmp_path / "cache" / "weights.bin")
+    with pytest.raises(OSError, match=r"weights\.bin") as raised, store.writing():
+        raise OSError(errno.ENOSPC, "No space left", elsewhere)
+    assert raised.value.filename == elsewhere
+    with pytest.raises(StoreUnwritableError), store.writing():
+        raise OSError(errno.ENOSPC, "No space left", str(store.root / "artifacts"))
 
 
 def test_a_store_below_a_file_cannot_be_made(tmp_path: Path) -> None:

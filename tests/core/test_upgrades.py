@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from genbench.digest import digest
 from genbench.errors import DataError
-from genbench.metrics import Metric, average
+from genbench.metrics import Metric, average, shown_range
 from genbench.planner import make_plan
 from genbench.records import Record, read_records
 from genbench.registry import Registry
@@ -271,7 +271,7 @@ def test_old_and_new_metrics_are_averaged_together() -> None:
         "fid", 3.0, higher_is_better=False, split="synthetic", against="train", extractor="reference", n=411
     )
     (found,) = average({0: [Metric(**{**vars(old), "value": 1.0})], 1: [new]})
-    assert (found.value, found.seeds, found.shown_n) == (2.0, 2, "411-1079")
+    assert (found.value, found.seeds, shown_range(found.n)) == (2.0, 2, "411-1079")
 
 
 # ------------------------------------------------------------------------------------- damage of any kind

@@ -31,6 +31,7 @@ def record(
     index: int = 0,
     *,
     network: str = "cnn",
+    ratio: float = 1.0,
     subject: Any = "cell",
     external_data: tuple[str, ...] = (),
     metrics: tuple[Metric, ...] = (),
@@ -38,7 +39,7 @@ def record(
 ) -> Record:
     """Fabricate a record; keywords are metrics: `shift` is top-1 on a shift."""
     is_cell = subject == "cell"
-    mix = Mix(ratio=0.0 if generator == "none" else 1.0)
+    mix = Mix(ratio=0.0 if generator == "none" else ratio)
     usual = "test" if is_cell else "synthetic"
     made = [
         Metric("top1", value, split="shift") if name == "shift" else Metric(name, value, split=usual)
@@ -93,7 +94,7 @@ def test_a_metric_that_orders_the_gains_has_correlation_minus_one(ctx: RunContex
     assert metric.value == pytest.approx(-1)
     assert "5 rows; 95 % bootstrap interval over rows -1.00 to -1.00" in metric.note
     pairs = {pair["row"]: (pair["value"], pair["gain"]) for pair in found.tables[metric.label]}
-    assert pairs["g0, standard"] == (1.5, 3.0)  # means over the two seeds
+    assert pairs["g0, +1.0x standard"] == (1.5, 3.0)  # means over the two seeds
 
 
 def test_an_unrelated_metric_has_an_interval_that_says_so(ctx: RunContext) -> None:
@@ -192,8 +193,8 @@ def test_a_model_on_the_line_has_none_and_one_above_has_the_difference(ctx: RunC
     scored = [record("on", top1=75.0, shift=100 * y), record("above", top1=75.0, shift=100 * y + 4)]
     found = EffectiveRobustness(EffectiveRobustnessConfig()).evaluate([*line(), *scored], ctx)
     values = {metric.label: metric.value for metric in found.metrics}
-    assert values["effective_robustness[shift,on, standard, cnn]"] == pytest.approx(0, abs=1e-9)
-    assert values["effective_robustness[shift,above, standard, cnn]"] == pytest.approx(4)
+    assert values["effective_robustness[shift,on, +1.0x standard, cnn]"] == pytest.approx(0, abs=1e-9)
+    assert values["effective_robustness[shift,above, +1.0x standard, cnn]"] == pytest.approx(4)
 
 
 def test_the_line_is_numpys() -> None:
@@ -243,13 +244,23 @@ def test_models_that_saw_other_images_are_no_part_of_the_line(ctx: RunContext) -
     assert all(one.value is not None for one in evaluator.evaluate([*line(10), scored], ctx).metrics)
 
 
+def test_rows_that_differ_in_their_ratio_alone_are_scored_apart(ctx: RunContext) -> None:
+    scored = [record("g", top1=75.0, shift=60.0), record("g", ratio=0.5, top1=75.0, shift=62.0)]
+    found = EffectiveRobustness(EffectiveRobustnessConfig()).evaluate([*line(), *scored], ctx)
+    values = {metric.label: metric.value for metric in found.metrics}
+    low = values["effective_robustness[shift,g, +1.0x standard, cnn]"]
+    high = values["effective_robustness[shift,g, +0.5x standard, cnn]"]
+    assert low is not None
+    assert high == pytest.approx(low + 2)
+
+
 def test_a_pretrained_model_is_scored_beside_the_line_and_moves_it_not(ctx: RunContext) -> None:
     evaluator, scored = EffectiveRobustness(EffectiveRobustnessConfig()), record("g", top1=75.0, shift=60.0)
     foreign = record("none", network="vit-big", external_data=("LAION-2B",), top1=70.0, shift=69.0)
     alone = {one.label: one for one in evaluator.evaluate([*line(), scored], ctx).metrics}
     found = evaluator.evaluate([*line(), scored, foreign], ctx)
     values = {one.label: one for one in found.metrics}
-    own = "effective_robustness[shift,g, standard, cnn]"
+    own = "effective_robustness[shift,g, +1.0x standard, cnn]"
     assert values[own] == alone[own]
     assert values.keys() - alone.keys() == {"effective_robustness[shift,none, standard, vit-big]"}
     assert len(found.tables["shift"]) == 12

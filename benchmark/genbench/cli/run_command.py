@@ -119,8 +119,8 @@ def command(**options: Any) -> None:
     _publish(summary.records, folder, store, pictures=write_gallery(plan, store, folder))
     if options["profile"]:
         click.echo("\n".join(_profile_lines(store.root / "logs", began)))
-    if summary.failed:
-        count = len({record.result.key for record in summary.records if record.result.status == "failed"})
+    count = len({record.result.key for record in summary.records if record.result.status == "failed"})
+    if summary.failed or count:
         click.echo(
             f"{count} evaluations failed; `genbench retry` clears failures, logs are in {store.root}/logs",
             err=True,

@@ -67,6 +67,8 @@ class ProcessExecutor(Executor):
 
     def submit(self, bundle: Sequence[Task]) -> None:
         """Hand a bundle to an idle worker, or to a new one."""
+        for gone in [one for one in self._workers if not one.tasks and not one.process.is_alive()]:
+            self._end(gone, "killed while idle")
         worker = next((worker for worker in self._workers if not worker.tasks), None) or self._start()
         worker.tasks = list(bundle)
         worker.connection.send(list(bundle))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -118,8 +119,9 @@ class StepContext(RunContext):
         Which rows are kept depends on `done` alone, never on time: a repeated fit leaves the same curve.
         """
         last = int(self.curve[-1]["step"]) if self.curve else 0
-        if metrics and (done * CURVE_POINTS // max(total, 1) > last * CURVE_POINTS // max(total, 1)):
-            self.curve.append({"step": done, **metrics})
+        known = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        if known and (done * CURVE_POINTS // max(total, 1) > last * CURVE_POINTS // max(total, 1)):
+            self.curve.append({"step": done, **known})
 
     def for_step(self, step_seed: int, work: Path, clock: Clock) -> "StepContext":
         """Return the context of another step that is done together with this one."""

@@ -1,6 +1,7 @@
 """The `evaluate` step: images, predictions, a network, or the records of a suite become metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 from pydantic import ValidationError
@@ -34,16 +35,24 @@ def run(job: Job[EvaluateDocument]) -> None:
     """Call an evaluator with what its kind reads."""
     component, location = job.document.component, job.step.location
     evaluator: Evaluator = build(component, "evaluator", job.workshop, location)
+    if isinstance(evaluator, SuiteEvaluator):
+        records = suite_records(job.given, job.workshop)
+        with _its_mistakes(evaluator):
+            found = evaluator.evaluate(records, job.ctx)
+    else:
+        config = build_config(component, "evaluator", job.workshop, location)
+        found = _evaluated(job, evaluator, config)
+    write_evaluation(found, job.ctx.files)
+
+
+@contextmanager
+def _its_mistakes(evaluator: Evaluator) -> Iterator[None]:
+    """Name the evaluator when it makes a metric that cannot be: its mistake, not the user's."""
     try:
-        if isinstance(evaluator, SuiteEvaluator):
-            found = evaluator.evaluate(suite_records(job.given, job.workshop), job.ctx)
-        else:
-            config = build_config(component, "evaluator", job.workshop, location)
-            found = _evaluated(job, evaluator, config)
-    except ValidationError as problem:  # a metric that cannot be: the evaluator's mistake, not the user's
+        yield
+    except ValidationError as problem:
         name = type(evaluator).__name__
         raise PluginError(f"{name} returned an unusable metric: {explained(problem)}") from problem
-    write_evaluation(found, job.ctx.files)
 
 
 def _evaluated(job: Job[EvaluateDocument], evaluator: Evaluator, config: object) -> Evaluation:
@@ -60,14 +69,18 @@ def _evaluated(job: Job[EvaluateDocument], evaluator: Evaluator, config: object)
         baseline = open_predictions(given.baseline, splits) if given.baseline else None
         if given.twin is not None:
             ctx.inputs = {**ctx.inputs, "twin": open_predictions(given.twin, splits)}
-        return evaluator.evaluate(own, baseline, ctx)
+        with _its_mistakes(evaluator):
+            return evaluator.evaluate(own, baseline, ctx)
     if isinstance(evaluator, ImageEvaluator):
-        return evaluator.evaluate(_synthetic_set(given), _real_sets(given, splits), ctx)
+        synthetic, real = _synthetic_set(given), _real_sets(given, splits)
+        with _its_mistakes(evaluator):
+            return evaluator.evaluate(synthetic, real, ctx)
     if isinstance(evaluator, ModelEvaluator) and given.train is not None:
         network = open_trained(given.train, splits, job.workshop)
         wants_train = isinstance(config, EvaluatorConfig) and config.reads_train
         with_train = {"train": splits.train} if wants_train else {}
-        return evaluator.evaluate(network, {**splits.evaluated, **with_train}, ctx)
+        with _its_mistakes(evaluator):
+            return evaluator.evaluate(network, {**splits.evaluated, **with_train}, ctx)
     raise PluginError(
         f"{type(evaluator).__name__} must be an ImageEvaluator, PredictionEvaluator, SuiteEvaluator or "
         "ModelEvaluator (with `reads_network = True` in its config)"

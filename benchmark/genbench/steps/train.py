@@ -101,7 +101,7 @@ def _training(
         device=ctx.device,
         seed=seed,
     )
-    # Every arm takes the steps of the baseline, whatever its own size (with budget `steps`): rule 1.
+    # Every arm takes the steps of the baseline, whatever its own size (with budget `steps`): rule 3.
     arm_size = data.real_rows + data.synthetic_rows
     steps = total_steps(recipe, len(splits.train), arm_size, mix.budget, mix.budget_scale)
     network = build_network(classifier, splits.train, recipe, seed).to(ctx.device)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from genbench.metrics import STANDARD_SPLITS
-from genbench.records import Component, Record
+from genbench.recipe import Mix
+from genbench.records import Component, Record, Result
 
 _BASELINE = "none"
 
@@ -19,12 +20,12 @@ class SuiteRow:
     """One (generator, filter, mix, classifier).
 
     Attributes:
-        label: For people.
+        label: Image set, mix, and the budget where it is unusual: one of its own among a classifier's rows.
         classifier: Short name.
         family: The classifier's component.
         external_data: What its classifier, generator or filter learned from elsewhere.
         images: What names its image set, or an empty string for real images alone.
-        top1: In %, by split (`test` or a shift) and seed index.
+        top1: In %, by split (`val`, `test` or a shift) and seed index.
         gain: Of top-1 on test over the paired baseline, in points, mean over seeds; None without a pair.
     """
 
@@ -69,7 +70,7 @@ def _row(records: Sequence[Record], baseline: Mapping[int, float]) -> SuiteRow:
     pairs = [value - baseline[index] for index, value in top1["test"].items() if index in baseline]
     known = (*first.classifier.external_data, *first.generator.external_data, *first.filter.external_data)
     return SuiteRow(
-        label=f"{first.generator.name}, {first.mix.augment}",
+        label=_label(first, first.mix),
         classifier=first.classifier.name,
         family=first.classifier.use,
         external_data=tuple(dict.fromkeys(known)),
@@ -77,6 +78,14 @@ def _row(records: Sequence[Record], baseline: Mapping[int, float]) -> SuiteRow:
         top1=top1,
         gain=float(np.mean(pairs)) if pairs and not is_real else None,
     )
+
+
+def _label(result: Result, mix: Mix) -> str:
+    images = [one.name for one in (result.generator, result.filter) if one.use != _BASELINE] or [_BASELINE]
+    words = [" + ".join(images), mix.label]
+    words += [f"budget {mix.budget}"] if mix.budget != "steps" else []
+    words += [f"T={mix.budget_scale:g}"] if mix.budget_scale != 1 else []
+    return ", ".join(words)
 
 
 def images_key(record: Record) -> str:

@@ -6,7 +6,7 @@ were trained on real images alone; effective robustness is the distance above it
 
     rho(f) = acc_shift(f) - beta(acc_test(f)),    logit beta(x) = a + b logit x    (arXiv:2007.00644, Sec. 3).
 
-It is reported only where the line means something (protocol rule 9): at least ten real-only models from at
+It is reported only where the line means something: at least ten real-only models from at
 least three families, spanning at least ten points, none of them scored, nothing outside of the span scored.
 The interval is a percentile bootstrap over the models of the line; the test images have no part in it.
 """
