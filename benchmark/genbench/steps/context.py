@@ -141,8 +141,8 @@ class StepContext(RunContext):
             {key: value.detach().cpu().contiguous() for key, value in tensors.items()}, self.work / name
         )
         pointer = json.dumps({"file": name, "meta": dict(meta), "curve": self.curve})
+        self.clock.note(self.work, at_once=True)  # first: a kill in between must not lose time that counts
         write_atomically(self.work / "checkpoint.json", pointer.encode())
-        self.clock.note(self.work, at_once=True)
         for old in self.work.glob("checkpoint-*.safetensors"):
             if old.name != name:
                 old.unlink()
