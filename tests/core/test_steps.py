@@ -18,6 +18,7 @@ from genbench.plan import Plan
 from genbench.recipe import Mix
 from genbench.records import Sampled
 from genbench.runner import RunSummary
+from genbench.steps import context
 from genbench.steps.context import Clock, StepContext
 from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
 from genbench.steps.requests import plan_request
@@ -287,3 +288,21 @@ def test_a_resumed_step_costs_what_all_its_attempts_took(make_context: Callable[
     assert Clock.resumed(first.work / "nowhere").before == 0
     (first.work / "seconds.json").write_text("cut sho")
     assert Clock.resumed(first.work).before == 0
+
+
+def test_a_kill_beside_a_checkpoint_loses_no_time(
+    make_context: Callable[..., StepContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_context()
+    first.clock.before = 100.0
+
+    def write_and_die(path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        if path.name == "checkpoint.json":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(context, "write_atomically", write_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        first.checkpoint({}, {"step": 1})
+    assert first.restore() is not None  # the checkpoint is there, and so is what it cost
+    assert Clock.resumed(first.work).before >= 100
