@@ -185,9 +185,8 @@ class _Walk:
         self._registry.step_finished(step.stage, step.key, event.status, event.seconds)
         if event.status == "failed" and event.failure is not None:
             self._fail(step, event.failure)
-        elif (
-            event.status == "interrupted"
-        ):  # by somebody else: when we stop, nobody listens to events any more
+        elif event.status == "interrupted":
+            # By somebody else: when we stop, nobody listens to events any more.
             self._fail(step, Failure("its worker was told to stop; the same command resumes it"))
 
     def _fail(self, step: Step, failure: Failure) -> None:
