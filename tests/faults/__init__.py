@@ -1,0 +1,1 @@
+"""Faults and attacks, tried on purpose: `python tests/faults` is the campaign."""
