@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from faults.campaign import FAMILIES, Trial, trials_of
 
 SHORT = [
