@@ -22,7 +22,8 @@ from genbench.store import Artifact
 from genbench.upgrades import metric_of_schema_1
 
 _EVALUATION, _LEDGER, _HISTORY, _TRAINING = "evaluation.json", "ledger.json", "history.json", "training.json"
-_COUNTS, _FILTER, _CURVE, _DATASET = "counts.json", "filter.json", "curve.json", "dataset.json"
+_COUNTS, _FILTER, _CURVE = "counts.json", "filter.json", "curve.json"
+CARD = "dataset.json"  #: the facts of a dataset, beside its splits
 _METRICS, _SOURCES = TypeAdapter(tuple[Metric, ...]), TypeAdapter(dict[str, Source])
 _METRIC_FORM = 2  # of evaluation.json: metrics with fields
 CURVE_POINTS = 50  #: that a curve keeps at most
@@ -119,9 +120,9 @@ def write_counts(counts: Sampled, folder: Path) -> None:
     _write(folder / _COUNTS, TypeAdapter(Sampled).dump_python(counts, mode="json"))
 
 
-def read_counts(artifact: Artifact) -> Sampled:
+def read_counts(folder: Path) -> Sampled:
     """Read what `write_counts` wrote."""
-    return TypeAdapter(Sampled).validate_python(artifact.read_json(_COUNTS))
+    return TypeAdapter(Sampled).validate_python(json.loads((folder / _COUNTS).read_text(encoding="utf-8")))
 
 
 def write_filter_report(
@@ -142,12 +143,12 @@ def read_filter_report(artifact: Artifact) -> Mapping[str, Any]:
 
 def write_card(card: Mapping[str, Any], folder: Path) -> None:
     """Write the facts of a dataset: sizes of its splits, class names, image shape, statistics."""
-    _write(folder / _DATASET, dict(card))
+    _write(folder / CARD, dict(card))
 
 
 def read_card(artifact: Artifact) -> Mapping[str, Any]:
     """Read what `write_card` wrote."""
-    card: Mapping[str, Any] = artifact.read_json(_DATASET)
+    card: Mapping[str, Any] = artifact.read_json(CARD)
     return card
 
 
@@ -155,7 +156,7 @@ def dataset_images(artifact: Artifact) -> DatasetImages:
     """Return the splits' sizes, and a digest of all their images and labels."""
     sizes = dict(read_card(artifact)["splits"])
     usual = {name: sizes.pop(name, 0) for name in ("train", "val", "test", "reserve")}
-    contents = {name: entry["sha256"] for name, entry in artifact.files.items() if name != _DATASET}
+    contents = {name: entry["sha256"] for name, entry in artifact.files.items() if name != CARD}
     return DatasetImages(digest(contents), **usual, shifts=sizes)
 
 

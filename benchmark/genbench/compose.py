@@ -166,7 +166,7 @@ class Composer:
         """Say what became of the images, from the steps that made, kept and consumed them."""
         books = read_training(trained) if trained is not None else None
         sampled, kept = self._last(planned, "sample"), self._last(planned, "filter")
-        images = read_counts(sampled) if sampled is not None else None
+        images = read_counts(sampled.folder) if sampled is not None else None
         if images is not None and kept is not None:
             images = replace(images, kept_images=sum(read_filter_report(kept)["after"]))
         if books is None:

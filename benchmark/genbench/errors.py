@@ -47,6 +47,25 @@ class PluginError(GenbenchError):
     """A plugin broke the contract."""
 
 
+class SpoiledProcessError(PluginError):
+    """Code of a third party changed the process that it shares: nothing that runs in it can be trusted."""
+
+
+class GuestError(Exception):
+    """What the code of a third party raised in its own process, or how that process died.
+
+    Args:
+        message: Class and text of the exception, or the cause of death.
+        details: A traceback.
+        errno: Of an OSError.
+    """
+
+    def __init__(self, message: str, details: str = "", errno: int | None = None) -> None:
+        super().__init__(message)
+        self.details = details
+        self.errno = errno
+
+
 class ProtocolError(GenbenchError):
     """A rule of the experimental protocol would be broken (`docs/protocol.md`)."""
 
@@ -71,6 +90,15 @@ class Interrupted(GenbenchError):  # noqa: N818 - being asked to stop is no erro
     """The run was asked to stop, and stopped with its work saved."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+def shortened(text: str, most: int = 1000) -> str:
+    """Cut a text that nobody would read to its end, and say so.
+
+    >>> shortened("abcdefgh", 3)
+    'abc ... (8 characters)'
+    """
+    return text if len(text) <= most else f"{text[:most]} ... ({len(text):,} characters)"
 
 
 def did_you_mean(found: str, known: Iterable[str]) -> str:

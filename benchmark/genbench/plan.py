@@ -14,12 +14,13 @@ from genbench.errors import ProtocolError, UsageError, did_you_mean
 from genbench.metrics import Subject
 from genbench.recipe import Mix
 from genbench.records import Protocol
-from genbench.spec import BASELINE, Resolved
+from genbench.spec import BASELINE, Parts, Resolved
 
 __all__ = [
     "STAGES",
     "Arm",
     "Cell",
+    "Guest",
     "Plan",
     "PlannedRecord",
     "Step",
@@ -33,6 +34,26 @@ _DATA_ENTRIES = ("mix.ratio", "mix.mode", "mix.batch_fraction", "inputs.sample",
 
 
 @dataclass(frozen=True)
+class Guest:
+    """What a step that runs code of third parties may do; it runs in a process of its own.
+
+    Attributes:
+        plugins: Names of the plugins that are loaded there besides the built-in ones.
+        places: Files and folders of their code.
+        facts: Kind, name, version, distribution and digest of the step's own component, for its manifest;
+            empty where a built-in component is confined on request.
+        network: Whether its component declares that it needs the network.
+        reserve: Whether it is handed the reserve.
+    """
+
+    plugins: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    network: bool = False
+    reserve: bool = False
+
+
+@dataclass(frozen=True)
 class Step:
     """One node of the plan. Picklable, and complete: a worker needs nothing else.
 
@@ -41,20 +62,30 @@ class Step:
         work: The document: everything that the result depends on.
         label: For people: `train resnet32 on digits + ddpm, seed 0`.
         location: Options that say where files are; not part of the identity.
+        parts: The components whose code it runs.
         family: Digest of the document without component versions; empty until it is asked for
             (`Plan.with_family`).
+        guest: What is known of third parties whose code it runs; None where it runs none, and until it is
+            handed to a worker.
     """
 
     key: str
     work: Document
     label: str
     location: Mapping[str, Any] = field(default_factory=dict)
+    parts: Parts = field(default_factory=Parts)
     family: str = ""
+    guest: "Guest | None" = None
 
     @property
     def stage(self) -> Stage:
         """Which kind of step."""
         return self.work.stage
+
+    @property
+    def seed(self) -> int:
+        """Its own seed: that of its document, else one that depends on its key."""
+        return int(getattr(self.work, "seed", int(self.key[:15], 16)))
 
     @cached_property
     def document(self) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ options, keys of its inputs, seed. Steps that several cells share appear once.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from genbench.protocols import EmbeddingConfig, EvaluatorConfig, FilterConfig, G
 from genbench.recipe import Mix
 from genbench.records import Component, Protocol
 from genbench.seeding import derive_seed
-from genbench.spec import BASELINE, Resolved, ResolvedSuite
+from genbench.spec import BASELINE, Parts, Resolved, ResolvedSuite
 
 MOST_CELLS = 100_000  #: of one suite: more are a mistake in its options
 
@@ -85,7 +85,7 @@ def without_failed(step: Step, failed: Iterable[str]) -> Step | None:
     if not left:
         return None
     document = replace(work, inputs=Inputs(records=left))
-    return Step(digest(document.content()), document, step.label, step.location)
+    return Step(digest(document.content()), document, step.label, step.location, step.parts)
 
 
 class _Planner:
@@ -144,7 +144,7 @@ class _Planner:
     def _dataset(self, dataset: Resolved) -> str:
         def make() -> str:
             document = DatasetDocument(component=dataset.identity)
-            return self._add(document, f"load {dataset.label}", dataset.location)
+            return self._add(document, f"load {dataset.label}", dataset)
 
         return self._once(("dataset", id(dataset)), make)
 
@@ -187,7 +187,7 @@ class _Planner:
                 seed=self._seed("generator", dataset, generator, index),
             )
             label = f"fit {generator.label} on {dataset.label}, seed {index}"
-            return self._add(document, label, generator.location)
+            return self._add(document, label, generator)
 
         return self._once(("fit", id(dataset), id(generator), index), make)
 
@@ -218,7 +218,7 @@ class _Planner:
                 seed=self._seed("generator", dataset, generator, index),
             )
             label = f"sample {generator.label} x{images.ratio:g} for {dataset.label}, seed {index}"
-            return self._add(document, label, generator.location)
+            return self._add(document, label, generator)
 
         return self._once(("sample", id(dataset), id(generator), images, index), make)
 
@@ -230,7 +230,7 @@ class _Planner:
             inputs = Inputs(dataset=self._dataset(arm.dataset), sample=sample, options=options)
             document = FilterDocument(component=arm.filter.identity, inputs=inputs)
             label = f"filter {arm.generator.label} by {arm.filter.label}, seed {arm.index}"
-            return self._add(document, label, arm.filter.location)
+            return self._add(document, label, arm.filter)
 
         return self._once(("filter", sample, id(arm.filter)), make)
 
@@ -265,14 +265,15 @@ class _Planner:
 
     def _add_train(self, classifier: Resolved, mix: Mix, inputs: Inputs[str], seed: int, label: str) -> str:
         document = TrainDocument(component=classifier.identity, mix=mix, inputs=inputs, seed=seed)
-        return self._add(document, label, classifier.location)
+        return self._add(document, label, classifier)
 
     def _predict(self, arm: Arm) -> str:
         train = self._train(arm)
 
         def make() -> str:
             document = PredictDocument(inputs=Inputs(dataset=self._dataset(arm.dataset), train=train))
-            return self._add(document, self.plan.steps[train].label.replace("train", "predict with", 1))
+            label = self.plan.steps[train].label.replace("train", "predict with", 1)
+            return self._add(document, label, parts=self.plan.steps[train].parts)
 
         return self._once(("predict", train), make)
 
@@ -290,7 +291,8 @@ class _Planner:
             what = f"{split} of {dataset.label}"
             if sample:
                 what = self.plan.steps[sample].label.removeprefix("sample ")
-            return self._add(document, f"embed {what} by {extractor}")
+            parts = self.plan.steps[network].parts if network else Parts()
+            return self._add(document, f"embed {what} by {extractor}", parts=parts)
 
         return self._once(("embed", id(dataset), extractor, fingerprint, split, sample), make)
 
@@ -306,7 +308,7 @@ class _Planner:
                 inputs=Inputs(features=embedded),
             )
             label = self.plan.steps[embedded].label.removeprefix("embed ")
-            return self._add(document, f"summarise {label} for {evaluator.name}")
+            return self._add(document, f"summarise {label} for {evaluator.name}", parts=evaluator.parts)
 
         return self._once(("summary", id(evaluator), embedded), make)
 
@@ -366,7 +368,8 @@ class _Planner:
         self, evaluator: Resolved, subject: Subject, inputs: Inputs[str], label: str, about: str = ""
     ) -> str:
         document = EvaluateDocument(subject=subject, component=evaluator.identity, inputs=inputs, about=about)
-        return self._add(document, label, evaluator.location)
+        trained = self.plan.steps[inputs.train].parts if inputs.train else None
+        return self._add(document, label, evaluator, trained)
 
     # ------------------------------------------------------------------------------------------- helpers
 
@@ -425,11 +428,23 @@ class _Planner:
         found: R = self._known[asked]
         return found
 
-    def _add(self, document: Document, label: str, location: Mapping[str, Any] | None = None) -> str:
+    def _add(
+        self, document: Document, label: str, component: Resolved | None = None, parts: Parts | None = None
+    ) -> str:
+        """Add a step, unless it is there.
+
+        Args:
+            document: What its result depends on.
+            label: For people.
+            component: What it calls; its options say where files are.
+            parts: What else runs in it.
+        """
         content = document.content()
         key = self._digester.digest(content, "component")
         if key not in self.plan.steps:
-            step = Step(key, document, label, location or {})
+            location = component.location if component is not None else {}
+            own = component.parts if component is not None else Parts()
+            step = Step(key, document, label, location, own + parts if parts else own)
             vars(step)["document"] = content  # written once; see `Step.document`
             self.plan.steps[key] = step
         return key

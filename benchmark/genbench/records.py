@@ -309,6 +309,9 @@ class PluginCode:
         distribution: Name and version of what installed it, or the file's name; empty in schema 1.
         sha256: Digest of its code.
         covers: What the digest is taken of: the whole `package`, or, in schema 1, one `file`.
+        confined: What kept the process of a third party's code from files and networks: `Landlock 7,
+            seccomp`, or `no` with the reason; empty for built-in code, which no third party's runs beside.
+        changed: What it changed for others in its process, and left behind.
     """
 
     kind: str
@@ -317,6 +320,8 @@ class PluginCode:
     distribution: str = ""
     sha256: Digest = ""
     covers: Literal["package", "file"] = "package"
+    confined: str = ""
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -4,13 +4,14 @@ A plugin is a module of hooks. Each ends in a state (`ok`, `failed`, `conflict`,
 that `genbench plugins` prints. Nothing here imports what a component is made of.
 """
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -18,9 +19,11 @@ from typing import Any, Literal, NamedTuple
 
 import pluggy
 
+from genbench import watch
 from genbench.digest import digest, file_digest
-from genbench.errors import PluginError, UsageError, did_you_mean
+from genbench.errors import PluginError, UsageError, did_you_mean, shortened
 from genbench.hookspecs import API_VERSION, KINDS, ComponentSpec, Hooks, Kind, specs_of
+from genbench.options import ComponentConfig
 
 ENTRY_POINT_GROUP = "genbench"
 OWN_DISTRIBUTION = "genbench"
@@ -39,6 +42,7 @@ class Plugin:
         state: `ok`, `failed`, `conflict` or `disabled`.
         reason: Why it is not `ok`.
         components: What it registered, as (kind, name).
+        module: Name of its module.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Plugin:
     state: State = "ok"
     reason: str = ""
     components: list[tuple[Kind, str]] = field(default_factory=list)
+    module: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,17 @@ class PluginSource:
         files: Single-file plugins (`--plugin path.py`).
         third_party: Whether other distributions' entry points are loaded (`--no-plugins` says no).
         disabled: Entry-point names to leave out (`GENBENCH_DISABLE`, comma-separated).
+        only: If given, the only plugins to load besides the built-in ones.
     """
 
     files: tuple[str, ...] = ()
     third_party: bool = True
     disabled: frozenset[str] = frozenset(filter(None, os.environ.get("GENBENCH_DISABLE", "").split(",")))
+    only: frozenset[str] | None = None
+
+    def limited_to(self, plugins: Iterable[str]) -> "PluginSource":
+        """Return the same source with these plugins and the built-in ones alone."""
+        return replace(self, only=frozenset(plugins))
 
 
 class Registry:
@@ -73,10 +84,12 @@ class Registry:
         self.plugins: list[Plugin] = []
         self._specs: dict[Kind, dict[str, ComponentSpec]] = {kind: {} for kind in KINDS}
         self._owners: dict[tuple[Kind, str], Plugin] = {}
+        self._silenced: set[str] = set()
         self._manager = pluggy.PluginManager("genbench")
         self._manager.add_hookspecs(Hooks)
         for plugin, load in _candidates(source):
-            self._enter(plugin, load)
+            if plugin.builtin or source.only is None or plugin.name in source.only:
+                self._enter(plugin, load)
 
     def specs(self, kind: Kind) -> Sequence[ComponentSpec]:
         """Return the components of one kind, by name."""
@@ -110,14 +123,61 @@ class Registry:
         origin = plugin.origin if plugin.is_installed else Path(plugin.origin).name
         return Code(origin, package_digest(target.partition(":")[0]))
 
+    @contextlib.contextmanager
+    def importing(self, plugin: Plugin) -> Iterator[None]:
+        """Let a plugin's code be imported, and put back what it replaced in genbench.
+
+        It runs in the process where plans are made and records composed.
+
+        Raises:
+            PluginError: It replaced something.
+        """
+        if plugin.builtin:
+            yield
+            return
+        before, touched = watch.harness(), []
+        try:
+            yield
+        finally:  # it may have raised after it replaced something
+            loaded = sys.modules.get(plugin.module)
+            place = Path(getattr(loaded, "__file__", None) or plugin.origin)
+            touched = watch.restore_harness(before, place.parent if place.name == "__init__.py" else place)
+        if touched:
+            raise PluginError(
+                f"it replaces {', '.join(touched[:3])} when it is imported: genbench is not its to change"
+            )
+
+    def schema(self, spec: ComponentSpec, kind: Kind) -> type[ComponentConfig]:
+        """Import the options of a component.
+
+        Raises:
+            PluginError: They cannot be imported, or are none.
+        """
+        with self.importing(self.owner(kind, spec.name)):
+            schema = import_target(spec.config, spec.name)
+        if not (isinstance(schema, type) and issubclass(schema, ComponentConfig)):
+            raise PluginError(
+                f"{kind} {spec.name!r}: {spec.config} must be a ComponentConfig, found {schema!r}"
+            )
+        return schema
+
     def commands(self) -> Iterator[Any]:
         """Yield the commands that plugins add to the program."""
         for commands in self._manager.hook.genbench_commands():
             yield from commands
 
-    def step_finished(self, stage: str, key: str, status: str, seconds: float) -> None:
-        """Tell every observer that a step ran."""
-        self._manager.hook.genbench_step_finished(stage=stage, key=key, status=status, seconds=seconds)
+    def step_finished(self, stage: str, key: str, status: str, seconds: float) -> Iterator[str]:
+        """Tell every observer that a step ran; yield what is to be said of one that failed, once."""
+        for plugin in self.plugins:
+            observe = getattr(self._manager.get_plugin(plugin.name), "genbench_step_finished", None)
+            if observe is None or plugin.name in self._silenced:
+                continue
+            try:
+                observe(stage=stage, key=key, status=status, seconds=seconds)
+            except (Exception, SystemExit) as problem:
+                self._silenced.add(plugin.name)
+                said = shortened(f"{type(problem).__name__}: {problem}", 200)
+                yield f"plugin {plugin.name!r} no longer observes this run: its observer raised {said}"
 
     def _enter(self, plugin: Plugin, load: Any) -> None:
         """Load one plugin, whatever it does, and note what became of it."""
@@ -126,9 +186,12 @@ class Registry:
             plugin.state, plugin.reason = "disabled", "named in GENBENCH_DISABLE"
             return
         try:
-            specs = list(self._register(plugin, load()))
-        except Exception as problem:  # a stranger's code may raise anything, and must not stop the others
-            plugin.state, plugin.reason = "failed", f"{type(problem).__name__}: {problem}"
+            with self.importing(plugin):
+                specs = list(self._register(plugin, load()))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as problem:  # a stranger's code may raise anything, and must not stop the others
+            plugin.state, plugin.reason = "failed", shortened(f"{type(problem).__name__}: {problem}")
             if self._manager.has_plugin(plugin.name):
                 self._manager.unregister(name=plugin.name)
             return
@@ -173,7 +236,7 @@ def import_target(target: str, component: str) -> Any:
     module_name, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         raise PluginError(
             f"component {component!r}: cannot import {target} ({type(problem).__name__}: {problem})",
             hint=f"genbench plugin check {component}" if isinstance(problem, AttributeError) else "",
@@ -235,9 +298,10 @@ def _candidates(source: PluginSource) -> Iterator[tuple[Plugin, Any]]:
         seen.add((entry.name, entry.value))
         distribution = entry.dist
         origin = f"{distribution.name} {distribution.version}" if distribution else entry.value
-        yield Plugin(entry.name, origin, builtin=_is_own(entry)), entry.load
+        yield Plugin(entry.name, origin, builtin=_is_own(entry), module=entry.module), entry.load
     for file in source.files:
-        yield Plugin(Path(file).stem, file, is_installed=False), lambda file=file: _load_file(Path(file))
+        plugin = Plugin(Path(file).stem, file, is_installed=False, module=Path(file).stem)
+        yield plugin, lambda file=file: _load_file(Path(file))
 
 
 def _is_own(entry: importlib.metadata.EntryPoint) -> bool:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from genbench.compose import Composer
-from genbench.errors import Interrupted, StoreUnwritableError
+from genbench.errors import Interrupted, SpoiledProcessError, StoreUnwritableError, UsageError
 from genbench.executors import Event, Executor, Failure, Setup, Task
+from genbench.guests import guest_of
 from genbench.outlook import changed_code, kind_of_work, longest_first, missing_steps
 from genbench.plan import Plan, Step
 from genbench.planner import without_failed
 from genbench.records import Record
 from genbench.registry import Registry, import_target
+from genbench.rooms import can_confine
 from genbench.store import Store
 from genbench.worker import RunOptions, worker_environments, worker_threads
 
@@ -55,6 +57,7 @@ def run(
         Interrupted: Ctrl-C; the same plan resumes where it stopped.
         StoreError: The store is full or read-only.
     """
+    _check_confinement(options.confine)
     watcher = observer or Observer()
     walk = _Walk(plan, store, registry, watcher, options)
     watcher.planned([plan.steps[key] for key in walk.missing], plan)
@@ -65,7 +68,7 @@ def run(
     for message in changed_code(plan, store, registry):
         watcher.notice(message)
     if walk.missing:
-        executor = _make_executor(store, registry, options, most=len(walk.missing))
+        executor = _make_executor(store, registry, options, walk)
         try:
             walk.go(executor)
         except KeyboardInterrupt:
@@ -91,15 +94,17 @@ class _Walk:
         self, plan: Plan, store: Store, registry: Registry, observer: Observer, options: RunOptions
     ) -> None:
         self._most_together, self._jobs = options.most_together, max(1, options.jobs)
-        self._trainings = {
-            key: kind_of_work(step.document)
-            for key, step in plan.steps.items()
-            if step.stage == "train" and self._most_together > 1
-        }
         self.summary = RunSummary()
         self.missing = missing_steps(plan, store)
         self._plan, self._store, self._registry, self._observer = plan, store, registry, observer
         self._command = options.command
+        guests = {key: guest_of(plan.steps[key], registry, options.confine) for key in self.missing}
+        self.guests = {key: guest for key, guest in guests.items() if guest is not None}
+        self._trainings = {
+            key: kind_of_work(plan.steps[key].document)
+            for key in self.missing
+            if plan.steps[key].stage == "train" and self._most_together > 1 and key not in self.guests
+        }
         self._waiting = dict.fromkeys(longest_first(plan, self.missing))
         self._running: set[str] = set()
         self._leased: set[str] = set()
@@ -134,7 +139,11 @@ class _Walk:
             if bundle:
                 self._running.update(bundle)
                 self._save_records_for(bundle[0])
-                executor.submit([Task(one, self._plan.with_family(one)) for one in bundle])
+                executor.submit([Task(one, self._order(one)) for one in bundle])
+
+    def _order(self, key: str) -> Step:
+        """Return a step as it is handed to a worker."""
+        return replace(self._plan.with_family(key), guest=self.guests.get(key))
 
     def _together(self, key: str) -> list[str]:
         """Return a step that is ready, with others that train the same network on another seed."""
@@ -182,7 +191,8 @@ class _Walk:
         self._running.discard(event.id)
         self._release(event.id)
         self.summary.ran += event.status == "done"
-        self._registry.step_finished(step.stage, step.key, event.status, event.seconds)
+        for remark in self._registry.step_finished(step.stage, step.key, event.status, event.seconds):
+            self._observer.notice(remark)
         if event.status == "failed" and event.failure is not None:
             self._fail(step, event.failure)
         elif event.status == "interrupted":
@@ -191,7 +201,7 @@ class _Walk:
 
     def _fail(self, step: Step, failure: Failure) -> None:
         """Note a failure, and give up the steps that need this one."""
-        if isinstance(failure.error, StoreUnwritableError):  # the run ends here
+        if isinstance(failure.error, StoreUnwritableError | SpoiledProcessError):  # the run ends here
             raise failure.error
         self.summary.failed[step.key] = failure.reason
         log = self._store.log_path(step.key)
@@ -234,6 +244,8 @@ class _Walk:
         self._plan.records[smaller.key] = replace(planned, key=smaller.key)
         for needed in smaller.inputs.values():
             self._users.setdefault(needed, []).append(smaller.key)
+        if key in self.guests:
+            self.guests[smaller.key] = self.guests.pop(key)
         if not self._store.has(smaller.key):
             self._waiting[smaller.key] = None
 
@@ -242,19 +254,31 @@ class _Walk:
         self._store.release(key)
 
 
-def _make_executor(store: Store, registry: Registry, options: RunOptions, most: int) -> Executor:
+def _make_executor(store: Store, registry: Registry, options: RunOptions, walk: _Walk) -> Executor:
     name = "inline" if options.jobs == 0 else options.executor
     settings: Mapping[str, object] = {
         "root": str(store.root),
         "source": registry.source,
         "options": options,
+        "shares_process": name == "inline",
+        "expects_guests": bool(walk.guests),
     }
     built_in = {
         "inline": "genbench.executors.inline:InlineExecutor",
         "processes": "genbench.executors.processes:ProcessExecutor",
     }
     target = built_in.get(name) or registry.spec("executor", name).target
-    jobs = max(1, min(options.jobs, most))
+    jobs = max(1, min(options.jobs, len(walk.missing)))
     setup = Setup(WORKER, settings, worker_threads(options.device, jobs), worker_environments(options.gpus))
     made: Executor = import_target(target, name)(setup, jobs, options.step_timeout_seconds)
     return made
+
+
+def _check_confinement(confine: str) -> None:
+    """Refuse to start where plugins shall be confined and cannot be."""
+    if confine in {"require", "all"} and not can_confine():
+        raise UsageError(
+            f"--confine {confine}: this machine cannot confine a process: it needs Linux 5.13 or newer with "
+            "Landlock",
+            hint="--confine auto runs plugins in processes of their own that keep their rights",
+        )

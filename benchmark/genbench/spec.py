@@ -4,6 +4,7 @@
 "cosine"}` in a suite mean the same. Only resolved values, defaults and presets filled in, reach a key.
 """
 
+import contextlib
 import json
 import re
 import tomllib
@@ -16,11 +17,11 @@ from typing import Any, cast
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from genbench.digest import canonical_json, digest
-from genbench.errors import UsageError, did_you_mean
+from genbench.errors import GenbenchError, PluginError, UsageError, did_you_mean, shortened
 from genbench.hookspecs import ComponentSpec, Kind
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
 from genbench.recipe import Mix
-from genbench.registry import Registry, import_target
+from genbench.registry import Registry
 
 STANDARD_PRESETS = ("smoke", "quick", "paper")
 BASELINE = "none"  #: the generator that is always added: real images alone
@@ -65,6 +66,22 @@ class Suite(Options):
 
 
 @dataclass(frozen=True)
+class Parts:
+    """The components whose code a step runs.
+
+    Attributes:
+        components: Kind and name of each.
+        paths: Files that their options name, and that they read.
+    """
+
+    components: tuple[tuple[Kind, str], ...] = ()
+    paths: tuple[str, ...] = ()
+
+    def __add__(self, other: "Parts") -> "Parts":
+        return Parts(self.components + other.components, self.paths + other.paths)
+
+
+@dataclass(frozen=True)
 class Resolved:
     """A component with every option settled.
 
@@ -75,6 +92,7 @@ class Resolved:
         label: What users typed, for tables: the name with the options they set.
         references: Components among its options, with the artifact that each hands over.
         fingerprint: Digest of the content of the files it reads; empty when it reads none.
+        paths: Where those files are.
     """
 
     kind: Kind
@@ -83,6 +101,7 @@ class Resolved:
     label: str
     references: Mapping[str, tuple[InputStep, "Resolved"]] = field(default_factory=dict)
     fingerprint: str = ""
+    paths: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -109,6 +128,13 @@ class Resolved:
             for name, value in component.location.items()
         }
         return {**own, **inner}
+
+    @cached_property
+    def parts(self) -> "Parts":
+        """This component, and those among its options that are handed to it ready to run."""
+        own = Parts(((self.kind, self.name),), self.paths)
+        handed_over = (one.parts for step, one in self.references.values() if step.stage != "sample")
+        return sum(handed_over, own)
 
     @property
     def external_data(self) -> tuple[str, ...]:
@@ -218,7 +244,7 @@ def resolve(
         UsageError: The component, a preset or an option is unknown, or a value is out of bounds.
     """
     spec = registry.spec(kind, reference.use)
-    schema = cast("type[ComponentConfig]", import_target(spec.config, spec.name))
+    schema = registry.schema(spec, kind)
     chosen = dict(reference.options)
     origin = f"{kind} {spec.name!r}"
     if BARE in chosen:
@@ -230,12 +256,7 @@ def resolve(
         chosen = {schema.primary: chosen.pop(BARE), **chosen}
     named_preset = chosen.pop("preset", None)
     values = _merged(_preset_values(schema, named_preset, preset, origin), chosen)
-    try:
-        config = schema.model_validate(values)
-    except ValidationError as problem:
-        raise UsageError(
-            _explain(problem, origin, schema), hint=f"genbench show {kind} {spec.name}"
-        ) from None
+    config = _validated(schema, values, origin, hint=f"genbench show {kind} {spec.name}")
     shown = {**chosen, **({"preset": named_preset} if named_preset else {})}
     label = ",".join(f"{name}={_short(value)}" for name, value in flattened(shown))
     references = {
@@ -243,9 +264,41 @@ def resolve(
         for option, step in reference_options(schema)
         if getattr(config, option) is not None
     }
-    files = {name: file_digest(path) for name, path in config.source_files().items()}
-    full_label = f"{spec.name}:{label}" if label else spec.name
-    return Resolved(kind, spec, config, full_label, references, digest(files) if files else "")
+    with _its_own_mistakes(origin):
+        paths = config.source_files()
+    files = {name: file_digest(path) for name, path in paths.items()}
+    return Resolved(
+        kind,
+        spec,
+        config,
+        f"{spec.name}:{label}" if label else spec.name,
+        references,
+        fingerprint=digest(files) if files else "",
+        paths=tuple(map(str, paths.values())),
+    )
+
+
+def _validated(
+    schema: type[ComponentConfig], values: Mapping[str, Any], origin: str, hint: str
+) -> ComponentConfig:
+    """Validate options; what is wrong with them is said in the user's words."""
+    try:
+        with _its_own_mistakes(origin):
+            return schema.model_validate(values)
+    except ValidationError as problem:
+        raise UsageError(_explain(problem, origin, schema), hint=hint) from None
+
+
+@contextlib.contextmanager
+def _its_own_mistakes(origin: str) -> Iterator[None]:
+    """Name the component whose options raise what is neither a finding nor an error of genbench's own."""
+    try:
+        yield
+    except (GenbenchError, ValidationError):
+        raise
+    except (Exception, SystemExit) as problem:
+        said = shortened(f"{type(problem).__name__}: {problem}")
+        raise PluginError(f"{origin}: its options raise {said}") from problem
 
 
 def _as_reference(value: Any) -> Any:

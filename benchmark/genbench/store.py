@@ -2,6 +2,7 @@
 
     <root>/artifacts/<2>/<key>/   files + manifest.json: the artifact exists when its manifest does
     <root>/work/<key>/            checkpoints and scratch of a step that is not done
+    <root>/rooms/<key>/           home of the process that runs a plugin's code for a step
     <root>/failures/<key>.json    why the last attempt failed (a note for people; never a cached result)
     <root>/logs/<key>.log         what the last attempt said
     <root>/index.jsonl            one line per artifact: key, stage, family, seconds
@@ -160,6 +161,15 @@ class Store:
     def work_folder(self, key: str) -> Path:
         """Return the folder for checkpoints and scratch of an unfinished step."""
         return self._made(self.root / "work" / key)
+
+    @contextlib.contextmanager
+    def room_folder(self, key: str) -> Iterator[Path]:
+        """Make the folder for whatever a step's libraries write in its room; removed when it is left."""
+        folder = self._made(self.root / "rooms" / key)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def log_path(self, key: str) -> Path:
         """Return the path of a step's log."""

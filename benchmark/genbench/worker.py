@@ -1,6 +1,5 @@
 """What a worker does with a step, in a process of its own or in this one."""
 
-import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from typing import Any, Literal
 from genbench.executors import cores
 from genbench.plan import Step
 from genbench.registry import PluginSource, Registry
+from genbench.rooms import Confine, prepare
 from genbench.store import Store
 
-RESIDENT_SHARE = 0.25  #: of `--max-memory`, for image sets
 MOST_TOGETHER = 8  #: trainings side by side
 
 
@@ -32,6 +31,8 @@ class RunOptions:
         max_memory_gib: Memory limit of a worker, or None.
         vectorize: Whether trainings of a bundle run side by side: `off`, `on`, or `auto`, if that is faster.
         keep_records: Whether records are saved in the store, where boards are rendered from.
+        confine: Whether steps of third parties give up their rights (`genbench.rooms`): `auto`, where this
+            machine can; `require`: everywhere, or nothing runs; `off`; `all`: steps of built-in ones, too.
     """
 
     jobs: int
@@ -45,6 +46,7 @@ class RunOptions:
     max_memory_gib: float | None = None
     vectorize: Literal["auto", "on", "off"] = "auto"
     keep_records: bool = True
+    confine: Confine = "auto"
 
     @property
     def most_together(self) -> int:
@@ -54,23 +56,44 @@ class RunOptions:
 
 
 def make_worker(
-    *, root: str, source: PluginSource, options: RunOptions, must_stop: Callable[[], bool]
+    *,
+    root: str,
+    source: PluginSource,
+    options: RunOptions,
+    must_stop: Callable[[], bool],
+    shares_process: bool = False,
+    expects_guests: bool = False,
 ) -> "_Performer":
-    """Build what a worker process does with a step; called there."""
-    if options.max_memory_gib is not None:
-        limit_memory(options.max_memory_gib, options.device)
-    from genbench.steps import Workshop
+    """Build what a worker process does with a step; called there.
+
+    Args:
+        root: The store's folder.
+        source: Plugins to load.
+        options: Of the run.
+        must_stop: Says whether it was asked to stop.
+        shares_process: Whether code of third parties runs in this process, for debuggers; else it runs in
+            rooms, and is never imported here.
+        expects_guests: Whether a step of the plan will need a room.
+    """
+    from genbench.steps import Rooms, Workshop
+    from genbench.steps.limits import limit_memory
     from genbench.steps.provenance import choose_arithmetic
 
+    if options.max_memory_gib is not None:
+        limit_memory(options.max_memory_gib, options.device)
     choose_arithmetic()
+    rooms = None if shares_process else Rooms(source, options.confine, options.max_memory_gib)
+    if rooms is not None and expects_guests:
+        prepare()
     workshop = Workshop(
         Store(Path(root)),
-        Registry(source),
+        Registry(source if shares_process else source.limited_to(())),
         options.device,
         must_stop,
         options.checkpoint_seconds,
         options.profile,
         options.vectorize,
+        rooms,
     )
     return _Performer(workshop)
 
@@ -107,22 +130,3 @@ class _Performer:
     def announce(self, steps: Sequence[Step]) -> None:
         """Note which trainings come next, and may run side by side."""
         self._workshop.announce(steps)
-
-
-def limit_memory(gibibytes: float, device: str) -> None:
-    """Hold this process to an amount of memory: of the device on a GPU, of its data elsewhere.
-
-    A step that needs more fails, and says which option needs less; sets are held in memory up to a quarter.
-    """
-    os.environ["GENBENCH_RESIDENT_MIB"] = str(int(gibibytes * 1024 * RESIDENT_SHARE))
-    if device.startswith("cuda"):
-        import torch
-
-        whole = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, gibibytes * 2**30 / whole))
-        return
-    with contextlib.suppress(ImportError):  # no such limits on Windows
-        import resource
-
-        limit = int(gibibytes * 2**30)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))

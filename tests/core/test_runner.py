@@ -116,7 +116,7 @@ def of_suite(summary: RunSummary) -> Record:
     [
         ("exit", "SystemExit: 7"),
         ("raise", "RuntimeError: the toy broke"),
-        ("kill", "the worker was killed by SIGKILL (often: out of memory)"),
+        ("kill", "its process was killed by SIGKILL (often: out of memory)"),
         ("hang", "no end within 15 s (--step-timeout)"),
     ],
 )

@@ -22,7 +22,7 @@ from genbench.steps import context
 from genbench.steps.context import Clock, StepContext
 from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
 from genbench.steps.requests import plan_request
-from genbench.steps.samples import SyntheticSet, write_sample
+from genbench.steps.samples import SyntheticSet, note_copies, write_sample
 from genbench.steps.train import arm_images, usable
 from genbench.store import Store
 
@@ -140,11 +140,11 @@ def test_a_killed_sample_loses_one_shard_at_most(
 
     context = make_context(must_stop=lambda: len(made) == 2)
     with pytest.raises(GenbenchError, match="stopped"):
-        write_sample(Counting(), plan_request(make_images(1200), Asked(1.0), 1), {}, context, tmp_path)
+        write_sample(Counting(), plan_request(make_images(1200), Asked(1.0), 1), context, tmp_path)
     assert made == [512, 512]
     folder = tmp_path / "set"
     folder.mkdir()
-    write_sample(Counting(), plan_request(make_images(1200), Asked(1.0), 1), {}, make_context(), folder)
+    write_sample(Counting(), plan_request(make_images(1200), Asked(1.0), 1), make_context(), folder)
     assert made == [512, 512, 176]
     assert len(open_images(folder)) == 1200
 
@@ -168,7 +168,7 @@ def test_blank_and_failed_images_are_counted_and_made_again(
 ) -> None:
     request = plan_request(make_images(40), Asked(1.0), 1)
     first = ["", "blank", "failed"] + [""] * 37
-    write_sample(_faulty([first, ["failed", ""]]), request, {}, make_context(), tmp_path)
+    write_sample(_faulty([first, ["failed", ""]]), request, make_context(), tmp_path)
     counts = json.loads((tmp_path / "counts.json").read_text())
     assert counts == {
         "asked_images": 40, "attempts": 43, "made_images": 40, "faults": {"blank": 1, "failed": 2},
@@ -185,7 +185,7 @@ def test_images_that_stay_blank_are_left_out_and_void_the_arm(
 ) -> None:
     train = make_images(40)
     request = plan_request(train, Asked(1.0), 1)
-    write_sample(_faulty([["blank", *[""] * 39], *[["blank"]] * 3]), request, {}, make_context(), tmp_path)
+    write_sample(_faulty([["blank", *[""] * 39], *[["blank"]] * 3]), request, make_context(), tmp_path)
     assert json.loads((tmp_path / "counts.json").read_text())["attempts"] == 43
     images = open_images(tmp_path)
     assert images.class_counts().tolist() == [9, 10, 10, 10]
@@ -203,11 +203,9 @@ def test_a_set_that_is_mostly_faulty_is_no_set(
 ) -> None:
     request, context = plan_request(make_images(40), Asked(1.0), 1), make_context()
     with pytest.raises(GenbenchError, match="Faulty: of 40 images 30 failed: nothing is kept"):
-        write_sample(_faulty([[*["failed"] * 30, *[""] * 10]]), request, {}, context, tmp_path)
+        write_sample(_faulty([[*["failed"] * 30, *[""] * 10]]), request, context, tmp_path)
     assert not (tmp_path / "images.json").exists()
-    write_sample(
-        _faulty([]), request, {}, context, tmp_path
-    )  # asks again instead of reading the faulty shard
+    write_sample(_faulty([]), request, context, tmp_path)  # asks again instead of reading the faulty shard
     assert len(open_images(tmp_path)) == 40
 
 
@@ -225,7 +223,8 @@ def test_copies_of_real_images_are_counted(
             yield SyntheticBatch(stolen, request.labels, request.source_indices)
 
     splits = {"train": train, "val": Subset(test, np.arange(10, 20)), "test": Subset(test, np.arange(10))}
-    write_sample(Thief(), plan_request(train, Asked(1.0), 1), splits, make_context(), tmp_path)
+    write_sample(Thief(), plan_request(train, Asked(1.0), 1), make_context(), tmp_path)
+    note_copies(tmp_path, train, splits)
     assert json.loads((tmp_path / "counts.json").read_text())["copies"] == {"train": 4, "val": 0, "test": 3}
 
 
@@ -258,7 +257,7 @@ def test_images_of_the_wrong_kind_are_refused(
             yield SyntheticBatch(torch.zeros(len(request), 3, 8, 8), request.labels, request.source_indices)
 
     with pytest.raises(PluginError, match=r"Floats must yield uint8 \[40, 3, 8, 8\], found torch.float32"):
-        write_sample(Floats(), plan_request(make_images(40), Asked(1.0), 1), {}, make_context(), tmp_path)
+        write_sample(Floats(), plan_request(make_images(40), Asked(1.0), 1), make_context(), tmp_path)
 
 
 @pytest.mark.skipif(

@@ -392,12 +392,12 @@ def test_what_the_safety_checker_blacks_out_is_counted_and_made_again(
     assert faults(2.0) == [""] * 12
     assert faults(-2.0) == ["blank"] * 12
     with pytest.raises(GenbenchError, match="of 12 images 12 blank: nothing is kept"):
-        write_sample(generator, request, {}, make_context(), tmp_path)
+        write_sample(generator, request, make_context(), tmp_path)
     low, high = -1.0, 1.0
     while not 0 < (count := faults((low + high) / 2).count("blank")) < 7:
         low, high = ((low + high) / 2, high) if count else (low, (low + high) / 2)
     ctx = make_context(work=tmp_path / "few", files=tmp_path / "few-files")
-    write_sample(generator, request, {}, ctx, ctx.files)
+    write_sample(generator, request, ctx, ctx.files)
     counts = json.loads((ctx.files / "counts.json").read_text())
     images = open_images(ctx.files)
     assert counts["faults"]["blank"] >= count

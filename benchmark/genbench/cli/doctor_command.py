@@ -35,6 +35,7 @@ def command(store_folder: Path | None, plugin_files: tuple[str, ...], no_plugins
         _store(store_folder),
         _hub(),
         _plugins(registry),
+        _confinement(),
         _requirements(registry),
         _resources(registry),
     )
@@ -67,6 +68,21 @@ def _versions() -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             yield "bad", "versions", f"{name} is not installed: pip install {name}"
     yield "ok", "versions", ", ".join(found)
+
+
+def _confinement() -> Iterator[Finding]:
+    from genbench.rooms import can_confine
+
+    guards = can_confine()
+    if guards:
+        yield (
+            "ok",
+            "confining",
+            f"{guards}: plugins reach their inputs, and no network that they do not declare",
+        )
+        return
+    finding = "no Landlock (Linux 5.13) here: code of plugins runs in processes of its own, with all rights"
+    yield "lacks", "confining", finding
 
 
 def _device() -> Iterator[Finding]:

@@ -77,6 +77,14 @@ from genbench.errors import ExitCode
     show_default=True,
     help="Train several seeds side by side; auto: on a GPU, where a probe says that it is faster.",
 )
+@click.option(
+    "--confine",
+    type=click.Choice(["auto", "require", "off", "all"]),
+    default="auto",
+    show_default=True,
+    help="Which files and networks code of plugins may reach: its inputs alone, where this machine can "
+    "confine it; require: or fail; all: built-in components, too.",
+)
 @click.option("--profile", is_flag=True, help="Trace trainings, and print where their time goes.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures and the leaderboard only.")
 @store_option
@@ -111,6 +119,7 @@ def command(**options: Any) -> None:
         profile=options["profile"],
         max_memory_gib=options["max_memory_gib"],
         vectorize=options["vectorize"],
+        confine=options["confine"],
     )
     began = time.time()
     with make_progress(quiet=options["quiet"]) as progress:

@@ -4,7 +4,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 
-from genbench.errors import GenbenchError, Interrupted
+from genbench.errors import GenbenchError, GuestError, Interrupted
 from genbench.executors.base import Event, Executor, Failure, Perform, Setup, Task
 from genbench.registry import import_target
 
@@ -62,4 +62,6 @@ def failure_of(problem: BaseException) -> Failure:
     """Say in one line how a task failed; with a traceback, unless the user can mend it."""
     if isinstance(problem, GenbenchError):
         return Failure(str(problem), error=problem)
+    if isinstance(problem, GuestError):
+        return Failure(str(problem), problem.details)
     return Failure(f"{type(problem).__name__}: {problem}", "".join(traceback.format_exception(problem)))

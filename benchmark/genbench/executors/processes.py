@@ -1,5 +1,6 @@
 """Persistent worker processes: a crash, a hang or an out-of-memory kill is one failed task, not a lost run.
 
+A worker ends with the process that started it, whatever becomes of that, and takes with it what it started.
 Workers are spawned, so that they start clean, on a CPU with one torch thread each that waits passively: two
 busy processes with two spinning threads each ran six times slower than with one.
 """
@@ -20,8 +21,11 @@ from genbench.errors import Interrupted
 from genbench.executors.base import Event, Executor, Failure, Setup, Task
 from genbench.executors.inline import failure_of
 from genbench.registry import import_target
+from genbench.rooms.room import cause_of_death
+from genbench.rooms.tree import end_descendants, end_with_parent
 
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_START_SECONDS = 120.0  # that a worker may take to import torch, on a disk that is busy
 _USUAL = {"OMP_WAIT_POLICY": "PASSIVE", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
 
@@ -31,12 +35,31 @@ class _Worker:
     connection: Connection
     place: int  # among the workers; one that replaces a dead one takes its place, and its GPU
     tasks: list[Task] = field(default_factory=list)
+    handed: float = 0.0  # when it was given its tasks
     started: float | None = None  # when the running task began; importing torch is not its time
 
     @property
     def seconds(self) -> float:
         """How long the running task has taken."""
         return 0.0 if self.started is None else time.monotonic() - self.started
+
+    def is_late(self, timeout_seconds: float) -> bool:
+        """Say whether its running task, or its start, takes longer than it may."""
+        if not self.tasks:
+            return False
+        if self.started is None:
+            return time.monotonic() - self.handed > timeout_seconds + _START_SECONDS
+        return self.seconds > timeout_seconds * len(
+            self.tasks
+        )  # the first of a bundle may do the work of all
+
+    def end(self) -> None:
+        """Kill it, and everything below it."""
+        if self.process.pid is not None:
+            end_descendants(self.process.pid)
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
 
 
 class ProcessExecutor(Executor):
@@ -70,7 +93,7 @@ class ProcessExecutor(Executor):
         for gone in [one for one in self._workers if not one.tasks and not one.process.is_alive()]:
             self._end(gone, "killed while idle")
         worker = next((worker for worker in self._workers if not worker.tasks), None) or self._start()
-        worker.tasks = list(bundle)
+        worker.tasks, worker.handed = list(bundle), time.monotonic()
         worker.connection.send(list(bundle))
 
     def events(self, timeout_seconds: float) -> Sequence[Event]:
@@ -83,7 +106,7 @@ class ProcessExecutor(Executor):
         for worker in list(self._workers):
             if worker.connection in ready:
                 found += self._read(worker)
-            elif worker.tasks and self._timeout and worker.seconds > self._timeout * len(worker.tasks):
+            elif self._timeout and worker.is_late(self._timeout):
                 found += self._end(worker, f"no end within {self._timeout:g} s (--step-timeout)")
         return found
 
@@ -100,16 +123,16 @@ class ProcessExecutor(Executor):
     def close(self) -> None:
         """End all workers: an idle one leaves by itself when its pipe closes, a busy one is killed."""
         for worker in self._workers:
-            worker.connection.close()
+            if not worker.tasks:
+                worker.connection.close()
         for worker in self._workers:
             worker.process.join(timeout=0 if worker.tasks else 2)
-            worker.process.kill()
-            worker.process.join()
+            worker.end()
         self._workers.clear()
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs, self._setup), daemon=True)
+        process = self._context.Process(target=_work, args=(theirs, self._setup))
         taken = {worker.place for worker in self._workers}
         place = next(number for number in range(self._jobs + len(taken)) if number not in taken)
         usual = {**dict.fromkeys(_THREAD_COUNTS, str(self._setup.threads)), **_USUAL}
@@ -132,17 +155,15 @@ class ProcessExecutor(Executor):
                     worker.started = time.monotonic()
                 if event.status in {"done", "failed", "interrupted"}:
                     worker.tasks = [task for task in worker.tasks if task.id != event.id]
-                    worker.started = None
+                    worker.started, worker.handed = None, time.monotonic()
         except (EOFError, OSError):
             worker.process.join(timeout=5)
-            found += self._end(worker, _cause_of_death(worker.process.exitcode))
+            found += self._end(worker, cause_of_death(worker.process.exitcode))
         return found
 
     def _end(self, worker: _Worker, reason: str) -> list[Event]:
         """Bury a worker: its running task failed; the rest of its bundle is handed to another."""
-        worker.process.kill()
-        worker.process.join()
-        worker.connection.close()
+        worker.end()
         self._workers.remove(worker)
         if not worker.tasks:
             return []
@@ -152,19 +173,12 @@ class ProcessExecutor(Executor):
         return [Event(first.id, "failed", failure=Failure(reason), seconds=worker.seconds)]
 
 
-def _cause_of_death(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        advice = " (often: out of memory)" if name == "SIGKILL" else ""
-        return f"the worker was killed by {name}{advice}"
-    return f"the worker ended without a word (exit code {exit_code})"
-
-
 def _work(connection: Connection, setup: Setup) -> None:
     """The life of a worker: import once, then bundle after bundle, until the pipe closes."""
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the main process, which asks us to stop
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    end_with_parent()
     import torch
 
     torch.set_num_threads(setup.threads)

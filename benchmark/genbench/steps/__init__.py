@@ -7,11 +7,12 @@ context     progress, seeds, checkpoints and the loss curve for the plugin that 
 dataset     fit  sample  filtering  train  predict  embed  evaluate: the stages
 requests    which images are asked for;  samples  a sampled set on its way and in the store
 networks    networks from names and from artifacts;  extractors  frozen ones
+visits      a stranger's step from outside;  guest  the same from inside its room
 provenance  hardware, versions and commit, for the manifest;  profiling  where the time of a training goes
 """
 
 from genbench.steps.execute import execute
 from genbench.steps.sample import sample_with_fixed_noise
-from genbench.steps.workshop import Workshop
+from genbench.steps.workshop import Rooms, Workshop
 
-__all__ = ["Workshop", "execute", "sample_with_fixed_noise"]
+__all__ = ["Rooms", "Workshop", "execute", "sample_with_fixed_noise"]

@@ -1,6 +1,8 @@
 """The `dataset` step: real images become train, val, reserve, test and shifts, the same for all cells."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,25 @@ _VAL_LARGEST_SHARE = 0.2
 class Splits:
     """The splits of a dataset, opened from its artifact; pixels are read as they are asked for."""
 
-    train: LabelledImages
-    reserve: LabelledImages | None
-    evaluated: dict[str, LabelledImages]
+    opened: "_Opened"
     statistics: ImageStatistics
     facts: DatasetFacts
+
+    @property
+    def train(self) -> LabelledImages:
+        """What everything learns from."""
+        return self.opened["train"]
+
+    @property
+    def reserve(self) -> LabelledImages | None:
+        """Real images held out of train, for generators that ask for them."""
+        return self.opened.get("reserve")
+
+    @cached_property
+    def evaluated(self) -> Mapping[str, LabelledImages]:
+        """Return val, test and every shift, by name."""
+        names = tuple(name for name in self.opened if name not in {"train", "reserve"})
+        return _Opened(self.opened.folder, names)
 
     def augmentation(self, level: str) -> Augmentation:
         """Return what a mix's `augment` means for these images."""
@@ -86,11 +102,34 @@ def write_splits(dataset: Dataset, config: DatasetConfig, ctx: RunContext, folde
 def open_splits(artifact: Artifact) -> Splits:
     """Open what `write_splits` wrote."""
     card = read_card(artifact)
-    images = {name: open_images(artifact.folder / name) for name in card["splits"]}
-    train, reserve = images.pop("train"), images.pop("reserve", None)
     mean_and_std = ImageStatistics(tuple(card["mean"]), tuple(card["std"]))
     facts = DatasetFacts(flip=card["flip"], shift_pixels=card["shift_pixels"])
-    return Splits(train, reserve, images, mean_and_std, facts)
+    return Splits(_Opened(artifact.folder, tuple(card["splits"])), mean_and_std, facts)
+
+
+class _Opened(Mapping[str, LabelledImages]):
+    """Splits by name, each opened when it is first asked for: in a room, most may not be.
+
+    Attributes:
+        folder: Where a folder of each is.
+    """
+
+    def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
+        self.folder, self._names = folder, names
+        self._images: dict[str, LabelledImages] = {}
+
+    def __getitem__(self, name: str) -> LabelledImages:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._images:
+            self._images[name] = open_images(self.folder / name)
+        return self._images[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def split(

@@ -36,9 +36,8 @@ def run(job: Job[EvaluateDocument]) -> None:
     component, location = job.document.component, job.step.location
     evaluator: Evaluator = build(component, "evaluator", job.workshop, location)
     if isinstance(evaluator, SuiteEvaluator):
-        records = suite_records(job.given, job.workshop)
         with _its_mistakes(evaluator):
-            found = evaluator.evaluate(records, job.ctx)
+            found = evaluator.evaluate(job.records, job.ctx)
     else:
         config = build_config(component, "evaluator", job.workshop, location)
         found = _evaluated(job, evaluator, config)

@@ -11,7 +11,9 @@ from genbench.hookspecs import Kind
 from genbench.plan import Step
 from genbench.steps import dataset, embed, evaluate, filtering, fit, predict, sample, train
 from genbench.steps.context import Clock, Report, StepContext
+from genbench.steps.evaluate import suite_records
 from genbench.steps.provenance import commit, forget_peak_memory, hardware, peak_memory_bytes, versions
+from genbench.steps.visits import SHARED, visit, watched
 from genbench.steps.workshop import Facts, Job, Workshop
 
 _STAGES: Mapping[str, Callable[[Job[Any]], Facts | None]] = {
@@ -37,23 +39,41 @@ _KIND_OF_STAGE: Mapping[str, Kind] = {
 def execute(step: Step, workshop: Workshop, report: Report) -> None:
     """Run one step and store what it leaves.
 
+    A step with a guest, which is code of a third party, is done in a room; what only the harness may do is
+    done here, where no foreign module was ever imported.
+
     Raises:
         GenbenchError: The step cannot be done; the message is for the user.
-        Exception: Whatever a plugin raises.
+        GuestError: Whatever a third party's code raised in its room.
+        Exception: Whatever a plugin raises in this process.
     """
     store = workshop.store
     given = workshop.open_inputs(step)
+    records = suite_records(given, workshop) if given.records else []
     with _logger(store.log_path(step.key)) as log:
         log.info("%s (%s)", step.label, step.key)
 
         def fill(folder: Path) -> Mapping[str, Any]:
             ctx = make_context(step, workshop, folder, log, report)
             forget_peak_memory(_device(step, workshop))
-            facts = _STAGES[step.stage](Job(step, step.work, given, workshop, ctx)) or {}
-            return {"seconds": ctx.clock.seconds, **facts, **_provenance(step, workshop)}
+            job: Job[Any] = Job(step, step.work, given, workshop, ctx, records)
+            facts = {**_provenance(step, workshop), **_done(job)}
+            if step.stage == "sample":
+                sample.finish(job)
+            return {"seconds": ctx.clock.seconds, **facts}
 
         store.put(step.key, step.document, fill, step.family)
         log.info("done")
+
+
+def _done(job: Job[Any]) -> Facts:
+    """Do a step where it belongs: in a room, or here."""
+    if job.step.guest is not None and job.workshop.rooms is not None:
+        return visit(job, job.workshop.rooms)
+    if job.step.guest is None:
+        return _STAGES[job.step.stage](job) or {}
+    with watched(job):
+        return _STAGES[job.step.stage](job) or {}
 
 
 def make_context(
@@ -62,7 +82,7 @@ def make_context(
     """Return the context of a step: its seed, its folders, and the time of its stopped attempts."""
     work = workshop.store.work_folder(step.key)
     return StepContext(
-        step_seed=int(getattr(step.work, "seed", int(step.key[:15], 16))),
+        step_seed=step.seed,
         device=workshop.device,
         work=work,
         files=files,
@@ -89,7 +109,9 @@ def _provenance(step: Step, workshop: Workshop) -> Mapping[str, Any]:
         "peak_memory_bytes": peak_memory_bytes(device),
     }
     kind = _KIND_OF_STAGE.get(step.stage)
-    if kind is not None:
+    if step.guest is not None and step.guest.facts:
+        facts["plugin"] = {**step.guest.facts, "confined": SHARED}
+    elif kind is not None:
         name = step.document["component"]["use"]
         version = workshop.registry.spec(kind, name).version
         code = workshop.registry.code(kind, name)

@@ -13,16 +13,21 @@ from genbench.steps.components import build, open_references
 from genbench.steps.context import StepContext
 from genbench.steps.dataset import open_splits
 from genbench.steps.requests import fixed_noise_request, plan_request
-from genbench.steps.samples import open_sample, sample_whole, write_sample
+from genbench.steps.samples import note_copies, open_sample, sample_whole, write_sample
 from genbench.steps.workshop import Job, Workshop
 
 
 def run(job: Job[SampleDocument]) -> None:
-    """Sample a generator, and count the images that are copies of real ones."""
+    """Sample a generator."""
     generator, request = _ready(job)
+    write_sample(generator, request, job.ctx, job.ctx.files)
+
+
+def finish(job: Job[SampleDocument]) -> None:
+    """Count the images that are copies of real ones: the harness's own look, which no generator sees."""
     splits = open_splits(the(job.given.dataset))
     real = {"train": splits.train, **splits.evaluated}
-    write_sample(generator, request, real, job.ctx, job.ctx.files)
+    note_copies(job.ctx.files, splits.train, real)
 
 
 def sample_with_fixed_noise(step: Step, workshop: Workshop, columns: int, seed: int) -> Any:

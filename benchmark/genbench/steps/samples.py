@@ -27,6 +27,8 @@ SHARD_IMAGES = 512  #: a killed `sample` loses at most this many images
 AGAIN_ROUNDS = 3  #: how often an image that came out blank or failed is asked for again
 _USELESS_SHARE = 0.5  # of a set: more faults than this, and asking again would not help
 NO_FAULT = ""
+_BATCH_IMAGES = 512
+_EMPTY_BATCHES = 1000  # in a row: a generator that yields more will never end
 
 
 @dataclass(frozen=True)
@@ -61,34 +63,46 @@ def open_sample(artifact: Artifact) -> SyntheticSet:
         seeds=np.load(folder / "seeds.npy"),
         sources=np.load(folder / "sources.npy"),
         prompts=[texts[number] for number in of] if of else [""] * len(np.load(folder / "seeds.npy")),
-        counts=read_counts(artifact),
+        counts=read_counts(artifact.folder),
     )
 
 
-class CopyCounter:
-    """Counts the images of a set that are, pixel for pixel, an image of a split.
+def note_copies(folder: Path, train: LabelledImages, splits: Mapping[str, LabelledImages]) -> None:
+    """Count the images of a written set that are, pixel for pixel, an image of a split, and note it there.
 
     The generator has never seen val and test, and a filter cannot drop their copies: it is the harness that
-    finds them. Near-duplicates are the business of the evaluator `memorization`.
+    finds them. Near-duplicates are the business of the evaluator `memorization`. Splits larger than memory
+    are not read for it, and left out.
+
+    Args:
+        folder: What `write_sample` wrote.
+        train: The training images, whose shape and classes the set must have.
+        splits: Real images by split.
+
+    Raises:
+        PluginError: The set is not what was asked for.
     """
+    made = _checked(folder, train)
+    known = {one for batch in made.batches(_BATCH_IMAGES) for one in _fingerprints(batch)}
+    copies = {}
+    for name, images in splits.items():
+        if len(images) * math.prod(images.image_shape) <= memory_limit_bytes():
+            real = (one for batch in images.batches(_BATCH_IMAGES) for one in _fingerprints(batch))
+            copies[name] = len(known.intersection(real))
+    write_counts(replace(read_counts(folder), made_images=len(made), copies=copies), folder)
 
-    def __init__(self) -> None:
-        self._made: set[bytes] = set()
 
-    def seen(self, batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """Remember every image of the set on its way: `uint8 [n, 3, H, W]` each."""
-        for batch in batches:
-            self._made.update(_fingerprints(batch))
-            yield batch
-
-    def count(self, splits: Mapping[str, LabelledImages]) -> dict[str, int]:
-        """Return the copies by split; splits larger than memory are not read for it, and left out."""
-        copies = {}
-        for name, images in splits.items():
-            if len(images) * math.prod(images.image_shape) <= memory_limit_bytes():
-                real = (one for batch in images.batches(512) for one in _fingerprints(batch))
-                copies[name] = len(self._made.intersection(real))
-        return copies
+def _checked(folder: Path, train: LabelledImages) -> LabelledImages:
+    """Open a set that a step wrote, and see whether it is one."""
+    images = open_images(folder)
+    counts = [len(images), *(len(np.load(folder / name)) for name in ("seeds.npy", "sources.npy"))]
+    found, expected = (*images.image_shape, *images.class_names), (*train.image_shape, *train.class_names)
+    if len(set(counts)) != 1 or found != expected:
+        raise PluginError(
+            f"a set of {counts} images, seeds and sources of {list(images.image_shape)} was left where "
+            f"images of {list(train.image_shape)} in {train.num_classes} classes were asked for"
+        )
+    return images
 
 
 def _fingerprints(batch: torch.Tensor) -> Iterator[bytes]:
@@ -111,7 +125,6 @@ class _Shard(NamedTuple):
 def write_sample(
     generator: Generator,
     request: SampleRequest,
-    splits: Mapping[str, LabelledImages],
     ctx: StepContext,
     folder: Path,
 ) -> None:
@@ -123,7 +136,6 @@ def write_sample(
     Args:
         generator: What makes them.
         request: Which.
-        splits: Real images that copies are looked for among.
         ctx: Its scratch folder.
         folder: Where to.
 
@@ -143,14 +155,12 @@ def write_sample(
             faults[rows] = sampler.make_again(rows, again)
             found.update(faults[rows][faults[rows] != NO_FAULT].tolist())
             attempts += len(rows)
-    kept, copies = np.flatnonzero(faults == NO_FAULT), CopyCounter()
-    pixels = copies.seen(sampler.pixels(kept))
-    write_images(folder, pixels, request.labels[kept], request.train.class_names)
+    kept = np.flatnonzero(faults == NO_FAULT)
+    write_images(folder, sampler.pixels(kept), request.labels[kept], request.train.class_names)
     np.save(folder / "seeds.npy", sampler.seeds[kept])
     np.save(folder / "sources.npy", sampler.sources[kept])
     (folder / "prompts.json").write_text(json.dumps(_shared_texts([sampler.prompts[row] for row in kept])))
-    counts = Sampled(len(request), attempts, len(kept), dict(found), copies.count(splits))
-    write_counts(counts, folder)
+    write_counts(Sampled(len(request), attempts, len(kept), dict(found)), folder)
 
 
 def sample_whole(generator: Generator, request: SampleRequest, ctx: StepContext) -> npt.NDArray[np.uint8]:
@@ -232,10 +242,13 @@ def _sampled(
 ) -> _Shard:
     """Make one shard, and check that it is what was asked for."""
     shard = _Shard(np.empty((len(request), *request.train.image_shape), dtype=np.uint8), [], [], [])
-    done = 0
+    done = empty = 0
     for batch in generator.sample(request, ctx):
         _check_batch(generator, batch, request, done)
         count = len(batch.labels)
+        empty = empty + 1 if not count else 0
+        if empty > _EMPTY_BATCHES:
+            raise PluginError(f"{type(generator).__name__} yields empty batches without end")
         shard.pixels[done : done + count] = batch.images.numpy()
         shard.sources.extend(int(source) for source in batch.source_indices)
         shard.prompts.extend(batch.prompts or [""] * count)

@@ -7,13 +7,29 @@ from typing import Any, Generic, TypeVar
 from genbench.documents import Document, Inputs
 from genbench.errors import GenbenchError, StoreError
 from genbench.plan import Step
-from genbench.registry import Registry
+from genbench.records import Record
+from genbench.registry import PluginSource, Registry
 from genbench.steps.context import StepContext
 from genbench.store import Artifact, Store
 from genbench.training import Trained
 
 D = TypeVar("D", bound=Document)
 Facts = Mapping[str, Any]  #: of an attempt, for the manifest; no part of the result
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """How code of third parties is kept apart from everything else.
+
+    Attributes:
+        source: Where plugins are found, in the rooms alone.
+        confine: Whether a room gives up its rights: `auto`, where this machine can; `off`: never.
+        max_memory_gib: Memory limit of a room, or None.
+    """
+
+    source: PluginSource
+    confine: str = "auto"
+    max_memory_gib: float | None = None
 
 
 @dataclass(frozen=True)
@@ -28,6 +44,7 @@ class Workshop:
         checkpoint_seconds: Time between the checkpoints of a long step.
         profile: Whether trainings leave a trace and the shares of their time beside their logs.
         vectorize: Whether trainings of a bundle run side by side: `off`, `on`, or `auto`, if that is faster.
+        rooms: How code of third parties is kept apart; None: it runs in this process.
         bundle: The steps that were announced together, by key.
         trained: What trainings of the bundle left, until their own step takes it.
     """
@@ -39,6 +56,7 @@ class Workshop:
     checkpoint_seconds: float = 30.0
     profile: bool = False
     vectorize: str = "off"
+    rooms: Rooms | None = None
     bundle: dict[str, Step] = field(default_factory=dict)
     trained: dict[str, tuple[Trained | GenbenchError, float]] = field(default_factory=dict)
 
@@ -78,6 +96,7 @@ class Job(Generic[D]):
         given: Its inputs.
         workshop: Where it is executed.
         ctx: What plugins are handed.
+        records: What a suite evaluator reads.
     """
 
     step: Step
@@ -85,3 +104,4 @@ class Job(Generic[D]):
     given: Inputs[Artifact]
     workshop: Workshop
     ctx: StepContext
+    records: Sequence[Record] = ()

@@ -23,7 +23,7 @@ from genbench.training.optimise import (
     optimizer_tensors,
     set_learning_rate,
 )
-from genbench.training.predict import NormalisedNetwork, predict
+from genbench.training.predict import NormalisedNetwork, predict, predict_batches
 
 __all__ = [
     "AveragedWeights",
@@ -34,6 +34,7 @@ __all__ = [
     "load_optimizer_tensors",
     "optimizer_tensors",
     "predict",
+    "predict_batches",
     "set_learning_rate",
     "total_steps",
     "train",

@@ -1,5 +1,6 @@
 """Logits and penultimate features of a trained network."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import nn
 
 from genbench.images import ImageStatistics, LabelledImages
 
-_BATCH_IMAGES = 256  # fixed: the last bits of a result depend on the batch's shape
+BATCH_IMAGES = 256  # fixed: the last bits of a result depend on the batch's shape
 
 
 class Outputs(NamedTuple):
@@ -41,9 +42,17 @@ class NormalisedNetwork(nn.Module):
 @torch.inference_mode()
 def predict(network: NormalisedNetwork, images: LabelledImages, precision: str, device: str) -> Outputs:
     """Run a network in evaluation mode over a set, in order."""
+    return predict_batches(network, images.batches(BATCH_IMAGES), precision, device)
+
+
+@torch.inference_mode()
+def predict_batches(
+    network: NormalisedNetwork, batches: Iterable[torch.Tensor], precision: str, device: str
+) -> Outputs:
+    """Run a network in evaluation mode over batches of pixels, `uint8 [n, 3, H, W]` each, in order."""
     inner = cast("Any", network.network)
     logits, features = [], []
-    for pixels in images.batches(_BATCH_IMAGES):
+    for pixels in batches:
         with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=precision == "bf16"):
             maps = inner.forward_features(network.normalise(pixels.to(device)))
             features.append(inner.forward_head(maps, pre_logits=True).float().cpu())

@@ -1,0 +1,83 @@
+"""What a room says to the process that opened it: one JSON object a message, bounded in size, never a pickle.
+
+A confined process must not choose what its opener unpickles: that would be code of its choice.
+"""
+
+import json
+import traceback
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from genbench import errors
+from genbench.errors import GenbenchError, Interrupted, PluginError, shortened
+
+MOST_BYTES = 1 << 20  #: of one message
+_DETAIL_CHARACTERS = 50_000
+
+
+class Talk:
+    """The guest's end: tells progress and how it ended, and may ask for data."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def tell(self, kind: str, **content: Any) -> None:
+        """Send one message.
+
+        Raises:
+            PluginError: It is too large, or holds what JSON cannot.
+        """
+        try:
+            message = json.dumps({"kind": kind, **content}).encode()
+        except (TypeError, ValueError) as problem:
+            raise PluginError(f"what a step says of itself must be JSON: {problem}") from None
+        if len(message) > MOST_BYTES:
+            raise PluginError(f"a step said {len(message)} bytes of itself at once; {MOST_BYTES} are allowed")
+        self._connection.send_bytes(message)
+
+    def ask(self, kind: str) -> bytes:
+        """Ask for data, and return the answer."""
+        self.tell(kind)
+        return self._connection.recv_bytes()
+
+    def report(self, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        """Tell progress."""
+        numbers = {str(name)[:100]: float(value) for name, value in list(metrics.items())[:20]}
+        self.tell("progress", done=int(done), total=int(total), metrics=numbers)
+
+
+def described(problem: BaseException) -> dict[str, Any]:
+    """Return an exception as JSON: its class is kept where it is one of genbench's own."""
+    if isinstance(problem, GenbenchError):
+        kind = type(problem).__name__
+        return {
+            "error": kind, "message": shortened(problem.message), "hint": shortened(problem.hint),
+        }  # fmt: skip
+    trace = "".join(traceback.format_exception(problem))
+    return {
+        "error": "",
+        "message": shortened(f"{type(problem).__name__}: {problem}"),
+        "details": trace[-_DETAIL_CHARACTERS:],
+        "errno": getattr(problem, "errno", None) if isinstance(problem, OSError) else None,
+    }
+
+
+def rebuilt(message: Mapping[str, Any]) -> Exception:
+    """Return the exception that `described` described; one that a plugin may not raise becomes its fault."""
+    text = str(message.get("message", ""))
+    kind = getattr(errors, str(message.get("error") or "-"), None)
+    if isinstance(kind, type) and issubclass(kind, GenbenchError):
+        is_ours_alone = issubclass(kind, errors.StoreError | Interrupted)
+        return (PluginError if is_ours_alone else kind)(text, hint=str(message.get("hint", "")))
+    number = message.get("errno")
+    return errors.GuestError(
+        text, str(message.get("details", "")), number if isinstance(number, int) else None
+    )
+
+
+def is_list_of_texts(value: object) -> bool:
+    """Say whether a value from outside is a list of strings."""
+    return (
+        isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(x, str) for x in value)
+    )

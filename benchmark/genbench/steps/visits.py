@@ -1,0 +1,148 @@
+"""A step whose code is a stranger's, seen from outside: its room is opened, and what it left is looked at."""
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from genbench import watch
+from genbench.documents import the
+from genbench.errors import GuestError, PluginError, SpoiledProcessError
+from genbench.hub import MIRROR_VARIABLE
+from genbench.plan import Guest
+from genbench.rooms import Order, Rights, can_confine, merged, secrets, stay, usual_rights
+from genbench.steps.dataset import open_splits
+from genbench.steps.guest import TARGET, Visit, rights
+from genbench.steps.predict import PIXELS, Questions
+from genbench.steps.workshop import Facts, Job, Rooms
+
+_EACCES = 13
+SHARED = "no: it shared a process with other code (--jobs 0)"
+_CANNOT, _OFF = "no: this machine cannot", "no: --confine off"
+_CACHES = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}  # of weights, below the user's cache folder
+
+
+def visit(job: Job[Any], rooms: Rooms) -> Facts:
+    """Do a step in a room, and check what it left before anything of it is read.
+
+    Raises:
+        GenbenchError: The step cannot be done.
+        GuestError: Whatever else its code raised.
+    """
+    step, ctx = job.step, job.ctx
+    guest = step.guest or Guest()
+    questions = Questions(open_splits(the(job.given.dataset)), step.seed) if step.stage == "predict" else None
+    answers: Mapping[str, Callable[[], bytes]] = {PIXELS: questions.next_batch} if questions else {}
+    with job.workshop.store.room_folder(step.key) as home:
+        order = Order(
+            TARGET,
+            Visit(
+                step,
+                job.given,
+                [record.to_json() for record in job.records],
+                rooms.source.limited_to(guest.plugins),
+                ctx.files,
+                ctx.work,
+                ctx.device,
+                ctx.checkpoint_seconds,
+                rooms.max_memory_gib,
+            ),
+            home,
+            _rights(job, rooms, home),
+            network=guest.network,
+            threads=_threads(),
+            environment=_environment(guest),
+        )
+        try:
+            found = stay(order, job.workshop.store.log_path(step.key), ctx.report, ctx.must_stop, answers)
+        except GuestError as problem:
+            raise _explained(problem, order) from None
+    refuse_odd_files(ctx.files)
+    if questions is not None:
+        questions.write_answers(ctx.files)
+    for change in found.left:
+        ctx.log.warning("in its process: %s", change)
+    confined = found.in_force or (_OFF if rooms.confine == "off" else _CANNOT)
+    plugin = {**guest.facts, "confined": confined, "changed": list(found.left)}
+    return {**found.facts, **({"plugin": plugin} if guest.facts else {})}
+
+
+@contextlib.contextmanager
+def watched(job: Job[Any]) -> Iterator[None]:
+    """Let a stranger's code run in this process, and see whether the process can be used afterwards.
+
+    Raises:
+        SpoiledProcessError: It changed what others use.
+    """
+    before = watch.take(watch.attributes(core=True))
+    yield
+    found = watch.changes(before, watch.take(watch.attributes(core=True)))
+    if found:
+        raise SpoiledProcessError(
+            f"{job.step.label}: code of a third party changed the process that it shares with all others "
+            f"(--jobs 0): {'; '.join(found)}",
+            hint="--jobs 1 runs it in a process of its own",
+        )
+
+
+def refuse_odd_files(folder: Path) -> None:
+    """Refuse what is no plain file of the step's own: a link could lead to any other file.
+
+    Raises:
+        PluginError: There is such a thing.
+    """
+    for parent, folders, files in os.walk(folder, followlinks=False):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            state = path.lstat()
+            is_plain = stat.S_ISDIR(state.st_mode) or (stat.S_ISREG(state.st_mode) and state.st_nlink == 1)
+            if not is_plain:
+                raise PluginError(
+                    f"the step left {path.relative_to(folder)}, which is a link or no file: "
+                    "only plain files become part of a result"
+                )
+
+
+def _rights(job: Job[Any], rooms: Rooms, home: Path) -> Rights | None:
+    """Return what a room may read and write; None where it keeps all rights."""
+    if rooms.confine == "off" or not can_confine():
+        return None
+    guest = job.step.guest or Guest()
+    root = job.workshop.store.root
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    protected = [root, *([Path(mirror)] if mirror else [])]
+    gpu = job.ctx.device.startswith("cuda")
+    usual = usual_rights(gpu=gpu, network=guest.network, protected=protected)
+    caches = [Path(path) for path in _cache_folders().values()] if guest.network else []
+    own = rights(job.step, job.given, [job.ctx.files, job.ctx.work, home, *caches])
+    return merged(usual, own, Rights(listed=tuple(protected[1:])))
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _environment(guest: Guest) -> dict[str, str]:
+    """Return the variables that a room needs: where weights are, and keys where it may use the network."""
+    return {**_cache_folders(), **(secrets() if guest.network else {})}
+
+
+def _cache_folders() -> dict[str, str]:
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return {name: os.environ.get(name) or str(caches / folder) for name, folder in _CACHES.items()}
+
+
+def _explained(problem: GuestError, order: Order) -> GuestError:
+    """Add to a refusal by the guards what they are, and how to do without."""
+    if problem.errno != _EACCES or (order.rights is None and order.network):
+        return problem
+    return GuestError(
+        f"{problem} (its process is confined: it may read its inputs and the files that its options name, "
+        "and use the network if it declares so; --confine off runs it without)",
+        problem.details,
+        problem.errno,
+    )
