@@ -166,8 +166,9 @@ class Registry:
         for commands in self._manager.hook.genbench_commands():
             yield from commands
 
-    def step_finished(self, stage: str, key: str, status: str, seconds: float) -> Iterator[str]:
-        """Tell every observer that a step ran; yield what is to be said of one that failed, once."""
+    def step_finished(self, stage: str, key: str, status: str, seconds: float) -> list[str]:
+        """Tell every observer that a step ran; return what is to be said of those that failed, once each."""
+        said = []
         for plugin in self.plugins:
             observe = getattr(self._manager.get_plugin(plugin.name), "genbench_step_finished", None)
             if observe is None or plugin.name in self._silenced:
@@ -176,8 +177,9 @@ class Registry:
                 observe(stage=stage, key=key, status=status, seconds=seconds)
             except (Exception, SystemExit) as problem:
                 self._silenced.add(plugin.name)
-                said = shortened(f"{type(problem).__name__}: {problem}", 200)
-                yield f"plugin {plugin.name!r} no longer observes this run: its observer raised {said}"
+                why = shortened(f"{type(problem).__name__}: {problem}", 200)
+                said.append(f"plugin {plugin.name!r} no longer observes this run: its observer raised {why}")
+        return said
 
     def _enter(self, plugin: Plugin, load: Any) -> None:
         """Load one plugin, whatever it does, and note what became of it."""
