@@ -108,7 +108,11 @@ class ShardImages(LabelledImages):
         self.labels = np.load(folder / "labels.npy")
         self.class_names = tuple(card["class_names"])
         self._shape = (3, int(card["height"]), int(card["width"]))
-        self._shards = [np.load(folder / name, mmap_mode="r") for name in card["shards"]]
+        names = [str(name) for name in card["shards"]]
+        odd = [name for name in names if name != Path(name).name or (folder / name).is_symlink()]
+        if odd:  # a step that a plugin takes part in could point anywhere
+            raise DataError(f"{folder.name}: a set of images is made of files of its own, found {odd[0]!r}")
+        self._shards = [np.load(folder / name, mmap_mode="r") for name in names]
         self._starts = np.cumsum([0, *[len(shard) for shard in self._shards]])
 
     @property

@@ -4,9 +4,11 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 
-from genbench.errors import GenbenchError, GuestError, Interrupted
+from genbench.errors import GenbenchError, GuestError, Interrupted, shortened
 from genbench.executors.base import Event, Executor, Failure, Perform, Setup, Task
 from genbench.registry import import_target
+
+_MOST_DETAILS = 50_000  # characters of a traceback
 
 
 class InlineExecutor(Executor):
@@ -64,4 +66,5 @@ def failure_of(problem: BaseException) -> Failure:
         return Failure(str(problem), error=problem)
     if isinstance(problem, GuestError):
         return Failure(str(problem), problem.details)
-    return Failure(f"{type(problem).__name__}: {problem}", "".join(traceback.format_exception(problem)))
+    trace = "".join(traceback.format_exception(problem))
+    return Failure(shortened(f"{type(problem).__name__}: {problem}"), trace[-_MOST_DETAILS:])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from genbench.artifacts import CARD
-from genbench.documents import Inputs
+from genbench.documents import EmbedDocument, Inputs
 from genbench.errors import PluginError
 from genbench.plan import Guest, Step
 from genbench.records import Record
@@ -109,7 +109,9 @@ def rights(step: Step, given: Inputs[Artifact], own: Sequence[Path]) -> Rights:
         folder = given.dataset.folder
         reserve = [folder / "reserve"] if guest.reserve else []
         is_judge = step.stage == "evaluate"
-        read += [folder] if is_judge else [folder / CARD, folder / "train", *reserve]
+        # A stranger's reference network computes features of the split that it is asked about.
+        embedded = [folder / step.work.split] if isinstance(step.work, EmbedDocument) else []
+        read += [folder] if is_judge else [folder / CARD, folder / "train", *reserve, *embedded]
     repositories = [parent.parent for path in named for parent in path.parents if parent.name == "snapshots"]
     read += [repository / "refs" for repository in repositories]  # where the Hub's cache notes revisions
     listed = dict.fromkeys([*repositories, *(path.parent for path in named)])

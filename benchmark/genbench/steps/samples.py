@@ -16,7 +16,7 @@ import torch
 
 from genbench.artifacts import read_counts, write_counts
 from genbench.errors import GenbenchError, PluginError
-from genbench.images import LabelledImages, memory_limit_bytes, open_images, write_images
+from genbench.images import LabelledImages, ShardImages, memory_limit_bytes, write_images
 from genbench.protocols import Draft, Generator, SampleRequest, SyntheticBatch
 from genbench.records import Sampled
 from genbench.seeding import counter_bits, derive_seed
@@ -59,7 +59,7 @@ def open_sample(artifact: Artifact) -> SyntheticSet:
     folder = artifact.folder
     texts, of = json.loads((folder / "prompts.json").read_text(encoding="utf-8")).values()
     return SyntheticSet(
-        images=open_images(folder),
+        images=ShardImages(folder),
         seeds=np.load(folder / "seeds.npy"),
         sources=np.load(folder / "sources.npy"),
         prompts=[texts[number] for number in of] if of else [""] * len(np.load(folder / "seeds.npy")),
@@ -94,7 +94,7 @@ def note_copies(folder: Path, train: LabelledImages, splits: Mapping[str, Labell
 
 def _checked(folder: Path, train: LabelledImages) -> LabelledImages:
     """Open a set that a step wrote, and see whether it is one."""
-    images = open_images(folder)
+    images = ShardImages(folder)
     counts = [len(images), *(len(np.load(folder / name)) for name in ("seeds.npy", "sources.npy"))]
     found, expected = (*images.image_shape, *images.class_names), (*train.image_shape, *train.class_names)
     if len(set(counts)) != 1 or found != expected:

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from genbench import watch
+from genbench.artifacts import read_curve, read_evaluation, read_filter_report, read_training
 from genbench.documents import the
-from genbench.errors import GuestError, PluginError, SpoiledProcessError
+from genbench.errors import GuestError, PluginError, SpoiledProcessError, shortened
 from genbench.hub import MIRROR_VARIABLE
-from genbench.plan import Guest
+from genbench.plan import Guest, Step
 from genbench.rooms import Order, Rights, can_confine, merged, secrets, stay, usual_rights
 from genbench.steps.dataset import open_splits
+from genbench.steps.filtering import open_kept
 from genbench.steps.guest import TARGET, Visit, rights
 from genbench.steps.predict import PIXELS, Questions
 from genbench.steps.workshop import Facts, Job, Rooms
+from genbench.store import Artifact
 
 _EACCES = 13
 SHARED = "no: it shared a process with other code (--jobs 0)"
@@ -62,6 +65,7 @@ def visit(job: Job[Any], rooms: Rooms) -> Facts:
     refuse_odd_files(ctx.files)
     if questions is not None:
         questions.write_answers(ctx.files)
+    _read_back(step, ctx.files)
     for change in found.left:
         ctx.log.warning("in its process: %s", change)
     confined = found.in_force or (_OFF if rooms.confine == "off" else _CANNOT)
@@ -85,6 +89,27 @@ def watched(job: Job[Any]) -> Iterator[None]:
             f"(--jobs 0): {'; '.join(found)}",
             hint="--jobs 1 runs it in a process of its own",
         )
+
+
+def _read_back(step: Step, folder: Path) -> None:
+    """Read what is read of a step later, when it would be too late to say whose fault it is.
+
+    Raises:
+        PluginError: It cannot be read.
+    """
+    left = Artifact(folder, step.document, {}, {})
+    readers: Mapping[str, Callable[[], object]] = {
+        "dataset": lambda: open_splits(left).train,
+        "fit": lambda: read_curve(left),
+        "filter": lambda: (read_filter_report(left)["after"], open_kept(left)),
+        "train": lambda: read_training(left),
+        "evaluate": lambda: read_evaluation(left, step.document["subject"]),
+    }
+    try:
+        readers.get(step.stage, lambda: None)()
+    except Exception as problem:  # of whatever kind: it is about files that a stranger's process wrote
+        said = shortened(f"{type(problem).__name__}: {problem}", 200)
+        raise PluginError(f"the step left files that cannot be read: {said}") from problem
 
 
 def refuse_odd_files(folder: Path) -> None:
