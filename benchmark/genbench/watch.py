@@ -18,7 +18,11 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-_WATCHED = re.compile(r"(genbench|genbench_\w+|numpy|torch)(\.|$)")  # modules whose attributes are compared
+#: Modules whose attributes are compared: what networks and plugins use, not what compilers are made of.
+_WATCHED = re.compile(
+    r"(genbench|genbench_\w+|numpy)(\.|$)"
+    r"|torch(\.(nn|optim|utils\.data|autograd|cuda|linalg|fft|amp|backends|random|functional)(\.(?!_)\w+)*)?$"
+)
 _HARNESS = re.compile(r"(genbench|genbench_\w+)(\.|$)")
 _CORE = re.compile(
     r"genbench\.(training|steps|seeding|images|metrics|records|store)(\.|$)|(torch|torch\.nn\.functional|numpy)$"

@@ -4,6 +4,10 @@ Nothing of a third party is imported here, and no thread is started: a room give
 one thread.
 """
 
+import atexit
+import gc
+import os
+
 import torch
 import torch._dynamo  # the first optimizer imports it: 1.4 s in every room
 
@@ -17,3 +21,6 @@ __all__ = ["genbench"]
 torch.set_num_threads(1)
 choose_arithmetic()
 guest.known = watch.attributes()
+gc.collect()
+gc.freeze()  # or the collector of a room would touch, and so copy, every object that they share
+atexit.register(os._exit, 0)  # the server's own end: libraries would complain of what was never freed
