@@ -12,20 +12,19 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from genbench.digest import canonical_json
-
 #: Whole numbers that a float holds exactly: counts are averaged, and divided.
-Count = Annotated[int, Field(ge=0, le=2**53)]
+Count = Annotated[int, Field(ge=0, le=2**53, strict=True)]
 #: Images of a split. One list of them takes 80 MB; the largest test set of the field has 50,000.
-Images = Annotated[int, Field(ge=0, le=10_000_000)]
+Images = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
 _MOST_CLASSES = 100_000
+_Bits = Annotated[str, Field(strict=True)]
 
 
 @dataclass(frozen=True)
 class ClassCounts:
     """Images and right predictions of one class; whatever else a row says of it is not looked at."""
 
-    name: Annotated[str, Field(alias="class")]
+    name: Annotated[str, Field(alias="class", strict=True)]
     n: Count
     correct: Count
 
@@ -42,7 +41,7 @@ class Counts:
     """
 
     n: Images
-    correct_bits: str
+    correct_bits: _Bits
     per_class: Annotated[tuple[ClassCounts, ...], Field(max_length=_MOST_CLASSES)] = ()
     confusion: tuple[Any, ...] = ()
 
@@ -59,8 +58,8 @@ class Copies:
     """
 
     n: Images
-    copied_bits: str
-    p: Annotated[float, Field(ge=0, le=1)]
+    copied_bits: _Bits
+    p: Annotated[float, Field(ge=0, le=1, strict=True)]
     copied: Count | None = None
 
 
@@ -73,7 +72,7 @@ def check_counts(split: str, table: Any, top1: float | None) -> int:
     Raises:
         ValueError: The table is none, or contradicts itself or the accuracy.
     """
-    counts = _COUNTS.validate_json(canonical_json(table), strict=True)
+    counts = _COUNTS.validate_python(table)
     correct = _ones(f"tables.{split}.correct_bits", counts.correct_bits, counts.n)
     found: dict[str, tuple[object, object]] = {}
     if counts.per_class:
@@ -111,7 +110,7 @@ def check_copies(table: Any) -> None:
     Raises:
         ValueError: It is.
     """
-    copies = _COPIES.validate_json(canonical_json(table), strict=True)
+    copies = _COPIES.validate_python(table)
     found = _ones("tables.test_copies.copied_bits", copies.copied_bits, copies.n)
     if copies.copied not in {None, found}:
         raise ValueError(f"tables.test_copies: {copies.copied} images copied, and bits of {found}")

@@ -311,9 +311,12 @@ class Result:
                 raise ValueError(f"tables.{split} has {n} images, and the dataset {stored}")
 
     def metric(self, name: str, split: str = "test") -> Metric | None:
-        """Return the metric of a name on a split, or None."""
-        found = (metric for metric in self.metrics if metric.name == name and metric.split == split)
-        return next(found, None)
+        """Return the metric of a name on a split, or None; the first where there are several."""
+        return self._by_name.get((name, split))
+
+    @cached_property
+    def _by_name(self) -> Mapping[tuple[str, str], Metric]:
+        return {(metric.name, metric.split): metric for metric in reversed(self.metrics)}
 
 
 @dataclass(frozen=True, config=STRICT)
