@@ -22,9 +22,7 @@ def further_tables(group: Group) -> tuple[Table, ...]:
         Table("Distances of the image sets", _distance_table(group), sentences.DISTANCES_LEGEND),
         Table("Shifts", _shift_table(group), sentences.SHIFTS_LEGEND + _shown_of(group, "shifts")),
         Table("Gain per class", _class_table(group), sentences.CLASSES_LEGEND + _shown_of(group, "classes")),
-        Table(
-            "Other measurements", _measure_table(group), sentences.MEASURES_LEGEND + _left_out(group)
-        ),
+        Table("Other measurements", _measure_table(group), sentences.MEASURES_LEGEND + _left_out(group)),
     )
     return tuple(table for table in tables if table.columns)
 
