@@ -76,7 +76,7 @@ def test_setting_one_entry_of_a_recipe_keeps_the_others(registry: Registry) -> N
             "cnn:recipe.optimizer=sgdd",
             r"option 'recipe.optimizer' is 'sgdd': Input should be 'sgd', 'adam' or",
         ),
-        ("cnn:recipe.learning_rate=NaN", r"option 'recipe.learning_rate' is nan"),
+        ("cnn:recipe.learning_rate=NaN", r"option 'recipe.learning_rate' is 'NaN'"),
         ("cnn:preset=huge", r"has no preset 'huge'. Known: .*paper"),
         ("cnn:bare", r"takes no bare value, found 'bare'"),
     ],

@@ -46,7 +46,7 @@ def command(**options: Any) -> None:
         "dataset": arm.dataset.label,
         "seed index": str(arm.index),
         "external data": ", ".join(arm.generator.external_data),
-        "made by": f"`genbench {shlex.join(sys.argv[1:])}`",
+        "made by": f"genbench {shlex.join(sys.argv[1:])}",
     }
     count = export_images(found, options["form"], folder, card)
     echo(f"{count} images in {folder}")
