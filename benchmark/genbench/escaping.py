@@ -60,13 +60,13 @@ _MARKDOWN = re.compile(
     | (?P<entity>&(?=\#?\w+;))
     | (?P<link>\](?=[(\[:]))                                           # `](url)`, `][name]`, `]: url`
     | (?P<emphasis>(?<![^\W_])(?<!_)_+ | _+(?![^\W_]|_))               # no emphasis within a word
-    | (?P<address>:(?=//) | \bwww(?=\.) | @(?=\w))
+    | (?P<address>:(?=//) | www(?=\.) | @(?=\w))
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 
 
-def markdown_text(text: str) -> str:
+def markdown_text(text: str, most: int | None = None) -> str:
     r"""Return text for a paragraph, heading, list item or table cell of GitHub Markdown, as one line.
 
     >>> markdown_text("ddpm:timesteps=100, +1.0x standard, top1[computed,cifar10.1-v6] <0.001")
@@ -74,7 +74,7 @@ def markdown_text(text: str) -> str:
     >>> print(markdown_text("![x](http://a.b) <b>"))
     ![x\](http:&#8288;//a.b) \<b>
     """
-    line = one_line(text).lstrip()
+    line = one_line(text, most).lstrip()
     numbered = re.match(r"\d{1,9}[.)](?=\s|$)", line)  # elsewhere a point after a number is a point
 
     def escaped(found: re.Match[str]) -> str:
@@ -88,9 +88,10 @@ def markdown_text(text: str) -> str:
     return _MARKDOWN.sub(escaped, line)
 
 
-def markdown_link(text: str) -> str:
+def markdown_link(text: str, most: int | None = None) -> str:
     """Return text for the square brackets of a link or picture."""
-    return re.sub(r"(?<!\\)[\[\]]", r"\\\g<0>", markdown_text(text))
+    bare = re.compile(r"\\.|[\[\]]")  # what is escaped already is passed over
+    return bare.sub(lambda one: one[0] if len(one[0]) > 1 else f"\\{one[0]}", markdown_text(text, most))
 
 
 def markdown_span(text: str) -> str:

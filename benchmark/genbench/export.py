@@ -24,7 +24,6 @@ from genbench.escaping import (
     markdown_block,
     markdown_span,
     markdown_text,
-    one_line,
 )
 from genbench.images import LabelledImages
 from genbench.plan import Plan, Step
@@ -246,7 +245,7 @@ def _card(found: CellImages, form: Form, facts: Mapping[str, str]) -> str:
 
 
 def _fact(text: str) -> str:
-    return markdown_text(one_line(text, LONGEST_SENTENCE))
+    return markdown_text(text, LONGEST_SENTENCE)
 
 
 _PARQUET_CONFIG = ("configs:", "- config_name: default", "  data_files: data/train-*.parquet")

@@ -12,7 +12,6 @@ from genbench.escaping import (
     file_name,
     markdown_link,
     markdown_text,
-    one_line,
 )
 from genbench.plan import Plan, PlannedRecord, mix_label
 from genbench.store import Store
@@ -54,14 +53,13 @@ def write_gallery(plan: Plan, store: Store, folder: Path) -> int:
         name = f"{file_name(f'{picture.evaluator}-{picture.title}-{picture.file.stem}', _LONGEST_NAME)}.png"
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(picture.file, folder / "pictures" / name)
-        caption = markdown_link(
-            one_line(f"{picture.title}: {picture.file.stem.replace('_', ' ')}", LONGEST_SENTENCE)
-        )
+        about = f"{picture.title}: {picture.file.stem.replace('_', ' ')}"
+        caption = markdown_link(about, LONGEST_SENTENCE)
         by_evaluator[picture.evaluator].append(f"**{caption}**\n\n![{caption}](pictures/{name})")
         count += 1
     if count:
         sections = [
-            "\n\n".join([f"## {markdown_text(one_line(name, LONGEST_LABEL))}", *blocks])
+            "\n\n".join([f"## {markdown_text(name, LONGEST_LABEL)}", *blocks])
             for name, blocks in by_evaluator.items()
         ]
         page = "\n\n".join(["# Pictures", "One seed of each row.", *sections])

@@ -50,6 +50,7 @@ MOST_BYTES = 128 * 2**20
 MOST_DEPTH = 50  #: of the published records: 8
 #: What the largest plan leaves: 100,000 cells with a few evaluations each, of some kilobytes.
 MOST_FILES, MOST_BYTES_OF_FOLDERS = 500_000, 4 * 2**30
+_MOST_ENTRIES = 1_000  # of what a page lists in a sentence; of the published records: 10
 _MOST_METRICS = 10_000  # of the published records: 14; `accuracy` has 8 per split and shift
 
 
@@ -75,7 +76,7 @@ class Component:
     config: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
     fingerprint: str = ""
-    external_data: tuple[str, ...] = ()
+    external_data: Annotated[tuple[str, ...], Field(max_length=_MOST_ENTRIES)] = ()
     tuning_trials: Count = 0
 
     @cached_property
@@ -368,8 +369,8 @@ class Run:
 
     created: str
     command: str
-    hardware: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
+    hardware: Annotated[Mapping[str, Any], Field(max_length=_MOST_ENTRIES)] = field(default_factory=dict)
+    versions: Annotated[Mapping[str, str], Field(max_length=_MOST_ENTRIES)] = field(default_factory=dict)
     commit: str = ""
     costs: tuple[Cost, ...] = ()
     plugins: tuple[PluginCode, ...] = ()
@@ -494,10 +495,8 @@ def read_record(file: Path, inside: Path | None = None) -> Record:
 
 def _check_amount(files: Iterable[Path]) -> None:
     """Refuse more than could be held in memory, before the first is read."""
-    count = total = 0
-    for file in files:
-        count += 1
-        total += os.lstat(file).st_size if os.path.lexists(file) else 0
+    sizes = [os.lstat(file).st_size if os.path.lexists(file) else 0 for file in files]
+    count, total = len(sizes), sum(size for size in sizes if size <= MOST_BYTES)  # others are refused by name
     if count > MOST_FILES or total > MOST_BYTES_OF_FOLDERS:
         raise DataError(
             f"{count:,} records of {total / 2**30:.1f} GiB: at most {MOST_FILES:,} of "
