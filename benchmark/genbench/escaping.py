@@ -53,7 +53,7 @@ def terminal_text(text: str, most: int | None = None) -> str:
 
 _MARKDOWN = re.compile(
     r"""
-      (?P<begin>^(?:[\#>] | [-+](?=[-+\s]) | =(?==*$) | \[(?=[ xX]\]))) # heading, quote, list, rule, task
+      (?P<begin>^(?:[\#>] | [-+](?=[-+\s]|$) | =(?==*$) | \[(?=[ xX]\]))) # heading, quote, list, rule, task
     | (?P<number>(?<=\d)[.)](?=\s|$))                                  # the point of `1. item`
     | (?P<always>[\\|*`~$])
     | (?P<tag><(?=[A-Za-z/!?]))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from tabulate import tabulate
 
 from genbench.escaping import markdown_block, markdown_text
-from genbench_leaderboard.columns import Column
+from genbench_leaderboard.columns import NOTHING, Column
 from genbench_leaderboard.export import render_csv, render_json
 from genbench_leaderboard.further_tables import findings_table
 from genbench_leaderboard.layout import Section, section
@@ -79,12 +79,16 @@ def _markdown_table(columns: Sequence[Column]) -> str:
     if not columns or not columns[0].cells:
         return ""
     return tabulate(
-        list(zip(*([markdown_text(cell) for cell in column.cells] for column in columns), strict=True)),
+        list(zip(*(map(_markdown_cell, column.cells) for column in columns), strict=True)),
         headers=[markdown_text(column.name) for column in columns],
         tablefmt="pipe",
         disable_numparse=True,
         colalign=[column.align for column in columns],
     )
+
+
+def _markdown_cell(text: str) -> str:
+    return text if text == NOTHING else markdown_text(text)
 
 
 def _markdown_list(title: str, lines: Iterable[str]) -> list[str]:

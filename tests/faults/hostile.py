@@ -1,5 +1,6 @@
 """Hostile records: a small honest board to change, ways to change it, and what must never come of it."""
 
+import contextlib
 import copy
 import csv
 import io
@@ -200,11 +201,18 @@ PAYLOADS = (
 
 #: What JSON can spell, and few records hold.
 ODD_VALUES: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 2**53, 2**70, -(2**70), 0.5, -0.5, 1e-300, 1e100, 1e308, -1e308, 97.5, 100.0, "",
-    "x", "97.5", "none", "test", "val", "train", "synthetic", "accuracy", "memorization", "cell", "image_set", "ok",
-    "failed", "cpu", "%", "ä\n\u2028", "x" * 5_000, [], {}, [1], {"x": 1}, [[]], {"n": 1}, [None, None],
-    [[1, 2], [3]], ["test"], [[0.5, 1e200]], {"": {"": {"": [{}]}}}, {"test": None}, {"test_copies": {"p": 0.0}},
+    None, True, False, 0, 1, -1, 2**53, 2**70, -(2**70), 0.5, -0.5, 1e-300, 1e100, 1e308, -1e308, 97.5,
+    "", "x", "97.5", "none", "test", "val", "train", "synthetic", "accuracy", "memorization", "cell",
+    "image_set", "ok", "failed", "cpu", "%", "ä\n\u2028", "x" * 5_000, [], {}, [1], {"x": 1}, [[]], {"n": 1},
+    [None, None], [[1, 2], [3]], ["test"], [[0.5, 1e200]], {"": {"": {"": [{}]}}}, {"test": None},
+    {"test_copies": {"p": 0.0}},
 )  # fmt: skip
+
+
+_CHANGES = (
+    *("remove", "odd", "odd", "repeat", "rename", "scale", "nest", "swap", "splice"),
+    *("inject", "inject", "inject"),
+)
 
 
 def places(value: Any, path: Path = ()) -> Iterator[Path]:
@@ -272,10 +280,8 @@ def _change(body: Body, path: Path, others: Sequence[Body], rng: random.Random) 
 
 def sealed(body: Body) -> str:
     """Write a body with the digests of what it holds, as somebody does who knows how."""
-    try:
+    with contextlib.suppress(GenbenchError, KeyError):  # else they are wrong, and it must be refused
         body = {**body, **{f"{part}_sha256": digest(body[part]) for part in ("result", "run")}}
-    except (GenbenchError, KeyError):
-        pass  # then they are wrong, and it must be refused
     return json.dumps(body)
 
 
@@ -287,21 +293,26 @@ def read(text: str) -> Record | None:
     try:
         record = Record.from_json(text, "odd.json")
     except DataError as problem:
-        assert problem.message.startswith("odd.json: "), problem.message[:200]
-        assert len(problem.message) < 4_000
-        assert "\n" not in problem.message, problem.message[:200]
-        assert problem.hint
+        assert_clear(problem, "odd.json: ")
         return None
     assert Record.from_json(record.to_json()) == record  # what is read can be written
     return record
+
+
+def assert_clear(problem: GenbenchError, says: str) -> None:
+    """See that a refusal is one line, names its file, and has a next step."""
+    message = problem.message
+    assert says in message, message[:200]
+    assert message.isprintable(), message[:200]
+    assert len(message) < 5_000
+    assert problem.hint
 
 
 def rendered(records: Sequence[Record]) -> dict[str, str]:
     """Return the board in every form; a rule of the protocol may refuse it, in words."""
     try:
         board = build_board(records)
-    except GenbenchError as problem:
-        assert problem.message
+    except GenbenchError:
         return {}
     return {form: render(board) for form, render in RENDERERS.items()}
 
@@ -323,7 +334,7 @@ _RENDERER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 _BLOCKS = {"heading", "paragraph", "bullet_list", "list_item", "table", "thead", "tbody", "tr", "th", "td"}
 _LINES = {"text", "softbreak", "text_special"}
 #: What GitHub makes a link of, wherever it stands in text (GFM, section 6.9), and whom it calls.
-_AUTOLINK = re.compile(r"(?i)(https?|ftp)://|www\.|[\w.+-]@[\w-]|(?<!\w)@\w|(mailto|xmpp):\S+@")
+_AUTOLINK = re.compile(r"(?i)(https?|ftp)://|www\.|[\w.+-]@[\w-]|(?<!\w)@\w")
 
 
 def assert_dead_markdown(text: str, pictures: int = 0) -> None:
@@ -367,6 +378,17 @@ def tags_of(html: str) -> list[str]:
     reader = _Tags()
     reader.feed(html)
     return reader.found
+
+
+def pictures_of(markdown: str) -> list[str]:
+    """Return the addresses of the pictures on a page."""
+    inline = [child for token in _RENDERER.parse(markdown) for child in token.children or []]
+    return [str(child.attrs["src"]) for child in inline if child.type == "image"]
+
+
+def inline_of(markdown: str) -> list[str]:
+    """Return what the lines of a page consist of: texts, inline code."""
+    return [child.type for token in _RENDERER.parse(markdown) for child in token.children or []]
 
 
 def shape_of(markdown: str) -> list[str]:

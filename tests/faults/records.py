@@ -1,4 +1,4 @@
-"""Family `records`: records that somebody tampered with are read or refused in one line, and never break a board.
+"""Family `records`: records that somebody tampered with are refused in one line, or never break a board.
 
 Half of the mutations carry the right digests, as somebody makes them who knows how; then files that are no
 records, files that are no files, and records that are valid and unreasonable.
@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from faults.campaign import Size, Trial
-from faults.hostile import Body, assert_dead, honest, mutated, put, read, rendered, sealed
+from faults.hostile import Body, assert_clear, assert_dead, honest, mutated, put, read, rendered, sealed
 from genbench.errors import DataError
 from genbench.records import MOST_BYTES, Record, read_records
 
 _AT_ONCE = 500
-_HOW_MANY: dict[Size, int] = {"short": 1_500, "long": 100_000}
+_HOW_MANY: dict[Size, int] = {"short": 1_000, "long": 100_000}
 _SECONDS = 20  # for one unreasonable record: reading, the board and its four forms
 
 
@@ -81,10 +81,7 @@ def _read_folder(folder: Path) -> list[Record]:
     try:
         return list(read_records([folder]))
     except DataError as problem:
-        assert problem.exit_code == 3
-        assert str(folder) in problem.message, problem.message[:200]
-        assert len(problem.message) < 5_000
-        assert problem.message.isprintable()
+        assert_clear(problem, str(folder))
         return []
     finally:
         assert time.monotonic() - began < _SECONDS
@@ -147,7 +144,7 @@ _ODD_FILES: dict[str, Callable[[Path], object]] = {
     "a list as schema version": _text(json.dumps({"schema_version": [0] * 100_000})),
     "too large a file": _sparse(MOST_BYTES + 1),
     "a sparse terabyte": _sparse(2**40),
-    "a pipe": lambda file: os.mkfifo(file),
+    "a pipe": os.mkfifo,
     "a socket": _socket,
     "a folder": lambda file: file.mkdir(),
     "a link to a device": lambda file: file.symlink_to("/dev/zero"),
@@ -171,7 +168,7 @@ def _as_file(make: Callable[[Path], object]) -> Callable[[Path], None]:
 
 
 def _links(folder: Path) -> None:
-    """A link within the folder counts; one that leads to another folder does not, and is not walked either."""
+    """A link within the folder counts; one that leads out of it does not, and is not walked either."""
     inner, other = folder / "submission", folder / "elsewhere"
     inner.mkdir()
     other.mkdir()
@@ -219,7 +216,9 @@ def _old_name(body: Body) -> None:
 _UNREASONABLE: dict[str, Callable[[Body], object]] = {
     "a label of 10 MB": lambda body: put(body, ("result", "generator", "label"), "x" * 10**7),
     "a label of 10 MB of commas": lambda body: put(body, ("result", "dataset", "label"), ", " * 5 * 10**6),
-    "a label of escape sequences": lambda body: put(body, ("result", "generator", "label"), "\x1b[2J" * 10**5),
+    "a label of escape sequences": lambda body: put(
+        body, ("result", "generator", "label"), "\x1b[2J" * 10**5
+    ),
     "a class of 1 MB": lambda body: put(
         body, ("result", "tables", "test", "per_class", 0, "class"), "y" * 10**6
     ),
@@ -239,7 +238,8 @@ _UNREASONABLE: dict[str, Callable[[Body], object]] = {
     "costs of 1e308 seconds": lambda body: put(body, ("run", "costs", 0, "seconds"), 1e308),
     "a metric of 1e308": lambda body: put(body, ("result", "metrics", 3, "value"), 1e308),
     "a top-1 of 1,700 within its tolerance": lambda body: (
-        put(body, (*_TOP1, "value"), 1700.0), put(body, (*_TOP1, "tolerance"), 1e9), body["result"].update(tables={})
+        put(body, (*_TOP1, "value"), 1700.0), put(body, (*_TOP1, "tolerance"), 1e9),
+        put(body, ("result", "tables"), {}),
     ),
     "a top-1 without a unit": lambda body: put(body, (*_TOP1, "unit"), ""),
     "images beyond memory": lambda body: put(body, ("result", "tables", "test", "n"), 2**50),
