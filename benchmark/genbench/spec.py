@@ -6,7 +6,6 @@
 
 import json
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +21,7 @@ from genbench.hookspecs import ComponentSpec, Kind
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
 from genbench.recipe import Mix
 from genbench.registry import Registry, import_target
-from genbench.untrusted import check_depth, parse_json, read_text
+from genbench.untrusted import parse_json, parse_toml, read_text
 
 STANDARD_PRESETS = ("smoke", "quick", "paper")
 BASELINE = "none"  #: the generator that is always added: real images alone
@@ -210,13 +209,8 @@ def load_suite(path: Path) -> Suite:
     except ValueError as problem:
         raise UsageError(f"cannot read suite {path}: {problem}", hint="genbench list suites") from problem
     try:
-        content = tomllib.loads(text)
-        check_depth(content, DEEPEST_SUITE)
-    except RecursionError:
-        raise UsageError(
-            f"suite {path} is not usable: nested deeper than {DEEPEST_SUITE} lists and dictionaries"
-        ) from None
-    except ValueError as problem:  # a TOMLDecodeError is one, and so is what a date or a number may raise
+        content = parse_toml(text, DEEPEST_SUITE)
+    except ValueError as problem:
         raise UsageError(f"suite {path} is not valid TOML: {problem}") from problem
     return make_suite({"name": as_suite_name(path.stem), **content}, origin=f"suite {path}")
 
@@ -409,6 +403,8 @@ def _explain(problem: ValidationError, origin: str, schema: type[BaseModel]) -> 
     """Turn pydantic's findings into lines that name the option, the value found and what is allowed."""
     lines = []
     findings = problem.errors(include_url=False, include_context=False)
+    wrong = {finding["loc"][0] for finding in findings if len(finding["loc"]) > 1}
+    findings = [one for one in findings if one["type"] != "too_short" or one["loc"][0] not in wrong]
     for finding in findings[:_SHOWN_FINDINGS]:
         path = ".".join(str(part) for part in finding["loc"])
         if finding["type"] == "extra_forbidden":

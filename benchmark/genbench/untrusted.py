@@ -7,6 +7,7 @@ found; callers say which file it was and what to do.
 import json
 import os
 import stat
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,22 +101,38 @@ def parse_json(text: str, most_depth: int) -> Any:
             raise ValueError(f"about {found // len(marks):,} {what}: too many")
     try:
         value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
-    except RecursionError:
-        raise ValueError(_too_deep(most_depth)) from None
-    except ValueError as problem:
-        if "set_int_max_str_digits" in str(problem):  # Python's own bound, whose advice is for programmers
-            raise ValueError("a whole number of thousands of digits") from None
-        raise
-    check_depth(value, most_depth)
+    except (RecursionError, ValueError) as problem:
+        raise _refusal(problem, most_depth) from None
+    _check_depth(value, most_depth)
     return value
 
 
-def check_depth(value: Any, most: int) -> None:
-    """Refuse a value whose lists and dictionaries are nested deeper than `most`.
+def parse_toml(text: str, most_depth: int) -> dict[str, Any]:
+    """Parse TOML.
 
     Raises:
-        ValueError: It is.
+        ValueError: It is no TOML, is nested deeper than `most_depth`, or holds a date that is none or a
+            number of thousands of digits.
     """
+    try:
+        value = tomllib.loads(text)
+    except (RecursionError, ValueError) as problem:
+        raise _refusal(problem, most_depth) from None
+    _check_depth(value, most_depth)
+    return value
+
+
+def _refusal(problem: Exception, most_depth: int) -> ValueError:
+    """Return what a parser found, in words for the author of the file."""
+    if isinstance(problem, RecursionError):
+        return ValueError(_too_deep(most_depth))
+    if "set_int_max_str_digits" in str(problem):  # Python's own bound, whose advice is for programmers
+        return ValueError("a whole number of thousands of digits")
+    return ValueError(str(problem))
+
+
+def _check_depth(value: Any, most: int) -> None:
+    """Refuse a value whose lists and dictionaries are nested deeper than `most`."""
     level = [value]
     for _ in range(most + 1):
         level = [one for one in level if type(one) in {dict, list}]
