@@ -115,7 +115,7 @@ def _longest_run(text: str) -> int:
 # ------------------------------------------------------------------------------------ tables and documents
 
 #: A sign before a number and words, as in `+1.0x standard`: nothing that a formula could call.
-_SIGNED_WORDS = re.compile(r"[-+]\d[\w. =]*", re.ASCII)
+_SIGNED_WORDS = re.compile(r"[-+]\d[\w. =±]*", re.ASCII)
 
 
 def csv_cell(value: object) -> object:

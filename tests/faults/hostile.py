@@ -357,7 +357,7 @@ def assert_dead_csv(text: str) -> None:
     assert len({len(row) for row in rows}) == 1
     for cell in (cell for row in rows for cell in row):
         first = unicodedata.normalize("NFKC", cell.strip(' "\t\r\n')[:1])
-        assert first not in {"=", "@", "+", "-"} or re.fullmatch(r"[-+]\d[\w. =]*(e[-+]\d+)?", cell), cell[
+        assert first not in {"=", "@", "+", "-"} or re.fullmatch(r"[-+]\d[\w. =±]*(e[-+]\d+)?", cell), cell[
             :80
         ]
 

@@ -163,6 +163,7 @@ def _as_file(make: Callable[[Path], object]) -> Callable[[Path], None]:
         inner.mkdir()
         make(inner / "cell-0.json")
         assert _read_folder(inner) == []
+        assert _read_folder(inner / "cell-0.json") == []  # named by the user, a link may lead anywhere
 
     return attempt
 

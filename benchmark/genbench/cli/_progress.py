@@ -84,7 +84,7 @@ class Bars(Lines):
             MofNCompleteColumn(),
             TextColumn("{task.fields[metrics]}", markup=False),
             TimeElapsedColumn(),
-            console=Console(stderr=True),
+            console=Console(stderr=True, emoji=False),
             transient=True,
         )
         self._overall: Any = None
