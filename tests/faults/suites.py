@@ -91,8 +91,8 @@ _FILES: dict[str, str | bytes] = {
 
 _NAMES = (
     "", ".", "..", "../x", "../../../../x", "a/b", "a\\b", "/tmp/x", "~", "~/x", ".hidden", "-x", "--out",
-    " x", "x ", "x.", "a\nb", "a\0b", "a\x1b[2Jb", "\u202ex", "con", "NUL.txt", "com1", "x" * 201, "\u4e2d" * 100,
-    "a:b", "a*b", "a|b", "<x>", "$(x)", "`x`", "%2e%2e", "a;b", "\u2215x", "..\u2044x",
+    " x", "x ", "x.", "a\nb", "a\0b", "a\x1b[2Jb", "\u202ex", "con", "NUL.txt", "com1", "x" * 201,
+    "\u4e2d" * 100, "a:b", "a*b", "a|b", "<x>", "$(x)", "`x`", "%2e%2e", "a;b", "\u2215x", "..\u2044x",
 )  # fmt: skip
 
 _MANY = ",".join(f"option{number}=1" for number in range(1_000))
