@@ -25,7 +25,18 @@ from genbench.documents import Stage
 from genbench.errors import DataError
 from genbench.plan import Plan, PlannedRecord
 from genbench.planner import as_component
-from genbench.records import Cost, Curve, DatasetImages, Ledger, PluginCode, Record, Result, Run, explained
+from genbench.records import (
+    Cost,
+    Curve,
+    DatasetImages,
+    Ledger,
+    PluginCode,
+    Record,
+    Result,
+    Run,
+    explained,
+    read_record,
+)
 from genbench.store import Artifact, Store
 
 # Of a training: they touch its last bits.
@@ -89,8 +100,8 @@ class Composer:
         path = self._saved.get(planned.key[:16])
         if path is None:
             return None
-        with contextlib.suppress(DataError, OSError, UnicodeDecodeError):
-            record = Record.from_json(path.read_text(encoding="utf-8"), str(path))
+        with contextlib.suppress(DataError):
+            record = read_record(path)
             return record if record.result.status == "ok" and record.result.key == planned.key else None
         return None
 

@@ -92,15 +92,6 @@ class Interrupted(GenbenchError):  # noqa: N818 - being asked to stop is no erro
     exit_code = ExitCode.INTERRUPTED
 
 
-def shortened(text: str, most: int = 1000) -> str:
-    """Cut a text that nobody would read to its end, and say so.
-
-    >>> shortened("abcdefgh", 3)
-    'abc ... (8 characters)'
-    """
-    return text if len(text) <= most else f"{text[:most]} ... ({len(text):,} characters)"
-
-
 def did_you_mean(found: str, known: Iterable[str]) -> str:
     """Return a sentence that names the nearest known names, and all of them.
 

@@ -18,6 +18,13 @@ import numpy.typing as npt
 
 from genbench.artifacts import read_filter_report
 from genbench.errors import GenbenchError, UsageError
+from genbench.escaping import (
+    LONGEST_SENTENCE,
+    csv_cell,
+    markdown_block,
+    markdown_span,
+    markdown_text,
+)
 from genbench.images import LabelledImages
 from genbench.plan import Plan, Step
 from genbench.steps.filtering import open_kept
@@ -25,6 +32,8 @@ from genbench.steps.samples import SyntheticSet, open_sample
 from genbench.store import Artifact, Store
 
 Form = Literal["imagefolder", "parquet"]
+_COMMAND = "made by"  # of the card's facts, the one that is a command
+_LONGEST_FOLDER = 100  # characters of a class's name
 _ROWS = 1000  # images in memory at a time
 _MANIFEST: tuple[str, ...] = ("file", "label", "class", "seed", "parent", "prompt", "generator_key")
 
@@ -127,7 +136,7 @@ def _write_folder(found: CellImages, folder: Path) -> None:
             path = folder / row.facts["file"]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(row.png)
-            writer.writerow(row.facts)
+            writer.writerow({name: csv_cell(fact) for name, fact in row.facts.items()})
 
 
 def _write_parquet(found: CellImages, folder: Path) -> None:
@@ -179,8 +188,8 @@ def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 def _folder_names(classes: tuple[str, ...]) -> list[str]:
     """Name a folder per class, safe on any disk: readers number classes in the order of their folders."""
-    safe = [re.sub(r"[^A-Za-z0-9._-]+", "_", name) for name in classes]
-    if safe == sorted(set(safe)):
+    safe = [re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:_LONGEST_FOLDER] for name in classes]
+    if safe == sorted(set(safe)) and all(name.strip(".") for name in safe):  # `..` is no folder of its own
         return safe
     width = len(str(len(safe) - 1))
     return [f"{label:0{width}d}-{name}" for label, name in enumerate(safe)]
@@ -208,32 +217,35 @@ def _card(found: CellImages, form: Form, facts: Mapping[str, str]) -> str:
         "tags: [synthetic, genbench]",
         *([] if form == "imagefolder" else _PARQUET_CONFIG),
         "---",
-        f"# Synthetic images: {facts['generator']} for {facts['dataset']}",
+        f"# Synthetic images: {_fact(facts['generator'])} for {_fact(facts['dataset'])}",
         "",
         f"{len(found.kept)} images ({shape}), made by genbench. A label is the class that an image was made "
         "for; nobody has checked it. `parent` is the training image that it was made from, or -1.",
         "",
-        *(f"* {title}: {fact}" for title, fact in facts.items() if fact),
+        *(f"* {title}: {_fact(fact)}" for title, fact in facts.items() if fact and title != _COMMAND),
+        *(f"* {title}: {markdown_span(fact)}" for title, fact in facts.items() if title == _COMMAND),
         f"* key of the sampled set: `{found.step.key}`",
         "",
         "| images | |",
         "| --- | ---: |",
-        *(f"| {title} | {count} |" for title, count in counts.items()),
+        *(f"| {_fact(title)} | {count} |" for title, count in counts.items()),
         "",
         "| class | images |",
         "| --- | ---: |",
-        *(f"| {name} | {n} |" for name, n in zip(made.images.class_names, per_class, strict=True)),
+        *(f"| {_fact(name)} | {n} |" for name, n in zip(made.images.class_names, per_class, strict=True)),
         "",
         "The generator with all its options:",
         "",
-        "```json",
-        json.dumps(document["component"], indent=1, sort_keys=True),
-        "```",
+        markdown_block(json.dumps(document["component"], indent=1, sort_keys=True), "json"),
         *_filter_lines(found.filter),
         "",
         "Licence: that of the data that the generator was fitted on, or edited.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _fact(text: str) -> str:
+    return markdown_text(text, LONGEST_SENTENCE)
 
 
 _PARQUET_CONFIG = ("configs:", "- config_name: default", "  data_files: data/train-*.parquet")
@@ -243,7 +255,10 @@ def _filter_lines(report: Mapping[str, Any]) -> list[str]:
     if not report:
         return []
     options = json.dumps({name: report[name] for name in ("use", "version", "config")}, sort_keys=True)
-    return ["", f"Filter: `{options}`; per class {report['before']} before and {report['after']} after."]
+    return [
+        "",
+        f"Filter: {markdown_span(options)}; per class {report['before']} before and {report['after']} after.",
+    ]
 
 
 def _there(store: Store, key: str, label: str) -> Artifact:

@@ -23,6 +23,7 @@ STANDARD_SPLITS = frozenset({"", "train", "val", "test", "reserve", "synthetic"}
 _BOUNDS_OF_UNIT: dict[str, Bounds] = {"%": (0, 100)}  # a percentage is a share
 _SUFFIX_OF_ROLE: dict[Role, str] = {"floor": "_floor", "p_value": "_p"}
 _ROUNDING = 1e-9  # by which a sum of shares may leave its bounds
+_LARGEST = 1e100  # a larger number is no measurement, and its square no number
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -62,7 +63,7 @@ class Metric:
     split: str = ""
     against: str = ""
     extractor: str = ""
-    n: int | None = Field(default=None, ge=0)
+    n: int | None = Field(default=None, ge=0, le=2**53)
     qualifiers: tuple[str, ...] = ()
     role: Role = "score"
     average: Average = "mean"
@@ -74,9 +75,13 @@ class Metric:
                 f"metric name {self.name!r}: use lower-case letters, digits and '_'; split, extractor, n "
                 "and whatever else it is about are fields of Metric"
             )
-        for low, high in (self.bounds, _BOUNDS_OF_UNIT.get(self.unit, (None, None))):
-            if self.value is not None and not _lies_within(self.value, low, high, self.tolerance):
-                raise ValueError(f"{self.label}: {self.value:g} does not lie within {_range(low, high)}")
+        for bounds, slack in (
+            (self.bounds, self.tolerance),
+            (_BOUNDS_OF_UNIT.get(self.unit, (None, None)), 0.0),  # whatever tolerance a metric gives itself
+            ((-_LARGEST, _LARGEST), 0.0),
+        ):
+            if self.value is not None and not _lies_within(self.value, *bounds, slack):
+                raise ValueError(f"{self.label}: {self.value:g} does not lie within {_range(*bounds)}")
         return self
 
     @property

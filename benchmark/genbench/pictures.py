@@ -1,14 +1,22 @@
 """The pictures that evaluators left: collected beside a run's leaderboard, with a page that shows them."""
 
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from genbench.escaping import (
+    LONGEST_LABEL,
+    LONGEST_SENTENCE,
+    file_name,
+    markdown_link,
+    markdown_text,
+)
 from genbench.plan import Plan, PlannedRecord, mix_label
 from genbench.store import Store
+
+_LONGEST_NAME = 200  #: of a picture's file: every system takes 255 bytes
 
 
 class Picture(NamedTuple):
@@ -42,14 +50,18 @@ def write_gallery(plan: Plan, store: Store, folder: Path) -> int:
     by_evaluator: dict[str, list[str]] = defaultdict(list)
     count = 0
     for picture in find_pictures(plan, store):
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{picture.evaluator}-{picture.title}-{picture.file.name}")
+        name = f"{file_name(f'{picture.evaluator}-{picture.title}-{picture.file.stem}', _LONGEST_NAME)}.png"
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(picture.file, folder / "pictures" / name)
-        caption = f"{picture.title}: {picture.file.stem.replace('_', ' ')}"
+        about = f"{picture.title}: {picture.file.stem.replace('_', ' ')}"
+        caption = markdown_link(about, LONGEST_SENTENCE)
         by_evaluator[picture.evaluator].append(f"**{caption}**\n\n![{caption}](pictures/{name})")
         count += 1
     if count:
-        sections = ["\n\n".join([f"## {name}", *blocks]) for name, blocks in by_evaluator.items()]
+        sections = [
+            "\n\n".join([f"## {markdown_text(name, LONGEST_LABEL)}", *blocks])
+            for name, blocks in by_evaluator.items()
+        ]
         page = "\n\n".join(["# Pictures", "One seed of each row.", *sections])
         (folder / "pictures.md").write_text(page + "\n", encoding="utf-8")
     return count

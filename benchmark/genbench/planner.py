@@ -34,6 +34,7 @@ from genbench.seeding import derive_seed
 from genbench.spec import BASELINE, Parts, Resolved, ResolvedSuite
 
 MOST_CELLS = 100_000  #: of one suite: more are a mistake in its options
+MOST_EVALUATIONS = 500_000  #: of all its cells: each is a step with a key, and a record
 
 R = TypeVar("R")
 
@@ -487,6 +488,13 @@ def _check_size(resolved: ResolvedSuite) -> None:
         raise UsageError(
             f"this suite has {cells:,} cells: {product}; at most {MOST_CELLS:,} are planned at once",
             hint="split it into suites that name fewer of them: cells that they share are run once",
+        )
+    evaluations = cells * len(resolved.evaluators)
+    if evaluations > MOST_EVALUATIONS:
+        raise UsageError(
+            f"this suite has {evaluations:,} evaluations: {cells:,} cells x {len(resolved.evaluators):,} "
+            f"evaluators; at most {MOST_EVALUATIONS:,} are planned at once",
+            hint="split it into suites that name fewer evaluators: steps that they share are run once",
         )
 
 

@@ -7,8 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from genbench.escaping import LONGEST_LABEL, one_line
+
 _CELL_PIXELS = 48  # small images are enlarged to at least this, by a whole factor
 _GAP, _MARGIN, _TEXT_PIXELS = 2, 10, 13
+_LONGEST_NAME = 60  # characters: beyond, the names would be most of the picture
 _PAPER, _INK, _EMPTY = (255, 255, 255), (20, 20, 20), (235, 235, 235)
 
 Tile = npt.NDArray[np.uint8]
@@ -23,6 +26,7 @@ def draw_grid(rows: Sequence[Sequence[Tile | None]], names: Sequence[str], title
         title: Above the grid.
         path: Where to.
     """
+    names, title = [one_line(name, _LONGEST_NAME) for name in names], one_line(title, LONGEST_LABEL)
     shape = next(tile.shape for row in rows for tile in row if tile is not None)
     factor = max(1, -(-_CELL_PIXELS // max(shape[1:])))
     height, width = shape[1] * factor, shape[2] * factor

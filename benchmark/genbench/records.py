@@ -9,9 +9,9 @@ the present schema by one function per older version (`genbench.upgrades`), then
 can be added without making a published record unreadable.
 """
 
-import base64
-import binascii
 import json
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from functools import cached_property
@@ -21,20 +21,37 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
+from genbench.counts import Count, Counts, check_copies, check_counts, pack_bits, unpack_bits
 from genbench.digest import canonical_json, digest
 from genbench.errors import DataError, GenbenchError
+from genbench.escaping import LONGEST_SENTENCE, one_line
 from genbench.metrics import STRICT, Metric, Subject
 from genbench.recipe import Mix
+from genbench.untrusted import files_below, parse_json, read_text
 from genbench.upgrades import UPGRADES
+
+__all__ = [
+    "Component", "Cost", "Count", "Counts", "Curve", "DatasetImages", "Ledger", "PluginCode", "Protocol",
+    "Record", "Result", "Run", "Sampled", "Source", "explained", "pack_bits", "read_record", "read_records",
+    "unpack_bits",
+]  # fmt: skip
 
 SCHEMA_VERSION = 2
 PROTOCOL_VERSION = 1  #: of docs/protocol.md: raised when a rule changes what may be compared
 
 Status = Literal["ok", "failed"]
-Count = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, le=1e12)]  # 30,000 years; a bound, so that sums stay finite
 Digest = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")]  # SHA-256, or empty: not known
 Curve = tuple[Mapping[str, float], ...]
+
+#: A record of 10 classes has 20 KB. With 1,000 classes every split adds 9 MB of confusion counts: this is
+#: room for 14 splits of ImageNet.
+MOST_BYTES = 128 * 2**20
+MOST_DEPTH = 50  #: of the published records: 8
+#: What the largest plan leaves: 100,000 cells with a few evaluations each, of some kilobytes.
+MOST_FILES, MOST_BYTES_OF_FOLDERS = 500_000, 4 * 2**30
+_MOST_ENTRIES = 1_000  # of what a page lists in a sentence; of the published records: 10
+_MOST_METRICS = 10_000  # of the published records: 14; `accuracy` has 8 per split and shift
 
 
 # ---------------------------------------------------------------------------------------- what was compared
@@ -59,7 +76,7 @@ class Component:
     config: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
     fingerprint: str = ""
-    external_data: tuple[str, ...] = ()
+    external_data: Annotated[tuple[str, ...], Field(max_length=_MOST_ENTRIES)] = ()
     tuning_trials: Count = 0
 
     @cached_property
@@ -241,12 +258,12 @@ class Result:
     evaluator: Component
     index: Count
     protocol: Protocol
-    key: str
+    key: Digest
     planned_indices: Count
     ratio: float = Field(default=0.0, ge=0)
     mix: Mix | None = None
     data: DatasetImages | None = None
-    metrics: tuple[Metric, ...] = ()
+    metrics: Annotated[tuple[Metric, ...], Field(max_length=_MOST_METRICS)] = ()
     tables: Mapping[str, Any] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     reason: str = ""
@@ -269,23 +286,38 @@ class Result:
             raise ValueError("a failed record has a reason and no metrics")
         if self.status == "ok" and self.reason:
             raise ValueError("a reason belongs to a failed record")
-        labels = [metric.label for metric in self.metrics]
-        twice = next((label for label in labels if labels.count(label) > 1), None)
+        times = Counter(metric.label for metric in self.metrics)
+        twice = next((label for label, count in times.items() if count > 1), None)
         if twice:
             raise ValueError(f"metric {twice} is there twice")
         if self.evaluator.use == "accuracy":
-            for split, table in self.tables.items():
-                counts = _COUNTS.validate_python(table)
-                _check_counts(split, counts, self.metric("top1", split))
-                stored = getattr(self.data, split, counts.n) if split in {"val", "test"} else counts.n
-                if self.data is not None and stored != counts.n:
-                    raise ValueError(f"tables.{split} has {counts.n} images, and the dataset {stored}")
+            self._check_accuracy()
+        if "test_copies" in self.tables:
+            check_copies(self.tables["test_copies"])
         return self
 
+    def _check_accuracy(self) -> None:
+        """Refuse what the ranking rests on where its number is missing, or is another than its counts."""
+        found = [metric for metric in self.metrics if metric.name == "top1"]
+        odd = next((metric for metric in found if metric.unit != "%"), None)
+        if odd is not None:
+            raise ValueError(f"{odd.label} is in {odd.unit!r}, not in '%'")
+        top1 = {metric.split: metric.value for metric in reversed(found)}  # the first, as in `metric`
+        if self.status == "ok" and self.subject == "cell" and top1.get("test") is None:
+            raise ValueError("status ok, but no value for the metric top1")
+        for split, table in self.tables.items():
+            n = check_counts(split, table, top1.get(split))
+            stored = getattr(self.data, split, n) if split in {"val", "test"} else n
+            if self.data is not None and stored != n:
+                raise ValueError(f"tables.{split} has {n} images, and the dataset {stored}")
+
     def metric(self, name: str, split: str = "test") -> Metric | None:
-        """Return the metric of a name on a split, or None."""
-        found = (metric for metric in self.metrics if metric.name == name and metric.split == split)
-        return next(found, None)
+        """Return the metric of a name on a split, or None; the first where there are several."""
+        return self._by_name.get((name, split))
+
+    @cached_property
+    def _by_name(self) -> Mapping[tuple[str, str], Metric]:
+        return {(metric.name, metric.split): metric for metric in reversed(self.metrics)}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -342,8 +374,8 @@ class Run:
 
     created: str
     command: str
-    hardware: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
+    hardware: Annotated[Mapping[str, Any], Field(max_length=_MOST_ENTRIES)] = field(default_factory=dict)
+    versions: Annotated[Mapping[str, str], Field(max_length=_MOST_ENTRIES)] = field(default_factory=dict)
     commit: str = ""
     costs: tuple[Cost, ...] = ()
     plugins: tuple[PluginCode, ...] = ()
@@ -390,6 +422,10 @@ class Record:
     def from_json(cls, text: str, origin: str = "record") -> Self:
         """Read a record of this or an older schema.
 
+        Args:
+            text: The content of a record's file.
+            origin: How a message calls it.
+
         Raises:
             DataError: The text is not a record, is newer than this genbench, was edited, or holds values
                 that cannot be.
@@ -410,8 +446,10 @@ class Record:
             run = _RUN.validate_json(canonical_json(body["run"]), strict=True)
         except ValidationError as problem:
             raise DataError(f"{origin}: not a usable record: {explained(problem)}", hint=_MENDED) from None
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise DataError(f"{origin}: not a genbench record ({problem!r})", hint=_MENDED) from problem
+        except GenbenchError as problem:
+            raise _no_record(origin, problem.message) from problem
+        except _ODD_SHAPES as problem:  # an older schema is upgraded before it is validated
+            raise _no_record(origin, repr(problem)) from problem
         record = cls(result, run)
         if version == SCHEMA_VERSION:  # checked above: what is read again need not be digested again
             vars(record).update({f"{part}_digest": body[f"{part}_sha256"] for part in ("result", "run")})
@@ -419,37 +457,65 @@ class Record:
 
 
 _RESULT, _RUN = TypeAdapter(Result), TypeAdapter(Run)
+_ODD_SHAPES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _MENDED = "remove the file, or repeat the run that wrote it (`run.command`)"
 
 
 def read_records(paths: Iterable[Path]) -> Iterator[Record]:
     """Read records from files, and from folders by their names (`Record.file_name`), in order of path.
 
+    Only regular files are read, and no link leads out of a folder.
+
     Raises:
-        DataError: A file cannot be read, or is no record.
+        DataError: A file cannot be read or is no record, or there are more of them than fit into memory.
     """
-    files: dict[Path, None] = {}
+    files: dict[Path, Path | None] = {}
+    prefixes = tuple(f"{subject}-" for subject in get_args(Subject))
     for path in paths:
-        if path.is_dir():
-            files |= {file: None for subject in get_args(Subject) for file in path.rglob(f"{subject}-*.json")}
-        else:
-            files[path] = None
-    for file in sorted(files):
+        if not path.is_dir():
+            files.setdefault(path, None)
+            continue
         try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as problem:
-            raise DataError(f"{file}: cannot be read ({problem})") from problem
-        yield Record.from_json(text, origin=str(file))
+            files |= dict.fromkeys(files_below(path, prefixes, ".json"), path.resolve())
+        except ValueError as problem:
+            raise DataError(one_line(f"{path}: cannot be read ({problem})", LONGEST_SENTENCE)) from None
+    _check_amount(files)
+    for file in sorted(files):
+        yield read_record(file, inside=files[file])
+
+
+def read_record(file: Path, inside: Path | None = None) -> Record:
+    """Read one record; with `inside`, a folder (resolved), a link must not lead out of it.
+
+    Raises:
+        DataError: It cannot be read, or is no record.
+    """
+    origin = one_line(str(file))
+    try:
+        text = read_text(file, MOST_BYTES, inside)
+    except ValueError as problem:
+        raise DataError(f"{origin}: cannot be read ({problem})", hint=_MENDED) from problem
+    return Record.from_json(text, origin)
+
+
+def _check_amount(files: Iterable[Path]) -> None:
+    """Refuse more than could be held in memory, before the first is read."""
+    sizes = [os.lstat(file).st_size if os.path.lexists(file) else 0 for file in files]
+    count, total = len(sizes), sum(size for size in sizes if size <= MOST_BYTES)  # others are refused by name
+    if count > MOST_FILES or total > MOST_BYTES_OF_FOLDERS:
+        raise DataError(
+            f"{count:,} records of {total / 2**30:.1f} GiB: at most {MOST_FILES:,} of "
+            f"{MOST_BYTES_OF_FOLDERS / 2**30:.0f} GiB are read at once",
+            hint="name fewer folders: rows are compared only within one dataset, classifier and protocol",
+        )
 
 
 def explained(problem: ValidationError) -> str:
     """Say in one line what pydantic found, and where: `result.metrics.0: top1: 1700 does not lie ...`."""
-    findings = [
-        f"{'.'.join(map(str, one['loc'])) or 'the whole'}: {one['msg'].removeprefix('Value error, ')}"
-        for one in problem.errors(include_url=False)
-    ]
+    findings = problem.errors(include_url=False, include_context=False, include_input=False)
+    where, what = ".".join(map(str, findings[0]["loc"])), findings[0]["msg"].removeprefix("Value error, ")
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    return findings[0] + more
+    return one_line(f"{where or 'the whole'}: {what}", LONGEST_SENTENCE) + more
 
 
 # --------------------------------------------------------------------------------------------------- reading
@@ -458,15 +524,15 @@ def explained(problem: ValidationError) -> str:
 def _body(text: str, origin: str) -> dict[str, Any]:
     """Parse the text as far as schema version and parts."""
     try:
-        body = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as problem:
-        raise DataError(f"{origin}: not a genbench record ({problem})", hint=_MENDED) from problem
+        body = parse_json(text, MOST_DEPTH)
+    except ValueError as problem:
+        raise _no_record(origin, str(problem)) from problem
     version = body.get("schema_version") if isinstance(body, dict) else None
     if type(version) is not int or version < 1:
-        raise DataError(f"{origin}: not a genbench record (schema_version is {version!r})", hint=_MENDED)
+        raise _no_record(origin, f"schema_version is {version!r}")
     found: dict[str, Any] = body
     if not all(isinstance(found.get(part), dict) for part in ("result", "run")):
-        raise DataError(f"{origin}: not a genbench record (it has no `result` and `run`)", hint=_MENDED)
+        raise _no_record(origin, "it has no `result` and `run`")
     return found
 
 
@@ -476,7 +542,7 @@ def _check_digests(body: Mapping[str, Any], origin: str) -> None:
         try:
             found = digest(body[part])
         except GenbenchError as problem:  # numbers and texts that JSON can spell and no record holds
-            raise DataError(f"{origin}: not a genbench record ({problem.message})", hint=_MENDED) from problem
+            raise _no_record(origin, problem.message) from problem
         if found != body.get(f"{part}_sha256"):
             raise DataError(
                 f"{origin}: `{part}` does not match its `{part}_sha256`: the file was edited or damaged",
@@ -484,83 +550,5 @@ def _check_digests(body: Mapping[str, Any], origin: str) -> None:
             )
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
-
-
-# ------------------------------------------------------------------------------------------------ the counts
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What the evaluator `accuracy` counts on one split; the comparison of two rows rests on it.
-
-    Attributes:
-        n: Images of the split.
-        correct_bits: One bit per image, 1 where the prediction is right (see `pack_bits`).
-        per_class: Images and right predictions by class.
-        confusion: Images by true (row) and predicted class.
-    """
-
-    n: Count
-    correct_bits: str
-    per_class: tuple[Mapping[str, Any], ...] = ()
-    confusion: tuple[tuple[Count, ...], ...] = ()
-
-
-_COUNTS = TypeAdapter(Counts)
-
-
-def _check_counts(split: str, counts: Counts, top1: Metric | None) -> None:
-    """Refuse counts that contradict each other or the accuracy."""
-    try:
-        correct = int.from_bytes(_packed(counts.correct_bits, counts.n)).bit_count()
-    except ValueError as problem:
-        raise ValueError(f"tables.{split}.correct_bits: {problem}") from None
-    found: dict[str, tuple[object, object]] = {}
-    if counts.per_class:
-        found["per_class n"] = (sum(int(row["n"]) for row in counts.per_class), counts.n)
-        found["per_class correct"] = (sum(int(row["correct"]) for row in counts.per_class), correct)
-    if counts.confusion:
-        found["confusion"] = (sum(map(sum, counts.confusion)), counts.n)
-        right = [row[place] for place, row in enumerate(counts.confusion) if place < len(row)]
-        found["confusion's diagonal"] = (sum(right), correct)
-        found["confusion's columns"] = ({len(row) for row in counts.confusion}, {len(counts.confusion)})
-    for what, (seen, expected) in found.items():
-        if seen != expected:
-            raise ValueError(f"tables.{split}: {what} gives {seen}, not {expected}")
-    if (
-        top1 is not None
-        and top1.value is not None
-        and counts.n
-        and abs(top1.value - 100 * correct / counts.n) > 1e-6
-    ):
-        raise ValueError(f"top1 on {split} is {top1.value:g} %, but {correct} of {counts.n} images are right")
-
-
-def pack_bits(values: Iterable[bool]) -> str:
-    """Pack booleans into base64, eight to a byte, first value in the highest bit (see `unpack_bits`)."""
-    bits = "".join("1" if value else "0" for value in values)
-    padded = bits + "0" * (-len(bits) % 8)
-    return base64.b64encode(bytes(int(padded[i : i + 8], 2) for i in range(0, len(padded), 8))).decode()
-
-
-def unpack_bits(packed: str, count: int) -> list[bool]:
-    """Return the `count` booleans that `pack_bits` packed.
-
-    Raises:
-        ValueError: The text is no base64, or holds another number of booleans.
-    """
-    bits = "".join(f"{byte:08b}" for byte in _packed(packed, count))
-    return [bit == "1" for bit in bits[:count]]
-
-
-def _packed(packed: str, count: int) -> bytes:
-    try:
-        content = base64.b64decode(packed, validate=True)
-    except (binascii.Error, ValueError) as problem:
-        raise ValueError(f"no base64 ({problem})") from None
-    unused = 8 * len(content) - count  # the lowest bits of the last byte
-    if not 0 <= unused < 8 or (content and content[-1] & ((1 << unused) - 1)):
-        raise ValueError(f"{len(content)} bytes do not hold {count} bits")
-    return content
+def _no_record(origin: str, why: str) -> DataError:
+    return DataError(f"{origin}: not a genbench record ({one_line(why, LONGEST_SENTENCE)})", hint=_MENDED)

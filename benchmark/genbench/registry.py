@@ -21,7 +21,8 @@ import pluggy
 
 from genbench import watch
 from genbench.digest import digest, file_digest
-from genbench.errors import PluginError, UsageError, did_you_mean, shortened
+from genbench.errors import PluginError, UsageError, did_you_mean
+from genbench.escaping import exception_text
 from genbench.hookspecs import API_VERSION, KINDS, ComponentSpec, Hooks, Kind, specs_of
 from genbench.options import ComponentConfig
 
@@ -177,7 +178,7 @@ class Registry:
                 observe(stage=stage, key=key, status=status, seconds=seconds)
             except (Exception, SystemExit) as problem:
                 self._silenced.add(plugin.name)
-                why = shortened(f"{type(problem).__name__}: {problem}", 200)
+                why = exception_text(problem, 200)
                 said.append(f"plugin {plugin.name!r} no longer observes this run: its observer raised {why}")
         return said
 
@@ -193,7 +194,10 @@ class Registry:
         except KeyboardInterrupt:
             raise
         except BaseException as problem:  # a stranger's code may raise anything, and must not stop the others
-            plugin.state, plugin.reason = "failed", shortened(f"{type(problem).__name__}: {problem}")
+            plugin.state, plugin.reason = (
+                "failed",
+                exception_text(problem),
+            )
             if self._manager.has_plugin(plugin.name):
                 self._manager.unregister(name=plugin.name)
             return

@@ -7,7 +7,6 @@
 import contextlib
 import json
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,42 +16,78 @@ from typing import Any, cast
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from genbench.digest import canonical_json, digest
-from genbench.errors import GenbenchError, PluginError, UsageError, did_you_mean, shortened
+from genbench.errors import GenbenchError, PluginError, UsageError, did_you_mean
+from genbench.escaping import LONGEST_LABEL, exception_text, file_name, one_line
 from genbench.hookspecs import ComponentSpec, Kind
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
 from genbench.recipe import Mix
 from genbench.registry import Registry
+from genbench.untrusted import parse_json, parse_toml, read_text
 
 STANDARD_PRESETS = ("smoke", "quick", "paper")
 BASELINE = "none"  #: the generator that is always added: real images alone
 FileDigest = Callable[[Path], str]
 BARE = ""  #: the value of `name:VALUE`, until the config says which option that is
 _OUTER_COMMA = re.compile(r",(?![^\[]*\])")  # a comma that is not inside [...]
+#: Of a suite's file: the longest that comes with genbench has 2 KB, a thousand long entries have 200.
+MOST_SUITE_BYTES = 2**20
+LONGEST_REFERENCE = 4_000  #: characters of `name:option=value,...`
+DEEPEST_OPTION = 10  #: dots of an option, and lists in lists of a value; components use two
+DEEPEST_SUITE = 20  #: tables in tables of a suite's file
+MOST_ENTRIES, MOST_MIXES = (
+    1_000,
+    10_000,
+)  #: of one list; the planner bounds their product
+_SHOWN_FINDINGS = 10
+
+_NAME = re.compile(r"\w(?:[\w .,+=()-]*[\w+=()-])?")
+_LONGEST_NAME_BYTES = 200
+_DEVICES = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+)
 
 
 class Suite(Options):
     """Which cells to run, under which protocol, and what to measure."""
 
-    name: str = Field(default="run", description="name of the suite; never part of an identity")
+    name: str = Field(
+        default="run", description="name of the suite and of its folder; never part of an identity"
+    )
     preset: str = Field(default="quick", description="preset of every component that does not name its own")
     seeds: int = Field(default=5, ge=1, le=1000, description="seed indices: 0, 1, ..., seeds - 1")
     base_seed: int = Field(default=0, ge=0, description="base of all seeds")
     datasets: tuple[ComponentRef, ...] = Field(
-        default=(ComponentRef(use="digits"),), min_length=1, description="datasets"
+        default=(ComponentRef(use="digits"),), min_length=1, max_length=MOST_ENTRIES, description="datasets"
     )
-    generators: tuple[ComponentRef, ...] = Field(default=(), description="generators; `none` is always added")
+    generators: tuple[ComponentRef, ...] = Field(
+        default=(), max_length=MOST_ENTRIES, description="generators; `none` is always added"
+    )
     filters: tuple[ComponentRef, ...] = Field(
-        default=(ComponentRef(use="none"),), min_length=1, description="filters"
+        default=(ComponentRef(use="none"),), min_length=1, max_length=MOST_ENTRIES, description="filters"
     )
-    classifiers: tuple[ComponentRef, ...] = Field(min_length=1, description="classifiers")
+    classifiers: tuple[ComponentRef, ...] = Field(
+        min_length=1, max_length=MOST_ENTRIES, description="classifiers"
+    )
     evaluators: tuple[ComponentRef, ...] = Field(
         default=(ComponentRef(use="accuracy"), ComponentRef(use="fid"), ComponentRef(use="mmd")),
+        max_length=MOST_ENTRIES,
         description="evaluators",
     )
-    mixes: tuple[Mix, ...] = Field(default=(Mix(),), min_length=1, description="mixes")
+    mixes: tuple[Mix, ...] = Field(default=(Mix(),), min_length=1, max_length=MOST_MIXES, description="mixes")
     reference: ComponentRef = Field(
         default=ComponentRef(use="cnn"), description="architecture of the frozen reference classifier"
     )
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        """Refuse what is no name of a folder: `--out` gets one that is called so."""
+        if not is_suite_name(value):
+            raise ValueError(
+                "use letters, digits, spaces and . , _ + = ( ) - , beginning with a letter or digit, up to "
+                f"{_LONGEST_NAME_BYTES} bytes: it names a folder"
+            )
+        return value
 
     @field_validator("datasets", "generators", "filters", "classifiers", "evaluators", mode="before")
     @classmethod
@@ -63,6 +98,20 @@ class Suite(Options):
     @classmethod
     def _parse_reference(cls, value: Any) -> Any:
         return _as_reference(value)
+
+
+def is_suite_name(text: str) -> bool:
+    """Say whether a text names a folder, on any system, and leads nowhere else."""
+    is_device = text.partition(".")[0].strip().lower() in _DEVICES
+    return bool(_NAME.fullmatch(text)) and not is_device and len(text.encode()) <= _LONGEST_NAME_BYTES
+
+
+def as_suite_name(text: str) -> str:
+    """Return a text as the name of a suite: as it is if it is one, else what is left of it."""
+    if is_suite_name(text):
+        return text
+    name = file_name(text)
+    return name if is_suite_name(name) else f"suite-{name}"
 
 
 @dataclass(frozen=True)
@@ -155,6 +204,11 @@ def parse_reference(text: str) -> ComponentRef:
     >>> parse_reference("ddpm:timesteps=100,recipe.epochs=3").options
     {'timesteps': 100, 'recipe': {'epochs': 3}}
     """
+    if len(text) > LONGEST_REFERENCE:
+        raise UsageError(
+            f"component {one_line(text, 40)!r} is too long: at most {LONGEST_REFERENCE:,} characters",
+            hint="a suite (TOML) takes options as tables",
+        )
     name, colon, rest = text.partition(":")
     if not name or (colon and not rest):
         raise UsageError(f"cannot read component {text!r}: use NAME, NAME:VALUE or NAME:OPTION=VALUE,...")
@@ -166,7 +220,7 @@ def parse_reference(text: str) -> ComponentRef:
         elif not equals or not option:
             raise UsageError(f"cannot read option {piece!r} of {name!r}: use OPTION=VALUE")
         else:
-            _set_dotted(options, option.strip(), scalar(value.strip()))
+            _set_dotted(options, option.strip(), scalar(value.strip()), name)
     return ComponentRef(use=name, options=options)
 
 
@@ -177,14 +231,14 @@ def load_suite(path: Path) -> Suite:
         UsageError: The file cannot be read, is not TOML, or has an unknown or unusable entry.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise UsageError(
-            f"cannot read suite {path}: {problem.strerror}", hint="genbench list suites"
-        ) from problem
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        text = read_text(path, MOST_SUITE_BYTES)
+    except ValueError as problem:
+        raise UsageError(f"cannot read suite {path}: {problem}", hint="genbench list suites") from problem
+    try:
+        content = parse_toml(text, DEEPEST_SUITE)
+    except ValueError as problem:
         raise UsageError(f"suite {path} is not valid TOML: {problem}") from problem
-    return make_suite({"name": path.stem, **content}, origin=f"suite {path}")
+    return make_suite({"name": as_suite_name(path.stem), **content}, origin=f"suite {path}")
 
 
 def make_suite(content: Mapping[str, Any], origin: str) -> Suite:
@@ -297,7 +351,7 @@ def _its_own_mistakes(origin: str) -> Iterator[None]:
     except (GenbenchError, ValidationError):
         raise
     except (Exception, SystemExit) as problem:
-        said = shortened(f"{type(problem).__name__}: {problem}")
+        said = exception_text(problem)
         raise PluginError(f"{origin}: its options raise {said}") from problem
 
 
@@ -359,14 +413,24 @@ def _short(value: Any) -> str:
     return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", ".", "~")) else text
 
 
-def _set_dotted(options: dict[str, Any], option: str, value: Any) -> None:
+def _set_dotted(options: dict[str, Any], option: str, value: Any, name: str) -> None:
     *parents, last = option.split(".")
+    if len(parents) > DEEPEST_OPTION:
+        raise UsageError(
+            f"option {one_line(option, 40)!r} of {name!r}: at most {DEEPEST_OPTION} dots are read",
+            hint="genbench list   (then: genbench show KIND NAME)",
+        )
     for parent in parents:
         if isinstance(
             options.get(parent), str
         ):  # `base=ddpm,base.schedule=cosine` names a component, then sets it
             options[parent] = {"use": options[parent]}
         options = options.setdefault(parent, {})
+        if not isinstance(options, dict):
+            raise UsageError(
+                f"option {option!r} of {name!r}: {parent!r} is {one_line(repr(options), 40)} already, "
+                "and has no options"
+            )
     options[last] = value
 
 
@@ -377,8 +441,12 @@ def scalar(text: str) -> Any:
     ([1, 2], ['computed', 'cifar10.1-v6'], 'adam')
     """
     try:
-        return json.loads(text)
+        return parse_json(text, DEEPEST_OPTION)
     except ValueError:
+        if len(text) - len(text.lstrip("[")) > DEEPEST_OPTION:
+            raise UsageError(
+                f"value {one_line(text, 40)!r}: at most {DEEPEST_OPTION} lists in lists are read"
+            ) from None
         if text.startswith("[") and text.endswith("]"):  # words need no quotes
             return [scalar(word.strip()) for word in text[1:-1].split(",")]
         return text
@@ -387,7 +455,10 @@ def scalar(text: str) -> Any:
 def _explain(problem: ValidationError, origin: str, schema: type[BaseModel]) -> str:
     """Turn pydantic's findings into lines that name the option, the value found and what is allowed."""
     lines = []
-    for finding in problem.errors():
+    findings = problem.errors(include_url=False, include_context=False)
+    wrong = {finding["loc"][0] for finding in findings if len(finding["loc"]) > 1}
+    findings = [one for one in findings if one["type"] != "too_short" or one["loc"][0] not in wrong]
+    for finding in findings[:_SHOWN_FINDINGS]:
         path = ".".join(str(part) for part in finding["loc"])
         if finding["type"] == "extra_forbidden":
             known = _fields_at(schema, finding["loc"][:-1])
@@ -396,7 +467,10 @@ def _explain(problem: ValidationError, origin: str, schema: type[BaseModel]) -> 
             lines.append(f"{origin}: option {path!r} is missing")
         else:
             message = finding["msg"].removeprefix("Value error, ")
-            lines.append(f"{origin}: option {path!r} is {finding['input']!r}: {message}")
+            found = one_line(repr(finding["input"]), LONGEST_LABEL)
+            lines.append(f"{origin}: option {path!r} is {found}: {message}")
+    if len(findings) > _SHOWN_FINDINGS:
+        lines.append(f"{origin}: and {len(findings) - _SHOWN_FINDINGS} more")
     return "\n".join(lines)
 
 

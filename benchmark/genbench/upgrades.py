@@ -12,6 +12,7 @@ from genbench.metrics import Metric
 
 Body = dict[str, Any]
 
+_LONGEST_NAME = 1_000
 _NAME = re.compile(r"(?P<base>[A-Za-z0-9_]+)(?:\[(?P<inside>.*)\])?")  # the only place where names are read
 _OUTER_COMMA = re.compile(r",(?![^\[]*\])")
 _SPEARMAN = re.compile(r"spearman\[(?P<metric>.+)\]\[(?P<classifier>.+)\]")
@@ -69,6 +70,8 @@ def metric_of_schema_1(old: Mapping[str, Any], subject: str, tables: Mapping[str
         subject: What its record is about.
         tables: Of its record; they know how many images a split has.
     """
+    if len(old["name"]) > _LONGEST_NAME:  # the patterns below would take minutes for a name of a megabyte
+        raise ValueError(f"a metric's name has {len(old['name']):,} characters, of at most {_LONGEST_NAME:,}")
     if subject == "suite":
         return _finding_of_schema_1(old)
     found = _NAME.fullmatch(str(old["name"]))

@@ -28,6 +28,8 @@ from genbench_leaderboard.statistics import (
     unpack_correct,
 )
 
+_NO_TIME = 1e-9  #: seconds: no clock tells less, and a gain divided by it says nothing
+
 Contrasts = dict[tuple[int, str], Contrast]  #: by position of the group and key of the entry
 
 
@@ -264,9 +266,9 @@ def _complete(contrast: Contrast, entry: Entry, group: RawGroup) -> Contrast:
         return replace(contrast, minimum_detectable_points=effect * test.difference.sd)
     baseline = group.baseline_of(entry)
     cost, base_cost = cost_of(entry), cost_of(baseline) if baseline else None
-    if contrast.verdict == "better" and cost and base_cost and cost.seconds > base_cost.seconds:
-        gain = test.difference.mean / ((cost.seconds - base_cost.seconds) / 60)
-        return replace(contrast, points_per_minute=gain)
+    extra = cost.seconds - base_cost.seconds if cost and base_cost else 0.0
+    if contrast.verdict == "better" and extra > _NO_TIME:
+        return replace(contrast, points_per_minute=test.difference.mean / (extra / 60))
     return contrast
 
 

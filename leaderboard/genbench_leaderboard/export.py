@@ -8,18 +8,21 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from genbench.digest import canonical_json
+from genbench.escaping import csv_cell, json_text
 from genbench.metrics import shown_range
 from genbench_leaderboard.rows import Board, Distance, Group, Row
 from genbench_leaderboard.statistics import Estimate, Interval
 
 SCHEMA_VERSION = 2
+_MOST_DISTANCES = 1_000  # columns: every row has all of them, so they multiply
 _BOARD = TypeAdapter(Board)
 
 
 def render_json(board: Board) -> str:
     """Return the whole board as indented JSON with sorted names."""
     body = {"schema_version": SCHEMA_VERSION, **_BOARD.dump_python(board, mode="json")}
-    return json.dumps(json.loads(canonical_json(body)), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    plain = json.loads(canonical_json(body))
+    return json_text(json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False)) + "\n"
 
 
 def render_csv(board: Board) -> str:
@@ -28,12 +31,12 @@ def render_csv(board: Board) -> str:
     names: dict[str, None] = {}
     for line in lines:
         names |= dict.fromkeys(line)
-    distances = sorted(name for name in names if "[" in name)
+    distances = sorted(name for name in names if "[" in name)[:_MOST_DISTANCES]
     text = io.StringIO()
     columns = [name for name in names if "[" not in name] + distances
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([csv_cell(name) for name in columns])
+    writer.writerows([csv_cell(line.get(name, "")) for name in columns] for line in lines)
     return text.getvalue()
 
 

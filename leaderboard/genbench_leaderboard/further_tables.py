@@ -1,6 +1,6 @@
 """The tables below a group's own: distances, shifts, classes, and whatever else was measured."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from genbench.metrics import MetricIdentity, shown_range
@@ -12,6 +12,8 @@ from genbench_leaderboard.statistics import ALPHA, Estimate
 _FAMILIES = {"fid": "FID", "mmd2": "MMD²", "kid": "KID"}
 _IN_MAIN_TABLE = ("fid", "mmd2")
 _SHOWN = 20  # classes, or shifts
+_SHOWN_MEASURES = 200  # lines; every row has a column, so they multiply
+_SHOWN_EXTRACTORS = 12  # columns of the main table
 
 
 def further_tables(group: Group) -> tuple[Table, ...]:
@@ -20,7 +22,7 @@ def further_tables(group: Group) -> tuple[Table, ...]:
         Table("Distances of the image sets", _distance_table(group), sentences.DISTANCES_LEGEND),
         Table("Shifts", _shift_table(group), sentences.SHIFTS_LEGEND + _shown_of(group, "shifts")),
         Table("Gain per class", _class_table(group), sentences.CLASSES_LEGEND + _shown_of(group, "classes")),
-        Table("Other measurements", _measure_table(group), sentences.MEASURES_LEGEND),
+        Table("Other measurements", _measure_table(group), sentences.MEASURES_LEGEND + _left_out(group)),
     )
     return tuple(table for table in tables if table.columns)
 
@@ -30,9 +32,9 @@ def distance_columns(rows: Sequence[Row]) -> list[Column]:
     kinds = sorted(
         {(one.family, one.extractor) for row in rows for one in row.distances if one.family in _IN_MAIN_TABLE}
     )
-    columns = []
-    for family, extractor in kinds:
-        found = [_pick(row.distances, family, extractor, "train") for row in rows]
+    columns, by_row = [], [_by_kind(row.distances) for row in rows]
+    for family, extractor in kinds[:_SHOWN_EXTRACTORS]:
+        found = [distances.get((family, extractor, "train", False)) for distances in by_row]
         sizes = {shown_range(one.n) for one in found if one}
         if not sizes:
             continue
@@ -50,9 +52,10 @@ def _distance_table(group: Group) -> tuple[Column, ...]:
     lines: dict[tuple[str, ...], tuple[str, ...]] = {}
     for row in group.rows:
         images = (row.generator, row.filter, f"{float(row.mix_values['ratio'])}x")
+        found = _by_kind(row.distances)
         for family, extractor in sorted({(one.family, one.extractor) for one in row.distances}):
-            train, val = (_pick(row.distances, family, extractor, split) for split in ("train", "val"))
-            floor = _pick(row.distances, family, extractor, "val", floor=True)
+            train, val = (found.get((family, extractor, split, False)) for split in ("train", "val"))
+            floor = found.get((family, extractor, "val", True))
             sizes = "/".join(shown_range(one.n) if one else NOTHING for one in (train, val))
             cells = tuple(number(one.mean) if one else NOTHING for one in (train, val, floor))
             lines[(*images, _family(family), extractor)] = (sizes, *cells)
@@ -133,7 +136,7 @@ def _measure_table(group: Group) -> tuple[Column, ...]:
     measured = {one.identity: one for row in rows for one in row.measures}
     if not measured:
         return ()
-    order = sorted(measured, key=lambda identity: identity.label)
+    order = sorted(measured, key=lambda identity: identity.label)[:_SHOWN_MEASURES]
     titles = tuple(f"{one.label} ({one.unit})" if one.unit else one.label for one in order)
     columns = [Column("metric", titles, "left"), *_n_column(rows, order)]
     for row in rows:
@@ -187,6 +190,11 @@ def _shown_of(group: Group, what: Literal["shifts", "classes"]) -> str:
     return f" Of {count} {what}, the {_SHOWN} with the largest differences." if count > _SHOWN else ""
 
 
+def _left_out(group: Group) -> str:
+    count = len({one.identity for row in group.rows for one in row.measures})
+    return f" Of {count} metrics, the first {_SHOWN_MEASURES} by name." if count > _SHOWN_MEASURES else ""
+
+
 def _most(largest: dict[str, float]) -> list[str]:
     """Return the names in their order, or of too many those with the largest values."""
     if len(largest) <= _SHOWN:
@@ -199,12 +207,9 @@ def _points(difference: Estimate) -> str:
     return f"{difference.mean:+.1f}" + ("" if half is None else f" ±{half:.1f}")
 
 
-def _pick(
-    distances: Iterable[Distance], family: str, extractor: str, split: str, *, floor: bool = False
-) -> Distance | None:
-    wanted = (family, extractor, split, floor)
-    found = (one for one in distances if (one.family, one.extractor, one.against, one.floor) == wanted)
-    return next(found, None)
+def _by_kind(distances: Sequence[Distance]) -> dict[tuple[str, str, str, bool], Distance]:
+    """Return distances by family, extractor, real images, and whether they are a floor; the first of each."""
+    return {(one.family, one.extractor, one.against, one.floor): one for one in reversed(distances)}
 
 
 def _family(family: str) -> str:

@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from genbench.escaping import shortened
 from genbench_leaderboard import sentences
 from genbench_leaderboard.columns import NOTHING, Column, Table
 from genbench_leaderboard.further_tables import distance_columns, further_tables
 from genbench_leaderboard.rows import BASELINE, Board, Cost, Group, Row
 from genbench_leaderboard.statistics import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
+
+_LONGEST_LINE = 20_000  # a note on each of 200 rows
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,9 @@ def section(group: Group, board: Board) -> Section:
         intro=sentences.intro(group),
         table=_main_table(group),
         legend=sentences.legend(group, board),
-        notes=sentences.notes(group),
+        notes=tuple(shortened(note, _LONGEST_LINE) for note in sentences.notes(group)),
         further=further_tables(group),
-        environment=sentences.environment(group.environments),
+        environment=shortened(sentences.environment(group.environments), _LONGEST_LINE),
         commands=group.commands,
     )
 

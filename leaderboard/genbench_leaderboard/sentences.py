@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from genbench.digest import canonical_json, differences
+from genbench.escaping import LONGEST_LABEL, one_line
 from genbench_leaderboard.rows import Board, Environment, Failure, Group, Row
 from genbench_leaderboard.statistics import ALPHA, POWER, SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT, Verdict
 
@@ -238,5 +239,5 @@ def _seeds_alone(row: Row) -> bool:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping | list | tuple):
-        return canonical_json(value)
+        return one_line(canonical_json(value), LONGEST_LABEL)
     return "nothing" if value is None else str(value)

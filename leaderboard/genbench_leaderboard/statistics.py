@@ -122,10 +122,11 @@ def paired_t(row: Sequence[float], baseline: Sequence[float]) -> PairedTest:
 def correlation(left: Sequence[float], right: Sequence[float]) -> float | None:
     """Pearson's r; None below three pairs (two always give 1 or -1), and where a side has no spread."""
     a, b = estimate(left), estimate(right)
-    if a.n < 3 or not a.sd or not b.sd:
+    spread = (a.n - 1) * (a.sd or 0.0) * (b.sd or 0.0)  # 0 as well where it is too small for a float
+    if a.n < 3 or not spread:
         return None
     products = math.fsum((x - a.mean) * (y - b.mean) for x, y in zip(left, right, strict=True))
-    return max(-1.0, min(1.0, products / ((a.n - 1) * a.sd * b.sd)))
+    return max(-1.0, min(1.0, products / spread))
 
 
 def holm(p_values: Sequence[float | None], alpha: float = ALPHA) -> list[HolmStep]:

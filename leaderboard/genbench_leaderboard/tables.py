@@ -8,12 +8,16 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from genbench_leaderboard.columns import Column
+from tabulate import tabulate
+
+from genbench.escaping import markdown_block, markdown_text
+from genbench_leaderboard.columns import NOTHING, Column
 from genbench_leaderboard.export import render_csv, render_json
 from genbench_leaderboard.further_tables import findings_table
 from genbench_leaderboard.layout import Section, section
 from genbench_leaderboard.rows import Board
 from genbench_leaderboard.sentences import FINDINGS_LEGEND, failure_line, summary
+from genbench_leaderboard.shown import shown
 
 __all__ = ["render_csv", "render_json", "render_markdown", "render_terminal"]
 
@@ -24,6 +28,7 @@ _SHOWN_FINDINGS = 10
 
 def render_markdown(board: Board) -> str:
     """Return the board as GitHub Markdown."""
+    board = shown(board)
     blocks = ["# Leaderboard", summary(board) if board.groups else _EMPTY]
     for group in board.groups:
         blocks += _markdown_section(section(group, board), [failure_line(one) for one in group.failures])
@@ -36,6 +41,7 @@ def render_markdown(board: Board) -> str:
 
 def render_terminal(board: Board, width: int = 120) -> str:
     """Return the board as plain text, at most `width` characters wide where words allow it."""
+    board = shown(board)
     blocks = [summary(board) if board.groups else _EMPTY]
     for group in board.groups:
         blocks += _terminal_section(
@@ -56,37 +62,38 @@ def render_terminal(board: Board, width: int = 120) -> str:
 
 
 def _markdown_section(part: Section, failures: Sequence[str]) -> list[str]:
-    blocks = [f"## {part.title}", part.intro, _markdown_table(part.table), *part.legend]
-    blocks += ["\n".join(f"- {_escaped(note)}" for note in part.notes)]
+    blocks = [f"## {markdown_text(part.title)}", markdown_text(part.intro), _markdown_table(part.table)]
+    blocks += [markdown_text(text) for text in part.legend]
+    blocks += ["\n".join(f"- {markdown_text(note)}" for note in part.notes)]
     blocks += _markdown_list("Failed", failures)
     for table in part.further:
-        blocks += [f"### {table.title}", _markdown_table(table.columns), _escaped(table.legend)]
-    blocks.append(_escaped(part.environment))
+        blocks += [f"### {table.title}", _markdown_table(table.columns), markdown_text(table.legend)]
+    blocks.append(markdown_text(part.environment))
     if part.commands:
-        blocks.append("Repeat with:\n\n```sh\n" + "\n".join(part.commands) + "\n```")
+        commands = "\n".join(part.commands)
+        blocks.append(f"Repeat with:\n\n{markdown_block(commands, 'sh')}")
     return blocks
 
 
 def _markdown_table(columns: Sequence[Column]) -> str:
     if not columns or not columns[0].cells:
         return ""
-    import pandas as pd  # here, since half a second is a price that only Markdown should pay
-
-    frame = pd.DataFrame({column.name: [_escaped(cell) for cell in column.cells] for column in columns})
-    table: str = frame.to_markdown(
-        index=False, disable_numparse=True, colalign=[column.align for column in columns]
+    return tabulate(
+        list(zip(*(map(_markdown_cell, column.cells) for column in columns), strict=True)),
+        headers=[markdown_text(column.name) for column in columns],
+        tablefmt="pipe",
+        disable_numparse=True,
+        colalign=[column.align for column in columns],
     )
-    return table
+
+
+def _markdown_cell(text: str) -> str:
+    return text if text == NOTHING else markdown_text(text)
 
 
 def _markdown_list(title: str, lines: Iterable[str]) -> list[str]:
-    items = [f"- {_escaped(line)}" for line in lines]
+    items = [f"- {markdown_text(line)}" for line in lines]
     return [f"### {title}", "\n".join(items)] if items else []
-
-
-def _escaped(text: str) -> str:
-    """Keep Markdown from reading a cell's characters as its own."""
-    return re.sub(r"[\\|*`]|<(?=[A-Za-z/!?])", lambda found: f"\\{found[0]}", text)
 
 
 # --------------------------------------------------------------------------------------------- terminal
@@ -138,9 +145,10 @@ def _table_width(widths: Iterable[int]) -> int:
 def _narrowed(columns: Sequence[Column], width: int) -> list[Column]:
     """Leave out spare columns from the right until the table fits, and always an unused filter."""
     kept = _used(columns)
-    for column in reversed([column for column in kept if column.spare]):
-        if _table_width(map(_natural, kept)) > width:
-            kept.remove(column)
+    widths = [_natural(column) for column in kept]
+    for place in reversed(range(len(kept))):
+        if kept[place].spare and _table_width(widths) > width:
+            del kept[place], widths[place]
     return kept
 
 

@@ -20,7 +20,7 @@ from genbench.steps import Workshop, sample_with_fixed_noise
 from genbench.store import Store
 
 RunCells = Callable[..., tuple[Plan, RunSummary]]
-CARD = {"generator": "toy", "dataset": "toy-data", "made by": "`genbench ...`"}
+CARD = {"generator": "toy", "dataset": "toy-data", "made by": "genbench ..."}
 
 
 @pytest.fixture

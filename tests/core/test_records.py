@@ -373,7 +373,7 @@ def mutate(body: dict[str, Any], rng: random.Random) -> None:
     elif kind == "negate" and is_number:
         inner[last] = -value
     elif kind == "enlarge" and is_number:
-        inner[last] = value * rng.choice([2, 10**6, 10**40])
+        inner[last] = min(value * rng.choice([2, 10**6, 10**40]), 1e308)  # infinity has no digest
     elif kind == "nest":
         inner[last] = rng.choice([[value], {"value": value}])
     elif kind == "swap" and isinstance(inner, dict):

@@ -8,7 +8,17 @@ from genbench.digest import file_digest
 from genbench.errors import UsageError
 from genbench.protocols import ComponentRef, Mix
 from genbench.registry import Registry
-from genbench.spec import Resolved, load_suite, make_suite, parse_reference, resolve
+from genbench.spec import (
+    LONGEST_REFERENCE,
+    Resolved,
+    as_suite_name,
+    is_suite_name,
+    load_suite,
+    make_suite,
+    parse_reference,
+    resolve,
+    scalar,
+)
 
 
 def settle(registry: Registry, text: str, kind: str = "classifier", preset: str = "smoke") -> Resolved:
@@ -76,7 +86,7 @@ def test_setting_one_entry_of_a_recipe_keeps_the_others(registry: Registry) -> N
             "cnn:recipe.optimizer=sgdd",
             r"option 'recipe.optimizer' is 'sgdd': Input should be 'sgd', 'adam' or",
         ),
-        ("cnn:recipe.learning_rate=NaN", r"option 'recipe.learning_rate' is nan"),
+        ("cnn:recipe.learning_rate=NaN", r"option 'recipe.learning_rate' is 'NaN'"),
         ("cnn:preset=huge", r"has no preset 'huge'. Known: .*paper"),
         ("cnn:bare", r"takes no bare value, found 'bare'"),
     ],
@@ -136,3 +146,73 @@ def test_a_wrong_suite_names_the_entry(tmp_path: Path, toml: str, message: str) 
 def test_a_suite_needs_a_classifier() -> None:
     with pytest.raises(UsageError, match="option 'classifiers' is missing"):
         make_suite({}, "options")
+
+
+# ---------------------------------------------------------------------------------- names, sizes and depths
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "a\\b",
+        "~",
+        ".a",
+        "-a",
+        " a",
+        "a ",
+        "a.",
+        "a\0",
+        "a\nb",
+        "NUL",
+        "x" * 201,
+    ],
+)
+def test_the_name_of_a_suite_is_no_path(name: str) -> None:
+    with pytest.raises(UsageError, match=r"option 'name' is [\s\S]*use letters, digits, spaces"):
+        make_suite({"name": name, "classifiers": ["cnn"]}, "suite x")
+    assert is_suite_name(as_suite_name(name))
+
+
+@pytest.mark.parametrize("name", ["run", "s2-ddpm-cnn", "My suite (2)", "größe_1.5+x", "digits-none-cnn"])
+def test_ordinary_names_stay_as_they_are(name: str) -> None:
+    assert make_suite({"name": name, "classifiers": ["cnn"]}, "suite x").name == as_suite_name(name) == name
+
+
+def test_a_file_with_an_odd_name_makes_a_suite_with_a_name(tmp_path: Path) -> None:
+    file = tmp_path / "a:b?.toml"
+    file.write_text('classifiers = ["cnn"]\n')
+    assert load_suite(file).name == "a-b-"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("x:" + "a" * LONGEST_REFERENCE, "is too long: at most 4,000 characters"),
+        ("x:" + ".".join("b" * 12) + "=1", "at most 10 dots are read"),
+        ("x:a=1,a.b=2", "'a' is 1 already, and has no options"),
+        ("x:a=" + "[" * 11 + "]" * 11, "at most 10 lists in lists are read"),
+        ("x:a=" + "[" * 1_500, "at most 10 lists in lists are read"),
+    ],
+)
+def test_components_are_bounded(text: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        parse_reference(text)
+    assert scalar("[[[1]]]") == [[[1]]]
+
+
+def test_many_mistakes_are_counted_and_not_all_listed() -> None:
+    odd = {f"colour{number}": 1 for number in range(1_000)}
+    with pytest.raises(UsageError, match=r"suite x: and 990 more") as raised:
+        make_suite({"classifiers": ["cnn"], **odd}, "suite x")
+    assert len(raised.value.message.splitlines()) == 11
+
+
+def test_a_list_of_wrong_entries_is_not_called_empty_as_well() -> None:
+    with pytest.raises(UsageError, match="ratio") as raised:
+        make_suite({"classifiers": ["cnn"], "mixes": [{"ratio": -1}]}, "suite x")
+    assert len(raised.value.message.splitlines()) == 1

@@ -86,7 +86,7 @@ def record(**top1: float) -> Record:
         evaluator=Component("accuracy"),
         index=0,
         protocol=Protocol(),
-        key="k",
+        key="",
         planned_indices=1,
         mix=Mix(ratio=0.0),
         metrics=tuple(Metric("top1", value, "%", split=split) for split, value in top1.items()),

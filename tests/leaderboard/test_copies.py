@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from genbench.digest import digest
 from genbench.errors import ProtocolError
 from genbench.images import TensorImages
 from genbench.metrics import Metric
@@ -36,7 +37,7 @@ def record(generator: Component, index: int, evaluator: str, **entries: Any) -> 
         index=index,
         protocol=Protocol(),
         evaluator=Component(evaluator),
-        key=f"{generator.use} {index} {evaluator}",
+        key=digest([generator.use, index, evaluator]),
         planned_indices=5,
         **entries,
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from genbench.digest import digest
 from genbench.metrics import Metric
 from genbench.recipe import Mix
 from genbench.records import Component, Protocol, Record, Result, Run
@@ -36,7 +37,7 @@ def record(
         index=index,
         protocol=Protocol(),
         evaluator=Component(evaluator),
-        key=f"{generator.use} {index} {evaluator}",
+        key=digest([generator.use, index, evaluator]),
         planned_indices=3,
         metrics=tuple(metrics),
         **entries,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from genbench.digest import digest
 from genbench.metrics import Metric
 from genbench.plan import Plan
 from genbench.protocols import RunContext
@@ -42,7 +43,9 @@ def record(
     mix = Mix(ratio=0.0 if generator == "none" else ratio)
     usual = "test" if is_cell else "synthetic"
     made = [
-        Metric("top1", value, split="shift") if name == "shift" else Metric(name, value, split=usual)
+        Metric("top1", value, "%", split="shift")
+        if name == "shift"
+        else Metric(name, value, "%" if name == "top1" else "", split=usual)
         for name, value in values.items()
     ]
     family = network.partition("-")[0]
@@ -59,7 +62,7 @@ def record(
         index=index,
         protocol=Protocol(),
         evaluator=Component("accuracy" if is_cell else "fid"),
-        key=f"{generator}-{network}-{index}-{subject}",
+        key=digest([generator, network, index, subject]),
         planned_indices=2,
         metrics=(*made, *metrics),
     )

@@ -230,6 +230,20 @@ def test_the_published_board_is_rendered_from_the_published_records() -> None:
     )
 
 
+def test_nothing_escapes_text_by_hand_and_everything_is_printed_by_one_function() -> None:
+    """`genbench.escaping` alone knows what is active where, and `cli/_output.py` alone prints."""
+    by_hand = re.compile(r"html\.escape|&(lt|gt|amp|quot);|unicode_escape|\"\\\\\||`{3}\w*\\n|\\\\n`{3}")
+    printed = re.compile(r"click\.(s?echo|style)\b|^\s*print\(", re.MULTILINE)
+    found = [
+        str(path.relative_to(ROOT))
+        for package in SOURCES
+        for path in package.rglob("*.py")
+        for pattern, own in ((by_hand, "escaping.py"), (printed, "_output.py"))
+        if path.name != own and pattern.search(path.read_text(encoding="utf-8"))
+    ]
+    assert not found
+
+
 def test_ready_suites_are_valid_and_begin_with_their_command() -> None:
     from genbench.spec import load_suite
 

@@ -4,6 +4,7 @@
 """
 
 import importlib
+import io
 import sys
 from typing import NoReturn
 
@@ -75,17 +76,27 @@ def main() -> NoReturn:
     try:
         program.main(standalone_mode=False)
     except GenbenchError as problem:
-        click.echo(f"Error: {problem}", err=True)
+        _say(f"Error: {problem}")
         sys.exit(problem.exit_code)
     except click.exceptions.Exit as ending:
         sys.exit(ending.exit_code)
     except click.ClickException as problem:
-        problem.show()
+        said = io.StringIO()
+        problem.show(said)
+        _say(said.getvalue().rstrip("\n"))
         sys.exit(ExitCode.USAGE)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        _say("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
     except BrokenPipeError:  # the reader of our output left, as `head` does
         sys.stderr.close()
         sys.exit(ExitCode.OK)
     sys.exit(ExitCode.OK)
+
+
+def _say(message: str) -> None:
+    """Print a message; it may quote names and values from files of others."""
+    from genbench.cli._output import echo  # here: `genbench --help` needs neither
+    from genbench.escaping import LONGEST_MESSAGE
+
+    echo(message, err=True, most=LONGEST_MESSAGE)

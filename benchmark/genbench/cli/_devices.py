@@ -3,8 +3,7 @@
 import ctypes
 from typing import NamedTuple
 
-import click
-
+from genbench.cli._output import echo
 from genbench.errors import UsageError
 
 
@@ -38,7 +37,7 @@ def choose_workers(device: str, jobs: int | None) -> Workers:
             f"--device cuda: {unusable()}", hint="genbench doctor says more; --device cpu needs no GPU"
         )
     if device == "auto" and driver_gpus():
-        click.echo(f"{unusable()}: running on the CPU (`genbench doctor`)", err=True)
+        echo(f"{unusable()}: running on the CPU (`genbench doctor`)", err=True)
     return Workers("cpu", 0, cores() if jobs is None else jobs)
 
 

@@ -1,5 +1,7 @@
 """Options that several commands share, and the suite that they describe."""
 
+import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -189,7 +191,7 @@ def read_suite(suite: str | None, flags: Mapping[str, Any]) -> "Suite":
 
 def suite_path(suite: str) -> Path:
     """Return the file of a suite: a path, or the name of a ready one."""
-    if Path(suite).is_file():
+    if os.path.isfile(suite):  # which takes any text, however long
         return Path(suite)
     ready = {path.stem: path for path in ready_suites()}
     if suite in ready:
@@ -223,7 +225,13 @@ def _mixes(said: Mapping[str, Any]) -> list[dict[str, Any]]:
     names = ("ratios", "modes", "augments", "budget", "budget_scales", "batch_fraction")
     if not any(name in said for name in names):
         return []
+    from genbench.spec import MOST_MIXES
+
     fixed = {name: said[name] for name in ("budget", "batch_fraction") if name in said}
+    lists = ("ratios", "modes", "augments", "budget_scales")
+    count = math.prod(len(said.get(name, (None,))) for name in lists)
+    if count > MOST_MIXES:  # before they are made: every option may be given thousands of times
+        raise UsageError(f"the options name {count:,} mixes: at most {MOST_MIXES:,} are planned at once")
     return [
         {**fixed, "ratio": ratio, "mode": mode, "augment": augment, "budget_scale": scale}
         for ratio in said.get("ratios", (1.0,))
@@ -244,6 +252,8 @@ def _limited(suite: "Suite", limit: int) -> "Suite":
 
 def _name(content: Mapping[str, Any]) -> str:
     """Name a run after what it runs: `digits-ddpm-resnet32`."""
+    from genbench.spec import as_suite_name
+
     parts = [
         content.get("datasets", ("digits",)),
         content.get("generators", ("none",)),
@@ -254,4 +264,4 @@ def _name(content: Mapping[str, Any]) -> str:
         for part in parts
         for item in part
     ]
-    return "-".join(words)
+    return as_suite_name("-".join(words))

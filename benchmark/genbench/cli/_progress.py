@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from genbench.cli._output import echo
+from genbench.escaping import LONGEST_LABEL, LONGEST_MESSAGE, one_line
 from genbench.runner import Observer
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Lines(AbstractContextManager["Lines"]):
 
     def say(self, line: str) -> None:
         """Print one line."""
-        click.echo(line, err=True)
+        echo(one_line(line, LONGEST_MESSAGE), err=True)
 
 
 class Bars(Lines):
@@ -79,12 +79,12 @@ class Bars(Lines):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # labels may hold what rich would read
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[metrics]}"),
+            TextColumn("{task.fields[metrics]}", markup=False),
             TimeElapsedColumn(),
-            console=Console(stderr=True),
+            console=Console(stderr=True, emoji=False),
             transient=True,
         )
         self._overall: Any = None
@@ -100,14 +100,15 @@ class Bars(Lines):
     def planned(self, steps: "Sequence[Step]", plan: "Plan") -> None:
         """Open the bar of the whole run."""
         super().planned(steps, plan)
-        self._overall = self._bars.add_task("[bold]steps", total=len(steps), metrics="")
+        self._overall = self._bars.add_task("steps", total=len(steps), metrics="")
 
     def progress(self, step: "Step", event: "Event") -> None:
         """Move a step's bar."""
-        task = self._tasks.get(event.id)
+        task, metrics = self._tasks.get(event.id), one_line(_metrics(event), LONGEST_LABEL)
         if task is None:
-            task = self._tasks[event.id] = self._bars.add_task(step.label, total=event.total, metrics="")
-        self._bars.update(task, completed=event.done, total=event.total, metrics=_metrics(event))
+            label = one_line(step.label, LONGEST_LABEL)
+            task = self._tasks[event.id] = self._bars.add_task(label, total=event.total, metrics="")
+        self._bars.update(task, completed=event.done, total=event.total, metrics=metrics)
 
     def finished(self, step: "Step", event: "Event") -> None:
         """Take a step's bar away and write its line above the bars."""
@@ -118,7 +119,7 @@ class Bars(Lines):
 
     def say(self, line: str) -> None:
         """Print one line above the bars."""
-        self._bars.console.print(line, markup=False, highlight=False)
+        self._bars.console.print(one_line(line, LONGEST_MESSAGE), markup=False, highlight=False)
 
 
 def make_progress(*, quiet: bool) -> Lines:

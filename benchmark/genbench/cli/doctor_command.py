@@ -11,6 +11,7 @@ import click
 
 from genbench.cli._devices import driver_gpus, gpu_memory_gib, torch_gpus, unusable
 from genbench.cli._options import make_registry, make_store, plugin_options, store_option
+from genbench.cli._output import Styled, echo
 from genbench.errors import DataError, ExitCode
 from genbench.executors import cores
 from genbench.hookspecs import KINDS
@@ -41,7 +42,7 @@ def command(store_folder: Path | None, plugin_files: tuple[str, ...], no_plugins
     )
     bad = False
     for state, title, finding in itertools.chain(*checks):
-        click.echo(f"{_MARKS[state]} {title:10} {finding}")
+        echo(_MARKS[state], f" {title:10} {finding}")
         bad = bad or state == "bad"
     if bad:
         sys.exit(ExitCode.USAGE)
@@ -49,10 +50,10 @@ def command(store_folder: Path | None, plugin_files: tuple[str, ...], no_plugins
 
 State = Literal["ok", "lacks", "bad"]
 Finding = tuple[State, str, str]
-_MARKS: dict[State, str] = {
-    "ok": click.style("ok ", fg="green"),
-    "lacks": click.style("-- ", fg="yellow"),
-    "bad": click.style("BAD", fg="red"),
+_MARKS: dict[State, Styled] = {
+    "ok": Styled("ok ", colour="green"),
+    "lacks": Styled("-- ", colour="yellow"),
+    "bad": Styled("BAD", colour="red"),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from genbench.cli._options import planned, plugin_options, store_option, suite_options
+from genbench.cli._output import echo
 
 
 @click.command("export-images")
@@ -45,9 +46,9 @@ def command(**options: Any) -> None:
         "dataset": arm.dataset.label,
         "seed index": str(arm.index),
         "external data": ", ".join(arm.generator.external_data),
-        "made by": f"`genbench {shlex.join(sys.argv[1:])}`",
+        "made by": f"genbench {shlex.join(sys.argv[1:])}",
     }
     count = export_images(found, options["form"], folder, card)
-    click.echo(f"{count} images in {folder}")
+    echo(f"{count} images in {folder}")
     how = f'"imagefolder", data_dir="{folder}"' if options["form"] == "imagefolder" else f'"{folder}"'
-    click.echo(f"datasets.load_dataset({how}) reads them")
+    echo(f"datasets.load_dataset({how}) reads them")

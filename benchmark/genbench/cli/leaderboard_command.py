@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from genbench.cli._options import make_store, store_option
+from genbench.cli._output import echo
 from genbench.errors import UsageError
 
 _FORMATS = ("text", "markdown", "csv", "json")
@@ -49,7 +50,7 @@ def command(records: tuple[Path, ...], form: str, out: Path | None, store_folder
     ]
     content = render(build_board(found))
     if out is None:
-        click.echo(content)
+        echo(content)
     else:
         out.write_text(content, encoding="utf-8")
-        click.echo(f"written: {out}", err=True)
+        echo(f"written: {out}", err=True)

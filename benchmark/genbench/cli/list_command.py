@@ -3,6 +3,7 @@
 import click
 
 from genbench.cli._options import make_registry, plugin_options, ready_suites
+from genbench.cli._output import Styled, echo
 from genbench.errors import UsageError, did_you_mean
 
 _PLURALS = ("datasets", "generators", "filters", "classifiers", "evaluators", "executors", "suites")
@@ -30,13 +31,13 @@ def command(kinds: tuple[str, ...], plugin_files: tuple[str, ...], no_plugins: b
             rows = [(spec.name, spec.summary) for spec in registry.specs(kind)]  # type: ignore[arg-type]
             rows = [*_BUILT_IN_EXECUTORS, *rows] if kind == "executor" else rows
         if rows:
-            click.echo(("\n" if position else "") + click.style(plural, bold=True))
+            echo("\n" if position else "", Styled(plural, bold=True))
             width = max(len(name) for name, _ in rows)
             for name, summary in rows:
-                click.echo(f"  {name:{width}}  {summary}")
+                echo(f"  {name:{width}}  {summary}")
     broken = [plugin.name for plugin in registry.plugins if plugin.state in {"failed", "conflict"}]
     if broken:
-        click.echo(f"\nnot loaded: {', '.join(broken)} (genbench plugins says why)", err=True)
+        echo(f"\nnot loaded: {', '.join(broken)} (genbench plugins says why)", err=True)
 
 
 def _plural(kind: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genbench.cli._options import planned, plugin_options, store_option, suite_options
+from genbench.cli._output import echo
 
 if TYPE_CHECKING:
     from genbench.outlook import State
@@ -32,9 +33,7 @@ def command(**options: Any) -> None:
 
     _, store, plan = planned(options)
     states = survey(plan, store)
-    click.echo(
-        json.dumps(_as_json(plan, states), indent=1) if as_json(options) else _as_text(plan, states, store)
-    )
+    echo(json.dumps(_as_json(plan, states), indent=1) if as_json(options) else _as_text(plan, states, store))
 
 
 def as_json(options: Mapping[str, Any]) -> bool:

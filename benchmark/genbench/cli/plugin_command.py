@@ -9,6 +9,7 @@ from typing import Any, cast
 import click
 
 from genbench.cli._options import make_registry, plugin_options
+from genbench.cli._output import echo
 from genbench.errors import ExitCode, UsageError, did_you_mean
 
 
@@ -50,8 +51,8 @@ def check(component: str, kind: str | None, image_size: int, **options: Any) -> 
                 conforms(replace(subject, work=Path(folder)))
             except Exception as problem:  # a check tells by raising, and a plugin may raise anything
                 failed += 1
-                click.echo(f"FAIL {conforms.__name__}: {type(problem).__name__}: {problem}")
+                echo(f"FAIL {conforms.__name__}: {type(problem).__name__}: {problem}")
             else:
-                click.echo(f"ok   {conforms.__name__}")
+                echo(f"ok   {conforms.__name__}")
     if failed:
         sys.exit(ExitCode.CELLS_FAILED)

@@ -5,6 +5,7 @@ import sys
 import click
 
 from genbench.cli._options import make_registry, plugin_options
+from genbench.cli._output import Styled, echo
 from genbench.errors import ExitCode
 
 
@@ -16,7 +17,7 @@ def command(plugin_files: tuple[str, ...], no_plugins: bool) -> None:
     width = max(len(plugin.name) for plugin in registry.plugins)
     for plugin in registry.plugins:
         names = ", ".join(name for _, name in plugin.components)
-        state = click.style(f"{plugin.state:8}", fg="green" if plugin.state == "ok" else "red")
-        click.echo(f"{plugin.name:{width}}  {state}  {plugin.origin:24}  {plugin.reason or names}")
+        state = Styled(f"{plugin.state:8}", colour="green" if plugin.state == "ok" else "red")
+        echo(f"{plugin.name:{width}}  ", state, f"  {plugin.origin:24}  {plugin.reason or names}")
     if any(plugin.state in {"failed", "conflict"} for plugin in registry.plugins):
         sys.exit(ExitCode.USAGE)

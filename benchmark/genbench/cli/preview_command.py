@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genbench.cli._options import planned, plugin_options, store_option, suite_options
+from genbench.cli._output import echo
 
 if TYPE_CHECKING:
     from genbench.export import CellImages
@@ -56,7 +57,7 @@ def command(**options: Any) -> None:
         title = f"{options['cell']}: noise {options['noise_seed']}, one per column"
     path = options["output"] or Path(options["cell"].replace("/", "-").replace(":", "-") + ".png")
     draw_grid(rows, images.class_names, title, path)
-    click.echo(f"{path}: {len(rows)} classes, {options['columns']} images each")
+    echo(f"{path}: {len(rows)} classes, {options['columns']} images each")
 
 
 def _stored(found: "CellImages", store: Any, columns: int, sources: bool) -> "list[list[Tile | None]]":

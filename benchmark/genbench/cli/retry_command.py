@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from genbench.cli._options import make_store, store_option
+from genbench.cli._output import echo
 
 
 @click.command("retry")
@@ -21,8 +22,8 @@ def command(text: str, store_folder: Path | None) -> None:
     for key in sorted(store.failed_keys()):
         failure = store.failure(key) or {}
         if text in failure.get("label", ""):
-            click.echo(f"{failure.get('label', key[:16])}: {failure.get('reason', '')}")
+            echo(f"{failure.get('label', key[:16])}: {failure.get('reason', '')}")
             store.remove(key)
             store.forget_failure(key)
             forgotten += 1
-    click.echo(f"{forgotten} failures forgotten; run the same `genbench run` again")
+    echo(f"{forgotten} failures forgotten; run the same `genbench run` again")

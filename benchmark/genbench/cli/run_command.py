@@ -20,6 +20,7 @@ from genbench.cli._options import (
     store_option,
     suite_options,
 )
+from genbench.cli._output import echo
 from genbench.errors import ExitCode
 
 
@@ -127,10 +128,10 @@ def command(**options: Any) -> None:
     folder = options["out"] / suite.name
     _publish(summary.records, folder, store, pictures=write_gallery(plan, store, folder))
     if options["profile"]:
-        click.echo("\n".join(_profile_lines(store.root / "logs", began)))
+        echo("\n".join(_profile_lines(store.root / "logs", began)))
     count = len({record.result.key for record in summary.records if record.result.status == "failed"})
     if summary.failed or count:
-        click.echo(
+        echo(
             f"{count} evaluations failed; `genbench retry` clears failures, logs are in {store.root}/logs",
             err=True,
         )
@@ -180,7 +181,7 @@ def _rendered(records: list[Any], store: Any) -> dict[str, str]:
 def _publish(records: list[Any], folder: Path, store: Any, pictures: int) -> None:
     """Print the leaderboard, and write it with its records and a link to the pictures."""
     board = _rendered(records, store)
-    click.echo(board.pop("txt"))
+    echo(board.pop("txt"))
     (folder / "records").mkdir(parents=True, exist_ok=True)
     for record in records:
         path = folder / "records" / record.file_name
@@ -189,8 +190,6 @@ def _publish(records: list[Any], folder: Path, store: Any, pictures: int) -> Non
     board["md"] += f"\n[{pictures} pictures of these cells](pictures.md)\n" if pictures else ""
     for suffix, content in board.items():
         (folder / f"leaderboard.{suffix}").write_text(content, encoding="utf-8")
-    click.echo(
-        f"written: {folder}/leaderboard.md (and .csv, .json), {len(records)} records in {folder}/records"
-    )
+    echo(f"written: {folder}/leaderboard.md (and .csv, .json), {len(records)} records in {folder}/records")
     if pictures:
-        click.echo(f"pictures: {pictures}, shown in {folder}/pictures.md")
+        echo(f"pictures: {pictures}, shown in {folder}/pictures.md")

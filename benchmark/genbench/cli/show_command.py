@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 import click
 
 from genbench.cli._options import make_registry, plugin_options
+from genbench.cli._output import Styled, echo
 from genbench.hookspecs import KINDS
 
 if TYPE_CHECKING:
@@ -38,14 +39,15 @@ def command(kind: Any, name: str, plugin_files: tuple[str, ...], no_plugins: boo
     spec = registry.spec(kind, name)
     schema = cast("type[ComponentConfig]", import_target(spec.config, name))
     owner = registry.owner(kind, name)
-    click.echo("\n".join(_described(kind, spec, schema, f"{owner.name} ({owner.origin})")))
+    for line in _described(kind, spec, schema, f"{owner.name} ({owner.origin})"):
+        echo(*([line] if isinstance(line, str) else line))
 
 
 def _described(
     kind: str, spec: "ComponentSpec", schema: "type[ComponentConfig]", owner: str
-) -> Iterator[str]:
-    """Yield the page, line by line."""
-    yield click.style(f"{kind} {spec.name}", bold=True) + f"  (version {spec.version}, plugin {owner})"
+) -> Iterator[str | tuple[Styled, str]]:
+    """Yield the page, line by line; a line that begins in bold as two parts."""
+    yield Styled(f"{kind} {spec.name}", bold=True), f"  (version {spec.version}, plugin {owner})"
     yield f"  {spec.summary}"
     facts = {
         "paper": spec.paper,
@@ -62,11 +64,11 @@ def _described(
     yield ""
     method = _method(spec.target.partition(":")[0])
     if method:
-        yield click.style("method", bold=True)
+        yield Styled("method", bold=True), ""
         yield textwrap.indent(method, "  ")
         yield ""
     primary = f"  ({spec.name}:VALUE sets {schema.primary})" if schema.primary else ""
-    yield click.style("options", bold=True) + primary
+    yield Styled("options", bold=True), primary
     rows = sorted(_option_rows(schema), key=lambda row: row[0].count("."))  # the recipe's come last
     width = max((len(row[0]) for row in rows), default=0)
     default_width = max((len(row[1]) for row in rows), default=0)
@@ -74,7 +76,7 @@ def _described(
         bounds = f"  [{allowed}]" if allowed else ""
         yield f"  {option:{width}}  {default:{default_width}}  {description}{bounds}"
     yield ""
-    yield click.style("presets", bold=True)
+    yield Styled("presets", bold=True), ""
     for preset in dict.fromkeys(("smoke", "quick", "paper", *schema.presets)):
         values = schema.presets.get(preset)
         yield f"  {preset}: " + (", ".join(_flat(values)) if values else "the defaults")

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from genbench.cli._options import make_store, store_option
+from genbench.cli._output import echo
 from genbench.errors import ExitCode
 
 
@@ -25,14 +26,14 @@ def list_artifacts(store_folder: Path | None) -> None:
         stage = manifest["document"]["stage"] if manifest else "damaged"
         size = sum(entry["bytes"] for entry in manifest["files"].values()) if manifest else 0
         sizes.setdefault(stage, []).append(size)
-    click.echo(f"store {store.root}")
+    echo(f"store {store.root}")
     for stage, found in sorted(sizes.items()):
-        click.echo(f"  {stage:9} {len(found):6} results {sum(found) / 2**20:10.1f} MiB")
+        echo(f"  {stage:9} {len(found):6} results {sum(found) / 2**20:10.1f} MiB")
     if not sizes:
-        click.echo("  empty")
+        echo("  empty")
     failed = store.failed_keys()
     if failed:
-        click.echo(f"  {len(failed)} failed steps (genbench retry forgets them)")
+        echo(f"  {len(failed)} failed steps (genbench retry forgets them)")
 
 
 @command.command("verify")
@@ -42,10 +43,10 @@ def verify(store_folder: Path | None) -> None:
     store = make_store(store_folder)
     damaged = list(store.verify())
     for damage in damaged:
-        click.echo(f"damaged {damage.key[:16]}: {damage.reason}", err=True)
-    click.echo(f"{sum(1 for _ in store.finished())} results read, {len(damaged)} damaged")
+        echo(f"damaged {damage.key[:16]}: {damage.reason}", err=True)
+    echo(f"{sum(1 for _ in store.finished())} results read, {len(damaged)} damaged")
     if damaged:
-        click.echo("the next run rebuilds damaged results", err=True)
+        echo("the next run rebuilds damaged results", err=True)
         sys.exit(ExitCode.STORE)
 
 
@@ -66,4 +67,4 @@ def collect(stages: tuple[str, ...], dry_run: bool, store_folder: Path | None) -
     store = make_store(store_folder)
     freed, removed = collect_garbage(store, frozenset(stages), dry_run=dry_run)
     verb = "would free" if dry_run else "freed"
-    click.echo(f"{verb} {freed / 2**20:.1f} MiB from {removed} places in {store.root}")
+    echo(f"{verb} {freed / 2**20:.1f} MiB from {removed} places in {store.root}")

@@ -16,6 +16,7 @@ from genbench.cli._options import (
     read_suite,
     store_option,
 )
+from genbench.cli._output import echo
 from genbench.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -93,14 +94,14 @@ def command(**options: Any) -> None:
     from genbench.tune import best_of, tune
 
     search = _make_search(options)
-    click.echo(f"searching {', '.join(map(str, search.dimensions))}; {options['trials']} trials", err=True)
+    echo(f"searching {', '.join(map(str, search.dimensions))}; {options['trials']} trials", err=True)
     trials = []
     for trial in tune(search, _make_observer()):
         trials.append(trial)
-        click.echo(_line(trial))
+        echo(_line(trial))
     best = best_of(trials)
     if best is None:
-        click.echo(f"all {len(trials)} trials failed; logs are in {search.store.root}/logs", err=True)
+        echo(f"all {len(trials)} trials failed; logs are in {search.store.root}/logs", err=True)
         sys.exit(ExitCode.CELLS_FAILED)
     _conclude(search.suite, best, len(trials), options["dataset"])
 
@@ -159,8 +160,6 @@ def _conclude(suite: "Suite", best: "Trial", trials: int, dataset: str) -> None:
     from genbench.tune import reference_line
 
     line = reference_line(suite, best.values, trials)
-    click.echo(
-        f"\nbest: trial {best.number}, val top-1 {best.score:.2f} %. In a suite, or on a command line:"
-    )
-    click.echo(f"  classifiers = [{json.dumps(line)}]")
-    click.echo(f"  {shlex.join(['genbench', 'run', '--dataset', dataset, '--classifier', line])}")
+    echo(f"\nbest: trial {best.number}, val top-1 {best.score:.2f} %. In a suite, or on a command line:")
+    echo(f"  classifiers = [{json.dumps(line)}]")
+    echo(f"  {shlex.join(['genbench', 'run', '--dataset', dataset, '--classifier', line])}")

@@ -3,9 +3,10 @@
 import click
 
 from genbench import __version__
+from genbench.cli._output import echo
 
 
 @click.command("version")
 def command() -> None:
     """Print the version."""
-    click.echo(__version__)
+    echo(__version__)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genbench.cli._options import planned, plugin_options, store_option, suite_options
+from genbench.cli._output import Styled, echo
 from genbench.digest import differences
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ def command(**options: Any) -> None:
     """
     _, store, plan = planned(options)
     cell = plan.find_cell(options["cell"])
-    click.echo(click.style(cell.name, bold=True))
+    echo(Styled(cell.name, bold=True))
     for key in cell.steps:
-        click.echo("\n".join(_explained(plan, store, plan.steps[key], options["document"])))
+        echo("\n".join(_explained(plan, store, plan.steps[key], options["document"])))
 
 
 def _explained(plan: "Plan", store: "Store", step: "Step", whole: bool) -> Iterator[str]:

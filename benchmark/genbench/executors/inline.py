@@ -4,7 +4,8 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 
-from genbench.errors import GenbenchError, GuestError, Interrupted, shortened
+from genbench.errors import GenbenchError, GuestError, Interrupted
+from genbench.escaping import exception_text
 from genbench.executors.base import Event, Executor, Failure, Perform, Setup, Task
 from genbench.registry import import_target
 
@@ -67,4 +68,4 @@ def failure_of(problem: BaseException) -> Failure:
     if isinstance(problem, GuestError):
         return Failure(str(problem), problem.details)
     trace = "".join(traceback.format_exception(problem))
-    return Failure(shortened(f"{type(problem).__name__}: {problem}"), trace[-_MOST_DETAILS:])
+    return Failure(exception_text(problem), trace[-_MOST_DETAILS:])

@@ -10,7 +10,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from genbench import errors
-from genbench.errors import GenbenchError, Interrupted, PluginError, shortened
+from genbench.errors import GenbenchError, Interrupted, PluginError
+from genbench.escaping import LONGEST_SENTENCE, exception_text, shortened
 
 MOST_BYTES = 1 << 20  #: of one message
 _DETAIL_CHARACTERS = 50_000
@@ -51,13 +52,12 @@ def described(problem: BaseException) -> dict[str, Any]:
     """Return an exception as JSON: its class is kept where it is one of genbench's own."""
     if isinstance(problem, GenbenchError):
         kind = type(problem).__name__
-        return {
-            "error": kind, "message": shortened(problem.message), "hint": shortened(problem.hint),
-        }  # fmt: skip
+        said = {"message": problem.message, "hint": problem.hint}
+        return {"error": kind, **{name: shortened(text, LONGEST_SENTENCE) for name, text in said.items()}}
     trace = "".join(traceback.format_exception(problem))
     return {
         "error": "",
-        "message": shortened(f"{type(problem).__name__}: {problem}"),
+        "message": exception_text(problem),
         "details": trace[-_DETAIL_CHARACTERS:],
         "errno": getattr(problem, "errno", None) if isinstance(problem, OSError) else None,
     }

@@ -16,7 +16,8 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
-from genbench.errors import GuestError, Interrupted, shortened
+from genbench.errors import GuestError, Interrupted
+from genbench.escaping import shortened
 from genbench.rooms.guest import live
 from genbench.rooms.messages import MOST_BYTES, is_list_of_texts, rebuilt
 from genbench.rooms.order import Order

@@ -20,7 +20,7 @@ from genbench.protocols import (
     PredictionEvaluator,
     SuiteEvaluator,
 )
-from genbench.records import Record, explained
+from genbench.records import Record, explained, read_record
 from genbench.steps.components import build, build_config, open_references, open_trained
 from genbench.steps.dataset import Splits, open_splits
 from genbench.steps.embed import open_features, open_summary
@@ -100,7 +100,7 @@ def suite_records(given: Inputs[Artifact], workshop: Workshop) -> list[Record]:
         path = files.get(key[:16])
         if path is None:
             raise StoreError(f"no record of {key[:12]} in the store", hint="run the same command again")
-        found.append(Record.from_json(path.read_text(encoding="utf-8"), str(path)))
+        found.append(read_record(path))
     return found
 
 

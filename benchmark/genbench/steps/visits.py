@@ -10,7 +10,8 @@ from typing import Any
 from genbench import watch
 from genbench.artifacts import read_curve, read_evaluation, read_filter_report, read_training
 from genbench.documents import the
-from genbench.errors import GuestError, PluginError, SpoiledProcessError, shortened
+from genbench.errors import GuestError, PluginError, SpoiledProcessError
+from genbench.escaping import exception_text
 from genbench.hub import MIRROR_VARIABLE
 from genbench.plan import Guest, Step
 from genbench.rooms import Order, Rights, can_confine, merged, secrets, stay, usual_rights
@@ -108,7 +109,7 @@ def _read_back(step: Step, folder: Path) -> None:
     try:
         readers.get(step.stage, lambda: None)()
     except Exception as problem:  # of whatever kind: it is about files that a stranger's process wrote
-        said = shortened(f"{type(problem).__name__}: {problem}", 200)
+        said = exception_text(problem, 200)
         raise PluginError(f"the step left files that cannot be read: {said}") from problem
 
 
