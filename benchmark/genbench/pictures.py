@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from genbench.disk import write_output
 from genbench.plan import Plan, PlannedRecord, mix_label
 from genbench.store import Store
 
@@ -51,7 +52,7 @@ def write_gallery(plan: Plan, store: Store, folder: Path) -> int:
     if count:
         sections = ["\n\n".join([f"## {name}", *blocks]) for name, blocks in by_evaluator.items()]
         page = "\n\n".join(["# Pictures", "One seed of each row.", *sections])
-        (folder / "pictures.md").write_text(page + "\n", encoding="utf-8")
+        write_output(folder / "pictures.md", f"{page}\n".encode())
     return count
 
 

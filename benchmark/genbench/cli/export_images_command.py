@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from genbench.cli._options import planned, plugin_options, store_option, suite_options
+from genbench.disk import check_output, writing_output
 
 
 @click.command("export-images")
@@ -36,10 +37,11 @@ def command(**options: Any) -> None:
     """
     from genbench.export import cell_images, export_images
 
+    folder = options["output"] or Path(options["cell"].replace("/", "-").replace(":", "-"))
+    check_output(folder, "--output", folders=("train",))
     _, store, plan = planned(options)
     found = cell_images(plan, store, options["cell"])
     arm = plan.find_cell(options["cell"]).arm
-    folder = options["output"] or Path(options["cell"].replace("/", "-").replace(":", "-"))
     card = {
         "generator": arm.generator.label,
         "dataset": arm.dataset.label,
@@ -47,7 +49,8 @@ def command(**options: Any) -> None:
         "external data": ", ".join(arm.generator.external_data),
         "made by": f"`genbench {shlex.join(sys.argv[1:])}`",
     }
-    count = export_images(found, options["form"], folder, card)
+    with writing_output(folder, "--output"):
+        count = export_images(found, options["form"], folder, card)
     click.echo(f"{count} images in {folder}")
     how = f'"imagefolder", data_dir="{folder}"' if options["form"] == "imagefolder" else f'"{folder}"'
     click.echo(f"datasets.load_dataset({how}) reads them")
