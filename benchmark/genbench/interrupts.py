@@ -3,7 +3,7 @@
     working    a signal raises `Stopped` in the main thread
     saving     running steps save their work; one more signal raises `Stopped` again, and cuts that short
     cleaning   workers are ended and leases given back, which takes moments: signals wait
-    leaving    the message is out: one more signal ends the process
+    leaving    the message is out: one more signal, if it is the first one, ends the process
 
 A signal that was ignored when the program started (`nohup`, a shell's `&`) stays ignored.
 """
@@ -39,8 +39,7 @@ def heeded() -> Iterator[None]:
     if _State.is_heeded or threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signal.getsignal(number) for number in _numbers()}
     mine = [number for number, handler in before.items() if handler not in {signal.SIG_IGN, None}]
     _State.phase, _State.first, _State.is_heeded = "working", None, True
     try:
@@ -85,8 +84,19 @@ def exit_code() -> int:
 
 
 def leave() -> None:
-    """Say that all is done but leaving."""
+    """Say that all is done but leaving.
+
+    A program that was stopped has nothing left to do: more signals are ignored, as Python would die of one
+    while it puts its own house in order.
+    """
     _State.phase = "leaving"
+    if _State.is_heeded and _State.first is not None:
+        for number in _numbers():
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _numbers() -> list[int]:
+    return [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
 def _is_leaving() -> bool:
