@@ -160,8 +160,15 @@ def check_output(path: Path, option: str, folders: Iterable[str] = (), files: It
     for file in [path / name for name in files] or ([] if inner else [path]):
         if file.is_dir():
             raise _refused(path, f"{file} is a folder, not a file", option)
-    for place in (path if inner else path.parent, *inner):
-        _check_folder(path, place, option)
+    try:
+        for place in {_nearest(folder): None for folder in (path if inner else path.parent, *inner)}:
+            probe(place)
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        if problem.errno in _FULL:
+            hint = f"make room there, or name another place with {option}; nothing was run"
+            raise OutputError(f"cannot write to {path}: {reason}", hint=hint) from problem
+        raise _refused(path, reason, option) from problem
 
 
 @contextlib.contextmanager
@@ -197,20 +204,14 @@ def write_output(path: Path, content: bytes) -> None:
     write_atomically(place, content)
 
 
-def _check_folder(path: Path, folder: Path, option: str) -> None:
-    """Try to write in a folder, or in the nearest one above it that exists."""
+def _nearest(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that exists."""
     place = folder.absolute()
-    try:
-        while not place.exists():
-            place = place.parent
-        if not place.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, f"{place} is a file, not a folder")
-        probe(place)
-    except OSError as problem:
-        if problem.errno in _FULL:
-            hint = f"make room there, or name another place with {option}; nothing was run"
-            raise OutputError(f"cannot write to {path}: {problem.strerror}", hint=hint) from problem
-        raise _refused(path, problem.strerror or str(problem), option) from problem
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{place} is a file, not a folder")
+    return place
 
 
 def _refused(path: Path, reason: str, option: str) -> UsageError:

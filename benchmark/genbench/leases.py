@@ -196,7 +196,7 @@ class Leases:
 
     @contextlib.contextmanager
     def needing(self, keys: Iterable[str]) -> Iterator[None]:
-        """Mark what a run needs, for as long as it runs."""
+        """Mark what a run needs, for as long as it runs; sweep up what dead processes left."""
         name = f"{_RUN}{secrets.token_hex(8)}"
         path = self._runs / name
         try:
@@ -207,6 +207,7 @@ class Leases:
                     temporary = path.with_name(f".{name}.tmp")
                     temporary.write_text("".join(f"{key}\n" for key in keys), encoding="ascii")
                     temporary.replace(path)
+                    self._sweep()
             yield
         finally:
             with contextlib.suppress(OSError):
@@ -280,6 +281,11 @@ class Leases:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+
+    def _sweep(self) -> None:
+        with self.exclusively():
+            for path in self.leftovers():
+                remove_place(path)
 
     def _is_ours(self, key: str) -> bool:
         holder = self._read(key)
