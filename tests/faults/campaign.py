@@ -16,7 +16,7 @@ from typing import Literal
 Size = Literal["short", "long"]
 
 #: Every family: the module in this folder that yields its trials.
-FAMILIES: tuple[str, ...] = ("kills", "disk", "power")
+FAMILIES: tuple[str, ...] = ("kills", "disk", "power", "damage", "together")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import ctypes
 import errno
 import functools
 import os
-import random
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,32 +20,33 @@ Fails = Callable[[int, str], bool]
 
 def trials(size: Size) -> Iterator[Trial]:
     """Refuse operations of each kind from the k-th on, or the k-th alone, for every k or a few."""
-    chosen = range(1, runs.operations() + 1)
     for number, (name, trial) in enumerate(_KINDS.items()):
-        some = random.Random(number).sample(chosen, _SHORT)
-        for first in chosen if size == "long" else some:
-            yield Trial(f"{name} {first}", functools.partial(trial, first))
+        for place in runs.places(size, _SHORT, seed=number):
+            yield Trial(f"{name} {place}", functools.partial(trial, place))
     if _may_mount():
         for kibibytes in range(16, 2000, 60) if size == "long" else (200,):
             yield Trial(f"a disk of {kibibytes} KiB", functools.partial(tiny_disk, kibibytes))
 
 
-def full_from(first: int, folder: Path) -> None:
+def full_from(place: runs.Place, folder: Path) -> None:
     """Nothing can be written any more; what is there can be removed."""
+    first = place.number
     refused(folder, errno.ENOSPC, lambda number, name: number >= first and name not in _REMOVES)
 
 
-def read_only_from(first: int, folder: Path) -> None:
+def read_only_from(place: runs.Place, folder: Path) -> None:
     """Nothing can be changed any more."""
+    first = place.number
     refused(folder, errno.EROFS, lambda number, name: number >= first)
 
 
-def fails_once(first: int, folder: Path) -> None:
+def fails_once(place: runs.Place, folder: Path) -> None:
     """One operation fails, and the disk is as before."""
+    first = place.number
     refused(folder, errno.EIO, lambda number, name: number == first)
 
 
-_KINDS: dict[str, Callable[[int, Path], None]] = {
+_KINDS: dict[str, Callable[[runs.Place, Path], None]] = {
     "full from operation": full_from,
     "read-only from operation": read_only_from,
     "a failure at operation": fails_once,

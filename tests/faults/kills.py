@@ -12,15 +12,14 @@ from faults import runs
 from faults.campaign import Size, Trial
 from faults.operations import watch
 
-_SHORT_KILLS = 10
+_SHORT_KILLS = 8
 _LONG_GROUPS = 40
 
 
 def trials(size: Size) -> Iterator[Trial]:
     """Kill at file operations (every one, or a few), then workers, main process and both at random times."""
-    chosen = range(1, runs.operations() + 1)
-    for number in chosen if size == "long" else random.Random(1).sample(chosen, _SHORT_KILLS):
-        yield Trial(f"kill at file operation {number}", functools.partial(killed_at, number))
+    for place in runs.places(size, _SHORT_KILLS, seed=1):
+        yield Trial(f"kill at file operation {place}", functools.partial(killed_at, place))
     for number in range(_LONG_GROUPS if size == "long" else 1):
         whom = ("group", "main", "workers")[number % 3]
         yield Trial(f"kill {number} of the {whom}", functools.partial(killed_later, whom, number))
@@ -28,8 +27,9 @@ def trials(size: Size) -> Iterator[Trial]:
         yield Trial(f"five kills in a row {number}", functools.partial(killed_often, number), count=5)
 
 
-def killed_at(number: int, folder: Path) -> None:
-    """Kill a run before its file operation `number`."""
+def killed_at(place: runs.Place, folder: Path) -> None:
+    """Kill a run before a file operation."""
+    number = place.number
 
     def prepare() -> None:
         left = [number]

@@ -7,16 +7,19 @@ compares what was published in the end with what one undisturbed run publishes.
 import contextlib
 import functools
 import os
+import random
 import signal
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from faults.campaign import Size
 from faults.operations import watch
 from genbench import cli
 from genbench.plan import Plan
@@ -38,9 +41,33 @@ _SUITE = {
     "evaluators": ["toy-eval"],
     "seeds": 1,
 }
+STEPS = 9  #: that the plan has
 TRACEBACKS = ("Traceback (most recent call last)", "--- Logging error ---", "Exception ignored in")
 
 Prepare = Callable[[], None]
+
+
+class Place(NamedTuple):
+    """One of the file operations of a run: its number, or a share of all of them."""
+
+    share: float
+    known: int = 0
+
+    @property
+    def number(self) -> int:
+        """Which one, counted from 1."""
+        return self.known or 1 + int(self.share * operations())
+
+    def __str__(self) -> str:
+        return str(self.known) if self.known else f"at {self.share:.0%}"
+
+
+def places(size: Size, count: int, seed: int) -> list[Place]:
+    """Return every file operation of a run, or a few of which nothing has to be known yet."""
+    if size == "long":
+        return [Place(0, number) for number in range(1, operations() + 1)]
+    chance = random.Random(seed)
+    return [Place((part + chance.random()) / count) for part in range(count)]
 
 
 class Ended(NamedTuple):
@@ -95,7 +122,9 @@ def command_in_child(folder: Path, *words: str) -> Ended:
 def started_command(folder: Path, words: tuple[str, ...], log: Path, prepare: Prepare = lambda: None) -> int:
     """Start `genbench WORDS` in a child."""
     plan()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12, which sees pytest's threads
+        child = os.fork()
     if child:
         return child
     code = 70  # never seen: a child always ends below
@@ -137,14 +166,18 @@ def published(folder: Path, out: str = "out") -> Mapping[str, str]:
     return found
 
 
-@functools.cache
 def finished() -> Path:
     """The folder of an undisturbed run."""
-    folder = Path(tempfile.mkdtemp(prefix="genbench-finished-"))
-    end = run_in_child(folder)
+    return Path(_finished().name)
+
+
+@functools.cache
+def _finished() -> tempfile.TemporaryDirectory[str]:
+    kept = tempfile.TemporaryDirectory(prefix="genbench-finished-")
+    end = run_in_child(Path(kept.name))
     assert end.code == 0, end.said
-    assert end.ran == len(plan().steps)
-    return folder
+    assert end.ran == len(plan().steps) == STEPS
+    return kept
 
 
 @functools.cache
