@@ -4,9 +4,10 @@ It is read without torch: composing the records of a cached run must be quick. W
 is written and opened by its stage (`genbench.steps`).
 """
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,14 +60,12 @@ def read_evaluation(artifact: Artifact, subject: Subject) -> Evaluation:
     Raises:
         PluginError: It holds what is no metric.
     """
-    content = artifact.read_json(_EVALUATION)
-    tables, metrics = content["tables"], content["metrics"]
-    if "form" not in content:
-        metrics = [metric_of_schema_1(one, subject, tables) for one in metrics]
-    try:
+    with _understood("evaluation"):
+        content = artifact.read_json(_EVALUATION)
+        tables, metrics = dict(content["tables"]), content["metrics"]
+        if "form" not in content:
+            metrics = [metric_of_schema_1(one, subject, tables) for one in metrics]
         return Evaluation(_METRICS.validate_python(metrics), tables)
-    except ValidationError as problem:
-        raise PluginError(f"a stored evaluation cannot be used: {explained(problem)}") from None
 
 
 def _finite(metric: Metric) -> Metric:
@@ -107,9 +106,10 @@ def write_training(facts: TrainingFacts, folder: Path) -> None:
 
 def read_training(artifact: Artifact) -> TrainingFacts:
     """Read what `write_training` wrote."""
-    about = artifact.read_json(_TRAINING)
-    sources = _SOURCES.validate_python(artifact.read_json(_LEDGER))
-    return TrainingFacts(sources, history=tuple(artifact.read_json(_HISTORY)), **about)
+    with _understood("training"):
+        about = artifact.read_json(_TRAINING)
+        sources = _SOURCES.validate_python(artifact.read_json(_LEDGER))
+        return TrainingFacts(sources, history=tuple(artifact.read_json(_HISTORY)), **about)
 
 
 # -------------------------------------------------------------------------------------------------- images
@@ -122,7 +122,9 @@ def write_counts(counts: Sampled, folder: Path) -> None:
 
 def read_counts(folder: Path) -> Sampled:
     """Read what `write_counts` wrote."""
-    return TypeAdapter(Sampled).validate_python(json.loads((folder / _COUNTS).read_text(encoding="utf-8")))
+    with _understood("set of images"):
+        content = json.loads((folder / _COUNTS).read_text(encoding="utf-8"))
+        return TypeAdapter(Sampled).validate_python(content)
 
 
 def write_filter_report(
@@ -134,8 +136,9 @@ def write_filter_report(
 
 def read_filter_report(artifact: Artifact) -> Mapping[str, Any]:
     """Read what `write_filter_report` wrote: `reasons`, `before`, `after`."""
-    report: Mapping[str, Any] = artifact.read_json(_FILTER)
-    return report
+    with _understood("filter's report"):
+        report = artifact.read_json(_FILTER)
+        return {name: list(report[name]) for name in ("reasons", "before", "after")}
 
 
 # ------------------------------------------------------------------------------------------------ datasets
@@ -148,13 +151,14 @@ def write_card(card: Mapping[str, Any], folder: Path) -> None:
 
 def read_card(artifact: Artifact) -> Mapping[str, Any]:
     """Read what `write_card` wrote."""
-    card: Mapping[str, Any] = artifact.read_json(CARD)
-    return card
+    with _understood("dataset"):
+        return {**artifact.read_json(CARD)}
 
 
 def dataset_images(artifact: Artifact) -> DatasetImages:
     """Return the splits' sizes, and a digest of all their images and labels."""
-    sizes = dict(read_card(artifact)["splits"])
+    with _understood("dataset"):
+        sizes = dict(read_card(artifact)["splits"])
     usual = {name: sizes.pop(name, 0) for name in ("train", "val", "test", "reserve")}
     contents = {name: entry["sha256"] for name, entry in artifact.files.items() if name != CARD}
     return DatasetImages(digest(contents), **usual, shifts=sizes)
@@ -171,7 +175,23 @@ def write_curve(rows: Sequence[Mapping[str, float]], folder: Path) -> None:
 
 def read_curve(artifact: Artifact) -> Curve:
     """Read what `write_curve` wrote; empty where a step left no curve."""
-    return tuple(artifact.read_json(_CURVE)) if (artifact.folder / _CURVE).is_file() else ()
+    with _understood("loss curve"):
+        return tuple(artifact.read_json(_CURVE)) if (artifact.folder / _CURVE).is_file() else ()
+
+
+@contextlib.contextmanager
+def _understood(what: str) -> Iterator[None]:
+    """Name a file that holds its digest and yet is not what its step should have left.
+
+    Raises:
+        PluginError: Instead of whatever reading it raised.
+    """
+    try:
+        yield
+    except ValidationError as problem:
+        raise PluginError(f"a stored {what} cannot be used: {explained(problem)}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
+        raise PluginError(f"a stored {what} cannot be used: {problem!r}") from problem
 
 
 def _write(path: Path, value: Any) -> None:

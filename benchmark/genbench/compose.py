@@ -22,7 +22,7 @@ from genbench.artifacts import (
     read_training,
 )
 from genbench.documents import Stage
-from genbench.errors import DataError
+from genbench.errors import DataError, PluginError
 from genbench.plan import Plan, PlannedRecord
 from genbench.planner import as_component
 from genbench.records import (
@@ -71,14 +71,19 @@ class Composer:
         if older is not None and self._is_valid(older, planned):
             return older
         artifact = self._store.open(key)
-        if artifact is None:
-            return None
+        return self._made(planned, artifact, older) if artifact is not None else None
+
+    def _made(self, planned: PlannedRecord, artifact: Artifact, older: Record | None) -> Record:
+        """Compose a record and keep it; what cannot be one is a failure of its evaluation alone."""
+        key = planned.key
         try:
             record = self._composed(planned, artifact, older)
         except ValidationError as problem:  # what a plugin left cannot be a record; the other records can
             return self.failed(key, {key: f"it makes no valid record: {explained(problem)}"})
-        except DataError as problem:
+        except (DataError, PluginError) as problem:
             return self.failed(key, {key: f"it makes no valid record: {problem}"})
+        except (LookupError, TypeError, ValueError, AttributeError) as problem:  # a manifest's `run`, edited
+            return self.failed(key, {key: f"it makes no valid record: {problem!r}"})
         if self._keep:
             self._saved[key[:16]] = self._store.save_record(record)
         return record

@@ -15,8 +15,8 @@ class ExitCode(IntEnum):
     CELLS_FAILED = 1  #: the run finished, but at least one cell failed
     USAGE = 2  #: a wrong name, option, suite or path; nothing was run
     DATA = 3  #: a dataset or weights cannot be read, or hold something that cannot be used
-    STORE = 4  #: the store is full, read-only or damaged beyond repair
-    INTERRUPTED = 130  #: Ctrl-C; the same command resumes where this one stopped
+    STORE = 4  #: the store is damaged, or it or an output cannot be written: the disk is full or read-only
+    INTERRUPTED = 130  #: Ctrl-C (143 after SIGTERM, 129 after SIGHUP); the same command resumes
 
 
 class GenbenchError(Exception):
@@ -84,6 +84,12 @@ class StoreError(GenbenchError):
 
 class StoreUnwritableError(StoreError):
     """The store is full or read-only: no step would fare better than the one that found out."""
+
+
+class OutputError(GenbenchError):
+    """A file or folder outside the store cannot be written."""
+
+    exit_code = ExitCode.STORE
 
 
 class Interrupted(GenbenchError):  # noqa: N818 - being asked to stop is no error

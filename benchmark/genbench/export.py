@@ -91,9 +91,12 @@ def export_images(found: CellImages, form: Form, folder: Path, card: Mapping[str
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    _WRITERS[form](found, unfinished)
-    (unfinished / "README.md").write_text(_card(found, form, card), encoding="utf-8")
-    unfinished.rename(folder)
+    try:
+        _WRITERS[form](found, unfinished)
+        (unfinished / "README.md").write_text(_card(found, form, card), encoding="utf-8")
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)  # of an export that did not come to its end
     return len(found.kept)
 
 

@@ -20,9 +20,9 @@ _USUAL_SECONDS = {  # roughly, at `quick`: only their proportions matter, to ord
 def survey(plan: Plan, store: Store) -> dict[str, State]:
     """Say for every step whether it is cached, new, stale or failed."""
     families: dict[str, str] = {}
-    for line in store.index():
+    for line in store.index.lines():
         families[str(line.get("family"))] = str(line.get("key"))
-    failed = store.failed_keys()
+    failed = store.failures.keys()
     states: dict[str, State] = {}
     for key in plan.steps:
         if store.has(key):
@@ -37,7 +37,7 @@ def survey(plan: Plan, store: Store) -> dict[str, State]:
 def estimate_seconds(plan: Plan, keys: Sequence[str], store: Store) -> tuple[float, int]:
     """Estimate the wall seconds of steps from finished ones of the same kind: (seconds, steps unknown)."""
     by_kind: dict[str, list[float]] = {}
-    by_key = {str(line.get("key")): line for line in store.index()}
+    by_key = {str(line.get("key")): line for line in store.index.lines()}
     for key, line in by_key.items():
         manifest = store.manifest(key)
         if manifest is not None and line.get("seconds") is not None:

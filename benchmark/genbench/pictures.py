@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from genbench.disk import write_output
 from genbench.escaping import (
     LONGEST_LABEL,
     LONGEST_SENTENCE,
@@ -63,7 +64,7 @@ def write_gallery(plan: Plan, store: Store, folder: Path) -> int:
             for name, blocks in by_evaluator.items()
         ]
         page = "\n\n".join(["# Pictures", "One seed of each row.", *sections])
-        (folder / "pictures.md").write_text(page + "\n", encoding="utf-8")
+        write_output(folder / "pictures.md", f"{page}\n".encode())
     return count
 
 

@@ -1,5 +1,6 @@
 """Draw synthetic images as a grid: a row per class, with its name."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from genbench.disk import write_output
 from genbench.escaping import LONGEST_LABEL, one_line
 
 _CELL_PIXELS = 48  # small images are enlarged to at least this, by a whole factor
@@ -47,7 +49,9 @@ def draw_grid(rows: Sequence[Sequence[Tile | None]], names: Sequence[str], title
         for column, tile in enumerate(row):
             x = _MARGIN + label_width + column * (width + _GAP)
             page.paste(_enlarged(tile, factor) if tile is not None else _EMPTY, (x, y, x + width, y + height))
-    page.save(path)
+    content = io.BytesIO()
+    page.save(content, "png")
+    write_output(path, content.getvalue())
 
 
 def _enlarged(tile: Tile, factor: int) -> Image.Image:

@@ -1,14 +1,16 @@
 """Walk a plan: skip what the store has, hand the rest to an executor, compose the records."""
 
+import contextlib
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from genbench.compose import Composer
 from genbench.errors import Interrupted, SpoiledProcessError, StoreUnwritableError, UsageError
 from genbench.executors import Event, Executor, Failure, Setup, Task
 from genbench.guests import guest_of
+from genbench.interrupts import cleaning, heeded, saving
+from genbench.leases import Holder
 from genbench.outlook import changed_code, kind_of_work, longest_first, missing_steps
 from genbench.plan import Plan, Step
 from genbench.planner import without_failed
@@ -51,35 +53,60 @@ def run(
 ) -> RunSummary:
     """Run every step that the store lacks, and return the records of the plan.
 
-    A failed step fails the cells that need it; the others still run. Ctrl-C saves the work of running steps.
+    A failed step fails the cells that need it; the others still run. Ctrl-C, SIGTERM and SIGHUP save the work
+    of running steps; the next one ends the run at once.
 
     Raises:
-        Interrupted: Ctrl-C; the same plan resumes where it stopped.
-        StoreError: The store is full or read-only.
+        Interrupted: A signal; the same plan resumes where it stopped.
+        StoreError: The store is full, read-only or failing.
     """
     _check_confinement(options.confine)
     watcher = observer or Observer()
-    walk = _Walk(plan, store, registry, watcher, options)
-    watcher.planned([plan.steps[key] for key in walk.missing], plan)
+    with heeded(), contextlib.ExitStack() as held:
+        try:
+            # The mark comes before the look at the store: what is there now, `store gc` spares.
+            held.enter_context(store.leases.beating())
+            held.enter_context(store.leases.needing(plan.steps))
+            walk = _Walk(plan, store, registry, watcher, options)
+            watcher.planned([plan.steps[key] for key in walk.missing], plan)
+            for remark in _remarks(plan, store, registry):
+                watcher.notice(remark)
+            if walk.missing:
+                _execute(walk, lambda: _make_executor(store, registry, options, walk))
+            composer = Composer(plan, store, options.command, keep=options.keep_records)
+            walk.summary.records = list(composer.all_records(walk.summary.failed))
+        except KeyboardInterrupt:
+            raise Interrupted("stopped; the same command resumes") from None
+        finally:
+            with cleaning():
+                held.close()
+    return walk.summary
+
+
+def _remarks(plan: Plan, store: Store, registry: Registry) -> Iterator[str]:
+    """Say which results were damaged, and which plugins changed since their results were made."""
     while store.found_damaged:
         damage = store.found_damaged.pop()
         what = plan.steps[damage.key].label if damage.key in plan.steps else damage.key[:12]
-        watcher.notice(f"a damaged result is made again: {what} ({damage.reason})")
-    for message in changed_code(plan, store, registry):
-        watcher.notice(message)
-    if walk.missing:
-        executor = _make_executor(store, registry, options, walk)
-        try:
-            walk.go(executor)
-        except KeyboardInterrupt:
-            executor.stop(GRACE_SECONDS)
-            raise Interrupted("stopped; the same command resumes") from None
-        finally:
-            executor.close()
-            walk.release_all()
-    composer = Composer(plan, store, options.command, keep=options.keep_records)
-    walk.summary.records = list(composer.all_records(walk.summary.failed))
-    return walk.summary
+        yield f"a damaged result is made again: {what} ({damage.reason})"
+    yield from changed_code(plan, store, registry)
+
+
+def _execute(walk: "_Walk", make_executor: Callable[[], Executor]) -> None:
+    """Walk with an executor of its own, which a signal lets save its work; the next one ends it at once."""
+    executor: Executor | None = None
+    try:
+        executor = make_executor()
+        walk.go(executor)
+    except KeyboardInterrupt:
+        if executor is not None:
+            with saving():
+                executor.stop(GRACE_SECONDS)
+        raise
+    finally:
+        with cleaning():
+            if executor is not None:
+                executor.close()
 
 
 class _Walk:
@@ -107,7 +134,8 @@ class _Walk:
         }
         self._waiting = dict.fromkeys(longest_first(plan, self.missing))
         self._running: set[str] = set()
-        self._leased: set[str] = set()
+        self._blocked: dict[str, Holder] = {}
+        self._told: set[tuple[int, str]] = set()
         self._users: dict[str, list[str]] = {}
         for key in self.missing:
             for needed in plan.steps[key].inputs.values():
@@ -115,21 +143,13 @@ class _Walk:
 
     def go(self, executor: Executor) -> None:
         """Submit steps as their inputs are done, until none is left."""
-        beat = time.monotonic()
         while self._waiting or self._running:
             self._submit_ready(executor)
+            if not self._running:
+                self._say_who_is_waited_for()
             # With nothing running, every step that is ready is leased by another process: look again soon.
             for event in executor.events(0.2 if self._running else 0.05):
                 self._take(event)
-            if time.monotonic() - beat > 10:
-                beat = time.monotonic()
-                for key in self._leased:
-                    self._store.heartbeat(key)
-
-    def release_all(self) -> None:
-        """Give back the leases of steps that did not end."""
-        for key in list(self._leased):
-            self._release(key)
 
     def _submit_ready(self, executor: Executor) -> None:
         for key in list(self._waiting):
@@ -164,16 +184,28 @@ class _Walk:
 
     def _claim(self, key: str) -> bool:
         """Take a step's lease, if no other process is at it or has done it."""
-        if not self._store.acquire(key):
-            if self._store.has(key):
-                del self._waiting[key]
-            return False
-        del self._waiting[key]
-        self._leased.add(key)
-        if self._store.has(key):  # it was done while we waited
-            self._release(key)
-            return False
-        return True
+        leases = self._store.leases
+        self._blocked.pop(key, None)
+        if leases.acquire(key):
+            del self._waiting[key]
+            if self._store.open(key) is None:
+                return True
+            leases.release(key)  # it was done while we waited
+        elif self._store.open(key) is not None:
+            del self._waiting[key]
+        else:
+            holder = leases.holder(key)
+            if holder is not None:
+                self._blocked[key] = holder
+        return False
+
+    def _say_who_is_waited_for(self) -> None:
+        """Say once of each process that it is at a step that we cannot go on without."""
+        for key, holder in self._blocked.items():
+            if key in self._waiting and (holder.pid, holder.host) not in self._told:
+                self._told.add((holder.pid, holder.host))
+                what = self._plan.steps[key].label
+                self._observer.notice(f"waiting for {holder.label}, which is at: {what}")
 
     def _save_records_for(self, key: str) -> None:
         """Save the records that the evaluation of a suite reads: a worker knows steps, not names."""
@@ -189,7 +221,7 @@ class _Walk:
         if event.status in {"started", "progress"}:
             return
         self._running.discard(event.id)
-        self._release(event.id)
+        self._store.leases.release(event.id)
         self.summary.ran += event.status == "done"
         for remark in self._registry.step_finished(step.stage, step.key, event.status, event.seconds):
             self._observer.notice(remark)
@@ -213,7 +245,7 @@ class _Walk:
             "log": f"logs/{log.name}",
             "document": step.document,
         }
-        self._store.note_failure(step.key, note)
+        self._store.failures.note(step.key, note)
         self._give_up(step.key)
 
     def _give_up(self, key: str) -> None:
@@ -246,12 +278,8 @@ class _Walk:
             self._users.setdefault(needed, []).append(smaller.key)
         if key in self.guests:
             self.guests[smaller.key] = self.guests.pop(key)
-        if not self._store.has(smaller.key):
+        if self._store.open(smaller.key) is None:
             self._waiting[smaller.key] = None
-
-    def _release(self, key: str) -> None:
-        self._leased.discard(key)
-        self._store.release(key)
 
 
 def _make_executor(store: Store, registry: Registry, options: RunOptions, walk: _Walk) -> Executor:

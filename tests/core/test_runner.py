@@ -132,7 +132,7 @@ def test_a_fault_of_a_suite_evaluator_is_one_failed_step(
     label = plan.steps[failed.result.key].label
     assert (failed.result.status, failed.result.reason) == ("failed", f"{label}: {reason}")
     assert reason in (store.root / failed.run.log).read_text()
-    assert store.failed_keys() == {failed.result.key}
+    assert store.failures.keys() == {failed.result.key}
     _, again = with_suite_evaluator(registry, store, "", RunOptions(jobs=0))
     assert again.ran == 1  # the evaluation of the suite alone
     assert of_suite(again).result.metrics == (Metric("records", 2, average="none"),)

@@ -16,7 +16,10 @@ from typing import Literal
 Size = Literal["short", "long"]
 
 #: Every family: the module in this folder that yields its trials.
-FAMILIES: tuple[str, ...] = ("plugins", "records", "markup", "suites")
+FAMILIES: tuple[str, ...] = (
+    *("kills", "disk", "power", "damage", "together"),
+    *("plugins", "records", "markup", "suites"),
+)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,18 @@
 `genbench --help` imports click and nothing else: the commands' one-liners stand here.
 """
 
+import contextlib
+import errno
 import importlib
 import io
+import os
 import sys
 from typing import NoReturn
 
 import click
 
-from genbench.errors import ExitCode, GenbenchError
+from genbench import interrupts
+from genbench.errors import ExitCode, GenbenchError, Interrupted
 
 #: Every command and its one-liner, in the order of a first visit.
 COMMANDS = {
@@ -32,8 +36,11 @@ COMMANDS = {
 }
 _EPILOG = (
     "Exit codes: 0 all cells done; 1 some cells failed; 2 wrong name, option or suite; 3 unusable data; "
-    "4 store full or read-only; 130 interrupted (the same command resumes)."
+    "4 the store is damaged, or it or an output cannot be written; 130 interrupted "
+    "(143 by SIGTERM, 129 by SIGHUP; the same command resumes)."
 )
+#: Why the output of a program cannot be written, if that is not the program's fault.
+_ENVIRONMENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EBADF})
 
 
 class LazyGroup(click.Group):
@@ -73,25 +80,52 @@ def program() -> None:
 
 def main() -> NoReturn:
     """Run the program; errors that the user can mend are printed without a traceback."""
+    with interrupts.heeded():
+        code = _outcome()
+        interrupts.leave()
+        sys.exit(code)
+
+
+def _outcome() -> int:
+    """Run the program and return its exit code, once everything that it has to say is out."""
+    try:
+        code = _called()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        _close_output()
+        return ExitCode.OK
+    except OSError as problem:
+        if problem.errno not in _ENVIRONMENT:
+            raise
+        _close_output()
+        what = problem.filename or "the output"
+        _say(f"Error: cannot write {what}: {problem.strerror}\n  make room there, or write it elsewhere")
+        return ExitCode.STORE
+    return code
+
+
+def _called() -> int:
+    """Call the command that was asked for and return its exit code."""
+    code: int = ExitCode.OK
     try:
         program.main(standalone_mode=False)
     except GenbenchError as problem:
         _say(f"Error: {problem}")
-        sys.exit(problem.exit_code)
+        code = interrupts.exit_code() if isinstance(problem, Interrupted) else problem.exit_code
     except click.exceptions.Exit as ending:
-        sys.exit(ending.exit_code)
+        code = ending.exit_code
     except click.ClickException as problem:
         said = io.StringIO()
         problem.show(said)
         _say(said.getvalue().rstrip("\n"))
-        sys.exit(ExitCode.USAGE)
+        code = ExitCode.USAGE
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted")
-        sys.exit(ExitCode.INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output left, as `head` does
-        sys.stderr.close()
-        sys.exit(ExitCode.OK)
-    sys.exit(ExitCode.OK)
+        code = interrupts.exit_code()
+    except SystemExit as ending:
+        code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    return code
 
 
 def _say(message: str) -> None:
@@ -99,4 +133,11 @@ def _say(message: str) -> None:
     from genbench.cli._output import echo  # here: `genbench --help` needs neither
     from genbench.escaping import LONGEST_MESSAGE
 
-    echo(message, err=True, most=LONGEST_MESSAGE)
+    with contextlib.suppress(OSError):  # where errors go may be full, too
+        echo(message, err=True, most=LONGEST_MESSAGE)
+
+
+def _close_output() -> None:
+    """Let nothing more be written to the standard output, where what is left would fail again at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -151,7 +151,7 @@ def make_plan_of(registry: "Registry", store: "Store", suite: "Suite") -> "Plan"
     from genbench.spec import resolve_suite
 
     resolved = resolve_suite(registry, suite, store.fingerprint)
-    store.keep_fingerprints()
+    store.fingerprints.keep()
     return make_plan(resolved)
 
 

@@ -9,6 +9,7 @@ import click
 
 from genbench.cli._options import planned, plugin_options, store_option, suite_options
 from genbench.cli._output import echo
+from genbench.disk import check_output, writing_output
 
 
 @click.command("export-images")
@@ -37,10 +38,11 @@ def command(**options: Any) -> None:
     """
     from genbench.export import cell_images, export_images
 
+    folder = options["output"] or Path(options["cell"].replace("/", "-").replace(":", "-"))
+    check_output(folder, "--output", folders=("train",))
     _, store, plan = planned(options)
     found = cell_images(plan, store, options["cell"])
     arm = plan.find_cell(options["cell"]).arm
-    folder = options["output"] or Path(options["cell"].replace("/", "-").replace(":", "-"))
     card = {
         "generator": arm.generator.label,
         "dataset": arm.dataset.label,
@@ -48,7 +50,8 @@ def command(**options: Any) -> None:
         "external data": ", ".join(arm.generator.external_data),
         "made by": f"genbench {shlex.join(sys.argv[1:])}",
     }
-    count = export_images(found, options["form"], folder, card)
+    with writing_output(folder, "--output"):
+        count = export_images(found, options["form"], folder, card)
     echo(f"{count} images in {folder}")
     how = f'"imagefolder", data_dir="{folder}"' if options["form"] == "imagefolder" else f'"{folder}"'
     echo(f"datasets.load_dataset({how}) reads them")

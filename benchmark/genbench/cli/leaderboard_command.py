@@ -1,12 +1,19 @@
 """`genbench leaderboard`."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from genbench.cli._options import make_store, store_option
 from genbench.cli._output import echo
+from genbench.disk import check_output, write_output, writing_output
 from genbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from genbench.records import Record
+    from genbench.store import Store
 
 _FORMATS = ("text", "markdown", "csv", "json")
 
@@ -40,9 +47,9 @@ def command(records: tuple[Path, ...], form: str, out: Path | None, store_folder
     from genbench_leaderboard.board import build_board
     from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
 
-    store = make_store(store_folder)
-    own = store.root / "records"
-    found = list(read_records(records or ([own] if own.is_dir() else [])))
+    if out is not None:
+        check_output(out, "--out")
+    found = list(read_records(records)) if records else list(_saved(make_store(store_folder)))
     if not found:
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
     render = {"text": render_terminal, "markdown": render_markdown, "csv": render_csv, "json": render_json}[
@@ -52,5 +59,17 @@ def command(records: tuple[Path, ...], form: str, out: Path | None, store_folder
     if out is None:
         echo(content)
     else:
-        out.write_text(content, encoding="utf-8")
+        with writing_output(out, "--out"):
+            write_output(out, content.encode())
         echo(f"written: {out}", err=True)
+
+
+def _saved(store: "Store") -> "Iterator[Record]":
+    """Yield the records of the store; one that cannot be read is named and left out: a run writes it anew."""
+    from genbench.upkeep import saved_records
+
+    for path, found in saved_records(store):
+        if isinstance(found, str):
+            echo(f"left out records/{path.name}: {found}", err=True)
+        else:
+            yield found

@@ -71,7 +71,7 @@ def _as_text(plan: "Plan", states: "Mapping[str, State]", store: "Store") -> str
     lines += ["", tabulate(used, headers=["steps", *kinds], tablefmt="simple"), ""]
     failed = [key for key in plan.steps if states[key] == "failed"]
     for key in failed[:_SHOWN_FAILURES]:
-        failure = store.failure(key) or {}
+        failure = store.failures.find(key) or {}
         lines.append(f"failed: {plan.steps[key].label}: {failure.get('reason', '')}")
     if len(failed) > _SHOWN_FAILURES:
         lines.append(

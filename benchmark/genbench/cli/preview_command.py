@@ -7,6 +7,7 @@ import click
 
 from genbench.cli._options import planned, plugin_options, store_option, suite_options
 from genbench.cli._output import echo
+from genbench.disk import check_output, writing_output
 
 if TYPE_CHECKING:
     from genbench.export import CellImages
@@ -43,6 +44,8 @@ def command(**options: Any) -> None:
     from genbench.preview import draw_grid
     from genbench.steps import Workshop, sample_with_fixed_noise
 
+    path = options["output"] or Path(options["cell"].replace("/", "-").replace(":", "-") + ".png")
+    check_output(path, "--output")
     registry, store, plan = planned(options)
     found = cell_images(plan, store, options["cell"])
     images = found.made.images
@@ -55,8 +58,8 @@ def command(**options: Any) -> None:
         )
         rows = [list(tiles[label]) for label in range(images.num_classes)]
         title = f"{options['cell']}: noise {options['noise_seed']}, one per column"
-    path = options["output"] or Path(options["cell"].replace("/", "-").replace(":", "-") + ".png")
-    draw_grid(rows, images.class_names, title, path)
+    with writing_output(path, "--output"):
+        draw_grid(rows, images.class_names, title, path)
     echo(f"{path}: {len(rows)} classes, {options['columns']} images each")
 
 

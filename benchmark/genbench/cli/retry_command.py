@@ -19,11 +19,11 @@ def command(text: str, store_folder: Path | None) -> None:
     """
     store = make_store(store_folder)
     forgotten = 0
-    for key in sorted(store.failed_keys()):
-        failure = store.failure(key) or {}
+    for key in sorted(store.failures.keys()):
+        failure = store.failures.find(key) or {}
         if text in failure.get("label", ""):
             echo(f"{failure.get('label', key[:16])}: {failure.get('reason', '')}")
             store.remove(key)
-            store.forget_failure(key)
+            store.failures.forget(key)
             forgotten += 1
     echo(f"{forgotten} failures forgotten; run the same `genbench run` again")

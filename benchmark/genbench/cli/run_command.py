@@ -21,7 +21,11 @@ from genbench.cli._options import (
     suite_options,
 )
 from genbench.cli._output import echo
+from genbench.disk import check_output, write_output, writing_output
 from genbench.errors import ExitCode
+
+#: What a run writes into its folder, besides records and pictures.
+_WRITTEN = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "pictures.md")
 
 
 @click.command("run")
@@ -109,6 +113,8 @@ def command(**options: Any) -> None:
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
     suite = read_suite(options["suite"], options)
+    folder = options["out"] / suite.name
+    check_output(folder, "--out", folders=("records", "pictures"), files=_WRITTEN)
     plan = make_plan_of(registry, store, suite)
     workers = choose_workers(options["device"], options["jobs"])
     run_options = RunOptions(
@@ -125,8 +131,9 @@ def command(**options: Any) -> None:
     began = time.time()
     with make_progress(quiet=options["quiet"]) as progress:
         summary = run(plan, store, registry, run_options, progress.observer)
-    folder = options["out"] / suite.name
-    _publish(summary.records, folder, store, pictures=write_gallery(plan, store, folder))
+    with writing_output(folder, "--out", kept="every result is in the store, and nothing is run again"):
+        said = _publish(summary.records, folder, store, pictures=write_gallery(plan, store, folder))
+    echo(said)
     if options["profile"]:
         echo("\n".join(_profile_lines(store.root / "logs", began)))
     count = len({record.result.key for record in summary.records if record.result.status == "failed"})
@@ -166,7 +173,7 @@ def _rendered(records: list[Any], store: Any) -> dict[str, str]:
 
     code = [package_digest("genbench"), package_digest("genbench_leaderboard")]
     key = digest([*code, sorted([record.result_digest, record.run_digest] for record in records)])
-    known: dict[str, str] | None = store.rendering(key)
+    known: dict[str, str] | None = store.boards.find(key)
     if known is None:
         from genbench_leaderboard.board import build_board
         from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
@@ -174,22 +181,26 @@ def _rendered(records: list[Any], store: Any) -> dict[str, str]:
         board = build_board(records)
         renders = {"txt": render_terminal, "md": render_markdown, "csv": render_csv, "json": render_json}
         known = {suffix: render(board) for suffix, render in renders.items()}
-        store.keep_rendering(key, known)
+        store.boards.keep(key, known)
     return known
 
 
-def _publish(records: list[Any], folder: Path, store: Any, pictures: int) -> None:
-    """Print the leaderboard, and write it with its records and a link to the pictures."""
+def _publish(records: list[Any], folder: Path, store: Any, pictures: int) -> str:
+    """Write the leaderboard with its records and a link to the pictures; return what to print."""
     board = _rendered(records, store)
-    echo(board.pop("txt"))
+    text = board.pop("txt")
     (folder / "records").mkdir(parents=True, exist_ok=True)
     for record in records:
-        path = folder / "records" / record.file_name
-        if not path.exists():  # its name is that of its content
-            path.write_text(record.to_json(), encoding="utf-8")
+        path, content = folder / "records" / record.file_name, record.to_json().encode()
+        if not path.is_file() or path.read_bytes() != content:  # a crash may have left half of it
+            write_output(path, content)
     board["md"] += f"\n[{pictures} pictures of these cells](pictures.md)\n" if pictures else ""
-    for suffix, content in board.items():
-        (folder / f"leaderboard.{suffix}").write_text(content, encoding="utf-8")
-    echo(f"written: {folder}/leaderboard.md (and .csv, .json), {len(records)} records in {folder}/records")
+    for suffix, form in board.items():
+        write_output(folder / f"leaderboard.{suffix}", form.encode())
+    lines = [
+        text,
+        f"written: {folder}/leaderboard.md (and .csv, .json), {len(records)} records in {folder}/records",
+    ]
     if pictures:
-        echo(f"pictures: {pictures}, shown in {folder}/pictures.md")
+        lines.append(f"pictures: {pictures}, shown in {folder}/pictures.md")
+    return "\n".join(lines)

@@ -1,13 +1,20 @@
 """`genbench store`."""
 
 import sys
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from genbench.cli._options import make_store, store_option
 from genbench.cli._output import echo
 from genbench.errors import ExitCode
+
+if TYPE_CHECKING:
+    from genbench.store import Store
+    from genbench.upkeep import Garbage, Place
 
 
 @click.group("store")
@@ -23,7 +30,7 @@ def list_artifacts(store_folder: Path | None) -> None:
     sizes: dict[str, list[int]] = {}
     for key in store.finished():
         manifest = store.manifest(key)
-        stage = manifest["document"]["stage"] if manifest else "damaged"
+        stage = str(manifest["document"].get("stage")) if manifest else "damaged"
         size = sum(entry["bytes"] for entry in manifest["files"].values()) if manifest else 0
         sizes.setdefault(stage, []).append(size)
     echo(f"store {store.root}")
@@ -31,40 +38,107 @@ def list_artifacts(store_folder: Path | None) -> None:
         echo(f"  {stage:9} {len(found):6} results {sum(found) / 2**20:10.1f} MiB")
     if not sizes:
         echo("  empty")
-    failed = store.failed_keys()
+    failed = store.failures.keys()
     if failed:
         echo(f"  {len(failed)} failed steps (genbench retry forgets them)")
 
 
 @command.command("verify")
+@click.option("--repair", is_flag=True, help="Mend what is found; the next run makes lost results again.")
 @store_option
-def verify(store_folder: Path | None) -> None:
-    """Read every file and compare it with its digest; exit code 4 if anything is damaged."""
+def verify(repair: bool, store_folder: Path | None) -> None:
+    """Read every file and compare it with its digest; exit code 4 if anything is damaged.
+
+    With --repair, damaged results are moved aside, so that the next run that needs them makes them again;
+    damaged caches are written anew and what a crash left is removed. What a running genbench is at stays.
+    """
     store = make_store(store_folder)
-    damaged = list(store.verify())
-    for damage in damaged:
-        echo(f"damaged {damage.key[:16]}: {damage.reason}", err=True)
-    echo(f"{sum(1 for _ in store.finished())} results read, {len(damaged)} damaged")
-    if damaged:
-        echo("the next run rebuilds damaged results", err=True)
+    read = sum(1 for _ in store.finished())
+    damaged = _repaired(store) if repair else _damaged(store)
+    echo(f"{read} results read, {damaged} {'repairs' if repair else 'damaged'}")
+    if damaged and not repair:
+        echo(
+            "a run makes again what it needs; `genbench store verify --repair` moves the damaged away",
+            err=True,
+        )
         sys.exit(ExitCode.STORE)
+
+
+def _damaged(store: "Store") -> int:
+    """Name what is damaged; return how much that is."""
+    from genbench.upkeep import saved_records
+
+    found = [f"{damage.key[:16]}: {damage.reason}" for damage in store.verify()]
+    found += [f"records/{path.name}: {one}" for path, one in saved_records(store) if isinstance(one, str)]
+    for line in found:
+        echo(f"damaged {line}", err=True)
+    return len(found)
+
+
+def _repaired(store: "Store") -> int:
+    """Mend the store and say what was done; return how many things that were."""
+    from genbench.upkeep import repair
+
+    count = 0
+    for line in repair(store):
+        echo(line, err=True)
+        count += 1
+    return count
 
 
 @command.command("gc")
 @click.option(
     "--stage", "stages", multiple=True, help="Also remove results of this stage (they can be made again)."
 )
-@click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be removed, and what is spared.")
 @store_option
 def collect(stages: tuple[str, ...], dry_run: bool, store_folder: Path | None) -> None:
     """Remove leftovers: unfinished work and damaged results. Records and logs stay.
 
+    Whatever a running genbench is at or still needs is spared, in whatever stage. The checkpoints of a run
+    that was stopped are unfinished work: without them it starts those steps again.
+
     \b
+    genbench store gc --dry-run                       says what, and how much
     genbench store gc --stage train --stage embed     also frees weights and features
     """
-    from genbench.store import collect_garbage
+    from genbench.upkeep import find_garbage, remove_garbage
 
+    _check_stages(stages)
     store = make_store(store_folder)
-    freed, removed = collect_garbage(store, frozenset(stages), dry_run=dry_run)
+    garbage = find_garbage(store, frozenset(stages))
+    removed = garbage.places if dry_run else remove_garbage(store, garbage)
+    for kind, places in _by_kind(removed).items():
+        echo(f"  {kind:24} {len(places):6} {_mebibytes(places)}")
+    for reason, places in _spared(garbage).items():
+        echo(f"  spared: {reason:16} {len(places):6} {_mebibytes(places)}")
     verb = "would free" if dry_run else "freed"
-    echo(f"{verb} {freed / 2**20:.1f} MiB from {removed} places in {store.root}")
+    echo(f"{verb} {_mebibytes(removed).strip()} from {len(removed)} places in {store.root}")
+
+
+def _check_stages(stages: Iterable[str]) -> None:
+    """Refuse a stage that does not exist: nothing would be removed, and nobody told."""
+    from genbench.documents import STAGES
+    from genbench.errors import UsageError, did_you_mean
+
+    for stage in stages:
+        if stage not in STAGES:
+            raise UsageError(f"no stage {stage!r}. {did_you_mean(stage, STAGES)}")
+
+
+def _by_kind(places: "Iterable[Place]") -> "dict[str, list[Place]]":
+    found: dict[str, list[Place]] = defaultdict(list)
+    for place in places:
+        found[place.kind].append(place)
+    return found
+
+
+def _spared(garbage: "Garbage") -> "dict[str, list[Place]]":
+    found: dict[str, list[Place]] = defaultdict(list)
+    for place, holder in garbage.spared:
+        found[f"{place.kind}, needed by {holder.label}"].append(place)
+    return found
+
+
+def _mebibytes(places: "Iterable[Place]") -> str:
+    return f"{sum(place.size_bytes for place in places) / 2**20:10.1f} MiB"

@@ -38,9 +38,9 @@ def command(**options: Any) -> None:
 
 def _explained(plan: "Plan", store: "Store", step: "Step", whole: bool) -> Iterator[str]:
     """Yield what there is to say about one step."""
-    state = "cached" if store.has(step.key) else "failed" if store.failure(step.key) else "not there"
+    state = "cached" if store.has(step.key) else "failed" if store.failures.find(step.key) else "not there"
     yield f"\n{step.stage:9} {step.key[:16]}  {state}  {step.label}"
-    failure = store.failure(step.key)
+    failure = store.failures.find(step.key)
     if failure is not None and state == "failed":
         yield f"  reason: {failure['reason']}"
         yield f"  log: {store.root / failure['log']}"

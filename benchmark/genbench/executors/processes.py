@@ -177,6 +177,8 @@ def _work(connection: Connection, setup: Setup) -> None:
     """The life of a worker: import once, then bundle after bundle, until the pipe closes."""
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the main process, which asks us to stop
+    if hasattr(signal, "SIGHUP"):  # so does the end of the terminal
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     end_with_parent()
     import torch

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genbench.artifacts import CURVE_POINTS
+from genbench.caches import read_json
+from genbench.digest import digest, file_digest
+from genbench.disk import sync_file, write_atomically
 from genbench.errors import Interrupted
 from genbench.protocols import Checkpoint, DatasetFacts, RunContext
 from genbench.seeding import derive_seed
-from genbench.store import write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -42,11 +44,9 @@ class Clock:
     @classmethod
     def resumed(cls, work: Path, share: float = 1.0) -> "Clock":
         """Read what earlier attempts cost from the scratch folder of a stopped step."""
-        try:
-            before = float(json.loads((work / _CLOCK_FILE).read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            before = 0.0
-        return cls(before, share)
+        before = read_json(work / _CLOCK_FILE)
+        is_time = type(before) in {int, float} and 0 <= before < math.inf
+        return cls(float(before) if is_time else 0.0, share)
 
     @property
     def seconds(self) -> float:
@@ -140,7 +140,9 @@ class StepContext(RunContext):
         save_file(
             {key: value.detach().cpu().contiguous() for key, value in tensors.items()}, self.work / name
         )
-        pointer = json.dumps({"file": name, "meta": dict(meta), "curve": self.curve})
+        sync_file(self.work / name)
+        facts = json.dumps({"meta": dict(meta), "curve": self.curve})
+        pointer = json.dumps({"file": name, "facts": facts, "sha256": _checksum(self.work / name, facts)})
         self.clock.note(self.work, at_once=True)  # first: a kill in between must not lose time that counts
         write_atomically(self.work / "checkpoint.json", pointer.encode())
         for old in self.work.glob("checkpoint-*.safetensors"):
@@ -150,20 +152,25 @@ class StepContext(RunContext):
         self.stop_if_asked()
 
     def restore(self) -> Checkpoint | None:
-        """Return the last checkpoint, or None; one that cannot be read is none."""
+        """Return the last checkpoint, or None; one that is damaged is none."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        garbled = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)
         try:
             pointer = json.loads((self.work / "checkpoint.json").read_text(encoding="utf-8"))
-            saved = Checkpoint(load_file(self.work / pointer["file"]), pointer["meta"])
+            path = self.work / Path(pointer["file"]).name
+            if _checksum(path, pointer["facts"]) != pointer["sha256"]:
+                raise ValueError("it does not match its checksum")
+            facts = json.loads(pointer["facts"])
+            saved = Checkpoint(load_file(path), facts["meta"])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, SafetensorError) as problem:
+        except garbled as problem:
             self.log.warning("the checkpoint cannot be read (%r): starting again", problem)
             shutil.rmtree(self.work, ignore_errors=True)
             return None
-        self.curve = list(pointer.get("curve", ()))
+        self.curve = facts["curve"]
         self.log.info("resumes from a checkpoint")
         return saved
 
@@ -171,3 +178,8 @@ class StepContext(RunContext):
         """Raise `Interrupted` if the run was asked to stop; what was saved is kept."""
         if self.must_stop():
             raise Interrupted("stopped; the same command resumes from here")
+
+
+def _checksum(path: Path, facts: str) -> str:
+    """Return the digest of a checkpoint: nothing that a damaged one says may enter a result."""
+    return digest([file_digest(path), facts])

@@ -15,6 +15,7 @@ from genbench.steps.evaluate import suite_records
 from genbench.steps.provenance import commit, forget_peak_memory, hardware, peak_memory_bytes, versions
 from genbench.steps.visits import SHARED, visit, watched
 from genbench.steps.workshop import Facts, Job, Workshop
+from genbench.store import Store
 
 _STAGES: Mapping[str, Callable[[Job[Any]], Facts | None]] = {
     "dataset": dataset.run,
@@ -50,7 +51,7 @@ def execute(step: Step, workshop: Workshop, report: Report) -> None:
     store = workshop.store
     given = workshop.open_inputs(step)
     records = suite_records(given, workshop) if given.records else []
-    with _logger(store.log_path(step.key)) as log:
+    with _logger(store, step.key) as log:
         log.info("%s (%s)", step.label, step.key)
 
         def fill(folder: Path) -> Mapping[str, Any]:
@@ -119,14 +120,23 @@ def _provenance(step: Step, workshop: Workshop) -> Mapping[str, Any]:
     return facts
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that loses lines rather than a step: a full disk is found out by what must be written."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Print nothing."""
+
+
 @contextlib.contextmanager
-def _logger(path: Path) -> Iterator[logging.Logger]:
+def _logger(store: Store, key: str) -> Iterator[logging.Logger]:
     """A logger that writes to the step's log file alone."""
-    log = logging.Logger(f"genbench.step.{path.stem[:12]}", level=logging.INFO)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    log = logging.Logger(f"genbench.step.{key[:12]}", level=logging.INFO)
+    with store.writing():
+        handler = _LogFile(store.log_path(key), encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:
         yield log
     finally:
-        handler.close()
+        with contextlib.suppress(OSError):  # as above
+            handler.close()

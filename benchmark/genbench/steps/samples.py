@@ -15,13 +15,16 @@ import numpy.typing as npt
 import torch
 
 from genbench.artifacts import read_counts, write_counts
+from genbench.caches import read_json
+from genbench.digest import digest, file_digest
+from genbench.disk import write_atomically
 from genbench.errors import GenbenchError, PluginError
 from genbench.images import LabelledImages, ShardImages, memory_limit_bytes, write_images
 from genbench.protocols import Draft, Generator, SampleRequest, SyntheticBatch
 from genbench.records import Sampled
 from genbench.seeding import counter_bits, derive_seed
 from genbench.steps.context import StepContext
-from genbench.store import Artifact, write_atomically
+from genbench.store import Artifact
 
 SHARD_IMAGES = 512  #: a killed `sample` loses at most this many images
 AGAIN_ROUNDS = 3  #: how often an image that came out blank or failed is asked for again
@@ -220,21 +223,33 @@ class _Sampler:
 
     def _make(self, path: Path, rows: npt.NDArray[np.int64], request: SampleRequest, done: int) -> list[str]:
         """Make one shard unless it exists, and note where its images are."""
-        note = path.with_suffix(".json")
-        if not path.is_file():
+        facts = _kept_shard(path)
+        if facts is None:
             shard = _sampled(self._generator, request, self._ctx, done, len(self._request))
             content = io.BytesIO()
             np.save(content, shard.pixels)
-            write_atomically(note, json.dumps([shard.sources, shard.prompts, shard.faults]).encode())
-            write_atomically(path, content.getvalue())  # last: it says that the shard is whole
+            facts = [shard.sources, shard.prompts, shard.faults]
+            write_atomically(path, content.getvalue())
+            note = {"facts": facts, "sha256": digest([facts, file_digest(path)])}
+            write_atomically(path.with_suffix(".json"), json.dumps(note).encode())  # last: the shard is whole
             self._ctx.stop_if_asked()
-        sources, prompts, faults = json.loads(note.read_text(encoding="utf-8"))
+        sources, prompts, faults = facts
         for place, row in enumerate(rows.tolist()):
             self._where[row] = (path, place)
             self.prompts[row] = prompts[place]
         self.sources[rows] = sources
         self._ctx.progress(done + len(rows), len(self._request))
         return list(faults)
+
+
+def _kept_shard(path: Path) -> list[Any] | None:
+    """Return sources, prompts and faults of a shard that an earlier attempt made; None if it is damaged."""
+    note = read_json(path.with_suffix(".json"))
+    try:
+        is_whole = note is not None and note["sha256"] == digest([note["facts"], file_digest(path)])
+    except (OSError, KeyError, TypeError, GenbenchError):
+        return None
+    return note["facts"] if is_whole else None
 
 
 def _sampled(
