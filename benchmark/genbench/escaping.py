@@ -69,7 +69,7 @@ _MARKDOWN = re.compile(
     | (?P<entity>&(?=\#?\w+;))
     | (?P<link>\](?=[(\[:]))                                           # `](url)`, `][name]`, `]: url`
     | (?P<emphasis>(?<![^\W_])(?<!_)_+ | _+(?![^\W_]|_))               # no emphasis within a word
-    | (?P<address>:(?=//) | www(?=\.) | @(?=\w))
+    | (?P<address>/(?=/) | www(?=\.) | @(?=\S))
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -81,7 +81,7 @@ def markdown_text(text: str, most: int | None = None) -> str:
     >>> markdown_text("ddpm:timesteps=100, +1.0x standard, top1[computed,cifar10.1-v6] <0.001")
     'ddpm:timesteps=100, +1.0x standard, top1[computed,cifar10.1-v6] <0.001'
     >>> print(markdown_text("![x](http://a.b) <b>"))
-    ![x\](http:&#8288;//a.b) \<b>
+    ![x\](http:/&#8288;/a.b) \<b>
     """
     line = one_line(text, most).lstrip()
     numbered = re.match(r"\d{1,9}[.)](?=\s|$)", line)  # elsewhere a point after a number is a point

@@ -61,7 +61,7 @@ def test_ordinary_labels_look_as_they_are(label: str) -> None:
         ("&lt; &#x3c; A & B; C&", r"\&lt; \&#x3c; A & B; C&"),
         ("[a](b) [a][b] [a]: b [a]", r"[a\](b) [a\][b] [a\]: b [a]"),
         ("_a_ a_b __c", r"\_a\_ a_b \_\_c"),
-        ("http://x www.x a@b @c", "http:&#8288;//x www&#8288;.x a@&#8288;b @&#8288;c"),
+        ("http://x www.x a@b @c", "http:/&#8288;/x www&#8288;.x a@&#8288;b @&#8288;c"),
         ("# a # b", r"\# a # b"),
         ("1. a 2. b", r"1\. a 2. b"),
         ("- a - b", r"\- a - b"),

@@ -146,6 +146,43 @@ def test_folders_and_files_are_read_once_each(tmp_path: Path) -> None:
     assert list(read_records([tmp_path, file])) == [RECORD]
 
 
+def test_a_name_that_stands_there_twice_is_refused() -> None:
+    text = RECORD.to_json().replace('"index": 0', '"index": 0, "index": 0')
+    with pytest.raises(
+        DataError, match=r"here\.json: not a genbench record \(the name 'index' stands there twice"
+    ):
+        Record.from_json(text, "here.json")
+
+
+def test_no_link_leads_out_of_a_folder(tmp_path: Path) -> None:
+    inner, other = tmp_path / "inner", tmp_path / RECORD.file_name
+    inner.mkdir()
+    other.write_text(RECORD.to_json())
+    link = inner / RECORD.file_name
+    link.symlink_to(other)
+    with pytest.raises(DataError, match=r"cannot be read \(a link that leads out of the folder\)"):
+        list(read_records([inner]))
+    assert list(read_records([link])) == [RECORD]  # whoever names a link means it
+
+
+def test_a_hostile_path_is_shown_in_one_printable_line(tmp_path: Path) -> None:
+    file = tmp_path / "cell-\x1b[2J\n.json"
+    file.write_text("{}")
+    with pytest.raises(DataError, match=r"cell-\\x1b\[2J \.json: not a genbench record") as raised:
+        list(read_records([tmp_path]))
+    assert raised.value.message.isprintable()
+
+
+def test_more_than_fits_into_memory_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        (tmp_path / f"cell-{number}.json").write_text("no record")
+    monkeypatch.setattr("genbench.records.MOST_FILES", 2)
+    with pytest.raises(DataError, match=r"3 records of 0\.0 GiB: at most 2 of 4 GiB are read at once"):
+        list(read_records([tmp_path]))
+
+
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     file = tmp_path / "cell-0.json"
     file.write_bytes(b"\xff\xfe{}")
@@ -302,6 +339,47 @@ IMPOSSIBLE = {
     "a negative index": (put(-1, "result", "index"), r"index: Input should be greater than or equal to 0"),
     "a number as text": (put("97.5", *TOP1, "value"), r"metrics\.0\.value: Input should be a valid number"),
     "a yes for a number": (put(True, "result", "index"), r"index: Input should be a valid integer"),
+    "a top-1 of 1,700 within its own tolerance": (
+        both(put(1700.0, *TOP1, "value"), put(1e9, *TOP1, "tolerance")),
+        r"top1: 1700 does not lie within 0 and 100",
+    ),
+    "a top-1 in no unit": (put("", *TOP1, "unit"), r"top1 is in '', not in '%'"),
+    "no top-1": (put("top2", *TOP1, "name"), r"status ok, but no value for the metric top1"),
+    "a value whose square is no number": (
+        put(1e200, "result", "metrics", 2, "value"),
+        r"1e\+200 does not lie within -1e\+100 and 1e\+100",
+    ),
+    "counts beyond floats": (
+        put(2**60, "result", "planned_indices"),
+        r"planned_indices: Input should be less",
+    ),
+    "images beyond memory": (put(2**50, *TEST, "n"), r"n: Input should be less than or equal to 10000000"),
+    "a number as text in a table": (put("40", *TEST, "n"), r"n: Input should be a valid integer"),
+    "a class without a name": (
+        lambda body: body["result"]["tables"]["test"]["per_class"][0].pop("class"),
+        r"per_class\.0\.class: Field required",
+    ),
+    "more right answers than images": (
+        both(put(22, *TEST, "per_class", 0, "correct"), put(17, *TEST, "per_class", 1, "correct")),
+        r"tables\.test: 22 of 20 images of a class are right",
+    ),
+    "confusion of texts": (
+        put([["20", 0], [1, 19]], *TEST, "confusion"),
+        r"holds something that is no count",
+    ),
+    "copies in another form": (
+        put({"p": 0.0}, "result", "tables", "test_copies"),
+        r"tables\.test|n: Field required",
+    ),
+    "a key that is a path": (put("../../x", "result", "key"), r"key: String should match pattern"),
+    "more metrics than fit a page": (
+        lambda body: body["result"].update(metrics=body["result"]["metrics"] * 4_000),
+        r"metrics: Tuple should have at most 10000 items",
+    ),
+    "seconds beyond sums": (
+        put(1e308, "run", "costs", 0, "seconds"),
+        r"costs\.0\.seconds: Input should be less",
+    ),
     "negative seconds": (put(-1.0, "run", "costs", 0, "seconds"), r"costs\.0\.seconds: Input should be"),
     "a digest that is none": (
         put("zz", "run", "plugins", 0, "sha256"),

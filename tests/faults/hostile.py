@@ -333,8 +333,9 @@ def assert_dead(pages: dict[str, str]) -> None:
 _RENDERER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 _BLOCKS = {"heading", "paragraph", "bullet_list", "list_item", "table", "thead", "tbody", "tr", "th", "td"}
 _LINES = {"text", "softbreak", "text_special"}
-#: What GitHub makes a link of, wherever it stands in text (GFM, section 6.9), and whom it calls.
-_AUTOLINK = re.compile(r"(?i)(https?|ftp)://|www\.|[\w.+-]@[\w-]|(?<!\w)@\w")
+#: What GitHub makes a link of, wherever it stands in text (GFM, section 6.9), and whom it calls. Others take
+#: `//name` for an address, too.
+_AUTOLINK = re.compile(r"(?i)//|www\.|[\w.+-]@[^\s\u2060]|(?<!\w)@\w")
 
 
 def assert_dead_markdown(text: str, pictures: int = 0) -> None:

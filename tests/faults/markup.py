@@ -14,6 +14,7 @@ import random
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,21 +47,21 @@ from genbench.cli import main
 from genbench.records import Record
 
 _PLAIN = "plain"
-_TEXTS: dict[Size, int] = {"short": 3_000, "long": 200_000}
+_TEXTS: dict[Size, int] = {"short": 1_500, "long": 200_000}
 
 
 def trials(size: Size) -> Iterator[Trial]:
     """Yield payloads in places of records, and random texts for every target."""
     for number, payload in enumerate(PAYLOADS):
         yield Trial(f"everywhere: {payload[:20]!r}", _everywhere(payload), 1)
-        if size == "long" or number % 27 == 0:
+        if size == "long" or number == 0:
             yield Trial(f"in every place: {payload[:20]!r}", _in_every_place(payload), len(_PLACES))
-    names = PAYLOADS[::20] if size == "short" else PAYLOADS
+    names = PAYLOADS[:1] if size == "short" else PAYLOADS
     yield Trial("in every name", _in_every_name(names), len(names))
     for target, holds in _TARGETS.items():
         yield Trial(f"texts as {target}", _random_texts(holds, _TEXTS[size]), _TEXTS[size])
     yield Trial("pictures.md", _gallery, len(PAYLOADS))
-    yield Trial("the terminal", _messages, len(PAYLOADS))
+    yield Trial("the terminal", _messages(PAYLOADS[::3] if size == "short" else PAYLOADS), len(PAYLOADS))
 
 
 # ------------------------------------------------------------------------------------------------- records
@@ -141,9 +142,14 @@ def _in_every_place(payload: str) -> Callable[[Path], None]:
             pages = _pages({path: payload})
             assert_dead(pages)
             if pages:
-                assert shape_of(pages["md"]) == shape_of(_pages({path: _PLAIN})["md"]), path
+                assert shape_of(pages["md"]) == _plain_shape(path), path
 
     return attempt
+
+
+@cache
+def _plain_shape(path: Place) -> list[str]:
+    return shape_of(_pages({path: _PLAIN})["md"])
 
 
 def _in_every_name(payloads: tuple[str, ...]) -> Callable[[Path], None]:
@@ -301,26 +307,34 @@ def _gallery(folder: Path) -> None:
         assert len(pictures_of(page)) == 2
 
 
-def _messages(folder: Path) -> None:
+def _messages(payloads: tuple[str, ...]) -> Callable[[Path], None]:
     """What the program says of hostile names, records and options has no escape sequence in it."""
-    for number, payload in enumerate(PAYLOADS):
-        odd = folder / str(number)
-        odd.mkdir()
-        name = payload.replace("\0", "_")
-        (odd / f"cell-{name.replace('/', '_')}.json").write_text(json.dumps({"schema_version": payload}))
-        for arguments, code in (
-            (["leaderboard", str(odd)], 3),
-            (["leaderboard", str(odd / name)], 2),
-            (["run", "-g", name, "-c", "cnn"], 2),
-            (["run", name, "-c", "cnn"], 2),
-            ([name], 2),
-        ):
-            said = io.StringIO()
-            with (
-                patch.object(sys, "argv", ["genbench", *arguments]),
-                contextlib.redirect_stderr(said),
-                pytest.raises(SystemExit) as ending,
+
+    def attempt(folder: Path) -> None:
+        for number, payload in enumerate(payloads):
+            odd = folder / str(number)
+            odd.mkdir()
+            name = payload.replace("\0", "_")
+            (odd / f"cell-{name.replace('/', '_')}.json").write_text(json.dumps({"schema_version": payload}))
+            for arguments, code in (
+                (["leaderboard", str(odd)], 3),
+                (["leaderboard", str(odd / name)], 2),
+                (["run", "-g", name, "-c", "cnn"], 2),
+                (["run", name, "-c", "cnn"], 2),
+                ([name], 2),
             ):
-                main()
-            assert ending.value.code == code, (arguments, said.getvalue()[:300])
-            assert said.getvalue().replace("\n", "").isprintable(), said.getvalue()[:300]
+                _assert_says(arguments, code)
+
+    return attempt
+
+
+def _assert_says(arguments: list[str], code: int) -> None:
+    said = io.StringIO()
+    with (
+        patch.object(sys, "argv", ["genbench", *arguments]),
+        contextlib.redirect_stderr(said),
+        pytest.raises(SystemExit) as ending,
+    ):
+        main()
+    assert ending.value.code == code, (arguments, said.getvalue()[:300])
+    assert said.getvalue().replace("\n", "").isprintable(), said.getvalue()[:300]
