@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from genbench.digest import digest, file_digest
 from genbench.documents import Asked
 from genbench.errors import GenbenchError, PluginError, ProtocolError
 from genbench.images import TensorImages, open_images
@@ -22,7 +23,7 @@ from genbench.steps import context
 from genbench.steps.context import Clock, StepContext
 from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
 from genbench.steps.requests import plan_request
-from genbench.steps.samples import SyntheticSet, note_copies, write_sample
+from genbench.steps.samples import SyntheticSet, _kept_shard, note_copies, write_sample
 from genbench.steps.train import arm_images, usable
 from genbench.store import Store
 
@@ -285,8 +286,48 @@ def test_a_resumed_step_costs_what_all_its_attempts_took(make_context: Callable[
     time.sleep(0.2)
     assert half.seconds - half.before == pytest.approx(0.5 * (resumed.seconds - resumed.before), abs=0.05)
     assert Clock.resumed(first.work / "nowhere").before == 0
-    (first.work / "seconds.json").write_text("cut sho")
-    assert Clock.resumed(first.work).before == 0
+    for wrong in ("cut sho", "null", "[]", "-5", "NaN", "1e999", "true", "[" * 100_000):
+        (first.work / "seconds.json").write_text(wrong)
+        assert Clock.resumed(first.work).before == 0
+
+
+def test_a_damaged_checkpoint_is_none(make_context: Callable[..., StepContext]) -> None:
+    """Half of a training that began with other weights would be a wrong result under a right key."""
+    saved = make_context()
+    saved.checkpoint({"weights": torch.arange(8.0)}, {"step": 7})
+    kept = {path: path.read_bytes() for path in saved.work.iterdir()}
+    pointer, tensors = (saved.work / "checkpoint.json", next(saved.work.glob("*.safetensors")))
+    damages = [
+        (tensors, kept[tensors][:-1] + b"\x01"),
+        (tensors, kept[tensors][:50]),
+        (pointer, kept[pointer].replace(b"7", b"6", 1)),
+        *((pointer, text) for text in (b"", b"[]", b"null", b'{"file": 7}', b"[" * 100_000, b"\xff")),
+    ]
+    for path, content in damages:
+        saved.work.mkdir(exist_ok=True)
+        for name, whole in kept.items():
+            name.write_bytes(whole)
+        assert saved.restore() is not None
+        path.write_bytes(content)
+        assert saved.restore() is None, content[:20]
+
+
+def test_a_damaged_shard_is_made_again(make_context: Callable[..., StepContext], tmp_path: Path) -> None:
+    path = tmp_path / "shard-0.npy"
+    np.save(path, np.zeros(4, dtype=np.uint8))
+    facts = [[1], [""], [""]]
+    note = {"facts": facts, "sha256": digest([facts, file_digest(path)])}
+    path.with_suffix(".json").write_text(json.dumps(note))
+    assert _kept_shard(path) == facts
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"\x01")
+    assert _kept_shard(path) is None
+    path.write_bytes(whole)
+    path.with_suffix(".json").write_text(json.dumps({**note, "facts": [[2], [""], [""]]}))
+    assert _kept_shard(path) is None
+    for wrong in ("", "[]", "null", '{"sha256": 1}'):
+        path.with_suffix(".json").write_text(wrong)
+        assert _kept_shard(path) is None
 
 
 def test_a_kill_beside_a_checkpoint_loses_no_time(

@@ -419,7 +419,7 @@ def test_cells_that_a_lost_machine_left_open_cost_what_they_would_have(tmp_path:
     for key, record in whole.items():
         assert again[key].result == record.result, labels[key]
         assert [cost.stage for cost in again[key].run.costs] == [cost.stage for cost in record.run.costs]
-    made = [line["stage"] for line in fresh.index()]
+    made = [line["stage"] for line in fresh.index.lines()]
     assert "fit" not in made
     assert (made.count("sample"), made.count("train"), made.count("evaluate")) == (1, 1, 1)
 
