@@ -6,7 +6,6 @@ scratch folder. A class folder is called by its WordNet id, or by its place amon
 """
 
 import gzip
-import io
 import tarfile
 import zipfile
 import zlib
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genbench.errors import DataError
+from genbench.image_files import check_image
 from genbench.protocols import RunContext
 from genbench_datasets._arrow import write_arrow
 from genbench_datasets.configs._tables import ARCHIVES
@@ -115,16 +115,13 @@ def _label(owner: str, file: _File, known: Mapping[str, int]) -> int:
     Raises:
         DataError: It is in no class folder, or is not an image.
     """
-    from PIL import Image
-
     label = known.get(file.name.parent.name)
     if label is None:
         raise DataError(
             f"{owner}: {file.name} is in no class folder; these are called by WordNet id, or 0 to 999"
         )
     try:
-        with Image.open(io.BytesIO(file.content)) as image:
-            image.verify()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise DataError(f"{owner}: {file.name} is not an image: {problem}", hint=_HINT) from problem
+        check_image(file.content, str(file.name))
+    except DataError as problem:
+        raise DataError(f"{owner}: {problem.message}", hint=_HINT) from problem
     return label

@@ -5,7 +5,6 @@ import binascii
 import contextlib
 import email.utils
 import http.client
-import io
 import json
 import random
 import threading
@@ -18,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
-from genbench.errors import GenbenchError, UsageError
+from genbench.errors import DataError, GenbenchError, UsageError
+from genbench.image_files import open_image
 from genbench_generators.configs.image_variations import VariationsConfig
 
 _REFUSED = frozenset({401, 403, 404})
@@ -164,8 +162,8 @@ class ImagesApi:
             entry = json.loads(body)["data"][0]
             encoded, url = entry.get("b64_json"), entry.get("url")
             content = base64.b64decode(encoded, validate=True) if encoded else self._downloaded(url, seed)
-            with Image.open(io.BytesIO(content)) as image:
-                image.load()
+            with open_image(content, "the picture"):
+                return content
         except (
             ValueError,
             KeyError,
@@ -174,9 +172,9 @@ class ImagesApi:
             AttributeError,
             binascii.Error,
             OSError,
+            DataError,
         ) as problem:
             raise UnusableError(f"the answer holds no image ({type(problem).__name__})") from None
-        return content
 
     def _downloaded(self, url: str, seed: int) -> bytes:
         """Fetch an image that is paid for already; the key is not sent.

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from genbench.errors import DataError, UsageError
-from genbench.images import to_square
+from genbench.images import read_square
 from genbench.protocols import Generator, RunContext, SampleRequest, SyntheticBatch
 from genbench_generators._images_api import ImagesApi, Ledger, UnusableError
 from genbench_generators._shared import chunks
@@ -146,8 +146,7 @@ def _enlarged(source: torch.Tensor, side: int) -> bytes:
 
 def _shrunk(path: Path, *, height: int, width: int) -> torch.Tensor:
     """Bring an answer to the size of train: `uint8 [3, H, W]`; stretched back where it is not square."""
-    with Image.open(path) as image:
-        square = to_square(image, max(height, width))
+    square = read_square(path, max(height, width), f"the answer {path.name}")
     if height != width:
         stretched = Image.fromarray(square.transpose(1, 2, 0)).resize(
             (width, height), Image.Resampling.LANCZOS
