@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from genbench.errors import DataError
 
@@ -56,6 +56,30 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     if len(content) > most_bytes:
         raise DataError(f"{shown(path)} is larger than the {most_bytes:,} bytes that are allowed")
     return content
+
+
+def load_tensors(path: Path, owner: str) -> dict[str, Any]:
+    """Read a safetensors file: tensors by name, on the CPU.
+
+    Args:
+        path: The file.
+        owner: Whose weights they are, for messages.
+
+    Raises:
+        DataError: It is no safetensors file, or claims more than it holds.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    open_regular(path).close()
+    try:
+        tensors: dict[str, Any] = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as problem:
+        reason = shown(" ".join(str(problem).split())[:200])
+        raise DataError(
+            f"{owner}: {shown(path)} cannot be read as safetensors: {reason}", hint="download it again"
+        ) from problem
+    return tensors
 
 
 def tree_files(

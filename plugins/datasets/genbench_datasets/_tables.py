@@ -13,6 +13,7 @@ import torch
 from genbench.errors import DataError
 from genbench.images import ArrowImages, LabelledImages, TensorImages, memory_limit_bytes
 from genbench.protocols import RunContext
+from genbench_datasets._arrow import open_parquet
 
 _ROWS = 16  # encoded images in memory at a time
 _UNLABELLED = (-1, "")  # how sets on the Hub write that a label is hidden
@@ -22,16 +23,26 @@ _CLASS_TYPES = frozenset(
 
 
 def read_parquet(files: Sequence[Path], ctx: RunContext) -> Any:
-    """Read parquet files as one `datasets.Dataset`; its Arrow copy is kept in the step's scratch folder."""
+    """Read parquet files as one `datasets.Dataset`; its Arrow copy is kept in the step's scratch folder.
+
+    Raises:
+        DataError: A file is not parquet, claims too much, or does not fit to the others.
+    """
     import datasets
 
-    with _without_bars():
-        return datasets.load_dataset(
-            "parquet",
-            data_files=[str(file) for file in files],
-            split="train",
-            cache_dir=str(ctx.work / "arrow"),
-        )
+    for file in files:
+        open_parquet(file)
+    try:
+        with _without_bars():
+            return datasets.load_dataset(
+                "parquet",
+                data_files=[str(file.absolute()) for file in files],
+                split="train",
+                cache_dir=str(ctx.work / "arrow"),
+            )
+    except Exception as problem:  # the library wraps what it finds in errors of its own, or does not
+        reason = " ".join(str(problem.__cause__ or problem).split())[:300]
+        raise DataError(f"{files[0].parent}: its parquet files cannot be read: {reason}") from problem
 
 
 def labelled(
