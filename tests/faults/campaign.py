@@ -16,7 +16,7 @@ from typing import Literal
 Size = Literal["short", "long"]
 
 #: Every family: the module in this folder that yields its trials.
-FAMILIES: tuple[str, ...] = ()
+FAMILIES: tuple[str, ...] = ("images", "archives", "http")
 
 
 @dataclass(frozen=True)
