@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from genbench.errors import DataError
 
-_MOST_LINKS = 100_000  # to folders, in one tree: links to links to links would double at every step
+_MOST_LINKS = 1_000  # to folders, within folders that are links: their number would grow at every step
 _KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -97,30 +97,25 @@ def tree_files(
         DataError: A link leads out of `top`, to nothing or in a circle, a name is not UTF-8, a folder cannot
             be read, or there is a pipe, a socket or a device; it is named.
     """
-    base = Path(os.path.realpath(top or folder))
-    found, links = list[Path](), 0
+    base = None if follow_links else Path(os.path.realpath(top or folder))
+    found, nested_links = list[Path](), 0
     start: tuple[Path, ...] = (Path(os.path.realpath(folder)),)
-    waiting = [(folder, start)]  # each with the real paths of the folders that led to it
+    waiting = [(folder, start, False)]  # with the real paths of the folders that led there, and if by a link
     while waiting:
-        current, above = waiting.pop()
+        current, above, by_link = waiting.pop()
         for entry in _entries(current):
             path, linked = Path(entry.path), entry.is_symlink()
             if entry.name.startswith(".") and (linked or not entry.is_dir()):
                 continue
-            real = above[-1] / entry.name
-            if linked:
-                real = _target(path, None if follow_links else base, hint)
-                links += real.is_dir()
-                if links > _MOST_LINKS:
-                    raise DataError(f"{shown(folder)} has more than {_MOST_LINKS:,} links to folders")
+            real = _target(path, base, hint) if linked else above[-1] / entry.name
             if entry.is_dir():
-                if real in above:
-                    raise DataError(f"{shown(path)} is a link to a folder that it lies in: {shown(real)}")
-                waiting.append((path, (*above, real)))
-            else:
-                if not entry.is_file():
-                    _check_kind(path, path.stat().st_mode)
-                found.append(path)
+                nested_links += linked and by_link
+                _check_folder(path, real, above, nested_links)
+                waiting.append((path, (*above, real), by_link or linked))
+                continue
+            if not entry.is_file():
+                _check_kind(path, path.stat().st_mode)
+            found.append(path)
     return sorted(found)
 
 
@@ -168,6 +163,15 @@ def _target(link: Path, base: Path | None, hint: str) -> Path:
             f"{shown(link)} is a link that leads out of {shown(base)}: {shown(target)}", hint=hint
         )
     return target
+
+
+def _check_folder(path: Path, real: Path, above: tuple[Path, ...], nested_links: int) -> None:
+    if real in above:
+        raise DataError(f"{shown(path)} is a link to a folder that it lies in: {shown(real)}")
+    if nested_links > _MOST_LINKS:
+        raise DataError(
+            f"{shown(path)}: more than {_MOST_LINKS:,} links to folders within folders that are links"
+        )
 
 
 def _check_kind(path: Path, mode: int) -> None:

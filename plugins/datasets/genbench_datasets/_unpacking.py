@@ -76,7 +76,8 @@ def zip_member(packed: zipfile.ZipFile, info: zipfile.ZipInfo, most_bytes: int) 
     _check_bytes(name, info.file_size, most_bytes)
     with packed.open(info) as content:
         found = content.read(most_bytes + 1)
-    _check_bytes(name, len(found), most_bytes)
+    if len(found) != info.file_size:
+        raise DataError(f"{name} claims {info.file_size:,} bytes, and holds {len(found):,}")
     return found
 
 
