@@ -263,7 +263,7 @@ ZIPS: Mapping[str, Callable[[], bytes]] = {
     "half": lambda: _picture_zip()[:-30],
     "text": lambda: b"hello",
     "nothing": lambda: b"",
-    "nothing in it": lambda: _zip(),
+    "nothing in it": _zip,
     "300,000 files": lambda: _many_entries(300_000),
 }  # fmt: skip
 
@@ -329,7 +329,7 @@ FOLDERS: Mapping[str, Callable[[Path], object]] = {
     "a text": lambda root: (root / "cat" / "notes.txt").write_bytes(b"x"),
     "PostScript": lambda root: (root / "cat" / "x.jpg").write_bytes(FOREIGN["EPS"]),
     "a PDF": lambda root: (root / "cat" / "x.jpg").write_bytes(FOREIGN["PDF"]),
-    "400 megapixels": lambda root: (root / "cat" / "x.png").write_bytes(png_with(width=20_000, height=20_000)),
+    "400 megapixels": lambda root: (root / "cat" / "x.png").write_bytes(png_with(width=20000, height=20000)),
     "nothing": lambda root: (root / "cat" / "x.png").write_bytes(b""),
     "half an image": lambda root: (root / "cat" / "x.png").write_bytes(_PICTURE[:90]),
     "a file of 9 GB with holes": lambda root: _sparse(root / "cat" / "x.webp", 9 << 30),
@@ -465,7 +465,7 @@ def trials(size: Size) -> Iterator[Trial]:
     yield Trial("sound ones are read", _sound)
 
 
-def _some(every: Mapping[str, Any], short: bool, step: int) -> list[tuple[str, Any]]:  # noqa: FBT001 - local
+def _some(every: Mapping[str, Any], short: bool, step: int) -> list[tuple[str, Any]]:
     found = [(name, made) for name, made in every.items() if not (short and name in _SLOW)]
     return found[::step] if short else found
 
@@ -510,13 +510,17 @@ def _refused_folder(spoil: Callable[[Path], object], folder: Path) -> None:
     spoil(root)
 
     def inside() -> None:
-        config = ImageFolderConfig(path=root, size=8)
         with pytest.raises(DataError) as caught:
-            config.source_files()
-            ImageFolder(config).load(MemoryContext(work=folder))
+            _read_folder(root, folder)
         _readable(caught.value)
 
     bounded(inside, mebibytes=_MEBIBYTES, seconds=_SECONDS)
+
+
+def _read_folder(root: Path, work: Path) -> None:
+    config = ImageFolderConfig(path=root, size=8)
+    config.source_files()
+    ImageFolder(config).load(MemoryContext(work=work))
 
 
 def _refused_arrays(folder: Path) -> None:
