@@ -36,8 +36,12 @@ def find(
     """Return the repository's files that match any of `patterns`, by their path inside it.
 
     Raises:
-        DataError: None was found anywhere; the message lists what was tried.
+        DataError: The id is none, or leads out of the mirror; or no such file was found anywhere; the message
+            lists what was tried.
     """
+    _check_inside(repository, f"{kind} {repository!r}", most_parts=2)
+    for pattern in patterns:
+        _check_inside(pattern, f"a file of {kind} {repository!r}, {pattern!r}")
     tried = []
     folder = mirror()
     if folder is None:
@@ -61,6 +65,14 @@ def find(
         hint=f"{MIRROR_VARIABLE}=FOLDER genbench ... with FOLDER/{repository}/ as on the Hub, or go online: "
         f"hf download --repo-type {kind} {repository}",
     )
+
+
+def _check_inside(name: str, what: str, most_parts: int = 9) -> None:
+    """Refuse a name that could lead out of the folder that it is looked for in."""
+    parts = name.split("/")
+    strange = {"", ".", ".."} & set(parts) or "\\" in name or not name.isprintable() or ":" in parts[0]
+    if strange or len(parts) > most_parts:
+        raise DataError(f"{what}: not a name on the Hub", hint="name it as on the Hub: ORG/NAME")
 
 
 def _matching(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:

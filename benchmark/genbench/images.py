@@ -8,7 +8,7 @@ the difference.
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ import torch
 
 from genbench import seeding
 from genbench.errors import DataError
+from genbench.image_files import open_image, upright
 
 Labels = npt.NDArray[np.int64]
 RESIDENT_SHARE = 0.25  #: sets that fill less of the memory than this are held in it
@@ -140,14 +141,29 @@ class ArrowImages(LabelledImages):
         labels: `int64 [N]`.
         class_names: One name per class.
         size: Height and width in pixels that every image is brought to (see `to_square`).
+        own_files: Whether rows may hold the path of a file instead of its content: only where the caller
+            listed these files itself. A path in a table that came from elsewhere is never opened.
+
+    Raises:
+        DataError: The column is not one of images, or a row holds no image.
     """
 
     def __init__(
-        self, table: Any, image_column: str, labels: Labels, class_names: Sequence[str], size: int
+        self,
+        table: Any,
+        image_column: str,
+        labels: Labels,
+        class_names: Sequence[str],
+        size: int,
+        *,
+        own_files: bool = False,
     ) -> None:
         self.table = table.select_columns([image_column])
         self._column = image_column
         self._size = size
+        self._own_files = own_files
+        self._mode = _checked_column(self.table, image_column, own_files=own_files)
+        self._encoded = self.table.with_format("arrow")  # `datasets` would decode whatever Pillow can
         self.labels = _checked_labels(labels, len(table), class_names)
         self.class_names = tuple(class_names)
 
@@ -157,13 +173,25 @@ class ArrowImages(LabelledImages):
         return 3, self._size, self._size
 
     def batch(self, indices: Sequence[int] | npt.NDArray[np.int64] | torch.Tensor) -> torch.Tensor:
-        """Decode the images at `indices`: `uint8 [n, 3, H, W]`."""
-        rows = self.table[np.asarray(indices, dtype=np.int64)][self._column]
-        pixels = []
-        for row in rows:
-            with row as image:  # PIL keeps the file of an animated image open
-                pixels.append(to_square(image, self._size))
-        return torch.from_numpy(np.stack(pixels)) if pixels else torch.empty(0, *self.image_shape).byte()
+        """Decode the images at `indices`, one at a time: `uint8 [n, 3, H, W]`.
+
+        Raises:
+            DataError: One cannot be decoded; its row and, where it is known, its file are named.
+        """
+        rows = np.asarray(indices, dtype=np.int64)
+        pixels = np.empty((len(rows), *self.image_shape), dtype=np.uint8)
+        if len(rows):
+            cells = self._encoded[rows].column(self._column).to_pylist()
+            for place, (row, cell) in enumerate(zip(rows.tolist(), cells, strict=True)):
+                pixels[place] = self._square(cell, row)
+        return torch.from_numpy(pixels)
+
+    def _square(self, cell: Mapping[str, Any], row: int) -> npt.NDArray[np.uint8]:
+        path = cell.get("path") or ""
+        if self._own_files and cell["bytes"] is None:
+            return read_square(Path(path), self._size, path, as_photograph=True, mode=self._mode)
+        name = f"the image in row {row}" + (f" ({Path(path).name})" if path else "")
+        return read_square(cell["bytes"], self._size, name, as_photograph=True, mode=self._mode)
 
     def write(self, folder: Path) -> None:
         """Write the encoded images, not the pixels."""
@@ -317,18 +345,42 @@ def stratified_choice(labels: Labels, counts: Labels, *seed: str | int) -> tuple
     return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
 
 
+def read_square(
+    source: bytes | Path, size: int, name: str, *, as_photograph: bool = False, mode: str | None = None
+) -> npt.NDArray[np.uint8]:
+    """Open an image that came from others, and bring it to RGB, `size` x `size`: `uint8 [3, size, size]`.
+
+    Args:
+        source: The encoded image, or its file.
+        size: Height and width in pixels.
+        name: What messages call it.
+        as_photograph: Whether it is turned as its EXIF data say.
+        mode: Pillow's mode that it is converted to first.
+
+    Raises:
+        DataError: It cannot be decoded, or is too large (see `genbench.image_files`).
+    """
+    with open_image(source, name) as image:
+        turned = upright(image) if as_photograph else image
+        return to_square(turned.convert(mode) if mode and mode != turned.mode else turned, size)
+
+
 def to_square(image: Any, size: int) -> npt.NDArray[np.uint8]:
     """Bring any PIL image to RGB, `size` x `size`: `uint8 [3, size, size]`.
 
-    Transparent pixels are blended with white, one channel becomes three, 16-bit grey is scaled; an image that
-    is not square is cropped to its centre. Resizing is PIL's antialiased Lanczos; an image of the right size
-    keeps every pixel.
+    Transparent pixels are blended with white, one channel becomes three, 16-bit grey is scaled, with negative
+    levels and what is no number as black; an image that is not square is cropped to its centre. Resizing is
+    PIL's antialiased Lanczos; an image of the right size keeps every pixel.
     """
     from PIL import Image, ImageOps
 
-    if image.mode in {"I", "I;16", "I;16B", "F"}:
-        levels = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray((levels / max(levels.max(), 1) * 255).astype(np.uint8))
+    if image.mode == "F" or image.mode.startswith("I"):
+        levels = np.array(image, dtype=np.float64)
+        np.nan_to_num(levels, copy=False, posinf=0, neginf=0)
+        np.maximum(levels, 0, out=levels)
+        levels /= max(levels.max(), 1)
+        levels *= 255  # in place: a large image fills a quarter of a GiB for each byte of its pixels
+        image = Image.fromarray(levels.astype(np.uint8))
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         canvas = Image.new("RGBA", image.size, "white")
         canvas.alpha_composite(image.convert("RGBA"))
@@ -337,6 +389,31 @@ def to_square(image: Any, size: int) -> npt.NDArray[np.uint8]:
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), method=Image.Resampling.LANCZOS)
     return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def _checked_column(table: Any, column: str, *, own_files: bool) -> str | None:
+    """Return the mode that a column's images are to be converted to.
+
+    Raises:
+        DataError: It is not a column of images, or a row holds none: nothing, or somebody's path.
+    """
+    import pyarrow.compute as pc  # type: ignore[import-untyped]
+
+    feature = table.features[column]
+    if type(feature).__name__ != "Image":
+        raise DataError(f"column {column!r} holds no images: it is {feature}")
+    mode: str | None = feature.mode
+    cells = table.data.column(column)
+    content = pc.struct_field(cells, "bytes")
+    if content.null_count and not own_files:
+        first = pc.index(pc.is_null(content), True).as_py()
+        path = cells[first].as_py() or {}
+        found = f"the path {path['path']!r} and no content" if path.get("path") else "nothing"
+        raise DataError(
+            f"column {column!r} holds no image in row {first}, but {found} ({content.null_count} such rows)",
+            hint="a path in a table is not opened: put the files' content into the column `bytes`",
+        )
+    return mode
 
 
 def _checked_labels(labels: Labels, count: int, class_names: Sequence[str]) -> Labels:

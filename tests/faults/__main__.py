@@ -8,7 +8,9 @@ from tabulate import tabulate
 
 
 def main() -> int:
-    sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest does: `faults` is a package of tests/
+    sys.path[0] = str(
+        Path(__file__).parents[1]
+    )  # as pytest does; from within, `http` would hide Python's own
     from faults.campaign import FAMILIES, attempted
 
     options = argparse.ArgumentParser(description="Try faults and attacks, and print what held.")

@@ -18,7 +18,7 @@ Size = Literal["short", "long"]
 #: Every family: the module in this folder that yields its trials.
 FAMILIES: tuple[str, ...] = (
     *("kills", "disk", "power", "damage", "together"),
-    *("plugins", "records", "markup", "suites"),
+    *("plugins", "records", "markup", "suites", "images", "archives", "http"),
 )
 
 

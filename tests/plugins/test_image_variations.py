@@ -1,9 +1,11 @@
 """`image_variations` against a service on this machine: what it asks, pays, keeps, and gives up on."""
 
 import base64
+import contextlib
 import io
 import json
 import threading
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.message import Message
@@ -28,7 +30,9 @@ from genbench.spec import parse_reference, resolve
 from genbench.testing.context import MemoryContext
 from genbench.testing.suites import GeneratorConformance
 from genbench_generators import _images_api
-from genbench_generators._images_api import Ledger
+from genbench_generators._http import TIMED_OUT, sent
+from genbench_generators._ledger import Ledger
+from genbench_generators._secret import Secret
 from genbench_generators.configs.image_variations import VariationsConfig
 from genbench_generators.image_variations import ImageVariations
 
@@ -362,9 +366,8 @@ def test_a_payment_that_fails_is_given_back(tmp_path: Path) -> None:
     ledger.reserve()
     with pytest.raises(GenbenchError):
         ledger.reserve()
-    ledger.settle(paid=False)
+    ledger.give_back()
     ledger.reserve()
-    ledger.settle(paid=True)
     assert Ledger(tmp_path / "paid.jsonl", 1.0, 9.0).spent_usd == 1.0
 
 
@@ -380,6 +383,131 @@ def test_the_key_is_in_no_file_no_option_and_no_log(
     assert len(files) == 3, "two answers and the ledger"
     assert not any(KEY.encode() in path.read_bytes() for path in files)
     assert KEY not in options(service).model_dump_json()
+
+
+# -------------------------------------------------------------- what is not believed (and faults/http.py)
+
+
+@pytest.mark.parametrize("key", ["sk-1234567890\nsecond", "sk-1234 567890", "sk-1234567890\u00e9"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    message = r"the key in OPENAI_API_KEY holds a space, a line break or another character that no key has"
+    with pytest.raises(UsageError, match=message) as caught:
+        sampled(options(service), tmp_path)
+    assert "1234" not in str(caught.value)
+    assert not service.asked
+
+
+def test_a_redirect_is_not_followed_and_stops_the_run(service: Service, tmp_path: Path) -> None:
+    service.script = [(302, {"Location": f"{service.url}/v2"}, b"")]
+    with pytest.raises(
+        UsageError, match=r"refused: HTTP 302: a redirect, and none is followed: set base_url"
+    ):
+        sampled(options(service), tmp_path)
+    assert len(service.asked) == 1
+    assert paid_usd(tmp_path) == 0
+
+
+def test_an_address_of_another_host_is_not_fetched(
+    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture, waits: list[float]
+) -> None:
+    other = service.url.replace("127.0.0.1", "localhost")
+    service.script = [(200, {}, json.dumps({"data": [{"url": f"{other}/made/00"}]}).encode())] * 3
+    assert sampled(options(service), tmp_path, 1).faults == ["failed"]
+    assert "names an address that is not on the host of base_url, and none other is fetched" in caplog.text
+    assert not service.downloads
+
+
+def test_an_answer_may_not_drip(tmp_path: Path) -> None:
+    import socket
+    import time
+
+    def serve(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            while True:
+                connection.sendall(b"x")
+                time.sleep(0.05)
+
+    def drip(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the client went away
+            serve(listening)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=drip, args=(listening,), daemon=True).start()
+        request = urllib.request.Request(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        began = time.monotonic()
+        assert sent(request, 0.5).status == TIMED_OUT
+        assert 0.4 < time.monotonic() - began < 2
+
+
+def test_what_was_paid_for_and_refused_is_kept_and_not_paid_for_again(
+    service: Service, tmp_path: Path, waits: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    postscript = base64.b64encode(b"%!PS-Adobe-3.0").decode()
+    service.script = [(200, {}, json.dumps({"data": [{"b64_json": postscript}]}).encode())] * 3
+    assert sampled(options(service), tmp_path, 1).faults == ["failed"]
+    assert "looks like PostScript" in caplog.text
+    refused = sorted((tmp_path / "answers").glob("*.refused-*"))
+    assert [path.read_bytes() for path in refused] == [b"%!PS-Adobe-3.0"] * 3
+    assert sampled(options(service), tmp_path, 1).faults == ["failed"]
+    assert "3 answers were paid for, and hold no image" in caplog.text
+    assert len(service.asked) == 3
+    for path in refused:
+        path.unlink()
+    assert sampled(options(service), tmp_path, 1).faults == [""]
+    assert paid_usd(tmp_path) == 1.0
+
+
+def test_an_answer_is_kept_before_it_is_looked_at(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_images_api, "read_square", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sampled(options(service), tmp_path, 1)
+    assert paid_usd(tmp_path) == 0.25
+    assert sampled(options(service), tmp_path, 1).faults == [""]
+    assert len(service.asked) == 1
+    assert paid_usd(tmp_path) == 0.25
+
+
+def test_a_service_on_another_machine_gets_the_key_encrypted_or_none() -> None:
+    with pytest.raises(ValidationError, match=r"send the key in OPENAI_API_KEY to gpu7 unencrypted"):
+        VariationsConfig(price_per_image_usd=0, base_url="http://gpu7:8000/v1")
+    VariationsConfig(price_per_image_usd=0, base_url="http://gpu7:8000/v1", key_env="")
+    for url in ("https://x/v1?a=b", "https://x/v1#a", "https:///v1", "https://x\\y", "https://x:99999999/"):
+        with pytest.raises(ValidationError):
+            VariationsConfig(price_per_image_usd=0, base_url=url)
+
+
+def test_a_secret_is_found_in_any_disguise_and_nowhere_else() -> None:
+    secret = Secret(KEY)
+    noise = np.random.default_rng(0).bytes(1 << 20)
+    assert not secret.is_in(noise)
+    assert not secret.is_in(base64.b64encode(noise))
+    for hidden in (
+        KEY,
+        KEY[5:13],
+        KEY[::-1],
+        KEY.encode().hex(),
+        base64.b64encode(b"ab" + KEY.encode()).decode(),
+    ):
+        assert secret.is_in(noise[:1001] + hidden.encode() + noise[:77]), hidden
+        assert secret.shown(f"you sent {hidden}!") in {
+            "you sent [key]!",
+            "[the service's message repeats the key; not shown]",
+        }
+    assert secret.shown("a\x1b[2J plain\nmessage") == "a?[2J plain message"
+    assert KEY not in repr(secret)
+    assert not Secret("EMPTY").is_in(b"EMPTY")
+    assert Secret("EMPTY").shown("EMPTY words") == "[key] words"
 
 
 # ---------------------------------------------------------------------------------------------- options

@@ -282,8 +282,11 @@ def test_a_folder_is_a_number_and_not_a_place_in_the_order_of_names(mirror: Path
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"val/8/notes.txt": b"no image"}, "imagenetv2-top-images': val/8/notes.txt is not an image"),
-        ({"val/8/a.jpeg": picture(0)[:20]}, "val/8/a.jpeg is not an image"),
+        (
+            {"val/8/notes.txt": b"no image"},
+            "imagenetv2-top-images': val/8/notes.txt cannot be decoded as an image",
+        ),
+        ({"val/8/a.jpeg": picture(0)[:20]}, "val/8/a.jpeg cannot be decoded as an image"),
         ({"val/1000/a.jpeg": picture(0)}, "val/1000/a.jpeg is in no class folder"),
         ({"a.jpeg": picture(0)}, "a.jpeg is in no class folder"),
         ({"val/8/._a.jpeg": b"hidden"}, "imagenetv2-top-images.tar.gz holds no image"),

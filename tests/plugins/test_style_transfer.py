@@ -436,7 +436,7 @@ def test_folders_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no image"):
         StyleTransferConfig(styles=tmp_path).source_files()
     (tmp_path / "broken.png").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"broken\.png in styles cannot be read"):
+    with pytest.raises(DataError, match=r"broken\.png in styles cannot be decoded as an image"):
         load_styles(StyleTransferConfig(styles=tmp_path), 8)
 
 

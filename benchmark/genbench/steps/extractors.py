@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 
 from genbench.errors import DataError
+from genbench.files import load_tensors
 from genbench.images import LabelledImages
 from genbench.protocols import EXTRACTOR_WEIGHTS, extractor_files
 from genbench.training import NormalisedNetwork, predict
@@ -68,7 +68,7 @@ def _extracted(loaded: _Loaded, images: LabelledImages, device: str) -> Iterator
 
 
 def _load(extractor: str, device: str) -> _Loaded:
-    state = load_file(extractor_files(extractor)["model.safetensors"])
+    state = load_tensors(extractor_files(extractor)["model.safetensors"], f"extractor {extractor!r}")
     try:
         with torch.random.fork_rng(devices=[]):  # building a network draws random weights
             if extractor == "inception":

@@ -15,10 +15,11 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors import SafetensorError
 from torch import nn
 
 from genbench.errors import DataError, UsageError
+from genbench.files import load_tensors
 from genbench.protocols import Classifier
 from genbench_classifiers._shared import Network
 from genbench_classifiers.configs.timm import TimmConfig
@@ -176,7 +177,7 @@ def create(
         ) from problem
     except (AssertionError, ValueError, ZeroDivisionError) as problem:
         raise _refused(name, size, num_classes, problem) from problem
-    except (RuntimeError, KeyError) as problem:
+    except (RuntimeError, KeyError, SafetensorError) as problem:
         if weights is None:
             raise _refused(name, size, num_classes, problem) from problem
         raise DataError(f"{weights.name} does not hold weights of {name}: {problem}") from problem
@@ -190,7 +191,7 @@ def check_loaded(model: nn.Module, name: str, weights: Path) -> None:
     Raises:
         DataError: They are not there.
     """
-    held = {_mark(tensor) for tensor in load_file(weights).values()}
+    held = {_mark(tensor) for tensor in load_tensors(weights, name).values()}
     sizes = {key: tensor.numel() for key, tensor in model.state_dict().items()}
     loaded = sum(sizes[key] for key, tensor in model.state_dict().items() if _mark(tensor) in held)
     if 2 * loaded < sum(sizes.values()):

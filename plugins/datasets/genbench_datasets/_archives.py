@@ -5,30 +5,22 @@ scratch folder. A class folder is called by its WordNet id, or by its place amon
 `10` is the eleventh of them, wherever it comes in the order of names.
 """
 
-import gzip
-import io
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from genbench.errors import DataError
+from genbench.files import read_regular
+from genbench.image_files import check_image
 from genbench.protocols import RunContext
 from genbench_datasets._arrow import write_arrow
+from genbench_datasets._unpacking import MOST_FILE_BYTES, Unpacked, unpacked
 from genbench_datasets.configs._tables import ARCHIVES
 
 _BATCH_BYTES = 8 << 20  # encoded images in memory at a time
-_BROKEN = (tarfile.TarError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError)
 _HINT = "download it again, or put the published files into the mirror"
-
-
-class _File(NamedTuple):
-    name: PurePosixPath
-    content: bytes
 
 
 def class_folders(owner: str, files: Mapping[str, Path], classes: Sequence[str], ctx: RunContext) -> Any:
@@ -66,8 +58,8 @@ def class_folders(owner: str, files: Mapping[str, Path], classes: Sequence[str],
     return table.select(np.array(sorted(range(len(order)), key=order.__getitem__)))
 
 
-def _batches(files: Iterator[_File]) -> Iterator[list[_File]]:
-    batch, size = list[_File](), 0
+def _batches(files: Iterator[Unpacked]) -> Iterator[list[Unpacked]]:
+    batch, size = list[Unpacked](), 0
     for file in files:
         batch.append(file)
         size += len(file.content)
@@ -78,53 +70,33 @@ def _batches(files: Iterator[_File]) -> Iterator[list[_File]]:
         yield batch
 
 
-def _members(owner: str, files: Mapping[str, Path]) -> Iterator[_File]:
+def _members(owner: str, files: Mapping[str, Path]) -> Iterator[Unpacked]:
     """Yield the files, hidden ones left out."""
     archives = [path for name, path in files.items() if name.endswith(ARCHIVES)]
-    if archives:
-        try:
-            yield from _unpacked(archives[0])
-        except _BROKEN as problem:
-            raise DataError(f"{owner}: {archives[0]} cannot be read: {problem}", hint=_HINT) from problem
-        return
-    for name, path in files.items():
-        if not path.name.startswith("."):
-            yield _File(PurePosixPath(name), path.read_bytes())
+    try:
+        if archives:
+            yield from unpacked(archives[0])
+            return
+        for name, path in files.items():
+            if not path.name.startswith("."):
+                yield Unpacked(PurePosixPath(name), read_regular(path, MOST_FILE_BYTES))
+    except DataError as problem:
+        raise DataError(f"{owner}: {problem.message}", hint=problem.hint or _HINT) from problem
 
 
-def _unpacked(archive: Path) -> Iterator[_File]:
-    if archive.suffix == ".zip":
-        with zipfile.ZipFile(archive) as packed:
-            for info in packed.infolist():
-                name = PurePosixPath(info.filename)
-                if not info.is_dir() and not name.name.startswith("."):
-                    yield _File(name, packed.read(info))
-        return
-    with gzip.open(archive) as content, tarfile.open(fileobj=content, mode="r|") as stream:
-        for member in stream:
-            name, file = PurePosixPath(member.name), stream.extractfile(member)
-            if file is not None and not name.name.startswith("."):
-                yield _File(name, file.read())
-        while content.read(_BATCH_BYTES):
-            """Reach the checksum: tarfile takes an archive that ends between two files for a whole one."""
-
-
-def _label(owner: str, file: _File, known: Mapping[str, int]) -> int:
+def _label(owner: str, file: Unpacked, known: Mapping[str, int]) -> int:
     """Return the class of a file.
 
     Raises:
         DataError: It is in no class folder, or is not an image.
     """
-    from PIL import Image
-
     label = known.get(file.name.parent.name)
     if label is None:
         raise DataError(
             f"{owner}: {file.name} is in no class folder; these are called by WordNet id, or 0 to 999"
         )
     try:
-        with Image.open(io.BytesIO(file.content)) as image:
-            image.verify()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise DataError(f"{owner}: {file.name} is not an image: {problem}", hint=_HINT) from problem
+        check_image(file.content, str(file.name))
+    except DataError as problem:
+        raise DataError(f"{owner}: {problem.message}", hint=_HINT) from problem
     return label

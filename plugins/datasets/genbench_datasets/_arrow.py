@@ -19,6 +19,9 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from genbench.errors import DataError
 
 _IMAGES = 16  # in memory at a time: those of ImageNet have 0.1 MB, of ObjectNet 3 MB
+_ROWS_IN_ANY = 1_000_000  # rows that a file of any size may have, and one more for each of its bytes
+_BYTES_IN_ANY = 256 << 20  # bytes that a row group's column may fill uncompressed, however small it is
+_MOST_GROWTH = 20  # how many times its size may be that: images hardly compress
 _VALUES = 1 << 16  # in memory at a time, of a column that fits in it
 
 
@@ -37,12 +40,10 @@ class ParquetRows:
     """
 
     def __init__(self, files: Sequence[Path], folder: Path) -> None:
-        import datasets
-
         self._files, self._folder, self._length = files, folder, 0
-        self.features: Any = datasets.Features.from_arrow_schema(_open(files[0]).schema_arrow)
+        self.features: Any = _features(files[0])
         for file in files:
-            parquet = _open(file)
+            parquet = open_parquet(file)
             missing = set(self.features) - set(parquet.schema_arrow.names)
             if missing:
                 raise DataError(f"{file} lacks columns of {files[0].name}: {', '.join(sorted(missing))}")
@@ -75,11 +76,11 @@ class ParquetRows:
         """Yield the rows asked for, in order, as tables; row groups without any are not read."""
         start = 0
         for file in self._files:
-            parquet = _open(file)
+            parquet = open_parquet(file)
             for group in range(parquet.num_row_groups):
                 stop = start + parquet.metadata.row_group(group).num_rows
                 if len(_between(rows, start, stop)):
-                    for part in parquet.iter_batches(batch, [group], self.column_names):
+                    for part in _batches(parquet, file, batch, group, self.column_names):
                         chosen = _between(rows, start, start + len(part))
                         if len(chosen):
                             yield self._cast(pa.Table.from_batches([part]).take(chosen), file)
@@ -113,10 +114,51 @@ def write_arrow(tables: Iterable[Any], features: Any, folder: Path) -> Any:
     return datasets.Dataset.from_file(file.name)
 
 
-def _open(file: Path) -> Any:
+def open_parquet(file: Path) -> Any:
+    """Open a parquet file, and compare what it says of itself with its size; pages may still say otherwise.
+
+    Raises:
+        DataError: It is not parquet, or claims more rows or bytes than a file of its size holds.
+    """
     try:
-        return pq.ParquetFile(file)
-    except pa.ArrowInvalid as problem:
+        parquet = pq.ParquetFile(file)
+        facts = parquet.metadata
+        groups = [facts.row_group(index) for index in range(facts.num_row_groups)]
+        columns = range(facts.num_columns)
+        sizes = [
+            (group.column(index).total_uncompressed_size, group.column(index).total_compressed_size)
+            for group in groups
+            for index in columns
+        ]
+    except (pa.ArrowException, OSError, ValueError) as problem:
+        raise DataError(f"{file} cannot be read as parquet: {problem}") from problem
+    most_rows = _ROWS_IN_ANY + file.stat().st_size
+    if not 0 <= facts.num_rows <= most_rows or facts.num_rows != sum(group.num_rows for group in groups):
+        raise DataError(f"{file} claims {facts.num_rows:,} rows; {most_rows:,} are allowed for its size")
+    for full, packed in sizes:
+        allowed = max(_BYTES_IN_ANY, _MOST_GROWTH * packed)
+        if not 0 <= full <= allowed:
+            raise DataError(f"{file} claims a column of {full:,} bytes; {allowed:,} are allowed for its size")
+    return parquet
+
+
+def _features(file: Path) -> Any:
+    import datasets
+
+    try:
+        return datasets.Features.from_arrow_schema(open_parquet(file).schema_arrow)
+    except DataError:
+        raise
+    except Exception as problem:  # the schema holds JSON of any shape
+        raise DataError(
+            f"{file}: its columns cannot be read: {problem} ({type(problem).__name__})"
+        ) from problem
+
+
+def _batches(parquet: Any, file: Path, batch: int, group: int, columns: Sequence[str]) -> Iterator[Any]:
+    try:
+        yield from parquet.iter_batches(batch, [group], columns)
+    except (pa.ArrowException, OSError, ValueError) as problem:
         raise DataError(f"{file} cannot be read as parquet: {problem}") from problem
 
 

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from genbench.image_files import open_image
+
 Images = npt.NDArray[np.floating[Any]]
 Corruption = Callable[[Images, int, np.random.Generator], Images]
 
@@ -144,7 +146,8 @@ def jpeg_compression(x: Images, severity: int, rng: np.random.Generator) -> Imag
     def saved(image: Image.Image) -> Image.Image:
         content = io.BytesIO()
         image.save(content, "jpeg", quality=int(_pick(severity, 80, 60, 40, 25, 12)))
-        return Image.open(content).convert("RGB")
+        with open_image(content.getvalue(), "the image as JPEG") as opened:
+            return opened.convert("RGB")
 
     return _each(x, saved)
 

@@ -20,6 +20,7 @@ from genbench.errors import DataError
 from genbench.images import LabelledImages, TensorImages
 from genbench.protocols import RunContext
 from genbench.seeding import derive_seed
+from genbench_datasets._arrays import load_array, load_arrays
 from genbench_datasets._corruptions import CORRUPTIONS, corrupted
 from genbench_datasets._tables import first_column, named_labels, read_parquet, with_labels
 from genbench_datasets.configs._shifts import ShiftOptions
@@ -57,11 +58,13 @@ def cifar10_shifts(
             yield shift, _from_table(shift, list(own.values()), classes, ctx)
         elif shift.startswith("cifar10.1"):
             version = shift.rpartition("-")[2]
-            pixels, labels = (np.load(own[f"cifar10.1_{version}_{part}.npy"]) for part in ("data", "labels"))
+            pixels, labels = (
+                load_array(own[f"cifar10.1_{version}_{part}.npy"]) for part in ("data", "labels")
+            )
             yield shift, _from_arrays(shift, pixels, labels, classes)
         elif shift == "cifar10.2":
-            archive = np.load(own["cifar102_test.npz"])
-            yield shift, _from_arrays(shift, archive["images"], archive["labels"], classes)
+            pixels, labels = load_arrays(own["cifar102_test.npz"], "images", "labels")
+            yield shift, _from_arrays(shift, pixels, labels, classes)
         elif shift == "cifar10-c":
             yield from _published_corruptions(own, options.severities, classes)
 
@@ -69,10 +72,10 @@ def cifar10_shifts(
 def _published_corruptions(
     files: Mapping[str, Path], severities: Sequence[int], classes: Sequence[str]
 ) -> Iterator[tuple[str, LabelledImages]]:
-    labels = np.load(files["labels.npy"])
+    labels = load_array(files["labels.npy"])
     for name, path in sorted(files.items()):
         if name != "labels.npy":
-            pixels = np.load(path, mmap_mode="r")
+            pixels = load_array(path)
             for severity in severities:
                 rows = slice((severity - 1) * _PER_SEVERITY, severity * _PER_SEVERITY)
                 shift = f"cifar10-c-{path.stem}-{severity}"
@@ -87,6 +90,10 @@ def _from_arrays(
     Raises:
         DataError: They are of another type or shape, or a label is none of the classes.
     """
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"shift {shift!r}: labels must be whole numbers [N], found {labels.dtype} {list(labels.shape)}"
+        )
     wanted = (len(labels), _SIDE, _SIDE, 3)
     if pixels.shape != wanted or pixels.dtype != np.uint8:
         raise DataError(

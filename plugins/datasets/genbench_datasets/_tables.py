@@ -1,6 +1,7 @@
 """Tables of the `datasets` library become `LabelledImages`: in memory, or decoded as read if too large."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import numpy.typing as npt
 import torch
 
 from genbench.errors import DataError
-from genbench.images import ArrowImages, LabelledImages, TensorImages, memory_limit_bytes, to_square
+from genbench.images import ArrowImages, LabelledImages, TensorImages, memory_limit_bytes
 from genbench.protocols import RunContext
+from genbench_datasets._arrow import open_parquet
 
+_ROWS = 16  # encoded images in memory at a time
 _UNLABELLED = (-1, "")  # how sets on the Hub write that a label is hidden
 _CLASS_TYPES = frozenset(
     {"string", "large_string", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
@@ -20,16 +23,26 @@ _CLASS_TYPES = frozenset(
 
 
 def read_parquet(files: Sequence[Path], ctx: RunContext) -> Any:
-    """Read parquet files as one `datasets.Dataset`; its Arrow copy is kept in the step's scratch folder."""
+    """Read parquet files as one `datasets.Dataset`; its Arrow copy is kept in the step's scratch folder.
+
+    Raises:
+        DataError: A file is not parquet, claims too much, or does not fit to the others.
+    """
     import datasets
 
-    with _without_bars():
-        return datasets.load_dataset(
-            "parquet",
-            data_files=[str(file) for file in files],
-            split="train",
-            cache_dir=str(ctx.work / "arrow"),
-        )
+    for file in files:
+        open_parquet(file)
+    try:
+        with _without_bars():
+            return datasets.load_dataset(
+                "parquet",
+                data_files=[str(file.absolute()) for file in files],
+                split="train",
+                cache_dir=str(ctx.work / "arrow"),
+            )
+    except Exception as problem:  # the library wraps what it finds in errors of its own, or does not
+        reason = " ".join(str(problem.__cause__ or problem).split())[:300]
+        raise DataError(f"{files[0].parent}: its parquet files cannot be read: {reason}") from problem
 
 
 def labelled(
@@ -58,13 +71,25 @@ def with_labels(
         DataError: The column is missing, or an image cannot be decoded; the row is named.
     """
     check_column(table, image_column, "the table")
-    if len(table) * 3 * size * size > memory_limit_bytes():
-        return ArrowImages(table, image_column, labels, class_names, size)
-    pixels = np.empty((len(table), 3, size, size), dtype=np.uint8)
-    for row, image in enumerate(_decoded(table, image_column)):
-        pixels[row] = to_square(image, size)
-        ctx.progress(row + 1, len(table))
-    return TensorImages(torch.from_numpy(pixels), labels, class_names)
+    return held_if_small(ArrowImages(table, image_column, labels, class_names, size), ctx)
+
+
+def held_if_small(encoded: ArrowImages, ctx: RunContext) -> LabelledImages:
+    """Decode a set into memory where it fits; else return it as it is, decoded as it is read.
+
+    Raises:
+        DataError: An image cannot be decoded; the row is named.
+    """
+    shape = (len(encoded), *encoded.image_shape)
+    if math.prod(shape) > memory_limit_bytes():
+        return encoded
+    pixels = torch.empty(shape, dtype=torch.uint8)
+    done = 0
+    for batch in encoded.batches(_ROWS):
+        pixels[done : done + len(batch)] = batch
+        done += len(batch)
+        ctx.progress(done, len(encoded))
+    return TensorImages(pixels, encoded.labels, encoded.class_names)
 
 
 def named_labels(table: Any, column: str, owner: str) -> tuple[list[str], npt.NDArray[np.int64]]:
@@ -111,17 +136,6 @@ def check_column(table: Any, column: str, owner: str) -> None:
     """Raise a DataError that names `owner`, the column and those there are, where the column is missing."""
     if column not in table.column_names:
         raise DataError(f"{owner} has no column {column!r}. Found: {', '.join(table.column_names)}")
-
-
-def _decoded(table: Any, column: str) -> Iterator[Any]:
-    decoded = 0
-    try:
-        for example in table.select_columns([column]):
-            with example[column] as image:  # PIL keeps the file of an animated image open
-                yield image
-            decoded += 1
-    except OSError as problem:
-        raise DataError(f"the image in row {decoded} cannot be decoded: {problem}") from problem
 
 
 @contextlib.contextmanager

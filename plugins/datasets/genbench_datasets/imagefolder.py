@@ -3,13 +3,21 @@
 PATH/cat/*.jpg  PATH/dog/*.jpg                        split here, stratified
 PATH/train/cat/*.jpg  PATH/test/cat/*.jpg             split by the owner
 PATH/shifts/NAME/cat/*.jpg                            named shifts, with either layout
+
+PATH itself may be a link. A link in it that stays inside is followed; one that leads out is an error that
+names it, unless `follow_links` is set: else whoever made the folder decides what is read from this machine.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from genbench.errors import DataError
+from genbench.files import shown, tree_files
+from genbench.image_files import check_image
 from genbench.images import (
+    ArrowImages,
     LabelledImages,
     RealImages,
     Subset,
@@ -17,7 +25,7 @@ from genbench.images import (
     stratified_counts,
 )
 from genbench.protocols import Dataset, RunContext
-from genbench_datasets._tables import labelled
+from genbench_datasets._tables import held_if_small
 from genbench_datasets.configs.imagefolder import IMAGE_SUFFIXES, ImageFolderConfig
 
 _SHIFTS = "shifts"
@@ -53,19 +61,23 @@ class ImageFolder(Dataset):
         )
         if not set(classes) >= found:
             raise DataError(f"{folder}: classes {', '.join(sorted(found - set(classes)))} are not in train")
-        files = {name: _image_files(folder / name) for name in classes if (folder / name).is_dir()}
-        return labelled(_table(files, classes), "image", "label", classes, self._config.size, ctx)
+        config, root = self._config, self._config.path.expanduser()
+        files = list[tuple[str, int]]()
+        for label, name in enumerate(classes):
+            if (folder / name).is_dir():
+                own = tree_files(folder / name, top=root, follow_links=config.follow_links)
+                files += [(str(path.absolute()), label) for path in _checked(own, folder / name)]
+        labels = np.array([label for _, label in files], dtype=np.int64)
+        table = _table([path for path, _ in files])
+        images = ArrowImages(table, "image", labels, classes, config.size, own_files=True)
+        return held_if_small(images, ctx)
 
 
-def _table(files: Mapping[str, list[Path]], classes: tuple[str, ...]) -> object:
+def _table(paths: Sequence[str]) -> object:
     import datasets
 
-    rows = [(str(path), classes.index(name)) for name, paths in files.items() for path in paths]
-    features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(classes))}
-    )
-    columns = {"image": [path for path, _ in rows], "label": [label for _, label in rows]}
-    return datasets.Dataset.from_dict(columns, features=features)
+    features = datasets.Features({"image": datasets.Image()})
+    return datasets.Dataset.from_dict({"image": paths}, features=features)
 
 
 def _classes(folder: Path, leave_out: set[str]) -> tuple[str, ...]:
@@ -84,30 +96,30 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _image_files(folder: Path) -> list[Path]:
+def _checked(files: Sequence[Path], folder: Path) -> Sequence[Path]:
     """Return a class's images; anything else in the folder is an error that names it."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     strange = [path for path in files if path.suffix.lower() not in IMAGE_SUFFIXES]
     if strange:
         raise DataError(
-            f"{strange[0]} is not an image ({len(strange)} such files). "
+            f"{shown(strange[0])} is not an image ({len(strange)} such files). "
             f"Known: {', '.join(sorted(IMAGE_SUFFIXES))}",
             hint="move files that are not images out of the class folders",
         )
+    chained = [path for path in files if "::" in str(path)]
+    if chained:  # the `datasets` library takes such a name for a file inside an archive
+        raise DataError(f"{shown(chained[0])}: '::' cannot be part of an image's path", hint="rename it")
     if not files:
         raise DataError(f"class {folder.name!r} is empty: {folder} holds no image")
-    broken = [path for path in files if not _opens(path)]
-    if broken:
-        raise DataError(f"{broken[0]} cannot be decoded as an image ({len(broken)} such files)")
+    problems = [problem for path in files if (problem := _problem(path))]
+    if problems:
+        more = f" ({len(problems)} such files)" if len(problems) > 1 else ""
+        raise DataError(problems[0] + more, hint="replace them, or take them out of the folder")
     return files
 
 
-def _opens(path: Path) -> bool:
-    from PIL import Image, UnidentifiedImageError
-
+def _problem(path: Path) -> str:
     try:
-        with path.open("rb") as file, Image.open(file) as image:  # PIL's verify forgets to close files
-            image.verify()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        return False
-    return True
+        check_image(path, str(path))
+    except DataError as problem:
+        return problem.message
+    return ""

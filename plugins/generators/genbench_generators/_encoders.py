@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from genbench.errors import DataError, UsageError
+from genbench.files import load_tensors
 from genbench_generators.configs.style_transfer import WEIGHTS, StyleTransferConfig
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -194,7 +195,6 @@ _LAYERS: dict[tuple[str, str], tuple[int, Sequence[int]]] = {  # content, style
 def _features(config: StyleTransferConfig) -> nn.Sequential:
     """Build a torchvision network's convolutional part and read its weights; the rest is not needed."""
     import torchvision
-    from safetensors.torch import load_file
 
     build = {"vgg19": torchvision.models.vgg19, "squeezenet": torchvision.models.squeezenet1_0}
     with torch.device("meta"):  # nothing is drawn: every weight is read
@@ -203,7 +203,7 @@ def _features(config: StyleTransferConfig) -> nn.Sequential:
     prefix = "features."
     weights = {
         name.removeprefix(prefix): value.float()
-        for name, value in load_file(path).items()
+        for name, value in load_tensors(path, "style_transfer").items()
         if name.startswith(prefix)
     }
     try:

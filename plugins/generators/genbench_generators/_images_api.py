@@ -1,98 +1,42 @@
-"""A client of OpenAI-compatible image endpoints: retries, a spending cap, and a key that leaves no trace."""
+"""A client of OpenAI-compatible image endpoints: retries, a spending cap, and a key that leaves no trace.
+
+What it receives is believed in nothing. No redirect is followed, and an address in an answer is fetched from
+the host of `base_url` alone, without the key. An answer is kept as soon as it is there, before its picture is
+looked at: what was paid for is not lost, and not paid for again.
+"""
 
 import base64
-import binascii
 import contextlib
-import email.utils
-import http.client
-import io
 import json
 import random
-import threading
 import time
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from urllib.parse import urlsplit
 
-from PIL import Image
-
-from genbench.errors import GenbenchError, UsageError
-from genbench_generators.configs.image_variations import VariationsConfig
+from genbench.errors import DataError, UsageError
+from genbench.images import read_square
+from genbench_generators._http import BROKEN_OFF, OK, TIMED_OUT, TOO_LARGE, UNREACHED, Answer, sent
+from genbench_generators._kept import Kept, Kind
+from genbench_generators._ledger import Ledger
+from genbench_generators._secret import Secret
+from genbench_generators.configs.image_variations import VariationsConfig, origin
 
 _REFUSED = frozenset({401, 403, 404})
-_AGAIN = frozenset({408, 409, 425, 429})
-_OK, _SERVER_ERROR = 200, 500
-_UNREACHED, _TIMED_OUT = 0, -1  # in place of a status
+_AGAIN = frozenset({408, 409, 425, 429, UNREACHED, TIMED_OUT, BROKEN_OFF, TOO_LARGE})
+_BILLED = frozenset({OK, TIMED_OUT, BROKEN_OFF, TOO_LARGE})  # or perhaps: the service may have done its work
+_SERVER_ERROR = 500
 _LONGEST_WAIT_SECONDS = 3600.0
-_LARGEST_ANSWER_BYTES = 64 << 20
-_SHOWN_CHARACTERS = 200
+_MOST_JSON_PARTS = 10_000  # of an answer, which is a few fields around a long text
+_LONGEST_ADDRESS = 8192
+_PICTURE = "the picture in the answer"
 
 
 class UnusableError(Exception):
     """No usable image came, and trying again will not help: the message says why."""
-
-
-class Ledger:
-    """What was paid, in a file that outlives the process; shared by threads.
-
-    An answer counts when it came, whatever it holds, and a request that timed out counts, too: it may have
-    been billed.
-
-    Args:
-        file: JSON lines, one per payment.
-        price_usd: Price of one answer.
-        cap_usd: What may be spent.
-    """
-
-    def __init__(self, file: Path, price_usd: float, cap_usd: float) -> None:
-        self._file, self._price, self._cap = file, price_usd, cap_usd
-        self._lock = threading.Lock()
-        self._pending = 0
-        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        self._spent = float(sum(json.loads(line)["usd"] for line in lines))
-        self._answers = len(lines)
-
-    @property
-    def spent_usd(self) -> float:
-        """What was paid so far, in this run and in those before it."""
-        return self._spent
-
-    def reserve(self) -> None:
-        """Set one price aside.
-
-        Raises:
-            GenbenchError: The cap does not allow it.
-        """
-        with self._lock:
-            committed = self._spent + self._pending * self._price
-            if committed + self._price > self._cap * (1 + 1e-9):
-                images = self._answers + self._pending
-                raise GenbenchError(
-                    f"image_variations: max_spend_usd is {self._cap:.4g}; {committed:.4g} USD are spent "
-                    f"on {images} images, with those under way; the next costs {self._price:.4g}",
-                    hint="raise max_spend_usd and run the same command again: what was paid for is kept",
-                )
-            self._pending += 1
-
-    def settle(self, *, paid: bool) -> None:
-        """Turn what was set aside into a payment, or give it back."""
-        with self._lock:
-            self._pending -= 1
-            if paid:
-                self._spent += self._price
-                self._answers += 1
-                with self._file.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"usd": self._price}) + "\n")
-
-
-class _Answer(NamedTuple):
-    status: int
-    body: bytes
-    retry_after_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,101 +45,144 @@ class ImagesApi:
 
     Attributes:
         config: Options.
-        key: The key, or an empty string for none. It is sent to `base_url` and goes nowhere else.
+        secret: The key. It is sent to `base_url` and goes nowhere else.
         ledger: What is paid.
     """
 
     config: VariationsConfig
-    key: str
+    secret: Secret
     ledger: Ledger
 
-    def image(self, png: bytes, prompt: str, seed: int) -> bytes:
-        """Return an encoded image that was made of `png`.
+    def image(self, png: bytes, prompt: str, seed: int, kept: Kept) -> Path:
+        """Return the file of an image that was made of `png`: what is kept of earlier runs counts first.
 
         Raises:
             UnusableError: None came, after all attempts.
             UsageError: The service refuses the key, or does not know the endpoint or the model.
             GenbenchError: The spending cap is reached.
         """
-        problem = ""
-        for attempt in range(self.config.retries + 1):
-            self.ledger.reserve()
-            answer = _Answer(_UNREACHED, b"")
-            try:
-                answer = self._asked(png, prompt)
-            finally:
-                self.ledger.settle(paid=answer.status in {_OK, _TIMED_OUT})
-            if answer.status == _OK:
-                try:
-                    return self._picture(answer.body, seed)
-                except UnusableError as nonsense:
-                    problem = str(nonsense)
-            else:
-                problem = self._explained(answer)
-                if answer.status in _REFUSED:
-                    raise self._refusal(problem)
-                if not _worth_another(answer.status):
-                    raise UnusableError(problem)
-            if attempt < self.config.retries:
+        problem = self._looked_at(kept, seed)
+        attempt = kept.refused
+        while not kept.picture.is_file():
+            if attempt > self.config.retries:
+                raise UnusableError(f"{problem} ({attempt} attempts)")
+            answer, problem = self._bought(png, prompt, kept)
+            problem = self._looked_at(kept, seed, problem) if answer.status == OK else self._explained(answer)
+            if answer.status in _REFUSED or answer.is_redirect:
+                raise self._refusal(problem)
+            if answer.status != OK and not _worth_another(answer.status):
+                raise UnusableError(problem)
+            if problem and attempt < self.config.retries:
                 time.sleep(self._wait_seconds(attempt, seed, answer.retry_after_seconds))
-        raise UnusableError(f"{problem} ({self.config.retries + 1} attempts)")
+            attempt += 1
+        return kept.picture
 
-    def _asked(self, png: bytes, prompt: str) -> _Answer:
+    def _bought(self, png: bytes, prompt: str, kept: Kept) -> tuple[Answer, str]:
+        """Ask once, and say why the answer is useless if that is known already.
+
+        The price is entered before, and the answer is written before it is looked at.
+        """
+        self.ledger.reserve()
+        answer, problem = self._asked(png, prompt), ""
+        if answer.status == OK:
+            kind, content = self._content(answer.body)
+            kept.keep(kind, content)
+            problem = content.decode() if kind == "refused" else ""
+        if answer.status not in _BILLED:
+            self.ledger.give_back()
+        return answer, problem
+
+    def _asked(self, png: bytes, prompt: str) -> Answer:
         """Post one request."""
-        side = self.config.size_pixels
-        fields = {"model": self.config.model, "n": "1", "size": f"{side}x{side}"}
-        if self.config.endpoint == "edits":
+        config, side = self.config, self.config.size_pixels
+        fields = {"model": config.model, "n": "1", "size": f"{side}x{side}"}
+        if config.endpoint == "edits":
             fields["prompt"] = prompt
+        if config.model.startswith("dall-e"):
+            fields["response_format"] = "b64_json"  # else these models answer with addresses of another host
         boundary = uuid.uuid4().hex
-        url = f"{self.config.base_url}/images/{self.config.endpoint}"
+        url = f"{config.base_url}/images/{config.endpoint}"
         request = urllib.request.Request(url, _multipart(fields, png, boundary), method="POST")
         request.add_header("Content-Type", f"multipart/form-data; boundary={boundary}")
-        if self.key:
-            request.add_unredirected_header("Authorization", f"Bearer {self.key}")
-        return _sent(request, self.config.timeout_seconds)
+        if self.secret:
+            request.add_unredirected_header("Authorization", self.secret.header())
+        return sent(request, config.timeout_seconds)
 
-    def _picture(self, body: bytes, seed: int) -> bytes:
-        """Return the image in an answer.
+    def _content(self, body: bytes) -> tuple[Kind, bytes]:
+        """Return what of an answer is kept: the encoded image, its address, or why there is neither."""
+        kind: Kind = "answer"
+        try:
+            if sum(map(body.count, (b"[", b"{", b","))) > _MOST_JSON_PARTS:
+                raise ValueError("as objects, it would fill many times its size")
+            entry = json.loads(body)["data"][0]
+            if entry.get("b64_json"):
+                content = base64.b64decode(entry["b64_json"], validate=True)
+            else:
+                kind, content = "address", entry["url"].encode("ascii")
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
+            return "refused", f"the answer holds no image ({type(problem).__name__})".encode()
+        return ("refused", b"the answer repeats the key") if self.secret.is_in(content) else (kind, content)
+
+    def _looked_at(self, kept: Kept, seed: int, problem: str = "") -> str:
+        """Look at what waits, and make what can be used the picture; return why nothing can (`problem`).
 
         Raises:
-            UnusableError: There is none.
+            UnusableError: A picture's address gives nothing at present. It stays, and is not paid for again.
         """
-        try:
-            entry = json.loads(body)["data"][0]
-            encoded, url = entry.get("b64_json"), entry.get("url")
-            content = base64.b64decode(encoded, validate=True) if encoded else self._downloaded(url, seed)
-            with Image.open(io.BytesIO(content)) as image:
-                image.load()
-        except (
-            ValueError,
-            KeyError,
-            IndexError,
-            TypeError,
-            AttributeError,
-            binascii.Error,
-            OSError,
-        ) as problem:
-            raise UnusableError(f"the answer holds no image ({type(problem).__name__})") from None
-        return content
+        last = problem or _paid_before(kept)
+        for waiting in kept.waiting():
+            try:
+                fetched = waiting
+                if ".address-" in waiting.name:
+                    fetched = kept.fetch(waiting, self._downloaded(waiting.read_text("ascii"), seed))
+                read_square(fetched, 8, _PICTURE)
+            except DataError as refusal:
+                kept.refuse(fetched)
+                last = self.secret.shown(refusal.message)
+            else:
+                kept.accept(fetched)
+                return ""
+        return "" if kept.picture.is_file() else last
 
-    def _downloaded(self, url: str, seed: int) -> bytes:
+    def _downloaded(self, address: str, seed: int) -> bytes:
         """Fetch an image that is paid for already; the key is not sent.
 
         Raises:
-            UnusableError: It cannot be had.
+            DataError: It is not to be had, or not from this host.
+            UnusableError: The host gives nothing at present.
         """
-        if not str(url).startswith(("https://", "http://")):
-            raise UnusableError("the answer holds neither b64_json nor a web address")
-        answer = _Answer(_UNREACHED, b"")
+        request, answer = urllib.request.Request(self._own_address(address)), Answer(UNREACHED, b"")
         for attempt in range(self.config.retries + 1):
-            answer = _sent(urllib.request.Request(url), self.config.timeout_seconds)
-            if answer.status == _OK:
+            answer = sent(request, self.config.timeout_seconds)
+            if answer.status == OK:
+                if self.secret.is_in(answer.body):
+                    raise DataError("the picture repeats the key")
                 return answer.body
             if not _worth_another(answer.status):
-                break
+                raise DataError(f"the image's address gave {self._explained(answer)}")
             if attempt < self.config.retries:
                 time.sleep(self._wait_seconds(attempt, seed, answer.retry_after_seconds))
-        raise UnusableError(f"the image's address gave {self._explained(answer)}")
+        raise UnusableError(f"the image's address gave {self._explained(answer)}; it is kept")
+
+    def _own_address(self, address: str) -> str:
+        """Return an address in an answer, put together anew with the scheme and host of `base_url`.
+
+        Raises:
+            DataError: It names another scheme, host or port, or is none.
+        """
+        plain = len(address) <= _LONGEST_ADDRESS and all("!" <= one <= "~" for one in address)
+        try:
+            ours = plain and not set("\\@") & set(address) and origin(address) == origin(self.config.base_url)
+        except ValueError:
+            ours = False
+        if not ours:
+            raise DataError(
+                "the answer names an address that is not on the host of base_url, and none other is fetched: "
+                "choose a model or service that answers with b64_json"
+            )
+        parts, base = urlsplit(address), urlsplit(self.config.base_url)
+        query = f"?{parts.query}" if parts.query else ""
+        return f"{base.scheme}://{base.netloc}/{parts.path.lstrip('/')}{query}"
 
     def _wait_seconds(self, attempt: int, seed: int, asked_seconds: float | None) -> float:
         """Return the wait before the next attempt: what the service asks for, or doubling with jitter."""
@@ -204,16 +191,19 @@ class ImagesApi:
         longest = min(self.config.backoff_seconds * 2**attempt, _LONGEST_WAIT_SECONDS)
         return random.Random(seed * 31 + attempt).uniform(longest / 2, longest)
 
-    def _explained(self, answer: _Answer) -> str:
+    def _explained(self, answer: Answer) -> str:
         """Say what went wrong, without the key, which some services repeat."""
-        if answer.status == _TIMED_OUT:
-            return f"no answer within {self.config.timeout_seconds:g} seconds"
+        if answer.status == TIMED_OUT:
+            return f"no whole answer within {self.config.timeout_seconds:g} seconds"
+        if answer.status == TOO_LARGE:
+            return "the answer is larger than any image"
+        if answer.is_redirect:
+            return f"HTTP {answer.status}: a redirect, and none is followed: set base_url to where it leads"
         text = answer.body.decode(errors="replace")
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
             text = str(json.loads(text)["error"]["message"])
-        text = text.replace(self.key, "[key]") if self.key else text
-        shown = " ".join(text.split())[:_SHOWN_CHARACTERS]
-        return shown if answer.status == _UNREACHED else f"HTTP {answer.status}: {shown}"
+        shown = self.secret.shown(text)
+        return shown if answer.status in {UNREACHED, BROKEN_OFF} else f"HTTP {answer.status}: {shown}"
 
     def _refusal(self, problem: str) -> UsageError:
         return UsageError(
@@ -223,35 +213,15 @@ class ImagesApi:
         )
 
 
+def _paid_before(kept: Kept) -> str:
+    name = kept.picture.name
+    return (
+        f"{kept.refused} answers were paid for, and hold no image: {name}.refused-*" if kept.refused else ""
+    )
+
+
 def _worth_another(status: int) -> bool:
-    return status in _AGAIN or status in {_UNREACHED, _TIMED_OUT} or status >= _SERVER_ERROR
-
-
-def _sent(request: urllib.request.Request, timeout_seconds: float) -> _Answer:
-    """Send a request; every way to fail becomes an answer."""
-    try:
-        with urllib.request.urlopen(request, timeout=timeout_seconds) as reply:
-            return _Answer(reply.status, reply.read(_LARGEST_ANSWER_BYTES))
-    except urllib.error.HTTPError as problem:
-        with problem:
-            asked = _retry_after_seconds(problem.headers.get("Retry-After"))
-            return _Answer(problem.code, problem.read(_LARGEST_ANSWER_BYTES), asked)
-    except (OSError, http.client.HTTPException) as problem:
-        reason = getattr(problem, "reason", problem)
-        status = _TIMED_OUT if isinstance(reason, TimeoutError) else _UNREACHED
-        return _Answer(status, f"cannot be reached: {reason}".encode())
-
-
-def _retry_after_seconds(value: str | None) -> float | None:
-    """Read Retry-After: seconds, or a date (RFC 9110, Sec. 10.2.3)."""
-    if not value:
-        return None
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(value))
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
+    return status in _AGAIN or status >= _SERVER_ERROR
 
 
 def _multipart(fields: Mapping[str, str], png: bytes, boundary: str) -> bytes:

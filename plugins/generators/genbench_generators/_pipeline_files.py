@@ -58,14 +58,16 @@ def _check(model: str, files: Mapping[str, Path], allowed: tuple[str, ...]) -> N
     """Refuse a pipeline of another class, and one without weights that can be read safely."""
     try:
         index = json.loads(files[INDEX].read_text(encoding="utf-8"))
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise _wrong(model, f"its {INDEX} is not JSON: {problem}") from None
     found = index.get("_class_name") if isinstance(index, dict) else None
     if found not in allowed:
         raise _wrong(model, f"its {INDEX} says {found!r}; allowed: {', '.join(allowed)}")
     for part in _WITH_WEIGHTS:
-        library, _ = index.get(part) or (None, None)
-        if library is None:
+        entry = index.get(part) or [None, None]
+        if not isinstance(entry, list) or len(entry) != 2:
+            raise _wrong(model, f"its {INDEX} says {entry!r:.80} of {part}, and not a library and a class")
+        if entry[0] is None:
             continue
         weights = [name for name in files if name.startswith(f"{part}/") and name.endswith(".safetensors")]
         if not weights:

@@ -187,8 +187,6 @@ def load_pipeline(config: PipelineConfig, pipeline_class: str) -> Any:
         UsageError: transformers is not installed.
         DataError: There is no such pipeline, or diffusers cannot load it.
     """
-    from safetensors import SafetensorError
-
     required("transformers")
     folder = config.model_files()[INDEX].parent
     diffusers = importlib.import_module("diffusers")
@@ -197,7 +195,7 @@ def load_pipeline(config: PipelineConfig, pipeline_class: str) -> Any:
             pipeline = getattr(diffusers, pipeline_class).from_pretrained(
                 folder, local_files_only=True, use_safetensors=True
             )
-        except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as problem:
+        except Exception as problem:  # wrong files of others: diffusers raises nearly every kind
             raise DataError(
                 f"diffusers cannot load {config.model!r} as {pipeline_class}: {problem}",
                 hint=f"compare its files with the Hub's: hf download {config.model}",

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from genbench.errors import DataError
-from genbench.images import to_square
+from genbench.images import read_square, to_square
 from genbench.seeding import derive_seed
 from genbench_generators.configs.style_transfer import StyleTransferConfig
 
@@ -36,7 +35,7 @@ def load_styles(config: StyleTransferConfig, size: int) -> Styles:
     All are held in memory: a thousand styles of 256 pixels are 0.8 GB.
 
     Raises:
-        DataError: A file is not an image.
+        DataError: A file is not an image, or is too large.
     """
     from PIL import Image
 
@@ -45,11 +44,7 @@ def load_styles(config: StyleTransferConfig, size: int) -> Styles:
         names = tuple(name.rpartition(".")[0] for name in files)
         squares = []
         for path in files.values():
-            try:
-                with Image.open(path) as image:
-                    squares.append(to_square(image, size))
-            except OSError as problem:
-                raise DataError(f"style_transfer: {path.name} in styles cannot be read: {problem}") from None
+            squares.append(read_square(path, size, f"style_transfer: {path.name} in styles"))
     else:
         names = tuple(style_name(index) for index in range(config.drawn_styles))
         squares = [

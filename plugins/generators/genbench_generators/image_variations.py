@@ -4,14 +4,14 @@ Each source image is enlarged (Lanczos), sent as PNG with a prompt that names it
 brought back to the size of train. Nothing is fitted. The service draws no seed from us: sets repeat because
 answers are stored, not because they could be made again.
 
-Answers are kept in the step's work folder as they come, by image: a run that was stopped, killed or ran into
-its cap pays for none of them again. An image for which nothing usable comes is a fault, `failed`; so many
-faults in a row that nothing seems to work stop the run. The cap holds for one sampled set.
+Answers are kept in the step's work folder as they come, by image, before anybody looks at their pictures: a
+run that was stopped, killed or ran into its cap pays for none of them again. An image for which nothing
+usable comes is a fault, `failed`; so many faults in a row that nothing seems to work stop the run. The cap
+holds for one sampled set.
 """
 
 import hashlib
 import io
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,10 +21,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from genbench.errors import DataError, UsageError
-from genbench.images import to_square
+from genbench.errors import DataError
+from genbench.images import read_square
 from genbench.protocols import Generator, RunContext, SampleRequest, SyntheticBatch
-from genbench_generators._images_api import ImagesApi, Ledger, UnusableError
+from genbench_generators._images_api import ImagesApi, UnusableError
+from genbench_generators._kept import Kept
+from genbench_generators._ledger import Ledger
+from genbench_generators._secret import read_key
 from genbench_generators._shared import chunks
 from genbench_generators.configs.image_variations import VariationsConfig
 
@@ -66,16 +69,11 @@ class ImageVariations(Generator):
         return self.config.prompt.format(label=label) if self.config.endpoint == "edits" else ""
 
     def _api(self, ctx: RunContext) -> ImagesApi:
-        key = os.environ.get(self.config.key_env, "").strip() if self.config.key_env else ""
-        if self.config.key_env and not key:
-            raise UsageError(
-                f"image_variations: key_env names {self.config.key_env}, which is not set in the environment",
-                hint=f"export {self.config.key_env}=..., or key_env= for a service that needs no key",
-            )
+        secret = read_key(self.config.key_env)
         answers = ctx.work / "answers"
         answers.mkdir(parents=True, exist_ok=True)
         ledger = Ledger(answers / "paid.jsonl", self.config.price_per_image_usd, self.config.max_spend_usd)
-        return ImagesApi(self.config, key, ledger)
+        return ImagesApi(self.config, secret, ledger)
 
 
 @dataclass(frozen=True)
@@ -97,16 +95,11 @@ class _Maker:
         """Return a variation of `source`: `uint8 [3, H, W]`."""
         png = _enlarged(source, self.api.config.upload_pixels)
         name = hashlib.sha256(png + prompt.encode()).hexdigest()[:16]
-        kept = self.folder / f"{seed:x}-{name}"
-        if not kept.is_file():
-            try:
-                content = self.api.image(png, prompt, seed)
-            except UnusableError as problem:
-                return _Variation(torch.zeros_like(source), str(problem))
-            new = kept.with_suffix(".new")
-            new.write_bytes(content)
-            new.replace(kept)
-        return _Variation(_shrunk(kept, height=source.shape[1], width=source.shape[2]))
+        try:
+            picture = self.api.image(png, prompt, seed, Kept(self.folder, f"{seed:x}-{name}"))
+            return _Variation(_shrunk(picture, height=source.shape[1], width=source.shape[2]))
+        except (UnusableError, DataError) as problem:
+            return _Variation(torch.zeros_like(source), str(problem))
 
 
 def _batch(
@@ -132,7 +125,8 @@ def _check_service(problem: str, failures: int, ctx: RunContext) -> None:
     if failures >= _FAILURES_IN_A_ROW:
         raise DataError(
             f"image_variations: no usable answer for {failures} images in a row; the last problem: {problem}",
-            hint="check model, size_pixels and the service, and run the same command again: answers are kept",
+            hint="check model, size_pixels and the service, and run the same command again: answers stay; "
+            "those called *.refused-* are not paid for again before they are removed",
         )
 
 
@@ -146,8 +140,7 @@ def _enlarged(source: torch.Tensor, side: int) -> bytes:
 
 def _shrunk(path: Path, *, height: int, width: int) -> torch.Tensor:
     """Bring an answer to the size of train: `uint8 [3, H, W]`; stretched back where it is not square."""
-    with Image.open(path) as image:
-        square = to_square(image, max(height, width))
+    square = read_square(path, max(height, width), f"the answer {path.name}")
     if height != width:
         stretched = Image.fromarray(square.transpose(1, 2, 0)).resize(
             (width, height), Image.Resampling.LANCZOS

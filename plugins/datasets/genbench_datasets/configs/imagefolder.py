@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from genbench.errors import DataError
+from genbench.files import tree_files
 from genbench.protocols import DatasetConfig
 
 IMAGE_SUFFIXES = frozenset(
@@ -18,7 +19,7 @@ class ImageFolderConfig(DatasetConfig):
     """Options of `imagefolder`."""
 
     primary: ClassVar[str | None] = "path"
-    location_fields: ClassVar[frozenset[str]] = frozenset({"path"})
+    location_fields: ClassVar[frozenset[str]] = frozenset({"path", "follow_links"})
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"smoke": {"size": 16, "limit_train": 200}}
 
     path: Path = Field(
@@ -31,17 +32,23 @@ class ImageFolderConfig(DatasetConfig):
         default=0.2, gt=0, lt=0.9, description="share that is the test split, where there is no test/ folder"
     )
 
+    follow_links: bool = Field(
+        default=False, description="read what links inside the folder lead to outside of it, too"
+    )
+
     def source_files(self) -> Mapping[str, Path]:
-        """Return every image file, by its path inside the folder."""
+        """Return every file that is not hidden, by its path inside the folder.
+
+        Raises:
+            DataError: It is no folder, holds no files, or something in it cannot be followed or opened.
+        """
         folder = self.path.expanduser()
         if not folder.is_dir():
             raise DataError(
                 f"imagefolder: {str(self.path)!r} is not a folder", hint="--dataset imagefolder:PATH"
             )
-        files = {
-            path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
-        }
-        images = {name: path for name, path in files.items() if not Path(name).name.startswith(".")}
-        if not images:
+        hint = "imagefolder:PATH,follow_links=true to read it, or copy what it leads to: cp -rL PATH COPY"
+        files = tree_files(folder, follow_links=self.follow_links, hint=hint)
+        if not files:
             raise DataError(f"imagefolder: {str(self.path)!r} holds no files")
-        return images
+        return {path.relative_to(folder).as_posix(): path for path in files}

@@ -1,12 +1,47 @@
 """Options of `image_variations`. Imports neither torch nor numpy."""
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from string import Formatter
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from genbench.protocols import GeneratorConfig
+
+
+class Origin(NamedTuple):
+    """Which service an address names."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+def origin(address: str) -> Origin:
+    """Return the scheme, host and port of a web address.
+
+    Raises:
+        ValueError: It is none.
+
+    >>> origin("HTTPS://API.example.org/v1")
+    Origin(scheme='https', host='api.example.org', port=443)
+    """
+    parts = urlsplit(address)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    if default is None:
+        raise ValueError(f"the scheme {parts.scheme!r} is not that of a web address")
+    return Origin(parts.scheme, parts.hostname or "", default if parts.port is None else parts.port)
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class VariationsConfig(GeneratorConfig):
@@ -39,7 +74,8 @@ class VariationsConfig(GeneratorConfig):
     }
 
     base_url: str = Field(
-        default="https://api.openai.com/v1", description="the service: what comes before /images/edits"
+        default="https://api.openai.com/v1",
+        description="the service: what comes before /images/edits; a key goes to https:// or this machine",
     )
     endpoint: Literal["edits", "variations"] = Field(
         default="edits", description="`edits` sends image and prompt, `variations` the image alone"
@@ -75,16 +111,30 @@ class VariationsConfig(GeneratorConfig):
     backoff_seconds: float = Field(
         default=2.0, ge=0, le=600, description="first wait before another attempt; it doubles, with jitter"
     )
-    timeout_seconds: float = Field(default=180.0, gt=0, le=3600, description="longest wait for an answer")
+    timeout_seconds: float = Field(
+        default=180.0, gt=0, le=3600, description="longest time for a whole answer"
+    )
 
     @field_validator("base_url")
     @classmethod
     def _is_web(cls, value: str) -> str:
         if not value.startswith(("https://", "http://")):
-            raise ValueError("must begin with https:// (or http://, on a network that you trust)")
+            raise ValueError("must begin with https:// (or http://, for a service on this machine)")
         if "@" in value:
             raise ValueError("must hold no user or password: name a variable in key_env")
+        if not origin(value).host or set("?#\\") & set(value) or not all("!" <= one <= "~" for one in value):
+            raise ValueError("must be a host with a path, in printable ASCII, without ? and #")
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _encrypts_the_key(self) -> Self:
+        where = origin(self.base_url)
+        if self.key_env and where.scheme == "http" and not _is_this_machine(where.host):
+            raise ValueError(
+                f"base_url would send the key in {self.key_env} to {where.host} unencrypted: set "
+                "base_url=https://..., or key_env= for a service that needs no key"
+            )
+        return self
 
     @field_validator("prompt")
     @classmethod

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from genbench import hub
 from genbench.errors import DataError
+from genbench.files import tree_files
 from genbench.protocols import ComponentRef, GeneratorConfig, InputStep
 
 STYLE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
@@ -185,7 +186,7 @@ class StyleTransferConfig(GeneratorConfig):
         """Return the images in the style folder, sorted by their path inside it; none without a folder.
 
         Raises:
-            DataError: It is no folder, or holds no image.
+            DataError: It is no folder, holds no image, or a link in it leads out of it.
         """
         if self.styles is None:
             return {}
@@ -197,8 +198,8 @@ class StyleTransferConfig(GeneratorConfig):
             )
         found = {
             path.relative_to(folder).as_posix(): path
-            for path in sorted(folder.rglob("*"))
-            if path.suffix.lower() in STYLE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+            for path in tree_files(folder)
+            if path.suffix.lower() in STYLE_SUFFIXES
         }
         if not found:
             raise DataError(

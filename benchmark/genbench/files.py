@@ -1,0 +1,184 @@
+"""Files that others made: which a folder holds, and how they are opened. Imports neither torch nor numpy.
+
+A tree is walked through its links. A link that leads out of the folder, to nothing, or back to a folder that
+it lies in is an error that names it; the folder itself may be a link. Pipes, sockets and devices are never
+opened: reading them may wait for ever, or never end.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from genbench.errors import DataError
+
+_MOST_LINKS = 1_000  # to folders, within folders that are links: their number would grow at every step
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+    stat.S_IFDIR: "a folder",
+}
+_OUTSIDE_HINT = "copy what it leads to: cp -rL FOLDER COPY"
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading, if it is one.
+
+    Raises:
+        DataError: It is a pipe, a socket, a device or a folder, or cannot be read.
+    """
+    try:
+        _check_kind(path, path.stat().st_mode)
+        # What was a file may be a pipe by now: opening one without this flag waits for a writer.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as problem:
+        raise DataError(f"{shown(path)} cannot be read: {_reason(problem)}") from None
+    file = os.fdopen(handle, "rb")
+    try:
+        _check_kind(path, os.fstat(handle).st_mode)
+    except DataError:
+        file.close()
+        raise
+    return file
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """Read a file that is not larger than `most_bytes`.
+
+    Raises:
+        DataError: It is larger, or no regular file.
+    """
+    with open_regular(path) as file:
+        content = file.read(most_bytes + 1)  # its size may be a lie: files of /proc have none
+    if len(content) > most_bytes:
+        raise DataError(f"{shown(path)} is larger than the {most_bytes:,} bytes that are allowed")
+    return content
+
+
+def load_tensors(path: Path, owner: str) -> dict[str, Any]:
+    """Read a safetensors file: tensors by name, on the CPU.
+
+    Args:
+        path: The file.
+        owner: Whose weights they are, for messages.
+
+    Raises:
+        DataError: It is no safetensors file, or claims more than it holds.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    open_regular(path).close()
+    try:
+        tensors: dict[str, Any] = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as problem:
+        reason = shown(" ".join(str(problem).split())[:200])
+        raise DataError(
+            f"{owner}: {shown(path)} cannot be read as safetensors: {reason}", hint="download it again"
+        ) from problem
+    return tensors
+
+
+def tree_files(
+    folder: Path, *, top: Path | None = None, follow_links: bool = False, hint: str = _OUTSIDE_HINT
+) -> list[Path]:
+    """Return the files below a folder, sorted; hidden files are left out.
+
+    Args:
+        folder: Where to look.
+        top: What links may not lead out of; the folder itself by default.
+        follow_links: Whether links may lead anywhere.
+        hint: What to do about a link that leads out.
+
+    Raises:
+        DataError: A link leads out of `top`, to nothing or in a circle, a name is not UTF-8, a folder cannot
+            be read, or there is a pipe, a socket or a device; it is named.
+    """
+    base = None if follow_links else Path(os.path.realpath(top or folder))
+    found, nested_links = list[Path](), 0
+    start: tuple[Path, ...] = (Path(os.path.realpath(folder)),)
+    waiting = [(folder, start, False)]  # with the real paths of the folders that led there, and if by a link
+    while waiting:
+        current, above, by_link = waiting.pop()
+        for entry in _entries(current):
+            path, linked = Path(entry.path), entry.is_symlink()
+            if entry.name.startswith(".") and (linked or not entry.is_dir()):
+                continue
+            real = _target(path, base, hint) if linked else above[-1] / entry.name
+            if entry.is_dir():
+                nested_links += linked and by_link
+                _check_folder(path, real, above, nested_links)
+                waiting.append((path, (*above, real), by_link or linked))
+                continue
+            if not entry.is_file():
+                _check_kind(path, path.stat().st_mode)
+            found.append(path)
+    return sorted(found)
+
+
+def shown(path: Path | str) -> str:
+    """Return a path as it can be printed anywhere: what is no character becomes an escape."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.isascii():
+                    _check_name(Path(entry.path))
+                yield entry
+    except OSError as problem:
+        raise DataError(f"{shown(folder)} cannot be read: {_reason(problem)}") from None
+
+
+def _check_name(path: Path) -> None:
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{shown(path)}: the file's name is not UTF-8",
+            hint="rename it: convmv -f latin1 -t utf8 --notest FILE",
+        ) from None
+
+
+def _target(link: Path, base: Path | None, hint: str) -> Path:
+    """Return what a link leads to.
+
+    Raises:
+        DataError: It leads to nothing, or out of `base`.
+    """
+    try:
+        target = Path(os.path.realpath(link, strict=True))
+    except OSError:
+        raise DataError(
+            f"{shown(link)} is a link to nothing: {shown(os.readlink(link))}", hint="remove it, or mend it"
+        ) from None
+    if base is not None and not target.is_relative_to(base):
+        raise DataError(
+            f"{shown(link)} is a link that leads out of {shown(base)}: {shown(target)}", hint=hint
+        )
+    return target
+
+
+def _check_folder(path: Path, real: Path, above: tuple[Path, ...], nested_links: int) -> None:
+    if real in above:
+        raise DataError(f"{shown(path)} is a link to a folder that it lies in: {shown(real)}")
+    if nested_links > _MOST_LINKS:
+        raise DataError(
+            f"{shown(path)}: more than {_MOST_LINKS:,} links to folders within folders that are links"
+        )
+
+
+def _check_kind(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+        raise DataError(f"{shown(path)} is {kind}, not a file", hint="remove it, or name another folder")
+
+
+def _reason(problem: Exception) -> str:
+    return getattr(problem, "strerror", None) or type(problem).__name__

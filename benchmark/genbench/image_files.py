@@ -1,0 +1,155 @@
+"""Image files that come from others: the one place where they are opened.
+
+Raster formats alone are tried, whatever a file is called: Pillow would hand PostScript to Ghostscript. How
+many pixels an image has is known from its header, and one with too many is refused before a pixel is decoded.
+Of an animated image, the first frame counts. Whatever Pillow's decoders raise becomes a DataError.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from genbench.errors import DataError
+from genbench.files import open_regular, shown
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: What is tried, as Pillow calls it: formats of pixels that need no other program and no other file.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+
+#: A quarter of a GiB as RGB, which is where Pillow warns. A photograph of 61 megapixels is read.
+MOST_PIXELS = (1 << 28) // 3
+
+#: What `MOST_PIXELS` fill uncompressed with transparency, and room for metadata.
+MOST_BYTES = 384 << 20
+
+_STARTS = {
+    b"\x89PNG": "a broken PNG",
+    b"\xff\xd8\xff": "a broken JPEG",
+    b"GIF8": "a broken GIF",
+    b"RIFF": "a broken WEBP, or a film",
+    b"BM": "a broken BMP",
+    b"II*\x00": "a broken TIFF",
+    b"MM\x00*": "a broken TIFF",
+    b"%!PS": "PostScript",
+    b"\xc5\xd0\xd3\xc6": "PostScript",
+    b"%PDF": "PDF",
+    b"<svg": "SVG",
+    b"<?xml": "XML or SVG",
+    b"<!DOC": "HTML",
+    b"<html": "HTML",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "gzip",
+    b"SIMPLE": "FITS",
+    b"\xd7\xcd\xc6\x9a": "WMF",
+    b"\x00\x00\x00\x0cjP": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"8BPS": "a Photoshop document",
+    b"\x00\x00\x01\x00": "an icon",
+}
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323  # tags of TIFF
+_SHOWN_CHARACTERS = 250
+
+
+@contextmanager
+def open_image(source: bytes | Path, name: str) -> Iterator["Image.Image"]:
+    """Open and decode an image. What goes wrong with it inside the context is refused in the same way.
+
+    Args:
+        source: The encoded image, or the file that holds it.
+        name: What messages call it: "pets/cat/1.jpg", "the image in row 7".
+
+    Raises:
+        DataError: It is none of `FORMATS`, is broken, or has more than `MOST_PIXELS`; it is named.
+    """
+    with _opened(source, name) as image:
+        image.load()
+        yield image
+
+
+def check_image(source: bytes | Path, name: str) -> None:
+    """Read an image's header, and a PNG's checksums, without decoding any pixel.
+
+    Raises:
+        DataError: As `open_image`, as far as can be known from that.
+    """
+    with _opened(source, name) as image:
+        image.verify()
+
+
+def upright(image: "Image.Image") -> "Image.Image":
+    """Turn a photograph as its EXIF data say; those that cannot be read say nothing."""
+    from PIL.ExifTags import Base
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    try:
+        turn = turns.get(image.getexif().get(Base.Orientation, 0))
+    except Exception:  # metadata of any shape: the pixels are there, and lie as they are stored
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+@contextmanager
+def _opened(source: bytes | Path, name: str) -> Iterator["Image.Image"]:
+    """Read the header, and refuse what is too large; the image is not decoded yet."""
+    from PIL import Image, UnidentifiedImageError
+
+    with io.BytesIO(source) if isinstance(source, bytes) else open_regular(source) as file:
+        _check_bytes(file, name)
+        try:
+            with Image.open(file, formats=FORMATS) as image:
+                _check_pixels(image, name)
+                yield image
+        except DataError:
+            raise
+        except UnidentifiedImageError:
+            raise _unknown(file, name) from None
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
+            raise _refused(name, f"it is too large: {problem}") from None
+        except Exception as problem:  # on broken files, Pillow's decoders raise nearly every kind
+            raise _refused(name, f"{problem} ({type(problem).__name__})") from problem
+
+
+def _check_bytes(file: BinaryIO, name: str) -> None:
+    """Refuse a file that is larger than any honest image: some decoders read the whole of it first."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if size > MOST_BYTES:
+        raise _refused(name, f"it fills {size:,} bytes, and {MOST_BYTES:,} are allowed")
+
+
+def _check_pixels(image: "Image.Image", name: str) -> None:
+    """Refuse what would be too large in memory; a tile of a TIFF may be larger than its image."""
+    width, height = image.size
+    tags = getattr(image, "tag_v2", {})
+    tile = [tags.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_HEIGHT)]
+    for what, (wide, high) in {"has": (width, height), "is in tiles of": tile}.items():
+        if wide * high > MOST_PIXELS:
+            raise _refused(
+                name, f"it {what} {wide} x {high} pixels, {wide * high:,}, and {MOST_PIXELS:,} are allowed"
+            )
+
+
+def _unknown(file: BinaryIO, name: str) -> DataError:
+    file.seek(0)
+    start = file.read(16)
+    known = next((kind for mark, kind in _STARTS.items() if start.lstrip().startswith(mark)), "")
+    found = f"it looks like {known}" if known else f"it begins with {start!r}" if start else "it is empty"
+    return _refused(name, f"{found}; allowed: {', '.join(FORMATS)}")
+
+
+def _refused(name: str, reason: str) -> DataError:
+    short = " ".join(reason.split())[:_SHOWN_CHARACTERS]
+    return DataError(f"{shown(name)} cannot be decoded as an image: {shown(short)}")
