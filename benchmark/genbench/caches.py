@@ -28,7 +28,7 @@ _GARBLED = (OSError, ValueError, RecursionError, GenbenchError)
 def read_json(path: Path) -> Any:
     """Read JSON that anybody may have written; None if it cannot be read as such."""
     try:
-        return json.loads(read_regular(path, _MOST_BYTES))
+        return json.loads(read_regular(path, _MOST_BYTES, links=False))
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -60,7 +60,7 @@ class Index:
     def texts(self) -> list[str]:
         """Return the lines as they are, damaged ones included."""
         try:
-            return read_regular(self._path, _MOST_BYTES).decode(errors="replace").splitlines()
+            return read_regular(self._path, _MOST_BYTES, links=False).decode(errors="replace").splitlines()
         except (OSError, ValueError):
             return []
 

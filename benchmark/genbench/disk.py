@@ -13,6 +13,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from genbench.errors import OutputError, StoreUnwritableError, UsageError
 
@@ -22,6 +23,14 @@ _PROBE_BYTES = 4096
 
 
 # ------------------------------------------------------------------------------------------------ flushing
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a link",
+}
 
 
 def sync_folder(folder: Path) -> None:
@@ -88,22 +97,53 @@ def remove_place(path: Path) -> None:
 # ------------------------------------------------------------------------------------------------- reading
 
 
-def read_regular(path: Path, most_bytes: int) -> bytes:
-    """Read a small file that may have been tampered with: no link, no pipe, no device, nothing endless.
+def open_regular(path: Path, *, links: bool = True) -> BinaryIO:
+    """Open a file for reading, if it is one: reading a pipe or a device may wait for ever, or never end.
+
+    Args:
+        path: The file.
+        links: Whether it may be a link to one.
 
     Raises:
-        OSError: It cannot be opened; a link counts as such.
-        ValueError: It is no regular file, or larger than `most_bytes`.
+        OSError: It cannot be opened.
+        ValueError: It is a folder, a pipe, a socket or a device.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, flags)
-    with open(descriptor, "rb") as file:
-        state = os.fstat(descriptor)
-        if not stat.S_ISREG(state.st_mode):
-            raise ValueError("not a regular file")
-        if state.st_size > most_bytes:
-            raise ValueError(f"{state.st_size:,} bytes, at most {most_bytes:,} make sense")
-        return file.read(most_bytes + 1)
+    _check_regular((path.stat() if links else path.lstat()).st_mode)  # opening a device may do something
+    # What was a file may be a pipe by now: opening one without this flag waits for a writer.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = os.fdopen(os.open(path, flags if links else flags | getattr(os, "O_NOFOLLOW", 0)), "rb")
+    try:
+        _check_regular(os.fstat(file.fileno()).st_mode)
+    except ValueError:
+        file.close()
+        raise
+    return file
+
+
+def read_regular(path: Path, most_bytes: int, *, links: bool = True) -> bytes:
+    """Read a file that is not larger than `most_bytes`.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is larger, or no regular file.
+    """
+    with open_regular(path, links=links) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(most_bytes + 1) if size <= most_bytes else b""  # its size may be a lie
+    if max(size, len(content)) > most_bytes:
+        raise ValueError(f"{max(size, len(content)):,} bytes, of at most {most_bytes:,}")
+    return content
+
+
+def kind_of(mode: int) -> str:
+    """Name what is no regular file: `a pipe`; empty for a file."""
+    return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "a device")
+
+
+def _check_regular(mode: int) -> None:
+    kind = kind_of(mode)
+    if kind:
+        raise ValueError(f"no regular file but {kind}")
 
 
 # ------------------------------------------------------------------------------------- what cannot be written

@@ -6,21 +6,14 @@ opened: reading them may wait for ever, or never end.
 """
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from genbench import disk
 from genbench.errors import DataError
 
 _MOST_LINKS = 1_000  # to folders, within folders that are links: their number would grow at every step
-_KINDS = {
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFBLK: "a device",
-    stat.S_IFCHR: "a device",
-    stat.S_IFDIR: "a folder",
-}
 _OUTSIDE_HINT = "copy what it leads to: cp -rL FOLDER COPY"
 
 
@@ -31,18 +24,9 @@ def open_regular(path: Path) -> BinaryIO:
         DataError: It is a pipe, a socket, a device or a folder, or cannot be read.
     """
     try:
-        _check_kind(path, path.stat().st_mode)
-        # What was a file may be a pipe by now: opening one without this flag waits for a writer.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        return disk.open_regular(path)
     except (OSError, ValueError) as problem:
         raise DataError(f"{shown(path)} cannot be read: {_reason(problem)}") from None
-    file = os.fdopen(handle, "rb")
-    try:
-        _check_kind(path, os.fstat(handle).st_mode)
-    except DataError:
-        file.close()
-        raise
-    return file
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:
@@ -51,11 +35,10 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     Raises:
         DataError: It is larger, or no regular file.
     """
-    with open_regular(path) as file:
-        content = file.read(most_bytes + 1)  # its size may be a lie: files of /proc have none
-    if len(content) > most_bytes:
-        raise DataError(f"{shown(path)} is larger than the {most_bytes:,} bytes that are allowed")
-    return content
+    try:
+        return disk.read_regular(path, most_bytes)
+    except (OSError, ValueError) as problem:
+        raise DataError(f"{shown(path)} cannot be read: {_reason(problem)}") from None
 
 
 def load_tensors(path: Path, owner: str) -> dict[str, Any]:
@@ -175,10 +158,10 @@ def _check_folder(path: Path, real: Path, above: tuple[Path, ...], nested_links:
 
 
 def _check_kind(path: Path, mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+    kind = disk.kind_of(mode)
+    if kind:
         raise DataError(f"{shown(path)} is {kind}, not a file", hint="remove it, or name another folder")
 
 
 def _reason(problem: Exception) -> str:
-    return getattr(problem, "strerror", None) or type(problem).__name__
+    return getattr(problem, "strerror", None) or str(problem)

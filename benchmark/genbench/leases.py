@@ -262,7 +262,7 @@ class Leases:
     def _read(self, key: str) -> Holder | None:
         """Return who wrote a lease; None where there is none, or one that no genbench wrote."""
         try:
-            content = json.loads(read_regular(self._folder / key, _MOST_BYTES))
+            content = json.loads(read_regular(self._folder / key, _MOST_BYTES, links=False))
             holder = Holder(**content)
         except (OSError, ValueError, TypeError, RecursionError):
             return None

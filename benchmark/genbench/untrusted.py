@@ -6,12 +6,13 @@ found; callers say which file it was and what to do.
 
 import json
 import os
-import stat
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from genbench.disk import read_regular
 
 #: Lists and dictionaries of a document, and its texts. Each takes 60 bytes of memory and more, however short
 #: it is written: these bound what a document of the largest size can become.
@@ -33,7 +34,7 @@ def read_text(path: Path, most_bytes: int, inside: Path | None = None) -> str:
         resolved = path.resolve(strict=True)
         if inside is not None and not resolved.is_relative_to(inside):
             raise ValueError("a link that leads out of the folder")
-        content = _content(resolved, most_bytes)
+        content = read_regular(resolved, most_bytes, links=False)
     except OSError as problem:
         raise ValueError(problem.strerror or str(problem)) from None
     except RuntimeError:  # what Python 3.11 and 3.12 say of links in a circle
@@ -44,29 +45,6 @@ def read_text(path: Path, most_bytes: int, inside: Path | None = None) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as problem:
         raise ValueError(f"no UTF-8: byte {problem.start:,} is {content[problem.start]:#04x}") from None
-
-
-def _content(path: Path, most_bytes: int) -> bytes:
-    """Read what was opened, and only if that is a regular file: its name may have been given to another."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-    before = path.stat()
-    if not stat.S_ISREG(before.st_mode):  # first, since opening a device or a pipe may do something
-        raise ValueError(f"no regular file but a {_kind(before.st_mode)}")
-    with open(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError(f"no regular file but a {_kind(found.st_mode)}")
-        if found.st_size > most_bytes:
-            raise ValueError(f"{found.st_size:,} bytes, of at most {most_bytes:,}")
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:  # it grew, or does not say how large it is
-        raise ValueError(f"more than {most_bytes:,} bytes")
-    return content
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-    return kinds.get(stat.S_IFMT(mode), "device")
 
 
 def files_below(folder: Path, prefixes: tuple[str, ...], suffix: str) -> Iterator[Path]:
