@@ -30,7 +30,7 @@ from typing import Any
 from genbench.caches import Boards, Failures, Fingerprints, Index
 from genbench.digest import digest
 from genbench.disk import make_folder, probe, sync_folder, write_atomically, writing_store
-from genbench.errors import GenbenchError, PluginError, StoreError, UsageError
+from genbench.errors import GenbenchError, Interrupted, PluginError, StoreError, UsageError
 from genbench.leases import Leases
 from genbench.manifests import (
     MANIFEST,
@@ -206,6 +206,14 @@ class Store:
             with self.writing():
                 files = write_manifest(temporary, key, document, run)
                 self._move_into_place(temporary, final)
+        except Interrupted:
+            raise
+        except Exception:
+            # Another process, which took the step over, may have finished it and cleared its scratch away.
+            finished = self.open(key)
+            if finished is None:
+                raise
+            return finished
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         with self.writing():

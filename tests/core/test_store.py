@@ -13,7 +13,14 @@ import pytest
 from genbench import caches, disk
 from genbench.caches import BELIEVED_SECONDS, Fingerprints
 from genbench.digest import canonical_json, digest
-from genbench.errors import OutputError, PluginError, StoreError, StoreUnwritableError, UsageError
+from genbench.errors import (
+    Interrupted,
+    OutputError,
+    PluginError,
+    StoreError,
+    StoreUnwritableError,
+    UsageError,
+)
 from genbench.store import Store, default_root
 from genbench.upkeep import find_garbage, remove_garbage, repair
 
@@ -225,6 +232,23 @@ def test_a_step_leaves_files_and_nothing_else(store: Store) -> None:
         with pytest.raises(PluginError, match=words):
             store.put(KEY, DOCUMENT, fill)
     assert not store.has(KEY)
+
+
+def test_a_step_that_another_process_finished_meanwhile_is_done(store: Store) -> None:
+    """Its lease was taken over: the other one clears the scratch folder of both."""
+
+    def fill(folder: Path) -> Mapping[str, object]:
+        put(Store(store.root), content=b"theirs")
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "checkpoint")
+
+    made = store.put(KEY, DOCUMENT, fill)
+    assert (made.folder / "data.bin").read_bytes() == b"theirs"
+
+    def stop(folder: Path) -> Mapping[str, object]:
+        raise Interrupted("stopped")
+
+    with pytest.raises(Interrupted):
+        store.put(KEY, DOCUMENT, stop)
 
 
 # ---------------------------------------------------------------------------------------- what is refused

@@ -56,7 +56,7 @@ def leases_are_stolen(number: int, folder: Path) -> None:
     children = _start(folder, number)
     chance, until = random.Random(number), time.monotonic() + 1.5
     while time.monotonic() < until:
-        for lease in sorted((folder / "store" / "leases").glob("*")):
+        for lease in sorted((folder / "store" / "leases").glob("[!.]*")):
             if chance.random() < 0.3:
                 lease.unlink(missing_ok=True)
         time.sleep(0.01)

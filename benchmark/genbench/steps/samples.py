@@ -246,10 +246,11 @@ def _kept_shard(path: Path) -> list[Any] | None:
     """Return sources, prompts and faults of a shard that an earlier attempt made; None if it is damaged."""
     note = read_json(path.with_suffix(".json"))
     try:
-        is_whole = note is not None and note["sha256"] == digest([note["facts"], file_digest(path)])
-    except (OSError, KeyError, TypeError, GenbenchError):
+        facts: list[Any] = note["facts"]
+        is_whole = bool(note["sha256"] == digest([facts, file_digest(path)]))
+    except (OSError, KeyError, TypeError, GenbenchError):  # None, too, if there is no note
         return None
-    return note["facts"] if is_whole else None
+    return facts if is_whole else None
 
 
 def _sampled(
