@@ -130,8 +130,9 @@ def read_regular(path: Path, most_bytes: int, *, links: bool = True) -> bytes:
     with open_regular(path, links=links) as file:
         size = os.fstat(file.fileno()).st_size
         content = file.read(most_bytes + 1) if size <= most_bytes else b""  # its size may be a lie
-    if max(size, len(content)) > most_bytes:
-        raise ValueError(f"{max(size, len(content)):,} bytes, of at most {most_bytes:,}")
+    if size > most_bytes or len(content) > most_bytes:
+        found = f"{size:,}" if size > most_bytes else "more"
+        raise ValueError(f"{found} bytes, of at most {most_bytes:,}")
     return content
 
 
