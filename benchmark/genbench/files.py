@@ -21,6 +21,7 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFDIR: "a folder",
 }
+_SHOWN_CHARACTERS = 250
 _OUTSIDE_HINT = "copy what it leads to: cp -rL FOLDER COPY"
 
 
@@ -75,9 +76,8 @@ def load_tensors(path: Path, owner: str) -> dict[str, Any]:
     try:
         tensors: dict[str, Any] = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as problem:
-        reason = shown(" ".join(str(problem).split())[:200])
         raise DataError(
-            f"{owner}: {shown(path)} cannot be read as safetensors: {reason}", hint="download it again"
+            f"{owner}: {shown(path)} cannot be read as safetensors: {said(problem)}", hint="download it again"
         ) from problem
     return tensors
 
@@ -123,6 +123,11 @@ def shown(path: Path | str) -> str:
     """Return a path as it can be printed anywhere: what is no character becomes an escape."""
     text = str(path)
     return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def said(problem: object) -> str:
+    """Return what an error says, in one line that can be printed and has an end: it may quote a file."""
+    return shown(" ".join(str(problem).split())[:_SHOWN_CHARACTERS])
 
 
 def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
