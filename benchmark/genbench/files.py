@@ -14,6 +14,7 @@ from genbench import disk
 from genbench.errors import DataError
 
 _MOST_LINKS = 1_000  # to folders, within folders that are links: their number would grow at every step
+_SHOWN_CHARACTERS = 250
 _OUTSIDE_HINT = "copy what it leads to: cp -rL FOLDER COPY"
 
 
@@ -58,9 +59,8 @@ def load_tensors(path: Path, owner: str) -> dict[str, Any]:
     try:
         tensors: dict[str, Any] = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as problem:
-        reason = shown(" ".join(str(problem).split())[:200])
         raise DataError(
-            f"{owner}: {shown(path)} cannot be read as safetensors: {reason}", hint="download it again"
+            f"{owner}: {shown(path)} cannot be read as safetensors: {said(problem)}", hint="download it again"
         ) from problem
     return tensors
 
@@ -106,6 +106,11 @@ def shown(path: Path | str) -> str:
     """Return a path as it can be printed anywhere: what is no character becomes an escape."""
     text = str(path)
     return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def said(problem: object) -> str:
+    """Return what an error says, in one line that can be printed and has an end: it may quote a file."""
+    return shown(" ".join(str(problem).split())[:_SHOWN_CHARACTERS])
 
 
 def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from genbench.errors import DataError
-from genbench.files import open_regular, shown
+from genbench.files import open_regular, said, shown
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -51,7 +51,6 @@ _STARTS = {
     b"\x00\x00\x01\x00": "an icon",
 }
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # tags of TIFF
-_SHOWN_CHARACTERS = 250
 
 
 @contextmanager
@@ -151,5 +150,4 @@ def _unknown(file: BinaryIO, name: str) -> DataError:
 
 
 def _refused(name: str, reason: str) -> DataError:
-    short = " ".join(reason.split())[:_SHOWN_CHARACTERS]
-    return DataError(f"{shown(name)} cannot be decoded as an image: {shown(short)}")
+    return DataError(f"{shown(name)} cannot be decoded as an image: {said(reason)}")

@@ -19,6 +19,7 @@ import torch
 
 from genbench import seeding
 from genbench.errors import DataError
+from genbench.files import said
 from genbench.image_files import open_image, upright
 
 Labels = npt.NDArray[np.int64]
@@ -397,16 +398,14 @@ def _checked_column(table: Any, column: str, *, own_files: bool) -> str | None:
     Raises:
         DataError: It is not a column of images, or a row holds none: nothing, or somebody's path.
     """
-    import pyarrow.compute as pc  # type: ignore[import-untyped]
-
     feature = table.features[column]
     if type(feature).__name__ != "Image":
-        raise DataError(f"column {column!r} holds no images: it is {feature}")
+        raise DataError(f"column {column!r} holds no images: it is {said(feature)}")
     mode: str | None = feature.mode
     cells = table.data.column(column)
-    content = pc.struct_field(cells, "bytes")
+    content = cells.flatten()[cells.type.get_field_index("bytes")]
     if content.null_count and not own_files:
-        first = pc.index(pc.is_null(content), True).as_py()
+        first = content.is_null().index(True).as_py()
         path = cells[first].as_py() or {}
         found = f"the path {path['path']!r} and no content" if path.get("path") else "nothing"
         raise DataError(

@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from genbench.errors import DataError
-from genbench.files import open_regular, shown
+from genbench.files import open_regular, said
 from genbench_datasets._unpacking import open_zip, zip_member
 
-_SHOWN_CHARACTERS = 300
 _MOST_BYTES = 1 << 30  # of one array in an archive, which is held in memory: CIFAR-10.2 has 31 MB
 
 
@@ -75,5 +74,4 @@ def _check_header(file: IO[bytes]) -> None:
 
 def _refused(name: str, problem: Exception) -> DataError:
     reason = problem.message if isinstance(problem, DataError) else f"{problem} ({type(problem).__name__})"
-    reason = shown(" ".join(reason.split())[:_SHOWN_CHARACTERS])
-    return DataError(f"{name} cannot be read as an array: {reason}", hint="download it again")
+    return DataError(f"{name} cannot be read as an array: {said(reason)}", hint="download it again")

@@ -17,6 +17,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from genbench.errors import DataError
+from genbench.files import said
 
 _IMAGES = 16  # in memory at a time: those of ImageNet have 0.1 MB, of ObjectNet 3 MB
 _ROWS_IN_ANY = 1_000_000  # rows that a file of any size may have, and one more for each of its bytes
@@ -46,7 +47,9 @@ class ParquetRows:
             parquet = open_parquet(file)
             missing = set(self.features) - set(parquet.schema_arrow.names)
             if missing:
-                raise DataError(f"{file} lacks columns of {files[0].name}: {', '.join(sorted(missing))}")
+                raise DataError(
+                    f"{file} lacks columns of {files[0].name}: {said(', '.join(sorted(missing)))}"
+                )
             self._length += int(parquet.metadata.num_rows)
 
     @property
@@ -95,7 +98,7 @@ class ParquetRows:
             return table_cast(table, self.features.arrow_schema)
         except (pa.ArrowException, ValueError, TypeError) as problem:
             raise DataError(
-                f"{file} has columns of other types than {self._files[0]}: {problem}"
+                f"{file} has columns of other types than {self._files[0]}: {said(problem)}"
             ) from problem
 
 
@@ -131,7 +134,7 @@ def open_parquet(file: Path) -> Any:
             for index in columns
         ]
     except (pa.ArrowException, OSError, ValueError) as problem:
-        raise DataError(f"{file} cannot be read as parquet: {problem}") from problem
+        raise DataError(f"{file} cannot be read as parquet: {said(problem)}") from problem
     most_rows = _ROWS_IN_ANY + file.stat().st_size
     if not 0 <= facts.num_rows <= most_rows or facts.num_rows != sum(group.num_rows for group in groups):
         raise DataError(f"{file} claims {facts.num_rows:,} rows; {most_rows:,} are allowed for its size")
@@ -151,7 +154,7 @@ def _features(file: Path) -> Any:
         raise
     except Exception as problem:  # the schema holds JSON of any shape
         raise DataError(
-            f"{file}: its columns cannot be read: {problem} ({type(problem).__name__})"
+            f"{file}: its columns cannot be read: {said(problem)} ({type(problem).__name__})"
         ) from problem
 
 
@@ -159,7 +162,7 @@ def _batches(parquet: Any, file: Path, batch: int, group: int, columns: Sequence
     try:
         yield from parquet.iter_batches(batch, [group], columns)
     except (pa.ArrowException, OSError, ValueError) as problem:
-        raise DataError(f"{file} cannot be read as parquet: {problem}") from problem
+        raise DataError(f"{file} cannot be read as parquet: {said(problem)}") from problem
 
 
 def _between(rows: npt.NDArray[np.int64], start: int, stop: int) -> npt.NDArray[np.int64]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from genbench.errors import DataError
+from genbench.files import said
 from genbench.images import ArrowImages, LabelledImages, TensorImages, memory_limit_bytes
 from genbench.protocols import RunContext
 from genbench_datasets._arrow import open_parquet
@@ -41,7 +42,7 @@ def read_parquet(files: Sequence[Path], ctx: RunContext) -> Any:
                 cache_dir=str(ctx.work / "arrow"),
             )
     except Exception as problem:  # the library wraps what it finds in errors of its own, or does not
-        reason = " ".join(str(problem.__cause__ or problem).split())[:300]
+        reason = said(problem.__cause__ or problem)
         raise DataError(f"{files[0].parent}: its parquet files cannot be read: {reason}") from problem
 
 
@@ -105,7 +106,7 @@ def named_labels(table: Any, column: str, owner: str) -> tuple[list[str], npt.ND
         return list(feature.names), np.asarray(raw, dtype=np.int64)
     if getattr(feature, "dtype", "") not in _CLASS_TYPES:
         raise DataError(
-            f"{owner}: classes must be a ClassLabel, words or whole numbers; {column!r} is {feature}",
+            f"{owner}: classes must be a ClassLabel, words or whole numbers; {column!r} is {said(feature)}",
             hint="set label_column=COLUMN",
         )
     values, labels = np.unique(np.asarray(raw), return_inverse=True)
@@ -117,7 +118,9 @@ def first_column(columns: Mapping[str, Any], *names: str) -> str:
     for name in names:
         if name in columns:
             return name
-    raise DataError(f"the table has none of the columns {', '.join(names)}. Found: {', '.join(columns)}")
+    raise DataError(
+        f"the table has none of the columns {', '.join(names)}. Found: {said(', '.join(columns))}"
+    )
 
 
 def _labels_column(table: Any, column: str, owner: str) -> list[Any]:
@@ -135,7 +138,7 @@ def _labels_column(table: Any, column: str, owner: str) -> list[Any]:
 def check_column(table: Any, column: str, owner: str) -> None:
     """Raise a DataError that names `owner`, the column and those there are, where the column is missing."""
     if column not in table.column_names:
-        raise DataError(f"{owner} has no column {column!r}. Found: {', '.join(table.column_names)}")
+        raise DataError(f"{owner} has no column {column!r}. Found: {said(', '.join(table.column_names))}")
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from genbench.errors import DataError
-from genbench.files import open_regular, shown
+from genbench.files import open_regular, said, shown
 
 MOST_FILES = 200_000  #: in an archive: ImageNet-Sketch has 50,889
 MOST_FILE_BYTES = 64 << 20  #: of a file in an archive; the largest image of ImageNet fills 16 MB
@@ -57,8 +57,7 @@ def unpacked(archive: Path) -> Iterator[Unpacked]:
     except DataError as problem:
         raise DataError(f"{archive} cannot be read: {problem.message}", hint=problem.hint) from None
     except Exception as problem:  # on broken archives, the standard library raises nearly every kind
-        reason = shown(" ".join(str(problem).split())[:200])
-        raise DataError(f"{archive} cannot be read: {reason} ({type(problem).__name__})") from problem
+        raise DataError(f"{archive} cannot be read: {said(problem)} ({type(problem).__name__})") from problem
 
 
 def zip_member(packed: zipfile.ZipFile, info: zipfile.ZipInfo, most_bytes: int) -> bytes:

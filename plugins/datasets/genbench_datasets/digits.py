@@ -62,9 +62,10 @@ def _table(file: Path) -> npt.NDArray[np.float64]:
     try:
         with open_regular(file) as packed, gzip.GzipFile(fileobj=packed) as content:
             text = content.read(_MOST_BYTES + 1)
-        found = np.loadtxt(io.BytesIO(text), delimiter=",") if len(text) <= _MOST_BYTES else np.empty(0)
+        lines = io.BytesIO(text if len(text) <= _MOST_BYTES else b"0")
+        found: npt.NDArray[np.float64] = np.loadtxt(lines, delimiter=",", ndmin=2)
     except (OSError, EOFError, ValueError, zlib.error) as problem:
         raise DataError(f"{file} cannot be read: {problem}", hint=_HINT) from problem
-    if found.ndim != 2 or found.shape[1] != _COLUMNS:
+    if found.shape[-1] != _COLUMNS:
         raise DataError(f"{file} is not the table of digits that scikit-learn ships", hint=_HINT)
     return found

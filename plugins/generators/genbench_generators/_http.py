@@ -84,13 +84,14 @@ def _exchanged(request: urllib.request.Request, timeout_seconds: float) -> Answe
     if reply is None:
         return Answer(UNREACHED, b"cannot be reached: no such scheme")
     with reply:
+        status = int(reply.status or UNREACHED)
         asked = _retry_after_seconds(reply.headers.get("Retry-After"))
         body = bytearray()
         while chunk := reply.read(_CHUNK_BYTES):
             body += chunk
             if len(body) > LARGEST_ANSWER_BYTES:
-                return Answer(TOO_LARGE if reply.status == OK else reply.status, b"")
-        return Answer(reply.status, bytes(body), asked)
+                return Answer(TOO_LARGE if status == OK else status, b"")
+        return Answer(status, bytes(body), asked)
 
 
 class _Http(urllib.request.HTTPHandler):
