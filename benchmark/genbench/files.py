@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from genbench import disk
 from genbench.errors import DataError
+from genbench.escaping import one_line
 
 _MOST_LINKS = 1_000  # to folders, within folders that are links: their number would grow at every step
 _SHOWN_CHARACTERS = 250
@@ -103,14 +104,13 @@ def tree_files(
 
 
 def shown(path: Path | str) -> str:
-    """Return a path as it can be printed anywhere: what is no character becomes an escape."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)[1:-1]
+    """Return a path as it can be printed anywhere."""
+    return one_line(str(path))
 
 
 def said(problem: object) -> str:
     """Return what an error says, in one line that can be printed and has an end: it may quote a file."""
-    return shown(" ".join(str(problem).split())[:_SHOWN_CHARACTERS])
+    return one_line(str(problem), _SHOWN_CHARACTERS)
 
 
 def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:

@@ -1,9 +1,9 @@
-"""The board for machines: one CSV line per row, or everything as JSON. Numbers are not rounded."""
+"""The board for machines: a line per row as CSV or pandas, or everything as JSON. Numbers are not rounded."""
 
 import csv
 import io
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -12,6 +12,9 @@ from genbench.escaping import csv_cell, json_text
 from genbench.metrics import shown_range
 from genbench_leaderboard.rows import Board, Distance, Group, Row
 from genbench_leaderboard.statistics import Estimate, Interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_VERSION = 2
 _MOST_DISTANCES = 1_000  # columns: every row has all of them, so they multiply
@@ -27,17 +30,30 @@ def render_json(board: Board) -> str:
 
 def render_csv(board: Board) -> str:
     """Return one line per row; a missing value is empty, distances are columns by metric name."""
+    lines, columns = _lines(board)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([csv_cell(name) for name in columns])
+    writer.writerows([csv_cell(line.get(name, "")) for name in columns] for line in lines)
+    return text.getvalue()
+
+
+def to_frame(board: Board) -> "pd.DataFrame":
+    """Return what `render_csv` writes as a pandas DataFrame; a missing value is missing, not empty."""
+    import pandas as pd  # here: it takes half a second, and only who asks for a frame has it
+
+    lines, columns = _lines(board)
+    return pd.DataFrame(lines, columns=columns)
+
+
+def _lines(board: Board) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the rows of all groups, and the columns: distances last, by name."""
     lines = [_line(group, row) for group in board.groups for row in group.rows]
     names: dict[str, None] = {}
     for line in lines:
         names |= dict.fromkeys(line)
     distances = sorted(name for name in names if "[" in name)[:_MOST_DISTANCES]
-    text = io.StringIO()
-    columns = [name for name in names if "[" not in name] + distances
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([csv_cell(name) for name in columns])
-    writer.writerows([csv_cell(line.get(name, "")) for name in columns] for line in lines)
-    return text.getvalue()
+    return lines, [name for name in names if "[" not in name] + distances
 
 
 def _line(group: Group, row: Row) -> dict[str, Any]:

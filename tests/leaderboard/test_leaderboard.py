@@ -27,6 +27,7 @@ from genbench.records import (
     read_records,
 )
 from genbench_leaderboard.board import build_board
+from genbench_leaderboard.export import to_frame
 from genbench_leaderboard.rows import Board, Row
 from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
 
@@ -645,6 +646,19 @@ def test_csv_and_json_hold_unrounded_numbers() -> None:
     document = json.loads(render_json(board))
     assert document["family_size"] == 3
     assert document["groups"][0]["rows"][2]["contrast"]["images"].keys() == {"low", "high"}
+
+
+def test_the_board_as_a_frame_is_the_csv() -> None:
+    import io
+
+    import pandas as pd
+
+    board = build_board(whole_board())
+    frame, written = to_frame(board), pd.read_csv(io.StringIO(render_csv(board)))
+    assert list(frame.columns) == list(written.columns)
+    for name in ("delta_points", "top1", "cost_seconds"):
+        pd.testing.assert_series_equal(frame[name].astype(float), written[name].astype(float))
+    assert frame["generator"].tolist() == written["generator"].tolist()
 
 
 def test_no_records_say_what_to_do() -> None:
