@@ -84,7 +84,9 @@ def tree_files(
     base = None if follow_links else Path(os.path.realpath(top or folder))
     found, nested_links = list[Path](), 0
     start: tuple[Path, ...] = (Path(os.path.realpath(folder)),)
-    waiting = [(folder, start, False)]  # with the real paths of the folders that led there, and if by a link
+    waiting: list[tuple[Path, tuple[Path, ...], bool]] = [
+        (folder, start, False)
+    ]  # with the real paths of the folders that led there, and if by a link
     while waiting:
         current, above, by_link = waiting.pop()
         for entry in _entries(current):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 #: Modules whose attributes are compared: what networks and plugins use, not what compilers are made of.
 _WATCHED = re.compile(
@@ -219,7 +219,7 @@ def _attributes(watched: re.Pattern[str]) -> Iterator[tuple[str, Any]]:
             if callable(value):
                 yield f"{name}.{attribute}", value
             if issubclass(type(value), type) and value.__module__ == name:
-                yield from _methods(f"{name}.{attribute}", value)
+                yield from _methods(f"{name}.{attribute}", cast("type", value))
             elif issubclass(type(value), dict) and name.startswith("genbench"):  # tables of functions
                 for key, one in list(value.items()):
                     if callable(one):
