@@ -84,9 +84,8 @@ def tree_files(
     base = None if follow_links else Path(os.path.realpath(top or folder))
     found, nested_links = list[Path](), 0
     start: tuple[Path, ...] = (Path(os.path.realpath(folder)),)
-    waiting: list[tuple[Path, tuple[Path, ...], bool]] = [
-        (folder, start, False)
-    ]  # with the real paths of the folders that led there, and if by a link
+    # Each with the real paths of the folders that led there, and whether a link did.
+    waiting: list[tuple[Path, tuple[Path, ...], bool]] = [(folder, start, False)]
     while waiting:
         current, above, by_link = waiting.pop()
         for entry in _entries(current):

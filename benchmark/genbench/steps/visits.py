@@ -1,6 +1,7 @@
 """A step whose code is a stranger's, seen from outside: its room is opened, and what it left is looked at."""
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +23,6 @@ from genbench.steps.predict import PIXELS, Questions
 from genbench.steps.workshop import Facts, Job, Rooms
 from genbench.store import Artifact
 
-_EACCES = 13
 SHARED = "no: it shared a process with other code (--jobs 0)"
 _CANNOT, _OFF = "no: this machine cannot", "no: --confine off"
 _CACHES = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}  # of weights, below the user's cache folder
@@ -57,7 +57,7 @@ def visit(job: Job[Any], rooms: Rooms) -> Facts:
             _rights(job, rooms, home),
             network=guest.network,
             threads=_threads(),
-            environment=_environment(guest),
+            environment=_environment(guest, home),
         )
         try:
             found = stay(order, job.workshop.store.log_path(step.key), ctx.report, ctx.must_stop, answers)
@@ -152,9 +152,10 @@ def _threads() -> int:
     return torch.get_num_threads()
 
 
-def _environment(guest: Guest) -> dict[str, str]:
+def _environment(guest: Guest, home: Path) -> dict[str, str]:
     """Return the variables that a room needs: where weights are, and keys where it may use the network."""
-    return {**_cache_folders(), **(secrets() if guest.network else {})}
+    tables = {"HF_DATASETS_CACHE": str(home / "datasets")}  # what it writes of data is its own
+    return {**_cache_folders(), **tables, **(secrets() if guest.network else {})}
 
 
 def _cache_folders() -> dict[str, str]:
@@ -164,7 +165,8 @@ def _cache_folders() -> dict[str, str]:
 
 def _explained(problem: GuestError, order: Order) -> GuestError:
     """Add to a refusal by the guards what they are, and how to do without."""
-    if problem.errno != _EACCES or (order.rights is None and order.network):
+    is_refusal = problem.errno == errno.EACCES or os.strerror(errno.EACCES) in str(problem)
+    if not is_refusal or (order.rights is None and order.network):
         return problem
     return GuestError(
         f"{problem} (its process is confined: it may read its inputs and the files that its options name, "
