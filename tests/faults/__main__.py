@@ -8,9 +8,8 @@ from tabulate import tabulate
 
 
 def main() -> int:
-    sys.path[0] = str(
-        Path(__file__).parents[1]
-    )  # as pytest does; from within, `http` would hide Python's own
+    # As pytest does; with this folder itself in the path, `http` would hide Python's own.
+    sys.path[0] = str(Path(__file__).parents[1])
     from faults.campaign import FAMILIES, attempted
 
     options = argparse.ArgumentParser(description="Try faults and attacks, and print what held.")
