@@ -108,7 +108,7 @@ def test_paths_stay_out_of_identities_and_labels(registry: Registry, tmp_path: P
     assert first.identity == second.identity
     assert str(tmp_path) not in str(first.identity)
     assert first.label == "imagefolder:path=b"
-    assert first.location == {"path": str(tmp_path / "b")}
+    assert first.location == {"path": str(tmp_path / "b"), "follow_links": False}
     (tmp_path / "c" / "cat" / "1.png").write_bytes(b"other pixels")
     assert settle(registry, f"imagefolder:{tmp_path}/c", "dataset").identity != second.identity
 

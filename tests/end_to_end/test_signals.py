@@ -28,9 +28,22 @@ RUN = [
     *("--seeds", "1", "-g", SLOW, "--jobs", "1", "--checkpoint-every", "0.2", "-e", "accuracy"),
 ]
 # Sleeps where Ctrl-C finds it; its parent may ignore signals, as a shell's `&` makes it do.
-HEEDFUL = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+HEEDFUL = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "[signal.signal(one, signal.SIG_DFL) for one in (signal.SIGTERM, signal.SIGHUP)]"
+)
 
 Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(autouse=True)
+def _usual_handlers() -> Iterator[None]:
+    """Undo what `nohup`, a shell's `&` or an earlier test left."""
+    usual = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def is_gone(group: int) -> bool:
