@@ -182,6 +182,26 @@ def _interrupted(place: str, ctx: RunContext) -> None:
     raise Interrupted("I was told so")
 
 
+def _spoiled(place: str, ctx: RunContext) -> None:
+    from genbench.errors import SpoiledProcessError
+
+    raise SpoiledProcessError("spoiled by me")
+
+
+def _surrogate(place: str, ctx: RunContext) -> None:
+    threading.Thread(target=time.sleep, args=(600,), name="caf\udce9", daemon=True).start()
+    raise ValueError("cannot read caf\udce9.png")
+
+
+def _device(place: str, ctx: RunContext) -> None:
+    torch.set_default_device("meta")
+
+
+def _flood(place: str, ctx: RunContext) -> None:
+    while True:
+        ctx.progress(1, 1, loss=1.0)
+
+
 def _keyboard(place: str, ctx: RunContext) -> None:
     raise KeyboardInterrupt
 
@@ -306,6 +326,7 @@ DEEDS: dict[str, Callable[[str, RunContext], None]] = {
     "connect": _connect, "kill parent": _kill_parent, "stdin": _stdin, "grad": _grad, "dtype": _dtype,
     "determinism": _determinism, "stdout": _stdout, "hang": _hang, "exit": _exit, "hard exit": _hard_exit,
     "crash": _crash, "recursion": _recursion, "progress": _progress, "symlink": _nothing,
+    "spoiled": _spoiled, "surrogate": _surrogate, "device": _device, "flood": _flood,
     "hard link": _nothing, "fifo": _nothing, "empty": _nothing,
 }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """What is done in rooms by tests/core/test_rooms.py: rooms import it by name."""
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -92,6 +93,40 @@ def progress(payload: Payload, talk: Any) -> None:
     talk.report(1, 2, {"loss": 0.5})
     talk._connection.send_bytes(json.dumps({"kind": "progress", "done": "1", "total": 2}).encode())
     talk._connection.send_bytes(json.dumps({"kind": "sing"}).encode())
+
+
+def flood(payload: Payload, talk: Any) -> None:
+    for done in range(payload["count"]):
+        talk.report(done, 1, {"loss": 1.0})
+
+
+def claims(payload: Payload, talk: Any) -> None:
+    raise Interrupted("nobody asked")
+
+
+def orphan(payload: Payload, talk: Any) -> None:
+    if os.fork() == 0:
+        os.setsid()
+        os.execvp("sleep", ["sleep", payload["mark"]])
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def open_files(payload: Payload, talk: Any) -> dict[str, Any]:
+    links = [Path(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    names = [os.readlink(link) for link in links if link.is_symlink()]
+    return {"sockets": sum(name.startswith("socket:") for name in names), "names": names}
+
+
+def loads(payload: Payload, talk: Any) -> dict[str, int]:
+    """Sum 0 to 7 with worker processes."""
+    if payload["way"] == "manager":
+        with multiprocessing.Manager() as manager:
+            return {"sum": sum(manager.list(range(8)))}
+    from torch.utils.data import DataLoader
+
+    loader = DataLoader(list(range(8)), num_workers=2, multiprocessing_context=payload["way"])  # type: ignore[arg-type]
+    return {"sum": sum(int(batch) for batch in loader)}
 
 
 def asks(payload: Payload, talk: Any) -> dict[str, Any]:

@@ -27,6 +27,8 @@ _COUNTS, _FILTER, _CURVE = "counts.json", "filter.json", "curve.json"
 CARD = "dataset.json"  #: the facts of a dataset, beside its splits
 _METRICS, _SOURCES = TypeAdapter(tuple[Metric, ...]), TypeAdapter(dict[str, Source])
 _METRIC_FORM = 2  # of evaluation.json: metrics with fields
+#: What a training notes of how it was done: it touches the last bits.
+ENGINE_FACTS = ("trained_together", "micro_batch_images", "whole_step_graph")
 CURVE_POINTS = 50  #: that a curve keeps at most
 
 

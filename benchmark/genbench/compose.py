@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from genbench.artifacts import (
+    ENGINE_FACTS,
     dataset_images,
     read_counts,
     read_curve,
@@ -38,9 +39,6 @@ from genbench.records import (
     read_record,
 )
 from genbench.store import Artifact, Store
-
-# Of a training: they touch its last bits.
-_ENGINE_FACTS = ("trained_together", "micro_batch_images", "whole_step_graph")
 
 
 class Composer:
@@ -136,7 +134,7 @@ class Composer:
             ledger=self._ledger(planned, trained),
         )
         source = trained.run if trained is not None else artifact.run
-        facts = {name: source[name] for name in _ENGINE_FACTS if name in source}
+        facts = {name: source[name] for name in ENGINE_FACTS if name in source}
         run = Run(
             source["finished"],
             self._command,

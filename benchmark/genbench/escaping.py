@@ -26,12 +26,13 @@ def shortened(text: str, most: int = LONGEST_LABEL) -> str:
 
 
 def exception_text(problem: BaseException, most: int = LONGEST_SENTENCE) -> str:
-    """Return class and text of an exception: `ValueError: no such thing`.
+    """Return class and text of an exception: `ValueError: no such thing`; odd bytes of names are escaped.
 
     >>> exception_text(ValueError("no such thing"))
     'ValueError: no such thing'
     """
-    return shortened(f"{type(problem).__name__}: {problem}", most)
+    text = f"{type(problem).__name__}: {problem}".encode("utf-8", "backslashreplace").decode()
+    return shortened(text, most)
 
 
 def one_line(text: str, most: int | None = None) -> str:

@@ -1,11 +1,11 @@
 """Whose code a step runs, and what that means for the process that runs it."""
 
-import sys
-from collections.abc import Iterator
+import contextlib
+import importlib.util
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from genbench.hookspecs import Kind
-from genbench.plan import Guest, Step
+from genbench.plan import Guest, Plan, Step
 from genbench.registry import Plugin, Registry
 
 #: Stages that run in a room when built-in components are confined, too: what predicts knows no labels, and
@@ -13,46 +13,55 @@ from genbench.registry import Plugin, Registry
 _CONFINED_ON_REQUEST = frozenset({"fit", "sample", "filter", "train", "evaluate"})
 
 
-def guest_of(step: Step, registry: Registry, confine: str) -> Guest | None:
-    """Return what a step's room must know of its code; None where only built-in code runs.
+def guests_of(plan: Plan, keys: Iterable[str], registry: Registry, confine: str) -> dict[str, Guest]:
+    """Return, for each of these steps that needs a room, what the room must know of its code.
 
     Args:
-        step: A step of the plan.
-        registry: Where its components came from.
+        plan: What is run.
+        keys: Of steps.
+        registry: Where the components came from.
         confine: With `all`, steps of built-in components have rooms, too.
     """
+    data = [step for step in plan.steps.values() if step.stage == "dataset"]
+    named = [path for step in data for path in (*step.parts.paths, *step.location.values())]
+    protected = tuple(dict.fromkeys(path for path in named if isinstance(path, str) and Path(path).exists()))
+    found = {key: _guest_of(plan.steps[key], registry, confine, protected) for key in keys}
+    return {key: guest for key, guest in found.items() if guest is not None}
+
+
+def _guest_of(step: Step, registry: Registry, confine: str, protected: tuple[str, ...]) -> Guest | None:
     owners = [registry.owner(kind, name) for kind, name in step.parts.components]
     foreign = {plugin.name: plugin for plugin in owners if not plugin.builtin}
     if not foreign and not (confine == "all" and step.stage in _CONFINED_ON_REQUEST):
         return None
-    kind, name = step.parts.components[0]
-    spec = registry.spec(kind, name)
     specs = [registry.spec(*part) for part in step.parts.components]
-    facts = {"kind": kind, "name": name, "version": spec.version, **registry.code(kind, name)._asdict()}
-    is_own = step.document.get("component", {}).get("use") == name  # else it is the network of another step
+    # Of a step without a component of its own (a network predicts): the first stranger in it.
+    part = next(
+        (part for part, owner in zip(step.parts.components, owners, strict=True) if not owner.builtin),
+        step.parts.components[0],
+    )
+    own = step.parts.components[0]
+    kind, name = own if step.document.get("component", {}).get("use") == own[1] else part
+    version = registry.spec(kind, name).version
     return Guest(
         plugins=tuple(sorted(foreign)),
-        places=tuple(
-            dict.fromkeys(place for plugin in foreign.values() for place in _places(plugin, registry))
-        ),
-        facts=facts if is_own else {},
+        places=tuple(dict.fromkeys(place for one in foreign.values() for place in _places(one, registry))),
+        facts={"kind": kind, "name": name, "version": version, **registry.code(kind, name)._asdict()},
         network=any(one.resources.network for one in specs),
         reserve=any(one.needs_reserve for one in specs),
+        protected=() if step.stage == "dataset" else protected,
     )
 
 
 def _places(plugin: Plugin, registry: Registry) -> Iterator[str]:
-    """Yield where a plugin's code lies: its file, or the packages of its components."""
+    """Yield where a plugin's code lies: its file, or the packages that it and its components are in."""
     if not plugin.is_installed:
         yield plugin.origin
         return
-    for kind, name in plugin.components:
-        package = sys.modules.get(_package(kind, name, registry))
-        file = getattr(package, "__file__", None)
-        if file:
-            path = Path(file)
-            yield str(path.parent if path.name == "__init__.py" else path)
-
-
-def _package(kind: Kind, name: str, registry: Registry) -> str:
-    return registry.spec(kind, name).config.partition(":")[0].partition(".")[0]
+    specs = [registry.spec(*part) for part in plugin.components]
+    modules = [plugin.module, *(target for spec in specs for target in (spec.config, spec.target))]
+    for top in dict.fromkeys(module.partition(":")[0].partition(".")[0] for module in modules):
+        with contextlib.suppress(ImportError, ValueError):
+            found = importlib.util.find_spec(top)
+            if found is not None:
+                yield from found.submodule_search_locations or filter(None, [found.origin])

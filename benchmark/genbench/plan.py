@@ -44,6 +44,7 @@ class Guest:
             empty where a built-in component is confined on request.
         network: Whether its component declares that it needs the network.
         reserve: Whether it is handed the reserve.
+        protected: Files and folders of the plan's datasets, which stay out of reach wherever they lie.
     """
 
     plugins: tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class Guest:
     facts: Mapping[str, Any] = field(default_factory=dict)
     network: bool = False
     reserve: bool = False
+    protected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

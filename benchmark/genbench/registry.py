@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import pluggy
 
@@ -164,22 +164,27 @@ class Registry:
 
     def commands(self) -> Iterator[Any]:
         """Yield the commands that plugins add to the program."""
-        for commands in self._manager.hook.genbench_commands():
-            yield from commands
+        for hook in self._manager.hook.genbench_commands.get_hookimpls():
+            try:
+                yield from cast("Iterable[Any]", hook.function())
+            except (Exception, SystemExit):  # `genbench plugins` is where plugins are judged
+                continue
 
     def step_finished(self, stage: str, key: str, status: str, seconds: float) -> list[str]:
         """Tell every observer that a step ran; return what is to be said of those that failed, once each."""
         said = []
-        for plugin in self.plugins:
-            observe = getattr(self._manager.get_plugin(plugin.name), "genbench_step_finished", None)
-            if observe is None or plugin.name in self._silenced:
+        facts = {"stage": stage, "key": key, "status": status, "seconds": seconds}
+        for observer in self._manager.hook.genbench_step_finished.get_hookimpls():
+            if observer.plugin_name in self._silenced:
                 continue
             try:
-                observe(stage=stage, key=key, status=status, seconds=seconds)
+                observer.function(*(facts[name] for name in observer.argnames))
             except (Exception, SystemExit) as problem:
-                self._silenced.add(plugin.name)
-                why = exception_text(problem, 200)
-                said.append(f"plugin {plugin.name!r} no longer observes this run: its observer raised {why}")
+                self._silenced.add(observer.plugin_name)
+                said.append(
+                    f"plugin {observer.plugin_name!r} no longer observes this run: its observer raised "
+                    f"{exception_text(problem, 200)}"
+                )
         return said
 
     def _enter(self, plugin: Plugin, load: Any) -> None:

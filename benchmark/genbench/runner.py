@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from genbench.compose import Composer
 from genbench.errors import Interrupted, SpoiledProcessError, StoreUnwritableError, UsageError
 from genbench.executors import Event, Executor, Failure, Setup, Task
-from genbench.guests import guest_of
+from genbench.guests import guests_of
 from genbench.interrupts import cleaning, heeded, saving
 from genbench.leases import Holder
 from genbench.outlook import changed_code, kind_of_work, longest_first, missing_steps
@@ -125,8 +125,7 @@ class _Walk:
         self.missing = missing_steps(plan, store)
         self._plan, self._store, self._registry, self._observer = plan, store, registry, observer
         self._command = options.command
-        guests = {key: guest_of(plan.steps[key], registry, options.confine) for key in self.missing}
-        self.guests = {key: guest for key, guest in guests.items() if guest is not None}
+        self.guests = guests_of(plan, self.missing, registry, options.confine)
         self._trainings = {
             key: kind_of_work(plan.steps[key].document)
             for key in self.missing

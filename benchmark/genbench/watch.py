@@ -20,10 +20,11 @@ from typing import Any, NamedTuple, cast
 
 #: Modules whose attributes are compared: what networks and plugins use, not what compilers are made of.
 _WATCHED = re.compile(
-    r"(genbench|genbench_\w+|numpy)(\.|$)"
+    r"(genbench|genbench_(leaderboard|datasets|generators|filters|classifiers|evaluators)|numpy)(\.|$)"
     r"|torch(\.(nn|optim|utils\.data|autograd|cuda|linalg|fft|amp|backends|random|functional)(\.(?!_)\w+)*)?$"
 )
-_HARNESS = re.compile(r"(genbench|genbench_\w+)(\.|$)")
+#: Of our own distribution alone: packages of others may well be called `genbench_...`, too.
+_HARNESS = re.compile(r"genbench(_(leaderboard|datasets|generators|filters|classifiers|evaluators))?(\.|$)")
 _CORE = re.compile(
     r"genbench\.(training|steps|seeding|images|metrics|records|store)(\.|$)|(torch|torch\.nn\.functional|numpy)$"
     r"|torch\.nn\.modules\.(module|linear|conv)$"
@@ -167,7 +168,7 @@ def _settings() -> Iterator[tuple[str, Any]]:
         yield "working folder", str(Path.cwd())
     except OSError:
         yield "working folder", "gone"
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD, signal.SIGSEGV):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGSEGV):
         yield f"handler of {number.name}", _named(signal.getsignal(number))
     yield "trace function", _named(sys.gettrace())
     yield "umask", _umask()
@@ -204,7 +205,7 @@ def _flushes_denormals() -> bool:
     """Say whether numbers too small to be normal become 0 in this process."""
     import torch
 
-    return bool(torch.tensor(1e-40, dtype=torch.float32).mul(1.0).item() == 0.0)
+    return bool(torch.tensor(1e-40, dtype=torch.float32, device="cpu").mul(1.0).item() == 0.0)
 
 
 def _attributes(watched: re.Pattern[str]) -> Iterator[tuple[str, Any]]:

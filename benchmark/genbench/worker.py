@@ -79,12 +79,14 @@ def make_worker(
     from genbench.steps.limits import limit_memory
     from genbench.steps.provenance import choose_arithmetic
 
+    rooms = None if shares_process else Rooms(source, options.confine, options.max_memory_gib)
+    if rooms is not None and expects_guests:  # first: a server has no context on a GPU, and no limits
+        import genbench.steps.preloaded  # noqa: F401 - rooms are forked from what is loaded now
+
+        prepare()
     if options.max_memory_gib is not None:
         limit_memory(options.max_memory_gib, options.device)
     choose_arithmetic()
-    rooms = None if shares_process else Rooms(source, options.confine, options.max_memory_gib)
-    if rooms is not None and expects_guests:
-        prepare()
     workshop = Workshop(
         Store(Path(root)),
         Registry(source if shares_process else source.limited_to(())),

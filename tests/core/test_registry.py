@@ -134,7 +134,7 @@ def test_observers_and_commands_of_plugins_are_called(load: Callable[..., Regist
         plugin_observer=f"""
 import click, genbench
 @genbench.hookimpl
-def genbench_step_finished(stage, key, status, seconds):
+def genbench_step_finished(status, stage):
     __import__("pathlib").Path({str(tmp_path / "seen")!r}).write_text(stage + status)
 @genbench.hookimpl
 def genbench_commands():
@@ -144,3 +144,51 @@ def genbench_commands():
     registry.step_finished("fit", "k", "done", 1.0)
     assert (tmp_path / "seen").read_text() == "fitdone"
     assert [command.name for command in registry.commands()] == ["extra"]
+
+
+def test_an_observer_that_raises_is_named_once_and_silenced(load: Callable[..., Registry]) -> None:
+    registry = load(
+        plugin_loud="""
+import genbench
+@genbench.hookimpl
+def genbench_step_finished(stage):
+    raise RuntimeError(stage)
+@genbench.hookimpl
+def genbench_commands():
+    raise SystemExit(3)
+"""
+    )
+    (said,) = registry.step_finished("fit", "k", "done", 1.0)
+    assert "'plugin_loud' no longer observes this run: its observer raised RuntimeError: fit" in said
+    assert registry.step_finished("fit", "k", "done", 1.0) == []
+    assert list(registry.commands()) == []
+
+
+def test_packages_of_others_may_be_called_genbench_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, about = tmp_path / "genbench_noise", tmp_path / "genbench_noise-1.0.dist-info"
+    for folder in (package, about):
+        folder.mkdir()
+    (package / "__init__.py").touch()
+    (package / "plugin.py").write_text(GOOD.format(name="installed"))
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: genbench-noise\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[genbench]\nnoise = genbench_noise.plugin\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = Registry()
+    assert state(registry, "noise") == ("ok", "")
+    assert registry.owner("generator", "installed").origin == "genbench-noise 1.0"
+
+
+@pytest.mark.parametrize(
+    "target", ["import sys; sys.exit(0)", "import genbench.metrics as m; m.shown_range = id"]
+)
+def test_what_a_plugin_does_to_the_program_when_it_is_imported_is_its_failure(
+    load: Callable[..., Registry], target: str
+) -> None:
+    from genbench import metrics
+
+    before = metrics.shown_range
+    registry = load(plugin_rude=target)
+    assert state(registry, "plugin_rude")[0] == "failed"
+    assert metrics.shown_range is before

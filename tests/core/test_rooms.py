@@ -4,6 +4,8 @@ import json
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +25,7 @@ from genbench.errors import (
     StoreUnwritableError,
     UsageError,
 )
-from genbench.guests import guest_of
+from genbench.guests import guests_of
 from genbench.registry import PluginSource, Registry
 from genbench.rooms import Order, Rights, can_confine, merged, stay, usual_rights
 from genbench.rooms.allowed import _around
@@ -51,9 +53,8 @@ def enter(tmp_path: Path) -> Stay:
         tests = Path(__file__).parents[1]
         rights = merged(usual_rights(gpu=False, network=network), Rights(read=(tests,), write=(home, own)))
         home.mkdir(exist_ok=True)
-        order = Order(
-            f"room_probe:{what}", payload, home, rights if confined and can_confine() else None, network
-        )
+        held = rights if confined and can_confine() else None
+        order = Order(f"room_probe:{what}", payload, home, rights=held, network=network)
         must_stop = payload.pop("must_stop", lambda: False)
         answers = payload.pop("answers", None)
         return stay(order, tmp_path / "log.txt", reported.append, must_stop, answers)
@@ -142,14 +143,17 @@ def test_keys_and_tokens_are_for_rooms_with_a_network(enter: Stay, monkeypatch: 
 def test_errors_cross_as_what_they_are() -> None:
     known = rebuilt(json.loads(json.dumps(described(DataError("no paint", hint="buy paint")))))
     assert (type(known), str(known)) == (DataError, "no paint\n  buy paint")
-    for mine in (StoreUnwritableError("mine"), Interrupted("now")):
+    for mine in (StoreUnwritableError("mine"), Interrupted("now"), SpoiledProcessError("mine")):
         assert type(rebuilt(described(mine))) is PluginError
     other = rebuilt(described(FileNotFoundError(2, "nothing", "here")))
     assert isinstance(other, GuestError)
     assert (str(other), other.errno) == ("FileNotFoundError: [Errno 2] nothing: 'here'", 2)
     assert "Traceback" not in other.details or "FileNotFoundError" in other.details
-    assert type(rebuilt({"error": "os", "message": 3})) is GuestError
-    assert type(rebuilt({"error": "ExitCode", "message": "x"})) is GuestError
+    assert type(rebuilt({"error": "os", "message": 3})) is PluginError
+    assert type(rebuilt({"error": ["x"], "message": "x"})) is GuestError
+    odd = rebuilt(described(ValueError("caf\udce9.png")))
+    assert str(odd) == "ValueError: caf\\udce9.png"
+    assert type(rebuilt(described(PluginError(ValueError("no text"))))) is PluginError  # type: ignore[arg-type]
     assert len(str(rebuilt(described(ValueError("x" * 10**7))))) < 2100
 
 
@@ -169,6 +173,11 @@ def test_messages_are_bounded_and_json(enter: Stay) -> None:
     for nonsense in ("pickle", "[1, 2]", "deep", "{"):
         with pytest.raises(GuestError, match="nobody understands"):
             enter("nonsense", said=nonsense)
+
+
+def test_a_room_that_floods_is_heard_now_and_then(enter: Stay) -> None:
+    enter("flood", count=20_000)
+    assert 1 <= len(enter.reported) < 200  # type: ignore[attr-defined]
 
 
 def test_progress_is_made_of_numbers(enter: Stay) -> None:
@@ -197,7 +206,41 @@ def test_the_end_of_a_room_is_told(enter: Stay, how: str, said: str) -> None:
         enter("end", how=how)
 
 
+def test_interrupted_is_what_was_asked_for(enter: Stay) -> None:
+    with pytest.raises(PluginError, match="nobody asked"):
+        enter("claims")
+
+
 # ------------------------------------------------------------------------------------------ what is left
+
+
+def test_a_child_that_outlives_its_room_holds_nobody_up(enter: Stay) -> None:
+    began = time.monotonic()
+    with pytest.raises(GuestError, match="killed by SIGKILL"):
+        enter("orphan", mark="40123")
+    assert time.monotonic() - began < 30
+    left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if _reads(path) == b"sleep\x0040123\x00"]
+    assert left == []
+
+
+def _reads(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_nobody_in_a_room_can_have_another_process_opened(enter: Stay) -> None:
+    found = enter("open_files").facts
+    assert found["sockets"] == 1, found  # that of its own connection
+    assert not any("listener" in name or "pymp" in name for name in found["names"])
+
+
+@pytest.mark.parametrize("way", ["fork", "spawn", "manager"])
+def test_multiprocessing_works_in_a_room(enter: Stay, way: str) -> None:
+    found = enter("loads", way=way)
+    assert found.facts == {"sum": 28}
+    assert found.left == ()
 
 
 def test_children_and_changes_are_named_and_children_ended(enter: Stay) -> None:
@@ -226,6 +269,13 @@ def test_processes_below_are_found_and_ended() -> None:
     child.join()
 
 
+def test_a_process_knows_its_parent_by_number() -> None:
+    """In a container, number 1 may well be the parent; elsewhere it adopts those whose parent died."""
+    call = "from genbench.rooms.tree import end_with_parent; import os; end_with_parent({}); os._exit(5)"
+    for parent, code in ((os.getpid(), 5), (1, 1)):
+        assert subprocess.run([sys.executable, "-c", call.format(parent)], check=False).returncode == code
+
+
 def test_libraries_at_work_change_nothing() -> None:
     before = watch.take()
     layer = torch.nn.Linear(3, 3)
@@ -252,24 +302,18 @@ def test_replaced_parts_of_the_harness_are_put_back(tmp_path: Path, monkeypatch:
 
 def test_whose_code_a_step_runs_decides_where(registry: Registry, store: Store) -> None:
     plan = toy_plan(registry, store, generators=["toy", "copies"], classifiers=["toy-net", "mlp"])
-    guests = {step.label: guest_of(step, registry, "auto") for step in plan.steps.values()}
-    assert guests["predict with mlp on toy-data + copies, seed 0"] is None
-    assert guests["sample copies x1 for toy-data, seed 0"] is None
-    assert guests["train mlp on toy-data + toy, seed 0"] is None
-    sampled, predicted = (
-        guests["sample toy x1 for toy-data, seed 0"],
-        guests["predict with toy-net on toy-data, seed 0"],
-    )
-    assert sampled is not None
-    assert predicted is not None
+    labels = {step.label: key for key, step in plan.steps.items()}
+    found = guests_of(plan, plan.steps, registry, "auto")
+    for built_in in ("predict with mlp on toy-data + copies", "sample copies x1 for toy-data"):
+        assert labels[f"{built_in}, seed 0"] not in found
+    sampled = found[labels["sample toy x1 for toy-data, seed 0"]]
+    predicted = found[labels["predict with toy-net on toy-data, seed 0"]]
     assert (sampled.plugins, sampled.facts["name"]) == (("toy_plugin",), "toy")
-    assert (predicted.plugins, predicted.facts) == (("toy_plugin",), {})
-    built_in = next(step for step in plan.steps.values() if step.label == "train mlp on toy-data, seed 0")
-    assert guest_of(built_in, registry, "all") is not None
-    assert all(
-        guest_of(step, registry, "all") is None
-        for step in plan.steps.values()
-        if step.label.startswith("predict with mlp")
+    assert (predicted.plugins, predicted.facts["name"]) == (("toy_plugin",), "toy-net")
+    everything = guests_of(plan, plan.steps, registry, "all")
+    assert labels["train mlp on toy-data, seed 0"] in everything
+    assert not any(
+        label.startswith("predict with mlp") and key in everything for label, key in labels.items()
     )
 
 
@@ -281,7 +325,7 @@ def test_pixels_are_handed_out_without_order_and_answers_brought_back(
     artifact = store.open(key)
     assert artifact is not None
     splits = open_splits(artifact)
-    questions = Questions(splits, seed=3)
+    questions = Questions(splits, key="3")
     batches = []
     while content := questions.next_batch():
         import io
@@ -291,12 +335,13 @@ def test_pixels_are_handed_out_without_order_and_answers_brought_back(
     real = np.concatenate([images.all().numpy() for images in splits.evaluated.values()])
     assert seen.shape == real.shape
     assert not np.array_equal(seen, real)
-    means = seen.reshape(len(seen), -1).mean(axis=1, dtype=np.float32)[:, None]
+    means = seen.reshape(len(seen), -1).mean(axis=1, dtype=np.float32)[:, None].repeat(3, axis=1)
     np.save(tmp_path / "answers.logits.npy", means)
     np.save(tmp_path / "answers.features.npy", means)
     questions.write_answers(tmp_path)
     for name, images in splits.evaluated.items():
-        expected = images.all().numpy().reshape(len(images), -1).mean(axis=1, dtype=np.float32)[:, None]
+        expected = images.all().numpy().reshape(len(images), -1).mean(axis=1, dtype=np.float32)
+        expected = expected[:, None].repeat(3, axis=1)
         np.testing.assert_array_equal(np.load(tmp_path / f"{name}.logits.npy"), expected)
     np.save(tmp_path / "answers.logits.npy", means[1:])
     with pytest.raises(PluginError, match="a row for each"):

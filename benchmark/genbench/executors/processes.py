@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -21,10 +21,12 @@ from genbench.errors import Interrupted
 from genbench.executors.base import Event, Executor, Failure, Setup, Task
 from genbench.executors.inline import failure_of
 from genbench.registry import import_target
+from genbench.rooms import is_private
 from genbench.rooms.room import cause_of_death
 from genbench.rooms.tree import end_descendants, end_with_parent
 
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_MOST_EVENTS = 100  # of one worker that are read at once: the others want to be heard, too
 _START_SECONDS = 120.0  # that a worker may take to import torch, on a disk that is busy
 _USUAL = {"OMP_WAIT_POLICY": "PASSIVE", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
@@ -106,7 +108,7 @@ class ProcessExecutor(Executor):
         for worker in list(self._workers):
             if worker.connection in ready:
                 found += self._read(worker)
-            elif self._timeout and worker.is_late(self._timeout):
+            if worker in self._workers and self._timeout and worker.is_late(self._timeout):
                 found += self._end(worker, f"no end within {self._timeout:g} s (--step-timeout)")
         return found
 
@@ -132,12 +134,13 @@ class ProcessExecutor(Executor):
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs, self._setup))
+        private = {name: value for name, value in os.environ.items() if is_private(name)}
+        process = self._context.Process(target=_work, args=(theirs, self._setup, private))
         taken = {worker.place for worker in self._workers}
         place = next(number for number in range(self._jobs + len(taken)) if number not in taken)
         usual = {**dict.fromkeys(_THREAD_COUNTS, str(self._setup.threads)), **_USUAL}
         environments = self._setup.environments or ({},)
-        with _environment(usual, environments[place % len(environments)]):
+        with _environment(usual, environments[place % len(environments)]), _hidden(private):
             process.start()
         theirs.close()
         worker = _Worker(process, ours, place)
@@ -148,7 +151,7 @@ class ProcessExecutor(Executor):
         """Read what a worker has to say, or find out how it died."""
         found: list[Event] = []
         try:
-            while worker.connection.poll():
+            while len(found) < _MOST_EVENTS and worker.connection.poll():
                 event: Event = worker.connection.recv()
                 found.append(event)
                 if event.status == "started":
@@ -173,18 +176,21 @@ class ProcessExecutor(Executor):
         return [Event(first.id, "failed", failure=Failure(reason), seconds=worker.seconds)]
 
 
-def _work(connection: Connection, setup: Setup) -> None:
+def _work(connection: Connection, setup: Setup, private: Mapping[str, str]) -> None:
     """The life of a worker: import once, then bundle after bundle, until the pipe closes."""
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the main process, which asks us to stop
     if hasattr(signal, "SIGHUP"):  # so does the end of the terminal
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    end_with_parent()
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        end_with_parent(parent.pid)
     import torch
 
     torch.set_num_threads(setup.threads)
     perform = import_target(setup.target, "executor")(**setup.settings, must_stop=stop.is_set)
+    os.environ.update(private)  # after the server of rooms was forked, which has none of it
     while not stop.is_set():
         if not connection.poll(0.2):
             continue
@@ -214,6 +220,17 @@ def _perform(perform: Any, task: Task, connection: Connection, stop: threading.E
     except BaseException as problem:  # whatever a plugin raises, SystemExit included, is this task's failure
         return Event(task.id, "failed", failure=failure_of(problem), seconds=time.perf_counter() - started)
     return Event(task.id, "done", seconds=time.perf_counter() - started)
+
+
+@contextlib.contextmanager
+def _hidden(private: Mapping[str, str]) -> Iterator[None]:
+    """Leave variables out of the environment of a process that is started inside: it could be read there."""
+    for name in private:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(private)
 
 
 @contextlib.contextmanager

@@ -35,14 +35,16 @@ def usual_rights(*, gpu: bool, network: bool, protected: Iterable[Path] = ()) ->
         protected: Folders that stay out of reach even where code lies around them.
     """
     guarded = [path.resolve() for path in protected]
-    roots = dict.fromkeys(path for folder in _code_folders() for path in _around(folder, guarded))
     names = (*_SYSTEM, *(_NETWORK if network else ()))
+    folders = list(dict.fromkeys([*_code_folders(), *map(Path, names)]))
     devices = [Path(name) for name in _DEVICES]
     if gpu:
         devices += [path for pattern in _GPU_DEVICES for path in Path("/dev").glob(pattern)]
+    split = [folder for folder in folders if any(path.is_relative_to(folder) for path in guarded)]
     return Rights(
-        read=(*roots, *(path for name in names for path in _around(Path(name), guarded))),
+        read=tuple(dict.fromkeys(path for folder in folders for path in _around(folder, guarded))),
         write=(Path("/dev/shm"),),
+        listed=tuple(split),  # or Python would find no module in them
         devices=tuple(devices),
     )
 
@@ -53,10 +55,13 @@ def merged(*many: Rights) -> Rights:
 
 
 def _code_folders() -> Iterator[Path]:
-    """Yield where Python looks for code: the installation, the environment, and what was added to them."""
+    """Yield where Python looks for code: the installation, the environment, and what was added to them.
+
+    Not the working folder: people's data lie there. What a plugin has there is named by the plugin.
+    """
     for name in (sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path):
-        path = Path(name) if name else Path.cwd()
-        if path.exists():
+        path = Path(name)
+        if name and path.exists() and path.resolve() != Path.cwd():
             yield path.resolve()
 
 

@@ -9,8 +9,14 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from genbench import errors
-from genbench.errors import GenbenchError, Interrupted, PluginError
+from genbench.errors import (
+    DataError,
+    GenbenchError,
+    GuestError,
+    PluginError,
+    ProtocolError,
+    UsageError,
+)
 from genbench.escaping import LONGEST_SENTENCE, exception_text, shortened
 
 MOST_BYTES = 1 << 20  #: of one message
@@ -52,7 +58,7 @@ def described(problem: BaseException) -> dict[str, Any]:
     """Return an exception as JSON: its class is kept where it is one of genbench's own."""
     if isinstance(problem, GenbenchError):
         kind = type(problem).__name__
-        said = {"message": problem.message, "hint": problem.hint}
+        said = {"message": str(problem.message), "hint": str(problem.hint)}
         return {"error": kind, **{name: shortened(text, LONGEST_SENTENCE) for name, text in said.items()}}
     trace = "".join(traceback.format_exception(problem))
     return {
@@ -63,17 +69,22 @@ def described(problem: BaseException) -> dict[str, Any]:
     }
 
 
+#: Errors that a plugin may raise and a user can mend; any other of genbench's own becomes the plugin's fault.
+_MAY_RAISE = {one.__name__: one for one in (PluginError, ProtocolError, DataError, UsageError)}
+
+
 def rebuilt(message: Mapping[str, Any]) -> Exception:
-    """Return the exception that `described` described; one that a plugin may not raise becomes its fault."""
-    text = str(message.get("message", ""))
-    kind = getattr(errors, str(message.get("error") or "-"), None)
-    if isinstance(kind, type) and issubclass(kind, GenbenchError):
-        is_ours_alone = issubclass(kind, errors.StoreError | Interrupted)
-        return (PluginError if is_ours_alone else kind)(text, hint=str(message.get("hint", "")))
+    """Return the exception that `described` described."""
+    text, kind = clean(message.get("message", "")), message.get("error")
+    if kind and isinstance(kind, str):
+        return _MAY_RAISE.get(kind, PluginError)(text, hint=clean(message.get("hint", "")))
     number = message.get("errno")
-    return errors.GuestError(
-        text, str(message.get("details", "")), number if isinstance(number, int) else None
-    )
+    return GuestError(text, clean(message.get("details", "")), number if type(number) is int else None)
+
+
+def clean(text: object) -> str:
+    """Return any value as text that can be written: what is no UTF-8 in a name becomes escapes."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 def is_list_of_texts(value: object) -> bool:

@@ -4,30 +4,29 @@ import contextlib
 import json
 import multiprocessing
 import os
-import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from genbench.errors import GuestError, Interrupted
 from genbench.escaping import shortened
 from genbench.rooms.guest import live
-from genbench.rooms.messages import MOST_BYTES, is_list_of_texts, rebuilt
+from genbench.rooms.messages import MOST_BYTES, clean, is_list_of_texts, rebuilt
 from genbench.rooms.order import Order
-from genbench.rooms.tree import descendants, end_descendants
+from genbench.rooms.server import Server
+from genbench.rooms.tree import end_descendants
 
-PRELOADED = "genbench.steps.preloaded"  #: imported by the server that rooms are forked from
 MOST_OUTPUT_BYTES = 1 << 20  #: of what a step prints, in its log
 _MOST_LEFT = 40  # changes that are kept
 _LEAVING_SECONDS = 5.0  # for a room that has said how it ended
-_SECRETS = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY", re.IGNORECASE)
+_PROGRESS_SECONDS = 0.2  # between two reports that are passed on
+_NONSENSE = "its process said what nobody understands"
 
 
 @dataclass(frozen=True)
@@ -66,44 +65,76 @@ def stay(
         GenbenchError: Whatever of genbench's own it raised.
         GuestError: Whatever else it raised, or how it died.
     """
-    prepare()
-    context = _context()
-    ours, theirs = context.Pipe()
-    heard, voice = context.Pipe(duplex=False)
-    process = context.Process(target=live, args=(theirs, voice, order))  # type: ignore[attr-defined]
-    process.start()
+    ours, theirs = multiprocessing.Pipe()
+    heard, voice = multiprocessing.Pipe(duplex=False)
+    room = _opened(theirs, voice)
     theirs.close()
     voice.close()
     listener = threading.Thread(target=_keep_output, args=(heard, log), name="genbench-room-output")
     listener.start()
     try:
-        return _attend(_Visit(process, ours, must_stop), report, answers or {})
+        visit = _Visit(room, ours, must_stop)
+        visit.say(order)
+        return _attend(visit, report, answers or {})
     finally:
-        end_descendants(process.pid)
-        process.kill()
-        process.join()
+        room.end()
         ours.close()
         listener.join(_LEAVING_SECONDS)
 
 
+class _Room(Protocol):
+    """What this file needs of a process, wherever it came from."""
+
+    sentinel: Any
+
+    def end(self) -> int:
+        """End it and everything below it, if it still runs; return its exit code."""
+        ...
+
+    def terminate(self) -> None:
+        """Ask it to save its work and leave."""
+        ...
+
+
+class _SpawnedRoom:
+    """A room where a process that has torch loaded is not safely forked: it starts from nothing."""
+
+    def __init__(self, connection: Connection, output: Connection) -> None:
+        arguments = (connection, output, os.getpid())
+        self._process = multiprocessing.get_context("spawn").Process(target=live, args=arguments)
+        self._process.start()
+        self.sentinel = self._process.sentinel
+
+    def end(self) -> int:
+        if self._process.pid is not None:
+            end_descendants(self._process.pid)
+        self._process.kill()
+        self._process.join()
+        return self._process.exitcode or 0
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+
+_servers: dict[int, Server] = {}  # of this process, by its number: a fork has none
+
+
 def prepare() -> None:
-    """Start the server that rooms are forked from, so that it imports torch while others work."""
-    context = _context()
-    if context.get_start_method() == "forkserver":
-        from multiprocessing.forkserver import ensure_running
-
-        with _without_secrets(), _ignoring(signal.SIGTERM, signal.SIGHUP):
-            ensure_running()
+    """Fork the server of rooms from this process: called while it has one thread and nothing foreign."""
+    if sys.platform == "linux":
+        _servers[os.getpid()] = Server(fork=True)
 
 
-@cache
-def _context() -> BaseContext:
-    """Return how rooms are started: forked from a clean server where that is safe, else from nothing."""
+def _opened(connection: Connection, output: Connection) -> _Room:
     if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([PRELOADED])
-    return context
+        return _SpawnedRoom(connection, output)
+    server = _servers.get(os.getpid()) or _servers.setdefault(os.getpid(), Server(fork=False))
+    try:
+        return server.open(connection, output)
+    except (OSError, EOFError):  # somebody ended it
+        server.close()
+        _servers[os.getpid()] = Server(fork=False)
+        return _servers[os.getpid()].open(connection, output)
 
 
 @dataclass
@@ -111,16 +142,25 @@ class _Visit:
     """A room that is open.
 
     Attributes:
-        process: The room.
+        room: Its process.
         connection: To it.
         must_stop: Says whether it should leave.
         was_asked: Whether it was told so.
     """
 
-    process: Any
+    room: _Room
     connection: Connection
     must_stop: Callable[[], bool]
     was_asked: bool = False
+    _reported: float = 0.0
+
+    def say(self, what: Order | bytes) -> None:
+        """Send it something; a room that is gone tells why when its messages are read."""
+        with contextlib.suppress(OSError):
+            if isinstance(what, bytes):
+                self.connection.send_bytes(what)
+            else:
+                self.connection.send(what)
 
     def messages(self) -> Iterator[Mapping[str, Any]]:
         """Yield what the room says until it ends.
@@ -131,19 +171,28 @@ class _Visit:
         while True:
             if self.must_stop() and not self.was_asked:
                 self.was_asked = True
-                self.process.terminate()
-            if not self.connection.poll(0.2):
-                continue
-            try:
-                text = self.connection.recv_bytes(MOST_BYTES)
-                message = json.loads(text)
-            except EOFError:
+                self.room.terminate()
+            ready = wait([self.connection, self.room.sentinel], 0.2)
+            if self.connection in ready:
+                try:
+                    message = json.loads(self.connection.recv_bytes(MOST_BYTES))
+                except EOFError:
+                    return
+                except (OSError, ValueError, RecursionError) as problem:
+                    raise GuestError(f"{_NONSENSE} ({problem!r})") from None
+                if not isinstance(message, dict):
+                    raise GuestError(_NONSENSE)
+                yield message
+            elif ready:  # it has ended, and everything that it said was read
                 return
-            except (OSError, ValueError, RecursionError) as problem:
-                raise GuestError(f"its process said what nobody understands ({problem!r})") from None
-            if not isinstance(message, dict):
-                raise GuestError("its process said what nobody understands")
-            yield message
+
+    def is_time_to_report(self) -> bool:
+        """Say whether progress may be passed on: a room may not flood the others."""
+        now = time.monotonic()
+        if now - self._reported < _PROGRESS_SECONDS:
+            return False
+        self._reported = now
+        return True
 
 
 def _attend(
@@ -151,34 +200,39 @@ def _attend(
     report: Callable[[int, int, Mapping[str, float]], None],
     answers: Mapping[str, Callable[[], bytes]],
 ) -> Stay:
+    """Listen to a room until it has said how it ended."""
     in_force = ""
     for message in visit.messages():
         kind = message.get("kind")
         if kind == "ready":
-            in_force = shortened(str(message.get("in_force", "")), 100)
+            in_force = shortened(clean(message.get("in_force", "")), 100)
         elif kind == "progress":
-            _pass_on(message, report)
+            _pass_on(visit, message, report)
         elif kind in answers:
-            visit.connection.send_bytes(answers[str(kind)]())
-        elif kind == "interrupted":
+            visit.say(answers[str(kind)]())
+        elif kind == "interrupted" and visit.was_asked:
             raise Interrupted("stopped; the same command resumes from here")
-        elif kind == "failed":
+        elif kind in {"failed", "interrupted"}:
             raise rebuilt(message)
         elif kind == "done":
             facts, left = message.get("facts"), message.get("left")
             if not isinstance(facts, dict) or not is_list_of_texts(left):
-                raise GuestError("its process said what nobody understands")
-            texts = tuple(shortened(text, 200) for text in (left or ())[:_MOST_LEFT])
+                raise GuestError(_NONSENSE)
+            texts = tuple(shortened(clean(text), 200) for text in (left or ())[:_MOST_LEFT])
             return Stay(facts, in_force, texts)
-    visit.process.join(_LEAVING_SECONDS)
-    raise GuestError(cause_of_death(visit.process.exitcode))
+    raise GuestError(cause_of_death(visit.room.end()))
 
 
-def _pass_on(message: Mapping[str, Any], report: Callable[[int, int, Mapping[str, float]], None]) -> None:
+def _pass_on(
+    visit: _Visit, message: Mapping[str, Any], report: Callable[[int, int, Mapping[str, float]], None]
+) -> None:
     """Pass progress on, if it is progress."""
     done, total, metrics = message.get("done"), message.get("total"), message.get("metrics")
-    if isinstance(done, int) and isinstance(total, int) and isinstance(metrics, dict):
-        report(done, total, {str(k): float(v) for k, v in metrics.items() if isinstance(v, int | float)})
+    if not (isinstance(done, int) and isinstance(total, int) and isinstance(metrics, dict)):
+        return
+    if visit.is_time_to_report():
+        numbers = {clean(name): float(one) for name, one in metrics.items() if type(one) in {int, float}}
+        report(done, total, numbers)
 
 
 def cause_of_death(exit_code: int | None) -> str:
@@ -204,32 +258,3 @@ def _keep_output(heard: Connection, log: Path) -> None:
     if left_out:
         with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
             file.write(f"\n... and {left_out} bytes more\n")
-
-
-@contextlib.contextmanager
-def _without_secrets() -> Iterator[None]:
-    """Hide keys and tokens from a process that is started inside: it passes its environment on."""
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if _SECRETS.search(name)}
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)
-
-
-def secrets() -> dict[str, str]:
-    """Return the variables that rooms do not see, for one that may use the network."""
-    return {name: value for name, value in os.environ.items() if _SECRETS.search(name)}
-
-
-@contextlib.contextmanager
-def _ignoring(*signals: signal.Signals) -> Iterator[None]:
-    """Have a process that is started inside ignore signals that are sent to the whole group."""
-    before = {one: signal.signal(one, signal.SIG_IGN) for one in signals}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-
-
-__all__ = ["Stay", "cause_of_death", "descendants", "prepare", "secrets", "stay"]

@@ -29,24 +29,35 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
+def _is_helper(pid: int) -> bool:
+    try:
+        return b"from multiprocessing." in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def end_descendants(pid: int) -> list[str]:
-    """Kill all processes below one; return their names, sorted."""
+    """Kill all processes below one; return their names, sorted, without multiprocessing's own helpers."""
     names: dict[int, str] = {}
     for _ in range(10):  # one that is killed may have started another just before
         running = descendants(pid)
         if not running:
             break
-        names |= running
+        names |= {one: name for one, name in running.items() if not _is_helper(one)}
         for one in running:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(one, signal.SIGKILL)
     return sorted(names.values())
 
 
-def end_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it dies (Linux)."""
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the one that started it dies (Linux).
+
+    Args:
+        parent: Its number: it may have died before this was asked.
+    """
     _prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    if sys.platform == "linux" and os.getppid() == 1:  # it died before we asked
+    if sys.platform == "linux" and os.getppid() != parent:
         os._exit(1)
 
 

@@ -58,7 +58,8 @@ def execute(step: Step, workshop: Workshop, report: Report) -> None:
             ctx = make_context(step, workshop, folder, log, report)
             forget_peak_memory(_device(step, workshop))
             job: Job[Any] = Job(step, step.work, given, workshop, ctx, records)
-            facts = {**_provenance(step, workshop), **_done(job)}
+            done = _done(job)
+            facts = {**_provenance(step, workshop), **done}
             if step.stage == "sample":
                 sample.finish(job)
             return {"seconds": ctx.clock.seconds, **facts}

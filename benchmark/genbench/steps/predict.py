@@ -4,6 +4,7 @@ The network of a built-in classifier reads the splits itself. A stranger's netwo
 are no splits: it is handed batches of pixels, without labels, in an order that says nothing about them.
 """
 
+import hashlib
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,6 @@ import torch
 from genbench.documents import PredictDocument, the
 from genbench.errors import PluginError
 from genbench.protocols import Predictions, TrainRecipe
-from genbench.seeding import derive_seed
 from genbench.steps.components import open_trained, trained_classifier
 from genbench.steps.context import StepContext
 from genbench.steps.dataset import Splits, open_splits
@@ -32,7 +32,7 @@ def run(job: Job[PredictDocument]) -> None:
     """Ask the cell's network about every evaluated split."""
     splits, trained = open_splits(the(job.given.dataset)), the(job.given.train)
     if job.step.guest is not None:  # in this process (`--jobs 0`), to the bits that a room gives
-        questions = Questions(splits, job.step.seed)
+        questions = Questions(splits, job.step.key)
         answer(job, questions.next_batch)
         questions.write_answers(job.ctx.files)
         return
@@ -71,15 +71,20 @@ def open_predictions(artifact: Artifact, splits: Splits) -> dict[str, Prediction
 class Questions:
     """The images of all evaluated splits, shuffled together: what a stranger's network is asked about.
 
-    The order is drawn from the step's seed, so that a repeated step gives the same bits.
+    The order is that of digests of the images, salted with the step's key: a repeated step gives the same
+    bits, and nothing that a room knows leads from an image to its place in a split.
     """
 
-    def __init__(self, splits: Splits, seed: int) -> None:
+    def __init__(self, splits: Splits, key: str) -> None:
         self._splits = splits.evaluated
         self._ends = np.cumsum([len(images) for images in self._splits.values()])
-        total = int(self._ends[-1])
-        generator = torch.Generator().manual_seed(derive_seed(seed, "questions"))
-        self._order = torch.randperm(total, generator=generator).numpy()
+        digests = [
+            hashlib.sha256(key.encode() + image.numpy().tobytes()).digest()
+            for images in self._splits.values()
+            for batch in images.batches(BATCH_IMAGES)
+            for image in batch
+        ]
+        self._order = np.array(sorted(range(len(digests)), key=digests.__getitem__), dtype=np.int64)
         self._asked = 0
 
     def next_batch(self) -> bytes:
@@ -96,16 +101,19 @@ class Questions:
         """Bring what `answer` left into order, as `write_predictions` writes it.
 
         Raises:
-            PluginError: There is not one finite answer for each image.
+            PluginError: There is not one answer for each image.
         """
+        classes = next(iter(self._splits.values())).num_classes
         for name in (_LOGITS, _FEATURES):
-            values = np.load(folder / name)
+            values = np.load(folder / name, mmap_mode="r")  # its header may claim anything
+            if name == _LOGITS and values.shape[1:] != (classes,):
+                raise PluginError(f"the network gave {list(values.shape)} logits for {classes} classes")
             if values.dtype != np.float32 or values.ndim != 2 or len(values) != len(self._order):
                 raise PluginError(
                     f"the network gave {values.dtype} {list(values.shape)} for {len(self._order)} images: "
                     "float32, a row for each, is what is asked for"
                 )
-            ordered = np.empty_like(values)
+            ordered = np.empty(values.shape, dtype=np.float32)
             ordered[self._order] = values
             kind = name.partition(".")[2]
             for split, part in zip(self._splits, np.split(ordered, self._ends[:-1]), strict=True):

@@ -1,12 +1,10 @@
-"""What the server of rooms imports once, so that a room opens in a twentieth of a second.
+"""What the server of rooms has loaded, so that a room opens in a twentieth of a second.
 
-Nothing of a third party is imported here, and no thread is started: a room gives up its rights while it has
-one thread.
+A worker imports it before it forks its server. Nothing of a third party is imported here, and no thread is
+started: a room gives up its rights while it has one thread.
 """
 
-import atexit
 import gc
-import os
 
 import torch
 import torch._dynamo  # the first optimizer imports it: 1.4 s in every room
@@ -23,4 +21,3 @@ choose_arithmetic()
 guest.known = watch.attributes()
 gc.collect()
 gc.freeze()  # or the collector of a room would touch, and so copy, every object that they share
-atexit.register(os._exit, 0)  # the server's own end: libraries would complain of what was never freed

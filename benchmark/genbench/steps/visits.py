@@ -4,22 +4,25 @@ import contextlib
 import errno
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from genbench import watch
-from genbench.artifacts import read_curve, read_evaluation, read_filter_report, read_training
+from genbench.artifacts import ENGINE_FACTS, read_curve, read_evaluation, read_filter_report, read_training
 from genbench.documents import the
 from genbench.errors import GuestError, PluginError, SpoiledProcessError
 from genbench.escaping import exception_text
 from genbench.hub import MIRROR_VARIABLE
 from genbench.plan import Guest, Step
-from genbench.rooms import Order, Rights, can_confine, merged, secrets, stay, usual_rights
+from genbench.rooms import Order, Rights, can_confine, is_private, merged, stay, usual_rights
 from genbench.steps.dataset import open_splits
+from genbench.steps.embed import open_features, open_summary
 from genbench.steps.filtering import open_kept
 from genbench.steps.guest import TARGET, Visit, rights
 from genbench.steps.predict import PIXELS, Questions
+from genbench.steps.samples import open_sample
 from genbench.steps.workshop import Facts, Job, Rooms
 from genbench.store import Artifact
 
@@ -37,24 +40,26 @@ def visit(job: Job[Any], rooms: Rooms) -> Facts:
     """
     step, ctx = job.step, job.ctx
     guest = step.guest or Guest()
-    questions = Questions(open_splits(the(job.given.dataset)), step.seed) if step.stage == "predict" else None
+    questions = Questions(open_splits(the(job.given.dataset)), step.key) if step.stage == "predict" else None
     answers: Mapping[str, Callable[[], bytes]] = {PIXELS: questions.next_batch} if questions else {}
-    with job.workshop.store.room_folder(step.key) as home:
+    with job.workshop.store.room_folder(step.key) as home, tempfile.TemporaryDirectory(prefix="gb-") as short:
+        payload = Visit(
+            step,
+            job.given,
+            [record.to_json() for record in job.records],
+            rooms.source.limited_to(guest.plugins),
+            ctx.files,
+            ctx.work,
+            ctx.device,
+            ctx.checkpoint_seconds,
+            rooms.max_memory_gib,
+        )
         order = Order(
             TARGET,
-            Visit(
-                step,
-                job.given,
-                [record.to_json() for record in job.records],
-                rooms.source.limited_to(guest.plugins),
-                ctx.files,
-                ctx.work,
-                ctx.device,
-                ctx.checkpoint_seconds,
-                rooms.max_memory_gib,
-            ),
+            payload,
             home,
-            _rights(job, rooms, home),
+            Path(short),
+            _rights(job, rooms, [home, Path(short)]),
             network=guest.network,
             threads=_threads(),
             environment=_environment(guest, home),
@@ -71,7 +76,15 @@ def visit(job: Job[Any], rooms: Rooms) -> Facts:
         ctx.log.warning("in its process: %s", change)
     confined = found.in_force or (_OFF if rooms.confine == "off" else _CANNOT)
     plugin = {**guest.facts, "confined": confined, "changed": list(found.left)}
-    return {**found.facts, **({"plugin": plugin} if guest.facts else {})}
+    return {**_known(found.facts), "plugin": plugin}
+
+
+def _known(facts: Facts) -> dict[str, Any]:
+    """Return what a room may say of an attempt: single values by the names that we know, and nothing else."""
+    peak = facts.get("peak_memory_bytes")
+    found: dict[str, Any] = {"peak_memory_bytes": peak if type(peak) is int and peak >= 0 else 0}
+    engine = {name: facts[name] for name in ENGINE_FACTS if name in facts}
+    return found | {name: one for name, one in engine.items() if isinstance(one, bool | int | str)}
 
 
 @contextlib.contextmanager
@@ -100,10 +113,12 @@ def _read_back(step: Step, folder: Path) -> None:
     """
     left = Artifact(folder, step.document, {}, {})
     readers: Mapping[str, Callable[[], object]] = {
-        "dataset": lambda: open_splits(left).train,
+        "dataset": lambda: [images.labels for images in open_splits(left).opened.values()],
         "fit": lambda: read_curve(left),
+        "sample": lambda: open_sample(left),
         "filter": lambda: (read_filter_report(left)["after"], open_kept(left)),
         "train": lambda: read_training(left),
+        "embed": lambda: open_features(left) if "split" in step.document else open_summary(left),
         "evaluate": lambda: read_evaluation(left, step.document["subject"]),
     }
     try:
@@ -119,7 +134,11 @@ def refuse_odd_files(folder: Path) -> None:
     Raises:
         PluginError: There is such a thing.
     """
-    for parent, folders, files in os.walk(folder, followlinks=False):
+
+    def refuse(problem: OSError) -> None:
+        raise PluginError(f"the step left {problem.filename}, which cannot be read") from None
+
+    for parent, folders, files in os.walk(folder, followlinks=False, onerror=refuse):
         for name in (*folders, *files):
             path = Path(parent, name)
             state = path.lstat()
@@ -131,19 +150,20 @@ def refuse_odd_files(folder: Path) -> None:
                 )
 
 
-def _rights(job: Job[Any], rooms: Rooms, home: Path) -> Rights | None:
+def _rights(job: Job[Any], rooms: Rooms, own: list[Path]) -> Rights | None:
     """Return what a room may read and write; None where it keeps all rights."""
     if rooms.confine == "off" or not can_confine():
         return None
     guest = job.step.guest or Guest()
-    root = job.workshop.store.root
     mirror = os.environ.get(MIRROR_VARIABLE)
-    protected = [root, *([Path(mirror)] if mirror else [])]
+    data = [Path(path) for path in (*guest.protected, *([mirror] if mirror else []))]
     gpu = job.ctx.device.startswith("cuda")
-    usual = usual_rights(gpu=gpu, network=guest.network, protected=protected)
+    usual = usual_rights(gpu=gpu, network=guest.network, protected=[job.workshop.store.root, *data])
     caches = [Path(path) for path in _cache_folders().values()] if guest.network else []
-    own = rights(job.step, job.given, [job.ctx.files, job.ctx.work, home, *caches])
-    return merged(usual, own, Rights(listed=tuple(protected[1:])))
+    for cache in caches:  # a rule needs something that is there
+        cache.mkdir(parents=True, exist_ok=True)
+    inner = rights(job.step, job.given, [job.ctx.files, job.ctx.work, *own, *caches])
+    return merged(usual, inner, Rights(listed=(Path(mirror),) if mirror else ()))
 
 
 def _threads() -> int:
@@ -154,13 +174,18 @@ def _threads() -> int:
 
 def _environment(guest: Guest, home: Path) -> dict[str, str]:
     """Return the variables that a room needs: where weights are, and keys where it may use the network."""
-    tables = {"HF_DATASETS_CACHE": str(home / "datasets")}  # what it writes of data is its own
-    return {**_cache_folders(), **tables, **(secrets() if guest.network else {})}
+    own = {"HF_DATASETS_CACHE": str(home / "datasets")}  # what it writes of data is its own
+    if guest.network:
+        keys = {name: value for name, value in os.environ.items() if is_private(name)}
+        return {**_cache_folders(), **own, **keys}
+    # A token that lies in the cache of weights may not be read, which is no reason to fail.
+    return {**_cache_folders(), **own, "HF_TOKEN_PATH": str(home / "token")}
 
 
 def _cache_folders() -> dict[str, str]:
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return {name: os.environ.get(name) or str(caches / folder) for name, folder in _CACHES.items()}
+    found = {name: os.environ.get(name) or str(caches / folder) for name, folder in _CACHES.items()}
+    return {**found, "HF_HUB_CACHE": os.environ.get("HF_HUB_CACHE") or str(Path(found["HF_HOME"]) / "hub")}
 
 
 def _explained(problem: GuestError, order: Order) -> GuestError:
