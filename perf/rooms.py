@@ -12,7 +12,7 @@ from statistics import median
 
 from _timing import verdict
 
-from genbench.rooms import Order, Rights, can_confine, merged, prepare, stay, usual_rights
+from genbench.rooms import Order, Rights, can_confine, merged, stay, usual_rights
 
 ROOMS = 15
 TARGET_SECONDS = 0.35
@@ -47,13 +47,15 @@ def main() -> None:
         def seconds(
             confined: bool, target: str = "rooms:nothing", payload: object = None
         ) -> tuple[float, dict]:
-            order = Order(target, payload, folder / "home", rights if confined else None, not confined)
+            home = folder / "home"
+            home.mkdir(exist_ok=True)
+            held = rights if confined else None
+            order = Order(target, payload, home, rights=held, network=not confined)
             started = time.perf_counter()
             found = stay(order, log, lambda *_: None, lambda: False)
             return time.perf_counter() - started, dict(found.facts)
 
         started = time.perf_counter()
-        prepare()
         seconds(confined=False)
         print(f"     server and first room: {time.perf_counter() - started:.2f} s")
         free, held = [], []

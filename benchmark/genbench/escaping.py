@@ -25,14 +25,22 @@ def shortened(text: str, most: int = LONGEST_LABEL) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
 
 
+def writable(text: object) -> str:
+    r"""Return any value as text that every file takes: what is no UTF-8 in a name becomes an escape.
+
+    >>> writable("caf\udce9.png")
+    'caf\\udce9.png'
+    """
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
 def exception_text(problem: BaseException, most: int = LONGEST_SENTENCE) -> str:
-    """Return class and text of an exception: `ValueError: no such thing`; odd bytes of names are escaped.
+    """Return class and text of an exception: `ValueError: no such thing`.
 
     >>> exception_text(ValueError("no such thing"))
     'ValueError: no such thing'
     """
-    text = f"{type(problem).__name__}: {problem}".encode("utf-8", "backslashreplace").decode()
-    return shortened(text, most)
+    return shortened(writable(f"{type(problem).__name__}: {problem}"), most)
 
 
 def one_line(text: str, most: int | None = None) -> str:

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 
 from genbench.errors import GenbenchError, GuestError, Interrupted
-from genbench.escaping import exception_text
+from genbench.escaping import exception_text, writable
 from genbench.executors.base import Event, Executor, Failure, Perform, Setup, Task
 from genbench.registry import import_target
 
@@ -64,8 +64,8 @@ def _run(perform: Perform, task: Task) -> Event:
 def failure_of(problem: BaseException) -> Failure:
     """Say in one line how a task failed; with a traceback, unless the user can mend it."""
     if isinstance(problem, GenbenchError):
-        return Failure(str(problem), error=problem)
+        return Failure(writable(problem), error=problem)
     if isinstance(problem, GuestError):
-        return Failure(str(problem), problem.details)
-    trace = "".join(traceback.format_exception(problem))
+        return Failure(writable(problem), problem.details)
+    trace = writable("".join(traceback.format_exception(problem)))
     return Failure(exception_text(problem), trace[-_MOST_DETAILS:])

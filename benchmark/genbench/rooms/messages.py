@@ -17,7 +17,7 @@ from genbench.errors import (
     ProtocolError,
     UsageError,
 )
-from genbench.escaping import LONGEST_SENTENCE, exception_text, shortened
+from genbench.escaping import LONGEST_SENTENCE, exception_text, shortened, writable
 
 MOST_BYTES = 1 << 20  #: of one message
 _DETAIL_CHARACTERS = 50_000
@@ -75,16 +75,11 @@ _MAY_RAISE = {one.__name__: one for one in (PluginError, ProtocolError, DataErro
 
 def rebuilt(message: Mapping[str, Any]) -> Exception:
     """Return the exception that `described` described."""
-    text, kind = clean(message.get("message", "")), message.get("error")
+    text, kind = writable(message.get("message", "")), message.get("error")
     if kind and isinstance(kind, str):
-        return _MAY_RAISE.get(kind, PluginError)(text, hint=clean(message.get("hint", "")))
+        return _MAY_RAISE.get(kind, PluginError)(text, hint=writable(message.get("hint", "")))
     number = message.get("errno")
-    return GuestError(text, clean(message.get("details", "")), number if type(number) is int else None)
-
-
-def clean(text: object) -> str:
-    """Return any value as text that can be written: what is no UTF-8 in a name becomes escapes."""
-    return str(text).encode("utf-8", "backslashreplace").decode()
+    return GuestError(text, writable(message.get("details", "")), number if type(number) is int else None)
 
 
 def is_list_of_texts(value: object) -> bool:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from genbench.errors import GuestError, Interrupted
-from genbench.escaping import shortened
+from genbench.escaping import shortened, writable
 from genbench.rooms.guest import live
-from genbench.rooms.messages import MOST_BYTES, clean, is_list_of_texts, rebuilt
+from genbench.rooms.messages import MOST_BYTES, is_list_of_texts, rebuilt
 from genbench.rooms.order import Order
 from genbench.rooms.server import Server
 from genbench.rooms.tree import end_descendants
@@ -205,7 +205,7 @@ def _attend(
     for message in visit.messages():
         kind = message.get("kind")
         if kind == "ready":
-            in_force = shortened(clean(message.get("in_force", "")), 100)
+            in_force = shortened(writable(message.get("in_force", "")), 100)
         elif kind == "progress":
             _pass_on(visit, message, report)
         elif kind in answers:
@@ -218,7 +218,7 @@ def _attend(
             facts, left = message.get("facts"), message.get("left")
             if not isinstance(facts, dict) or not is_list_of_texts(left):
                 raise GuestError(_NONSENSE)
-            texts = tuple(shortened(clean(text), 200) for text in (left or ())[:_MOST_LEFT])
+            texts = tuple(shortened(writable(text), 200) for text in (left or ())[:_MOST_LEFT])
             return Stay(facts, in_force, texts)
     raise GuestError(cause_of_death(visit.room.end()))
 
@@ -231,7 +231,7 @@ def _pass_on(
     if not (isinstance(done, int) and isinstance(total, int) and isinstance(metrics, dict)):
         return
     if visit.is_time_to_report():
-        numbers = {clean(name): float(one) for name, one in metrics.items() if type(one) in {int, float}}
+        numbers = {writable(name): float(one) for name, one in metrics.items() if type(one) in {int, float}}
         report(done, total, numbers)
 
 
