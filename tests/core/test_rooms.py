@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -53,11 +54,12 @@ def enter(tmp_path: Path) -> Stay:
         tests = Path(__file__).parents[1]
         rights = merged(usual_rights(gpu=False, network=network), Rights(read=(tests,), write=(home, own)))
         home.mkdir(exist_ok=True)
-        held = rights if confined and can_confine() else None
-        order = Order(f"room_probe:{what}", payload, home, rights=held, network=network)
         must_stop = payload.pop("must_stop", lambda: False)
         answers = payload.pop("answers", None)
-        return stay(order, tmp_path / "log.txt", reported.append, must_stop, answers)
+        with tempfile.TemporaryDirectory(prefix="gb-") as short:
+            held = merged(rights, Rights(write=(Path(short),))) if confined and can_confine() else None
+            order = Order(f"room_probe:{what}", payload, home, Path(short), rights=held, network=network)
+            return stay(order, tmp_path / "log.txt", reported.append, must_stop, answers)
 
     reported = _Reported()
     do.reported = reported  # type: ignore[attr-defined]

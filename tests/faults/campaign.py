@@ -21,6 +21,9 @@ FAMILIES: tuple[str, ...] = (
     *("plugins", "records", "markup", "suites", "images", "archives", "http"),
 )
 
+#: Those that fork: they want a process of their own, in which nothing else was run before.
+FORKING: tuple[str, ...] = ("kills", "disk", "power", "damage", "together")
+
 
 @dataclass(frozen=True)
 class Trial:

@@ -169,7 +169,7 @@ class _Visit:
             GuestError: It said what is no message.
         """
         while True:
-            if self.must_stop() and not self.was_asked:
+            if self.must_stop():  # again and again: a room that has just been opened does not listen yet
                 self.was_asked = True
                 self.room.terminate()
             ready = wait([self.connection, self.room.sentinel], 0.2)
