@@ -44,7 +44,7 @@ HARMLESS = [
     Deed("grad", named="torch's grad mode is False, was True"),
     Deed("dtype", named="torch's default dtype is torch.float64"),
     Deed("numpy", named="numpy.mean was replaced"),
-    Deed("harness", named="genbench.steps.execute._STAGES['predict'] was replaced"),
+    Deed("harness", named="genbench.steps.stages.STAGES['predict'] was replaced"),
     Deed("children", named="process sleep was left behind", place="36123"),
     Deed("seeds", named="was left behind"),
     Deed("environment", named="$GENBENCH_RESIDENT_MIB was set"),

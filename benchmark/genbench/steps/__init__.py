@@ -7,6 +7,7 @@ context     progress, seeds, checkpoints and the loss curve for the plugin that 
 dataset     fit  sample  filtering  train  predict  embed  evaluate: the stages
 requests    which images are asked for;  samples  a sampled set on its way and in the store
 networks    networks from names and from artifacts;  extractors  frozen ones
+stages      which function does which
 visits      a stranger's step from outside;  guest  the same from inside its room
 provenance  hardware, versions and commit, for the manifest;  profiling  where the time of a training goes
 """

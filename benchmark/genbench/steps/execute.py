@@ -2,31 +2,22 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from genbench.hookspecs import Kind
 from genbench.plan import Step
-from genbench.steps import dataset, embed, evaluate, filtering, fit, predict, sample, train
+from genbench.steps import sample
 from genbench.steps.context import Clock, Report, StepContext
 from genbench.steps.evaluate import suite_records
 from genbench.steps.provenance import commit, forget_peak_memory, hardware, peak_memory_bytes, versions
+from genbench.steps.stages import STAGES
 from genbench.steps.visits import SHARED, visit, watched
 from genbench.steps.workshop import Facts, Job, Workshop
 from genbench.store import Store
 
-_STAGES: Mapping[str, Callable[[Job[Any]], Facts | None]] = {
-    "dataset": dataset.run,
-    "fit": fit.run,
-    "sample": sample.run,
-    "filter": filtering.run,
-    "train": train.run,
-    "predict": predict.run,
-    "embed": embed.run,
-    "evaluate": evaluate.run,
-}
 _KIND_OF_STAGE: Mapping[str, Kind] = {
     "dataset": "dataset",
     "fit": "generator",
@@ -73,9 +64,9 @@ def _done(job: Job[Any]) -> Facts:
     if job.step.guest is not None and job.workshop.rooms is not None:
         return visit(job, job.workshop.rooms)
     if job.step.guest is None:
-        return _STAGES[job.step.stage](job) or {}
+        return STAGES[job.step.stage](job) or {}
     with watched(job):
-        return _STAGES[job.step.stage](job) or {}
+        return STAGES[job.step.stage](job) or {}
 
 
 def make_context(

@@ -5,7 +5,7 @@ handing over pixels without their labels, and writing the manifest.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,15 @@ from genbench.registry import PluginSource, Registry
 from genbench.rooms import guest as room
 from genbench.rooms.landlock import Rights
 from genbench.rooms.messages import Talk
-from genbench.steps import dataset, embed, evaluate, filtering, fit, predict, sample, train
+from genbench.steps import predict
 from genbench.steps.context import Clock, StepContext
 from genbench.steps.limits import limit_memory
 from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
-from genbench.steps.workshop import Facts, Job, Workshop
+from genbench.steps.stages import STAGES
+from genbench.steps.workshop import Job, Workshop
 from genbench.store import Artifact, Store
 
 TARGET = "genbench.steps.guest:perform"
-_STAGES: Mapping[str, Callable[[Job[Any]], Facts | None]] = {
-    "dataset": dataset.run,
-    "fit": fit.run,
-    "sample": sample.run,
-    "filter": filtering.run,
-    "train": train.run,
-    "embed": embed.run,
-    "evaluate": evaluate.run,
-}
 
 
 @dataclass(frozen=True)
@@ -89,7 +81,7 @@ def perform(visit: Visit, talk: Talk) -> Mapping[str, Any]:
         predict.answer(job, lambda: talk.ask(predict.PIXELS))
         facts: Mapping[str, Any] = {}
     else:
-        facts = _STAGES[step.stage](job) or {}
+        facts = STAGES[step.stage](job) or {}
     return {**facts, "peak_memory_bytes": peak_memory_bytes(visit.device)}
 
 
