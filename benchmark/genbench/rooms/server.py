@@ -8,6 +8,7 @@ ended before the server says how the room ended; it ends itself when its opener 
 
 import atexit
 import contextlib
+import gc
 import importlib
 import os
 import select
@@ -104,6 +105,7 @@ def _serve(number: int) -> None:
             signal.signal(one, signal.SIG_IGN)
         close_all_but(0, 1, 2, number)
         adopt_orphans()
+        gc.freeze()  # or the collector of a room would touch, and so copy, every object that they share
         opener = socket.socket(fileno=number)
         while True:
             message, descriptors, _, _ = socket.recv_fds(opener, 1, 2)

@@ -4,8 +4,6 @@ A worker imports it before it forks its server. Nothing of a third party is impo
 started: a room gives up its rights while it has one thread.
 """
 
-import gc
-
 import torch
 import torch._dynamo  # the first optimizer imports it: 1.4 s in every room
 
@@ -19,5 +17,3 @@ __all__ = ["genbench"]
 torch.set_num_threads(1)
 choose_arithmetic()
 guest.known = watch.attributes()
-gc.collect()
-gc.freeze()  # or the collector of a room would touch, and so copy, every object that they share
