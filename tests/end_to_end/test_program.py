@@ -64,6 +64,7 @@ def record_of(tmp_path: Path, generator: str, evaluator: str = "accuracy", out: 
 def test_a_run_prints_the_table_writes_it_and_is_cached_afterwards(program: Program, tmp_path: Path) -> None:
     first = run_toys(program, "-g", "toy")
     assert first.returncode == 0, first.stderr
+    assert [line for line in first.stderr.splitlines() if not line.startswith(("[", "  ", "4 cells"))] == []
     assert "toy" in first.stdout
     assert "top-1" in first.stdout
     folder = tmp_path / "out" / "toy-data-toy-toy-net"
