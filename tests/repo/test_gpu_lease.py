@@ -309,8 +309,8 @@ def test_a_slot_keeps_what_is_finished_and_the_next_one_continues(
 ) -> None:
     first = [task("a", GOOD), task("b", BAD), task("c", HANGS, limit=0.5), task("d", HANGS), task("e", GOOD)]
     began = time.monotonic()
-    ended = run_slot(first, 4)
-    assert time.monotonic() - began < 20  # c and d alone would take two minutes
+    ended = run_slot(first, 10)
+    assert time.monotonic() - began < 30  # c and d alone would take two minutes
     assert {name: one.status for name, one in ended.items()} == {
         "a": "passed", "b": "failed", "c": "failed", "d": "unfinished",
     }  # fmt: skip
