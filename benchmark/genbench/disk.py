@@ -25,14 +25,6 @@ _PROBE_BYTES = 4096
 # ------------------------------------------------------------------------------------------------ flushing
 
 
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFLNK: "a link",
-}
-
-
 def sync_folder(folder: Path) -> None:
     """Flush a folder's list of names, without which a new file in it may be lost with the power."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -95,6 +87,13 @@ def remove_place(path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------- reading
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a link",
+}
 
 
 def open_regular(path: Path, *, links: bool = True) -> BinaryIO:

@@ -2,7 +2,8 @@
 
 import contextlib
 import importlib.util
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from genbench.plan import Guest, Plan, Step
@@ -22,16 +23,24 @@ def guests_of(plan: Plan, keys: Iterable[str], registry: Registry, confine: str)
         registry: Where the components came from.
         confine: With `all`, steps of built-in components have rooms, too.
     """
-    data = [step for step in plan.steps.values() if step.stage == "dataset"]
-    named = [path for step in data for path in (*step.parts.paths, *step.location.values())]
-    protected = tuple(dict.fromkeys(path for path in named if isinstance(path, str) and Path(path).exists()))
-    found = {key: _guest_of(plan.steps[key], registry, confine, protected) for key in keys}
-    return {key: guest for key, guest in found.items() if guest is not None}
+    data = (step for step in plan.steps.values() if step.stage == "dataset")
+    named = (path for step in data for path in step.named_paths if Path(path).exists())
+    protected = tuple(dict.fromkeys(named))
+    places = {one.name: tuple(_places(one, registry)) for one in registry.plugins if not one.builtin}
+    found = {key: _guest_of(plan.steps[key], registry, confine, places) for key in keys}
+    return {
+        # A dataset may read everything: it is what brings the images.
+        key: guest if plan.steps[key].stage == "dataset" else replace(guest, protected=protected)
+        for key, guest in found.items()
+        if guest is not None
+    }
 
 
-def _guest_of(step: Step, registry: Registry, confine: str, protected: tuple[str, ...]) -> Guest | None:
+def _guest_of(
+    step: Step, registry: Registry, confine: str, places: Mapping[str, tuple[str, ...]]
+) -> Guest | None:
     owners = [registry.owner(kind, name) for kind, name in step.parts.components]
-    foreign = {plugin.name: plugin for plugin in owners if not plugin.builtin}
+    foreign = {plugin.name for plugin in owners if not plugin.builtin}
     if not foreign and not (confine == "all" and step.stage in _CONFINED_ON_REQUEST):
         return None
     specs = [registry.spec(*part) for part in step.parts.components]
@@ -45,11 +54,10 @@ def _guest_of(step: Step, registry: Registry, confine: str, protected: tuple[str
     version = registry.spec(kind, name).version
     return Guest(
         plugins=tuple(sorted(foreign)),
-        places=tuple(dict.fromkeys(place for one in foreign.values() for place in _places(one, registry))),
+        places=tuple(dict.fromkeys(place for name in foreign for place in places[name])),
         facts={"kind": kind, "name": name, "version": version, **registry.code(kind, name)._asdict()},
         network=any(one.resources.network for one in specs),
         reserve=any(one.needs_reserve for one in specs),
-        protected=() if step.stage == "dataset" else protected,
     )
 
 

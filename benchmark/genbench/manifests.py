@@ -44,7 +44,7 @@ def write_manifest(
     """Flush every file and folder of an artifact and write its manifest, last of all; return its files."""
     files = {}
     folders = [folder]
-    for name, state in _entries(folder):
+    for name, state in entries(folder):
         path = folder / name
         if stat.S_ISDIR(state.st_mode):
             folders.append(path)
@@ -157,18 +157,18 @@ def _listed(folder: Path) -> list[tuple[str, os.stat_result]]:
     try:
         if not stat.S_ISDIR(folder.lstat().st_mode):
             raise DamagedError("it is no folder")
-        return list(_entries(folder))
+        return list(entries(folder))
     except OSError as problem:
         raise unreadable("its folder", problem) from problem
 
 
-def _entries(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
+def entries(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
     """Yield everything in a folder and below by its name, sorted; links are not followed."""
     with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
+        inside = sorted(found, key=lambda entry: entry.name)
+    for entry in inside:
         name = f"{prefix}{entry.name}"
         state = entry.stat(follow_symlinks=False)
         yield name, state
         if stat.S_ISDIR(state.st_mode):
-            yield from _entries(folder / entry.name, f"{name}/")
+            yield from entries(folder / entry.name, f"{name}/")

@@ -85,6 +85,11 @@ class Step:
         return self.work.stage
 
     @property
+    def named_paths(self) -> tuple[str, ...]:
+        """Files and folders that the options of its components name."""
+        return self.parts.paths + tuple(one for one in self.location.values() if isinstance(one, str))
+
+    @property
     def seed(self) -> int:
         """Its own seed: that of its document, else one that depends on its key."""
         return int(getattr(self.work, "seed", int(self.key[:15], 16)))

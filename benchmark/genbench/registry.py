@@ -199,10 +199,7 @@ class Registry:
         except KeyboardInterrupt:
             raise
         except BaseException as problem:  # a stranger's code may raise anything, and must not stop the others
-            plugin.state, plugin.reason = (
-                "failed",
-                exception_text(problem),
-            )
+            plugin.state, plugin.reason = "failed", exception_text(problem)
             if self._manager.has_plugin(plugin.name):
                 self._manager.unregister(name=plugin.name)
             return

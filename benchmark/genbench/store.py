@@ -1,11 +1,11 @@
 """Content-addressed artifacts on disk: crash-safe, verified on every read, shared between processes.
 
-    <root>/artifacts/<2>/<key>/   files + manifest.json: the artifact exists when its manifest does
-    <root>/work/<key>/            checkpoints and scratch of a step that is not done
-    <root>/rooms/<key>/           home of the process that runs a plugin's code for a step
-    <root>/records/*.json         what was measured, by evaluation; composed anew from artifacts when needed
-    <root>/logs/<key>.log         what the last attempt said
-    <root>/damaged/               artifacts that failed their check, set aside
+    artifacts/<2>/<key>/   files + manifest.json: the artifact exists when its manifest does
+    work/<key>/            checkpoints and scratch of a step that is not done
+    rooms/<key>/           home of the process that runs a plugin's code for a step
+    records/*.json         what was measured, by evaluation; composed anew from artifacts when needed
+    logs/<key>.log         what the last attempt said
+    damaged/               artifacts that failed their check, set aside
 
 Beside these lie caches (`genbench.caches`: index.jsonl, fingerprints.json, failures, boards) and the marks of
 processes at work (`genbench.leases`). `genbench.upkeep` cleans up.

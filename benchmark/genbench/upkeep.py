@@ -15,7 +15,7 @@ from genbench.errors import DataError
 from genbench.leases import Holder
 from genbench.manifests import MANIFEST, is_key
 from genbench.metrics import Subject
-from genbench.records import Record, read_records
+from genbench.records import Record, read_record
 from genbench.store import Store
 
 UNFINISHED, DAMAGED, LEFTOVER = "unfinished work", "damaged results", "leftovers of a crash"
@@ -126,8 +126,7 @@ def saved_records(store: Store) -> Iterator[tuple[Path, Record | str]]:
             yield path, "it is a folder"
             continue
         try:
-            (record,) = read_records([path])
-            yield path, record
+            yield path, read_record(path)
         except DataError as problem:
             yield path, problem.message
 

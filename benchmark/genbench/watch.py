@@ -16,15 +16,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
+#: Packages of our own distribution alone: those of others may well be called `genbench_...`, too.
+_OWN = r"genbench(?:_(?:leaderboard|datasets|generators|filters|classifiers|evaluators))?"
 #: Modules whose attributes are compared: what networks and plugins use, not what compilers are made of.
 _WATCHED = re.compile(
-    r"(genbench|genbench_(leaderboard|datasets|generators|filters|classifiers|evaluators)|numpy)(\.|$)"
+    rf"({_OWN}|numpy)(\.|$)"
     r"|torch(\.(nn|optim|utils\.data|autograd|cuda|linalg|fft|amp|backends|random|functional)(\.(?!_)\w+)*)?$"
 )
-#: Of our own distribution alone: packages of others may well be called `genbench_...`, too.
-_HARNESS = re.compile(r"genbench(_(leaderboard|datasets|generators|filters|classifiers|evaluators))?(\.|$)")
+_HARNESS = re.compile(rf"{_OWN}(\.|$)")
 _CORE = re.compile(
     r"genbench\.(training|steps|seeding|images|metrics|records|store)(\.|$)|(torch|torch\.nn\.functional|numpy)$"
     r"|torch\.nn\.modules\.(module|linear|conv)$"
@@ -65,7 +66,9 @@ def take(known: Mapping[str, Any] | None = None) -> Snapshot:
 
 def attributes(*, core: bool = False) -> Mapping[str, Any]:
     """Note functions, classes and methods of the watched packages; with `core`, of the most used modules."""
-    return dict(_attributes(_CORE if core else _WATCHED))
+    watched = _CORE if core else _WATCHED
+    spaces = (space for name in list(sys.modules) if watched.match(name) for space in _namespaces(name))
+    return {name: value for space in spaces for _, name, value in space.functions()}
 
 
 def changes(before: Snapshot, after: Snapshot) -> list[str]:
@@ -95,17 +98,25 @@ class Namespace(NamedTuple):
     owner: Any
     content: Mapping[Any, Any]
 
+    def functions(self) -> Iterator[tuple[Any, str, Any]]:
+        """Yield everything in it that can be called: its key, its full name, and what it is."""
+        for key, value in self.content.items():
+            # `type(x)`, not `isinstance`: asking an object for its class would set off what some load late.
+            if callable(value) or issubclass(type(value), _METHODS):
+                is_entry = isinstance(self.owner, dict)
+                yield key, f"{self.name}[{key!r}]" if is_entry else f"{self.name}.{key}", value
+
     def restored(self) -> Iterator[str]:
         """Put back every callable that was replaced since; yield the name of each."""
         is_table = isinstance(self.owner, dict)
         now = self.owner if is_table else vars(self.owner)
-        for key, value in self.content.items():
-            if now.get(key) is not value and (callable(value) or isinstance(value, _METHODS)):
+        for key, name, value in self.functions():
+            if now.get(key) is not value:
                 if is_table:
                     self.owner[key] = value
                 else:
                     setattr(self.owner, key, value)
-                yield f"{self.name}[{key!r}]" if is_table else f"{self.name}.{key}"
+                yield name
 
 
 def harness() -> list[Namespace]:
@@ -134,22 +145,25 @@ def restore_harness(before: Sequence[Namespace], place: Path) -> list[str]:
 
 
 def _namespaces(module: str) -> Iterator[Namespace]:
-    """Yield a module, and the classes and tables of functions in it."""
-    content = dict(vars(sys.modules[module]))
-    yield Namespace(module, sys.modules[module], content)
+    """Yield a module, the classes in it, and, of genbench's own, the tables of functions."""
+    owner = sys.modules[module]
+    if not issubclass(type(owner), ModuleType):
+        return
+    content = dict(vars(owner))
+    yield Namespace(module, owner, content)
     for name, value in content.items():
-        if isinstance(value, type) and value.__module__ == module:
+        if issubclass(type(value), type) and value.__module__ == module:
             yield Namespace(f"{module}.{name}", value, dict(vars(value)))
-        elif isinstance(value, dict) and any(callable(one) for one in value.values()):
+        elif issubclass(type(value), dict) and _HARNESS.match(module):
             yield Namespace(f"{module}.{name}", value, dict(value))
 
 
 def _foreign(space: Namespace, place: Path) -> Iterator[str]:
     """Yield what the code of a place put into a namespace."""
-    for key, value in space.content.items():
+    for _, name, value in space.functions():
         code = getattr(_function(value), "__code__", None)
         if code is not None and Path(code.co_filename).is_relative_to(place):
-            yield f"{space.name}.{key}"
+            yield name
 
 
 def _said(name: str, old: object, new: object) -> str:
@@ -206,31 +220,6 @@ def _flushes_denormals() -> bool:
     import torch
 
     return bool(torch.tensor(1e-40, dtype=torch.float32, device="cpu").mul(1.0).item() == 0.0)
-
-
-def _attributes(watched: re.Pattern[str]) -> Iterator[tuple[str, Any]]:
-    """Yield the functions and classes of every loaded module that is watched, and the methods of classes."""
-    for name, module in list(sys.modules.items()):
-        # `type(x)` everywhere: asking a module for its class would set off what some load late.
-        if not watched.match(name) or not issubclass(type(module), ModuleType):
-            continue
-        for attribute, value in list(vars(module).items()):
-            if issubclass(type(value), ModuleType):
-                continue
-            if callable(value):
-                yield f"{name}.{attribute}", value
-            if issubclass(type(value), type) and value.__module__ == name:
-                yield from _methods(f"{name}.{attribute}", cast("type", value))
-            elif issubclass(type(value), dict) and name.startswith("genbench"):  # tables of functions
-                for key, one in list(value.items()):
-                    if callable(one):
-                        yield f"{name}.{attribute}[{key!r}]", one
-
-
-def _methods(name: str, owner: type) -> Iterator[tuple[str, Any]]:
-    for attribute, value in list(vars(owner).items()):
-        if isinstance(value, _METHODS):
-            yield f"{name}.{attribute}", value
 
 
 def _is_same(name: str, old: Any, new: Any) -> bool:

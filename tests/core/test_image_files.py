@@ -3,7 +3,6 @@
 import io
 import os
 import re
-import socket
 import struct
 import zlib
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from genbench.errors import DataError
 from genbench.files import open_regular, read_regular, tree_files
 from genbench.image_files import FORMATS, MOST_PIXELS, check_image, open_image
 from genbench.images import ArrowImages, read_square, to_square
+from odd_files import make_pipe, make_socket
 
 ROOT = Path(__file__).parents[2]
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
@@ -237,23 +237,11 @@ def test_circles_of_links_end(tree: Path, follow_links: bool) -> None:
         tree_files(tree, follow_links=follow_links)
 
 
-def _pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def _socket(path: Path) -> None:
-    here = Path.cwd()
-    os.chdir(path.parent)  # addresses of sockets are short
-    with socket.socket(socket.AF_UNIX) as opened:
-        opened.bind(path.name)
-    os.chdir(here)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (_pipe, "is a pipe, not a file"),
-        (_socket, "is a socket, not a file"),
+        (make_pipe, "is a pipe, not a file"),
+        (make_socket, "is a socket, not a file"),
         (lambda path: path.symlink_to("gone"), "is a link to nothing: gone"),
         (lambda path: path.symlink_to(path.name), "is a link to nothing"),
     ],

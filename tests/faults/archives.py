@@ -9,7 +9,6 @@ import io
 import json
 import os
 import re
-import socket
 import struct
 import tarfile
 import zipfile
@@ -33,6 +32,7 @@ from genbench_datasets._arrow import ParquetRows
 from genbench_datasets._tables import read_parquet, with_labels
 from genbench_datasets.configs.imagefolder import ImageFolderConfig
 from genbench_datasets.imagefolder import ImageFolder
+from odd_files import make_pipe, make_socket
 
 _MEBIBYTES = 384  # 64 for the largest file that is allowed, some copies of it, and threads' stacks
 _SECONDS = 240
@@ -283,18 +283,6 @@ def _many_entries(count: int) -> bytes:
 # ---------------------------------------------------------------------------------------------- made folders
 
 
-def _pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def _socket(path: Path) -> None:
-    here = Path.cwd()
-    os.chdir(path.parent)  # addresses of sockets are short
-    with socket.socket(socket.AF_UNIX) as opened:
-        opened.bind(path.name)
-    os.chdir(here)
-
-
 def _bombs_of_links(root: Path) -> None:
     """Folders that link to the next one ten times: ten to the power of ten paths."""
     for level in range(10):
@@ -319,9 +307,9 @@ FOLDERS: Mapping[str, Callable[[Path], object]] = {
         (root / "cat" / "x").symlink_to("../dog"), (root / "dog" / "y").symlink_to("../cat")],
     "a link to nothing": lambda root: (root / "cat" / "x.png").symlink_to("gone.png"),
     "links to links to links": _bombs_of_links,
-    "a pipe": lambda root: _pipe(root / "cat" / "x.png"),
-    "a socket": lambda root: _socket(root / "cat" / "x.png"),
-    "a pipe as class": lambda root: _pipe(root / "fox"),
+    "a pipe": lambda root: make_pipe(root / "cat" / "x.png"),
+    "a socket": lambda root: make_socket(root / "cat" / "x.png"),
+    "a pipe as class": lambda root: make_pipe(root / "fox"),
     "a name that is not UTF-8": lambda root: (root / "cat" / os.fsdecode(b"\xff.png")).write_bytes(_PICTURE),
     "a folder that is not UTF-8": lambda root: (root / os.fsdecode(b"\xff")).mkdir(),
     "a name with a line break": lambda root: (root / "cat" / "a\nb.txt").write_bytes(b"x"),

@@ -165,8 +165,8 @@ def travelling(root: Path, spent: set[str]) -> set[str]:
 def test_what_travels_is_complete_without_samples_and_no_longer_than_needed(tmp_path: Path) -> None:
     fill_store(tmp_path, STEPS)
     write(tmp_path / "store/records/cell.json", b"{}")
-    write(tmp_path / "store/work/w0/checkpoint.json", b"{}")
-    write(tmp_path / "store/work/e0/checkpoint.json", b"{}")  # its step is done
+    write(tmp_path / "store" / "work" / "w0" / "checkpoint.json", b"{}")
+    write(tmp_path / "store" / "work" / "e0" / "checkpoint.json", b"{}")  # its step is done
     lasting = {"records", "r0", "m0", "e0", "w0"}
     assert travelling(tmp_path, set()) == {*lasting, "f0", "n0", "p0"}
     assert travelling(tmp_path, _cargo.spent_artifacts(tmp_path)) == lasting

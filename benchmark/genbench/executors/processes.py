@@ -51,9 +51,8 @@ class _Worker:
             return False
         if self.started is None:
             return time.monotonic() - self.handed > timeout_seconds + _START_SECONDS
-        return self.seconds > timeout_seconds * len(
-            self.tasks
-        )  # the first of a bundle may do the work of all
+        # The first of a bundle may do the work of all.
+        return self.seconds > timeout_seconds * len(self.tasks)
 
     def end(self) -> None:
         """Kill it, and everything below it."""
@@ -140,7 +139,8 @@ class ProcessExecutor(Executor):
         place = next(number for number in range(self._jobs + len(taken)) if number not in taken)
         usual = {**dict.fromkeys(_THREAD_COUNTS, str(self._setup.threads)), **_USUAL}
         environments = self._setup.environments or ({},)
-        with _environment(usual, environments[place % len(environments)]), _hidden(private):
+        own = {**environments[place % len(environments)], **dict.fromkeys(private)}
+        with _environment(usual, own):
             process.start()
         theirs.close()
         worker = _Worker(process, ours, place)
@@ -223,27 +223,23 @@ def _perform(perform: Any, task: Task, connection: Connection, stop: threading.E
 
 
 @contextlib.contextmanager
-def _hidden(private: Mapping[str, str]) -> Iterator[None]:
-    """Leave variables out of the environment of a process that is started inside: it could be read there."""
-    for name in private:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(private)
+def _environment(usual: Mapping[str, str], own: Mapping[str, str | None]) -> Iterator[None]:
+    """Set variables for a child that is started inside: usual ones the user may have set, its own always.
 
-
-@contextlib.contextmanager
-def _environment(usual: Mapping[str, str], own: Mapping[str, str]) -> Any:
-    """Set variables for a child that is started inside: usual ones the user may have set, its own always."""
+    None takes one away: what a process has from its start could be read there by all that runs in it.
+    """
     values = {**{name: value for name, value in usual.items() if name not in os.environ}, **own}
     before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+    _set_variables(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _set_variables(before)
+
+
+def _set_variables(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

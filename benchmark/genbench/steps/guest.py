@@ -85,17 +85,16 @@ def perform(visit: Visit, talk: Talk) -> Mapping[str, Any]:
     return {**facts, "peak_memory_bytes": peak_memory_bytes(visit.device)}
 
 
-def rights(step: Step, given: Inputs[Artifact], own: Sequence[Path]) -> Rights:
+def rights(step: Step, guest: Guest, given: Inputs[Artifact], own: Sequence[Path]) -> Rights:
     """Return what a step may read, and the folders of its own that it may write.
 
     A dataset may read everything: it is what brings the images. Everything else reads its inputs alone, of
     the dataset the split that it learns from; an evaluator all splits, labels included.
     """
-    guest = step.guest or Guest()
     if step.stage == "dataset":
         return Rights(read=(Path("/"),), write=tuple(own))
     inputs = [artifact.folder for role, artifact in given.by_role().items() if role != "dataset"]
-    named = [Path(str(path)) for path in (*step.parts.paths, *step.location.values(), *guest.places)]
+    named = [Path(path).absolute() for path in (*step.named_paths, *guest.places)]
     read = [*inputs, *(path.resolve() for path in named if path.exists())]
     if given.dataset is not None:
         folder = given.dataset.folder

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from genbench import watch
 from genbench.artifacts import ENGINE_FACTS, read_curve, read_evaluation, read_filter_report, read_training
 from genbench.documents import the
 from genbench.errors import GuestError, PluginError, SpoiledProcessError
 from genbench.escaping import exception_text
 from genbench.hub import MIRROR_VARIABLE
+from genbench.manifests import entries
 from genbench.plan import Guest, Step
 from genbench.rooms import Order, Rights, can_confine, is_private, merged, stay, usual_rights
 from genbench.steps.dataset import open_splits
@@ -38,8 +41,8 @@ def visit(job: Job[Any], rooms: Rooms) -> Facts:
         GenbenchError: The step cannot be done.
         GuestError: Whatever else its code raised.
     """
-    step, ctx = job.step, job.ctx
-    guest = step.guest or Guest()
+    step, ctx, guest = job.step, job.ctx, job.step.guest
+    assert guest is not None  # or it would not be here
     questions = Questions(open_splits(the(job.given.dataset)), step.key) if step.stage == "predict" else None
     answers: Mapping[str, Callable[[], bytes]] = {PIXELS: questions.next_batch} if questions else {}
     with job.workshop.store.room_folder(step.key) as home, tempfile.TemporaryDirectory(prefix="gb-") as short:
@@ -59,9 +62,9 @@ def visit(job: Job[Any], rooms: Rooms) -> Facts:
             payload,
             home,
             Path(short),
-            _rights(job, rooms, [home, Path(short)]),
+            _rights(job, guest, rooms, [home, Path(short)]),
             network=guest.network,
-            threads=_threads(),
+            threads=torch.get_num_threads(),
             environment=_environment(guest, home),
         )
         try:
@@ -134,27 +137,22 @@ def refuse_odd_files(folder: Path) -> None:
     Raises:
         PluginError: There is such a thing.
     """
-
-    def refuse(problem: OSError) -> None:
-        raise PluginError(f"the step left {problem.filename}, which cannot be read") from None
-
-    for parent, folders, files in os.walk(folder, followlinks=False, onerror=refuse):
-        for name in (*folders, *files):
-            path = Path(parent, name)
-            state = path.lstat()
-            is_plain = stat.S_ISDIR(state.st_mode) or (stat.S_ISREG(state.st_mode) and state.st_nlink == 1)
-            if not is_plain:
+    try:
+        for name, state in entries(folder):
+            is_file = stat.S_ISREG(state.st_mode) and state.st_nlink == 1
+            if not (is_file or stat.S_ISDIR(state.st_mode)):
                 raise PluginError(
-                    f"the step left {path.relative_to(folder)}, which is a link or no file: "
+                    f"the step left {name}, which is a link or no file: "
                     "only plain files become part of a result"
                 )
+    except OSError as problem:
+        raise PluginError(f"the step left {problem.filename}, which cannot be read") from None
 
 
-def _rights(job: Job[Any], rooms: Rooms, own: list[Path]) -> Rights | None:
+def _rights(job: Job[Any], guest: Guest, rooms: Rooms, own: list[Path]) -> Rights | None:
     """Return what a room may read and write; None where it keeps all rights."""
     if rooms.confine == "off" or not can_confine():
         return None
-    guest = job.step.guest or Guest()
     mirror = os.environ.get(MIRROR_VARIABLE)
     data = [Path(path) for path in (*guest.protected, *([mirror] if mirror else []))]
     gpu = job.ctx.device.startswith("cuda")
@@ -162,14 +160,8 @@ def _rights(job: Job[Any], rooms: Rooms, own: list[Path]) -> Rights | None:
     caches = [Path(path) for path in _cache_folders().values()] if guest.network else []
     for cache in caches:  # a rule needs something that is there
         cache.mkdir(parents=True, exist_ok=True)
-    inner = rights(job.step, job.given, [job.ctx.files, job.ctx.work, *own, *caches])
+    inner = rights(job.step, guest, job.given, [job.ctx.files, job.ctx.work, *own, *caches])
     return merged(usual, inner, Rights(listed=(Path(mirror),) if mirror else ()))
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
 
 
 def _environment(guest: Guest, home: Path) -> dict[str, str]:

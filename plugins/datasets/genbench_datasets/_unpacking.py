@@ -122,9 +122,8 @@ def _tar_file(stream: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     if not member.isreg() or member.issparse():
         kind = "sparse" if member.issparse() else "no plain file"
         raise DataError(f"{name} is {kind}: links, devices and sparse files are not read")
-    _check_bytes(
-        name, member.size, MOST_FILE_BYTES
-    )  # again: further facts may have replaced a header's claim
+    # Again: further facts may have replaced a header's claim.
+    _check_bytes(name, member.size, MOST_FILE_BYTES)
     content = stream.extractfile(member)
     found = content.read(MOST_FILE_BYTES + 1) if content is not None else b""
     if len(found) != member.size:

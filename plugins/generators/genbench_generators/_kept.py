@@ -1,9 +1,10 @@
 """What came for one image and was paid for: kept before anybody looks at it."""
 
-import os
 from itertools import count
 from pathlib import Path
 from typing import Literal
+
+from genbench.disk import write_atomically
 
 Kind = Literal["answer", "address", "refused"]
 _KINDS: tuple[Kind, ...] = ("answer", "address", "refused")
@@ -40,12 +41,12 @@ class Kept:
 
     def keep(self, kind: Kind, content: bytes) -> None:
         """Write what came, so that it outlives this process and this machine's next power cut."""
-        self._write(self._path(kind, len(self._of(*_KINDS)) + 1), content)
+        write_atomically(self._path(kind, len(self._of(*_KINDS)) + 1), content)
 
     def fetch(self, address: Path, content: bytes) -> Path:
         """Replace an address by what is there."""
         fetched = address.with_name(address.name.replace(".address-", ".answer-"))
-        self._write(fetched, content)
+        write_atomically(fetched, content)
         address.unlink()
         return fetched
 
@@ -69,16 +70,3 @@ class Kept:
 
     def _path(self, kind: Kind, number: int) -> Path:
         return self._folder / f"{self._name}.{kind}-{number}"
-
-    def _write(self, path: Path, content: bytes) -> None:
-        new = self._folder / f"{path.name}.new"
-        with new.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # else a power cut may lose the name
-        finally:
-            os.close(folder)
