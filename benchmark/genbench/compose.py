@@ -27,6 +27,7 @@ from genbench.errors import DataError, PluginError
 from genbench.plan import Plan, PlannedRecord
 from genbench.planner import as_component
 from genbench.records import (
+    MOST_DECLARATIONS,
     Cost,
     Curve,
     DatasetImages,
@@ -67,7 +68,7 @@ class Composer:
             return None
         older = self._saved_record(planned)
         if older is not None and self._is_valid(older, planned):
-            return older
+            return self._with_declaration(older, planned)
         artifact = self._store.open(key)
         return self._made(planned, artifact, older) if artifact is not None else None
 
@@ -75,7 +76,8 @@ class Composer:
         """Compose a record and keep it; what cannot be one is a failure of its evaluation alone."""
         key = planned.key
         try:
-            record = self._composed(planned, artifact, older)
+            composed = self._composed(planned, artifact, older)
+            record = self._declared(composed, planned, older)
         except ValidationError as problem:  # what a plugin left cannot be a record; the other records can
             return self.failed(key, {key: f"it makes no valid record: {explained(problem)}"})
         except (DataError, PluginError) as problem:
@@ -94,7 +96,28 @@ class Composer:
         reason = f"{where}{failed.get(culprit, 'not run')}"
         now = datetime.now(UTC).isoformat(timespec="seconds")
         log = f"logs/{culprit}.log" if culprit else ""
-        return Record(Result(**head, status="failed", reason=reason), Run(now, self._command, log=log))
+        record = Record(Result(**head, status="failed", reason=reason), Run(now, self._command, log=log))
+        return self._declared(record, self._plan.records[key], self._saved_record(self._plan.records[key]))
+
+    # ------------------------------------------------------------------------------------- looks at test
+
+    def _declared(self, record: Record, planned: PlannedRecord, older: Record | None) -> Record:
+        """Add to a record what this plan declares, after what earlier ones of the same cell declared."""
+        before = older.run.declared if older is not None else ()
+        family, arm = self._plan.declared, planned.arm
+        if family is None:
+            return replace(record, run=replace(record.run, declared=before))
+        own = family.of(arm.generator, arm.filter, arm.mix)
+        is_known = any((one.family, one.look) == (own.family, own.look) for one in before)
+        declared = before if is_known else (*before, own)
+        return replace(record, run=replace(record.run, declared=declared[-MOST_DECLARATIONS:]))
+
+    def _with_declaration(self, record: Record, planned: PlannedRecord) -> Record:
+        """Return a saved record; where this plan is another look at it, it is saved anew."""
+        found = self._declared(record, planned, record)
+        if self._keep and found.run.declared != record.run.declared:
+            self._saved[planned.key[:16]] = self._store.save_record(found)
+        return found
 
     # ----------------------------------------------------------------------------------------- one record
 

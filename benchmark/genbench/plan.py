@@ -11,6 +11,7 @@ from typing import Any
 from genbench.digest import differences, digest
 from genbench.documents import STAGES, Document, Stage
 from genbench.errors import ProtocolError, UsageError, did_you_mean
+from genbench.family import Family
 from genbench.metrics import Subject
 from genbench.recipe import Mix
 from genbench.records import Protocol
@@ -173,13 +174,18 @@ class Cell:
 
 @dataclass
 class Plan:
-    """Steps in an order in which each comes after its inputs, the cells they serve, and the records due."""
+    """Steps in an order in which each comes after its inputs, the cells they serve, and the records due.
+
+    Attributes:
+        declared: What the suite says that it will compare; None for steps that no suite planned.
+    """
 
     steps: dict[str, Step] = field(default_factory=dict)
     cells: list[Cell] = field(default_factory=list)
     records: dict[str, PlannedRecord] = field(default_factory=dict)
     protocol: Protocol = field(default_factory=Protocol)
     planned_indices: int = 0
+    declared: Family | None = None
     _families: dict[str, str] = field(default_factory=dict, repr=False)
 
     def family(self, key: str) -> str:

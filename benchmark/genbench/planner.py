@@ -25,6 +25,7 @@ from genbench.documents import (
     TrainDocument,
 )
 from genbench.errors import UsageError
+from genbench.family import Images, declare
 from genbench.metrics import Subject
 from genbench.plan import Arm, Cell, Plan, PlannedRecord, Step, cell_name, check_comparable
 from genbench.protocols import EmbeddingConfig, EvaluatorConfig, FilterConfig, GeneratorConfig
@@ -48,15 +49,17 @@ def make_plan(resolved: ResolvedSuite) -> Plan:
     """
     _check_size(resolved)
     suite, arms = resolved.suite, list(_data_arms(resolved))
+    seeds = suite.look or suite.seeds
     reference = as_component(resolved.reference)
     protocol = Protocol(
         base_seed=suite.base_seed, preset=suite.preset, reference=replace(reference, label="")
     )
-    planner = _Planner(resolved, Plan(protocol=protocol, planned_indices=suite.seeds))
+    family = declare(resolved, protocol, arms)
+    planner = _Planner(resolved, Plan(protocol=protocol, planned_indices=suite.seeds, declared=family))
     for dataset in resolved.datasets:
         for classifier in resolved.classifiers:
             for generator, image_filter, mix in arms:
-                for index in range(suite.seeds):
+                for index in range(seeds):
                     arm = Arm(dataset, generator, image_filter, mix, classifier, index, mix.ratio)
                     planner.add_cell(arm)
     planner.add_suite_evaluations()
@@ -383,7 +386,8 @@ class _Planner:
     def _twin_of(self, arm: Arm) -> Arm:
         """Return the baseline of the next seed: what another seed alone changes."""
         baseline = self._baseline_of(arm)
-        return replace(baseline, index=(arm.index + 1) % self._resolved.suite.seeds)
+        suite = self._resolved.suite
+        return replace(baseline, index=(arm.index + 1) % (suite.look or suite.seeds))
 
     def _check_comparable(self, arm: Arm, train: str, baseline: str) -> None:
         """Compare an arm with its baseline; seeds of one row differ in nothing that this looks at."""
@@ -451,7 +455,7 @@ class _Planner:
         return key
 
 
-def _data_arms(resolved: ResolvedSuite) -> Iterator[tuple[Resolved, Resolved, Mix]]:
+def _data_arms(resolved: ResolvedSuite) -> Iterator[Images]:
     """Yield (generator, filter, mix) once each; the baseline knows neither filter nor ratio.
 
     A mix with ratio 0 is the baseline, whatever the generator.
@@ -462,11 +466,11 @@ def _data_arms(resolved: ResolvedSuite) -> Iterator[tuple[Resolved, Resolved, Mi
             for mix in resolved.suite.mixes:
                 is_baseline = generator.name == BASELINE or not mix.ratio
                 chosen = (
-                    (resolved.generators[0], resolved.no_filter, mix.baseline)
+                    Images(resolved.generators[0], resolved.no_filter, mix.baseline)
                     if is_baseline
-                    else (generator, image_filter, mix)
+                    else Images(generator, image_filter, mix)
                 )
-                mark = digest([chosen[0].identity, chosen[1].identity, chosen[2].model_dump(mode="json")])
+                mark = digest(chosen.content)
                 if mark not in seen:
                     seen.add(mark)
                     yield chosen

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -27,17 +28,18 @@ from genbench.errors import DataError, GenbenchError
 from genbench.escaping import LONGEST_SENTENCE, one_line
 from genbench.metrics import STRICT, Metric, Subject
 from genbench.recipe import Mix
+from genbench.roles import Role
 from genbench.untrusted import files_below, parse_json, read_text
 from genbench.upgrades import UPGRADES
 
 __all__ = [
-    "Component", "Cost", "Count", "Counts", "Curve", "DatasetImages", "Ledger", "PluginCode", "Protocol",
-    "Record", "Result", "Run", "Sampled", "Source", "explained", "pack_bits", "read_record", "read_records",
-    "unpack_bits",
+    "Component", "Cost", "Count", "Counts", "Curve", "DatasetImages", "Declaration", "Ledger", "PluginCode",
+    "Protocol", "Record", "Result", "Run", "Sampled", "Source", "explained", "pack_bits", "read_record",
+    "read_records", "unpack_bits",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 2
-PROTOCOL_VERSION = 1  #: of docs/protocol.md: raised when a rule changes what may be compared
+PROTOCOL_VERSION = 2  #: of docs/protocol.md: raised when a rule changes what may be compared
 
 Status = Literal["ok", "failed"]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]  # 30,000 years; a bound, so that sums stay finite
@@ -51,6 +53,7 @@ MOST_DEPTH = 50  #: of the published records: 8
 #: What the largest plan leaves: 100,000 cells with a few evaluations each, of some kilobytes.
 MOST_FILES, MOST_BYTES_OF_FOLDERS = 500_000, 4 * 2**30
 _MOST_ENTRIES = 1_000  # of what a page lists in a sentence; of the published records: 10
+MOST_DECLARATIONS = 1_000  #: that a record remembers: the newest
 _MOST_METRICS = 10_000  # of the published records: 14; `accuracy` has 8 per split and shift
 
 
@@ -357,6 +360,46 @@ class PluginCode:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Declaration:
+    """What a suite said that it would compare, before test was read (protocol rule 7).
+
+    A record lists all declarations that its cell took part in, the oldest first: they are the looks at test.
+
+    Attributes:
+        family: Digest of what was declared: protocol, rows with their roles, seeds and looks.
+        suite: Name of the suite, for people.
+        seeds: How many seeds it plans.
+        look: How many of them were planned to be there when test was read.
+        helps: How many contrasts with real images alone it plans: the first Holm family.
+        adds: How many with copies and with free augmentation: the second one.
+        role: What the row of this record is for; empty where the record is not about a cell.
+        choosing_seeds: How many seeds, the first ones, choose configurations on val and confirm nothing.
+        looks: After how many seeds test may be read before all are there, upwards.
+    """
+
+    family: Digest
+    suite: str
+    seeds: Count
+    look: Count
+    helps: Count
+    adds: Count
+    role: Role = ""
+    choosing_seeds: Count = 0
+    looks: Annotated[tuple[Count, ...], Field(max_length=_MOST_ENTRIES)] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        ascending = (0, *self.looks, self.seeds)
+        if any(left >= right for left, right in pairwise(ascending)):
+            raise ValueError(f"looks {list(self.looks)} do not lead upwards to {self.seeds} seeds")
+        if self.look not in {*self.looks, self.seeds}:
+            raise ValueError(f"a look at {self.look} seeds was not planned")
+        if self.choosing_seeds >= min((*self.looks, self.seeds)):
+            raise ValueError(f"{self.choosing_seeds} seeds that choose leave none that confirm")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
 class Run:
     """The part of a record that differs from attempt to attempt.
 
@@ -369,6 +412,7 @@ class Run:
         costs: One entry per step of the cell, shared ones included.
         plugins: The code of every component that took part.
         curves: Loss and more over the steps of `fit NAME` and `train`.
+        declared: The families that the cell took part in, the oldest first; empty before protocol 2.
         log: Path of the log of a failed step, relative to the store.
     """
 
@@ -380,6 +424,7 @@ class Run:
     costs: tuple[Cost, ...] = ()
     plugins: tuple[PluginCode, ...] = ()
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    declared: Annotated[tuple[Declaration, ...], Field(max_length=MOST_DECLARATIONS)] = ()
     log: str = ""
 
 

@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from genbench.digest import canonical_json, digest
 from genbench.errors import GenbenchError, PluginError, UsageError, did_you_mean
@@ -34,10 +35,7 @@ MOST_SUITE_BYTES = 2**20
 LONGEST_REFERENCE = 4_000  #: characters of `name:option=value,...`
 DEEPEST_OPTION = 10  #: dots of an option, and lists in lists of a value; components use two
 DEEPEST_SUITE = 20  #: tables in tables of a suite's file
-MOST_ENTRIES, MOST_MIXES = (
-    1_000,
-    10_000,
-)  #: of one list; the planner bounds their product
+MOST_ENTRIES, MOST_MIXES = 1_000, 10_000  #: of one list; the planner bounds their product
 _SHOWN_FINDINGS = 10
 
 _NAME = re.compile(r"\w(?:[\w .,+=()-]*[\w+=()-])?")
@@ -55,6 +53,15 @@ class Suite(Options):
     )
     preset: str = Field(default="quick", description="preset of every component that does not name its own")
     seeds: int = Field(default=5, ge=1, le=1000, description="seed indices: 0, 1, ..., seeds - 1")
+    choosing_seeds: int = Field(
+        default=0,
+        ge=0,
+        description="the first seeds choose a configuration per generator on val, and no more",
+    )
+    looks: tuple[int, ...] = Field(
+        default=(), max_length=20, description="numbers of seeds after which test may be read before the end"
+    )
+    look: int | None = Field(default=None, description="run as far as this planned look, no further")
     base_seed: int = Field(default=0, ge=0, description="base of all seeds")
     datasets: tuple[ComponentRef, ...] = Field(
         default=(ComponentRef(use="digits"),), min_length=1, max_length=MOST_ENTRIES, description="datasets"
@@ -88,6 +95,21 @@ class Suite(Options):
                 f"{_LONGEST_NAME_BYTES} bytes: it names a folder"
             )
         return value
+
+    @model_validator(mode="after")
+    def _seeds_fit(self) -> Self:
+        """Refuse looks and choosing seeds that leave nothing to confirm a verdict with."""
+        steps = (self.choosing_seeds, *self.looks, self.seeds)  # without choosing seeds it begins with 0
+        if any(left >= right for left, right in pairwise(steps)):
+            raise ValueError(
+                f"choosing_seeds ({self.choosing_seeds}), looks {list(self.looks)} and seeds ({self.seeds}) "
+                "must go upwards: the seeds that choose, then those after which test is read"
+            )
+        if self.look is not None and self.look not in {*self.looks, self.seeds}:
+            raise ValueError(
+                f"look {self.look} was not planned: this suite plans {[*self.looks, self.seeds]}"
+            )
+        return self
 
     @field_validator("datasets", "generators", "filters", "classifiers", "evaluators", mode="before")
     @classmethod

@@ -133,6 +133,7 @@ def _from_1_to_2(body: Body) -> Body:
     """Names of metrics become fields, and dictionaries with known entries the classes of schema 2."""
     result, run = dict(body["result"]), dict(body["run"])
     subject, mix, tables = result["subject"], result.pop("mix"), result.get("tables", {})
+    result["protocol"] = {"version": 1, **result["protocol"]}  # it was the only one
     result["ratio"] = float(mix.get("ratio", 0.0))
     result["mix"] = mix if subject == "cell" else None
     result["metrics"] = [metric_of_schema_1(one, subject, tables) for one in result.get("metrics", ())]

@@ -4,7 +4,7 @@ The same records give the same board, in whatever order they come.
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -16,13 +16,17 @@ from genbench_leaderboard.contrasts import (
     all_contrasts,
     cost_of,
     external_data,
+    hopeless_baselines,
     mean_of,
+    outliers,
     rank_entries,
 )
 from genbench_leaderboard.groups import Entry, RawGroup, make_groups, missing, mix_label, settle
 from genbench_leaderboard.measures import ImageSets, average_records, measures, shift_gains
+from genbench_leaderboard.provenance import provenance
 from genbench_leaderboard.rows import (
     Board,
+    Books,
     BudgetLimit,
     Contrast,
     Environment,
@@ -49,25 +53,32 @@ def build_board(records: Iterable[Record]) -> Board:
     settled, notes = settle(records)
     raw = make_groups(settled)
     image_sets = ImageSets(settled)
-    contrasts, family_size = all_contrasts(raw, image_sets)
+    contrasts = all_contrasts(raw, image_sets)
     titles = _titles(raw)
     groups = tuple(
         _group(position, raw, titles[position], contrasts, image_sets) for position in range(len(raw))
     )
     cells = sum(len(entry.measured) for group in raw for entry in group.entries.values())
-    failures, notes = _other_failures(settled), [*notes, *_grown_plans(raw)]
-    return Board(groups, family_size, failures, tuple(notes), cells, _findings(settled))
+    return Board(groups, _other_failures(settled), tuple(notes), cells, _findings(settled))
 
 
 def _group(
     position: int, raw: Sequence[RawGroup], title: str, contrasts: Contrasts, image_sets: ImageSets
 ) -> Group:
     group = raw[position]
-    own = {key: contrast for (where, key), contrast in contrasts.items() if where == position}
-    ranking = rank_entries(group, own)
+    own = {place: contrast for place, contrast in contrasts.items() if place.group == position}
+    helps = {place.entry: contrast for place, contrast in own.items() if place.question == "helps"}
+    ranking = rank_entries(group, helps)
     context = _Context(group, raw, _environments(group), image_sets)
     rows = [
-        _row(entry, context, own.get(key), ranking.by_entry.get(key)) for key, entry in group.entries.items()
+        _row(
+            entry,
+            context,
+            helps.get(key),
+            tuple(one for place, one in own.items() if place.question == "adds" and place.entry == key),
+            ranking.by_entry.get(key),
+        )
+        for key, entry in group.entries.items()
     ]
     return Group(
         title=title,
@@ -76,10 +87,14 @@ def _group(
         budget=group.budget,
         budget_scale=group.budget_scale,
         protocol=group.protocol,
+        declared=group.declared,
+        unplanned_looks=len(group.looks_before),
+        hopeless=hopeless_baselines(group, helps),
         rows=tuple(sorted(rows, key=_row_order)),
         ranked_pairs=ranking.pairs,
         failures=tuple(sorted(group.failures, key=_failure_order)),
         environments=context.environments,
+        provenance=provenance(group, _image_records(group, image_sets)),
         commands=tuple(sorted({record.run.command for record in _measured(group) if record.run.command})),
     )
 
@@ -93,7 +108,9 @@ class _Context(NamedTuple):
     image_sets: ImageSets
 
 
-def _row(entry: Entry, context: _Context, contrast: Contrast | None, rank: int | None) -> Row:
+def _row(
+    entry: Entry, context: _Context, contrast: Contrast | None, adds: tuple[Contrast, ...], rank: int | None
+) -> Row:
     top1, val_top1 = (list(entry.scores(split).values()) for split in ("test", "val"))
     return Row(
         generator=entry.generator_label,
@@ -104,7 +121,11 @@ def _row(entry: Entry, context: _Context, contrast: Contrast | None, rank: int |
         planned=entry.planned,
         top1=estimate(top1) if top1 else None,
         val_top1=estimate(val_top1) if val_top1 else None,
+        role=entry.role,
         contrast=contrast,
+        adds=adds,
+        books=_books(entry),
+        outliers=outliers(entry),
         rank=rank,
         cost=cost_of(entry),
         distances=() if entry.is_baseline else context.image_sets.distances(entry, context.group),
@@ -116,6 +137,37 @@ def _row(entry: Entry, context: _Context, contrast: Contrast | None, rank: int |
         budget_limited=_budget_limit(entry, context.group, context.raw),
         mixed_environment=_is_mixed(entry, context.environments),
     )
+
+
+def _image_records(group: RawGroup, image_sets: ImageSets) -> list[Record]:
+    made = (entry for entry in group.entries.values() if not entry.is_baseline)
+    return [record for entry in made for record in image_sets.of(entry, group)]
+
+
+def _books(entry: Entry) -> Books | None:
+    """Add up what the records say of a row's images: means over its seeds."""
+    results = [entry.measured[index].result for index in sorted(entry.measured)]
+    ledgers = [result.ledger for result in results if result.ledger.real is not None]
+    data = next((result.data for result in results if result.data is not None), None)
+    if data is None or not ledgers:
+        return None
+    real = [ledger.real.consumed_images for ledger in ledgers if ledger.real]
+    synthetic = [ledger.synthetic for ledger in ledgers if ledger.synthetic]
+    steps = [ledger.steps for ledger in ledgers if ledger.steps is not None]
+    faults = [sum(ledger.images.faults.values()) for ledger in ledgers if ledger.images]
+    return Books(
+        train=data.train,
+        test=data.test,
+        synthetic=_mean([one.available_images for one in synthetic]),
+        real_seen=_mean(real),
+        synthetic_seen=_mean([one.consumed_images for one in synthetic]),
+        steps=_mean(steps) if steps else None,
+        faults=_mean(faults),
+    )
+
+
+def _mean(counts: Sequence[int]) -> float:
+    return math.fsum(counts) / len(counts) if counts else 0.0
 
 
 def _test_copies(record: Record) -> int:
@@ -180,7 +232,7 @@ def _is_mixed(entry: Entry, environments: Sequence[Environment]) -> bool:
 
 
 def _titles(raw: Sequence[RawGroup]) -> list[str]:
-    """Name the groups; preset, base seed or digest only where names would be shared."""
+    """Name the groups; preset, base seed, suite or digest only where they tell apart what shares a name."""
     titles = []
     for group in raw:
         budget = [f"{group.budget_scale:g}x budget"] if group.budget_scale != 1 else []
@@ -189,11 +241,16 @@ def _titles(raw: Sequence[RawGroup]) -> list[str]:
     ways = [
         [f", preset {group.protocol.preset or '?'}" for group in raw],
         [f", base seed {group.protocol.base_seed}" for group in raw],
+        [f", suite {group.declared.suite}" if group.declared else "" for group in raw],
         [f" #{group.kin[:4]}" for group in raw],
+        [f" #{group.declared.family[:4]}" if group.declared else "" for group in raw],
     ]
     for marks in ways:
-        shared = {title for title, count in Counter(titles).items() if count > 1}
-        titles = [title + mark * (title in shared) for title, mark in zip(titles, marks, strict=True)]
+        told: dict[str, set[str]] = defaultdict(set)
+        for title, mark in zip(titles, marks, strict=True):
+            told[title].add(mark)
+        apart = {title for title, found in told.items() if len(found) > 1}
+        titles = [title + mark * (title in apart) for title, mark in zip(titles, marks, strict=True)]
     return titles
 
 
@@ -221,17 +278,3 @@ def _findings(records: Iterable[Record]) -> tuple[Finding, ...]:
             names = (result.dataset.name, result.evaluator.name)
             found += [Finding(*names, one.label, one.value, one.unit, one.note) for one in result.metrics]
     return tuple(sorted(found, key=lambda one: (one.dataset, one.evaluator, one.metric)))
-
-
-def _grown_plans(raw: Sequence[RawGroup]) -> list[str]:
-    """Say which rows were given more seeds after test had been read: their p values do not know it."""
-    notes = []
-    for group in raw:
-        for entry in group.entries.values():
-            plans = {index: one.result.planned_indices for index, one in entry.measured.items()}
-            if len(set(plans.values())) > 1:
-                notes.append(
-                    f"{entry.label} on {group.dataset.name}: the plan grew from {min(plans.values())} "
-                    f"to {entry.planned} seeds after test had been read; its p does not account for that"
-                )
-    return sorted(notes)

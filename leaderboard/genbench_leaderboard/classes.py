@@ -28,8 +28,8 @@ def class_gains(entry: Entry, baseline: Entry | None) -> tuple[ClassGain, ...]:
         row, base = (
             [100 * side[name][0] / side[name][1] for side in sides] for sides in zip(*pairs, strict=True)
         )
-        test = paired_t(row, base) if len(pairs) >= _SEEDS_FOR_P else None
-        found[name] = (estimate([a - b for a, b in zip(row, base, strict=True)]), test.p if test else None)
+        p = paired_t(row, base) if len(pairs) >= _SEEDS_FOR_P else None
+        found[name] = (estimate([a - b for a, b in zip(row, base, strict=True)]), p)
     steps = holm([p for _, p in found.values()])
     return tuple(
         ClassGain(name, pairs[0][0][name][1], difference, step.adjusted_p if p is not None else None)

@@ -1,36 +1,45 @@
-"""Every entry against its baseline, then Holm over the whole board, then verdicts and ranks."""
+"""Every entry against what it is held against; then Holm over each declared family, verdicts and ranks."""
 
-import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
-import numpy as np
-
-from genbench.digest import digest
 from genbench.errors import ProtocolError
-from genbench.records import Record
-from genbench_leaderboard.copies import Mask, copied_test_images
-from genbench_leaderboard.groups import Entry, RawGroup, check_recipe, mix_label
+from genbench.records import Declaration
+from genbench_leaderboard.copies import CopyJudgement, judge_copies
+from genbench_leaderboard.crossed import ALPHA, Answers, compare
+from genbench_leaderboard.groups import Entry, RawGroup, check_recipe, compared
 from genbench_leaderboard.measures import ImageSets
-from genbench_leaderboard.rows import BASELINE, Contrast, Cost
+from genbench_leaderboard.rows import Contrast, Cost, Outlier
 from genbench_leaderboard.statistics import (
     SEEDS_FOR_VERDICT,
-    Interval,
+    HolmStep,
     decide,
     estimate,
     holm,
-    image_bootstrap,
-    minimum_detectable_effect,
-    paired_t,
+    level_of_look,
+    median,
+    outlying,
     ranks,
-    unpack_correct,
 )
 
 _NO_TIME = 1e-9  #: seconds: no clock tells less, and a gain divided by it says nothing
 
-Contrasts = dict[tuple[int, str], Contrast]  #: by position of the group and key of the entry
+Question = Literal["helps", "adds"]
+
+
+class Place(NamedTuple):
+    """Where a contrast belongs: the group's position, the entry's key, the question, the other row's key."""
+
+    group: int
+    entry: str
+    question: Question
+    against: str
+
+
+Contrasts = dict[Place, Contrast]
 
 
 @dataclass(frozen=True)
@@ -41,56 +50,64 @@ class Ranking:
     pairs: int
 
 
-def all_contrasts(groups: Sequence[RawGroup], image_sets: ImageSets) -> tuple[Contrasts, int]:
-    """Compare every entry with its baseline; where test images were copied, a second time without them.
+def all_contrasts(groups: Sequence[RawGroup], image_sets: ImageSets) -> Contrasts:
+    """Compare every entry with real images alone, and contenders with frozen copies and free augmentation.
 
-    A verdict that rests on them is void (protocol rule 5).
-
-    Returns:
-        The contrasts, and the size of the Holm family: the confirmatory ones with enough planned seeds.
+    Where test images were copied, a row is compared a second time without them; a verdict that rests on them
+    is void (protocol rule 5).
 
     Raises:
         ProtocolError: A pair differs in more than its images.
     """
-    contrasts: Contrasts = {}
+    raw: Contrasts = {}
     clean: Contrasts = {}
     for position, group in enumerate(groups):
-        # Val alone chooses what is confirmatory; test is first read by `_contrast`.
-        chosen = _confirmatory(group)
+        confirming = _confirming(group)
         for entry in group.entries.values():
-            baseline = group.baseline_of(entry)
-            if baseline is None:
-                # Either nothing to compare with, or a baseline that differs in more than its images.
-                if not entry.is_baseline:
-                    check_recipe(entry, group, groups)
-                continue
-            pair = _Pair(entry, baseline, group)
-            contrasts[position, entry.key] = _contrast(pair, entry.key in chosen)
-            # Only rows with copies have a second, clean contrast; the others stand in for themselves below.
-            copied = None if entry.is_baseline else copied_test_images(image_sets.of(entry, group))
-            if copied is not None:
-                clean[position, entry.key] = _without(pair, contrasts[position, entry.key], copied)
-    # Holm is over the whole board, so one contrast changed by copies may change the level of any other: both
+            copies = CopyJudgement() if entry.is_baseline else judge_copies(image_sets.of(entry, group))
+            for question, other in _pairs(entry, group, groups):
+                place = Place(position, entry.key, question, other.key)
+                raw[place] = _contrast(entry, other, question, entry.key in confirming, copies)
+                if copies.flagged is not None:
+                    clean[place] = _without(raw[place], entry, other, copies)
+    # A contrast that changes without its copies may change the level of any other of its family: both
     # families are judged as a whole, and then compared contrast by contrast.
-    judged, family_size = _judged(contrasts, groups)
-    for where, found in _judged({**contrasts, **clean}, groups)[0].items():
-        if where in clean:
-            judged[where] = _compared(judged[where], found)
-    return judged, family_size
+    judged = _judged(raw, groups)
+    for place, found in _judged({**raw, **clean}, groups).items():
+        if place in clean:
+            judged[place] = _compared(judged[place], found)
+    return judged
+
+
+def _pairs(entry: Entry, group: RawGroup, groups: Sequence[RawGroup]) -> Iterator[tuple[Question, Entry]]:
+    """Yield what an entry is compared with, and which question that answers."""
+    baseline = group.baseline_of(entry)
+    if baseline is not None and not (entry.is_baseline and entry.role == "baseline"):
+        yield "helps", baseline
+    elif not entry.is_baseline:
+        # Either nothing to compare with, or a baseline that differs in more than its images.
+        check_recipe(entry, group, groups)
+    if entry.role != "contender" or entry.is_baseline or not group.has_further_question(entry):
+        return
+    for other in (group.free_copies_of(entry), group.free_augmentation_of(entry)):
+        if other is not None:
+            yield "adds", other
 
 
 def rank_entries(group: RawGroup, contrasts: Mapping[str, Contrast]) -> Ranking:
-    """Rank the complete entries with enough seeds; those that use external data among themselves."""
+    """Rank contenders and baselines that are complete; those that use external data among themselves."""
     by_entry: dict[str, int] = {}
     pairs = 0
     for external in (False, True):
-        pool = [
-            entry
+        pool = {
+            entry.key: answers
             for _, entry in sorted(group.entries.items())
-            if bool(external_data(entry, group)) is external and _rankable(entry, contrasts.get(entry.key))
-        ]
-        if len(pool) > 1:
-            by_entry |= dict(zip([e.key for e in pool], ranks([e.scores() for e in pool]), strict=True))
+            if bool(external_data(entry, group)) is external
+            and _is_rankable(entry, contrasts.get(entry.key))
+            and (answers := _answers(entry)) is not None
+        }
+        if len(pool) > 1 and len({answers.images for answers in pool.values()}) == 1:
+            by_entry |= dict(zip(pool, ranks(list(pool.values())), strict=True))
             pairs += math.comb(len(pool), 2)
     return Ranking(by_entry, pairs)
 
@@ -112,167 +129,186 @@ def cost_of(entry: Entry) -> Cost | None:
     return Cost(seconds, peak, tuple(sorted(devices)))
 
 
-def _judged(contrasts: Contrasts, groups: Sequence[RawGroup]) -> tuple[Contrasts, int]:
-    """Adjust the confirmatory contrasts of the whole board together, and give every contrast its verdict."""
-    entries = {(at, key): entry for at, group in enumerate(groups) for key, entry in group.entries.items()}
-    family = [
-        where
-        for where in sorted(contrasts)
-        if contrasts[where].confirmatory and entries[where].planned >= SEEDS_FOR_VERDICT
-    ]
-    steps = dict(zip(family, holm([_p_value(contrasts[at], entries[at]) for at in family]), strict=True))
-    judged = {}
-    for where, contrast in contrasts.items():
-        step = steps.get(where)
-        decided = replace(
-            contrast,
-            verdict=decide(entries[where].planned, contrast.test, step, contrast.images),
-            adjusted_p=step.adjusted_p if step else None,
-            level=step.level if step else None,
-        )
-        judged[where] = _complete(decided, entries[where], groups[where[0]])
-    return judged, len(family)
-
-
-def _rankable(entry: Entry, contrast: Contrast | None) -> bool:
-    complete = len(entry.scores()) >= max(entry.planned, SEEDS_FOR_VERDICT)
-    contender = contrast is None or (contrast.confirmatory and contrast.verdict != "void")
-    return complete and contender
-
-
-def _confirmatory(group: RawGroup) -> set[str]:
-    """Return the keys of the planned contrasts: per generator and augmentation, the one that val chose.
-
-    The unaugmented baseline is diagnostic only. Test is never looked at here.
-    """
-    candidates: dict[tuple[str, str], list[tuple[float, str, str]]] = {}
-    for key, entry in group.entries.items():
-        if entry.is_baseline and entry.augment == "off":
-            continue
-        val = list(entry.scores("val").values())
-        worth = -math.fsum(val) / len(val) if val else math.inf
-        candidates.setdefault((entry.generator.use, entry.augment), []).append((worth, entry.label, key))
-    return {min(found)[-1] for found in candidates.values()}
-
-
-class _Pair(NamedTuple):
-    """An entry and what it is compared with."""
-
-    entry: Entry
-    baseline: Entry
-    group: RawGroup
-
-    @property
-    def shared(self) -> list[int]:
-        """The seeds that both have."""
-        return sorted(self.entry.scores().keys() & self.baseline.scores().keys())
-
-    @property
-    def name(self) -> str:
-        """The baseline's."""
-        return f"{BASELINE}, {mix_label(self.baseline.mix)}"
-
-    def correct(self) -> list[tuple[Any, Any]] | None:
-        """Return which test images both got right, for each shared seed: `int64 [n]`; None if one says not.
-
-        Raises:
-            ProtocolError: They were measured on different numbers of test images.
-        """
-        found = []
-        for index in self.shared:
-            row, other = _test_table(self.entry.measured[index]), _test_table(self.baseline.measured[index])
-            if row is None or other is None:
-                return None
-            if row["n"] != other["n"]:
-                raise ProtocolError(
-                    f"{self.entry.label}, seed {index}: its test has {row['n']} images, its baseline's "
-                    f"{other['n']}",
-                    hint="paired cells must be measured on the same test images",
-                )
-            found.append((_correct(row), _correct(other)))
-        return found
-
-    def bootstrap(self, correct: Sequence[tuple[Any, Any]]) -> Interval:
-        """Resample test images."""
-        names = [self.group.kin, self.group.budget_scale, self.entry.key, self.baseline.key]
-        seed = int(digest(["image bootstrap", *names])[:15], 16)
-        total: Any = 0
-        for mine, theirs in correct:
-            total = total + mine - theirs
-        return image_bootstrap(total, len(correct), seed)
-
-
-def _contrast(pair: _Pair, confirmatory: bool) -> Contrast:
-    shared = pair.shared
-    if not shared:
-        return Contrast(pair.name, None, None, confirmatory)
-    mine, theirs = pair.entry.scores(), pair.baseline.scores()
-    test = paired_t([mine[index] for index in shared], [theirs[index] for index in shared])
-    correct = pair.correct()
-    return Contrast(pair.name, test, pair.bootstrap(correct) if correct else None, confirmatory)
-
-
-def _without(pair: _Pair, whole: Contrast, copied: Mask) -> Contrast:
-    """Compare on the test images that were not copied; where no record says which were right, on none.
-
-    Raises:
-        ProtocolError: The copies were looked for among another number of test images.
-    """
-    correct, kept = pair.correct(), np.flatnonzero(~copied)
-    left_out = replace(whole, test=None, images=None, copied_images=int(copied.sum()))
-    if not correct or len(kept) == 0:
-        return left_out
-    if len(correct[0][0]) != len(copied):
-        raise ProtocolError(
-            f"{pair.entry.label}: its test has {len(correct[0][0])} images, and copies were looked for among "
-            f"{len(copied)}"
-        )
-    rest = [(mine[kept], theirs[kept]) for mine, theirs in correct]
-    sides = ([100 * float(side.mean()) for side in part] for part in zip(*rest, strict=True))
-    return replace(left_out, test=paired_t(*sides), images=pair.bootstrap(rest))
-
-
-def _compared(whole: Contrast, clean: Contrast) -> Contrast:
-    """Note what is left of a contrast without the copied images; it is void if its verdict is not."""
-    noted = replace(whole, copied_images=clean.copied_images, without_copies=clean.test)
-    decisive = {"better", "worse", "cannot tell"}
-    if whole.verdict == clean.verdict or not {whole.verdict, clean.verdict} & decisive:
-        return noted
-    return replace(noted, verdict="void", minimum_detectable_points=None, points_per_minute=None)
-
-
-def _test_table(record: Record) -> Mapping[str, Any] | None:
-    table = record.result.tables.get("test")
-    return table if isinstance(table, Mapping) and table.get("correct_bits") and table.get("n") else None
-
-
-def _correct(table: Mapping[str, Any]) -> Any:
-    return unpack_correct(base64.b64decode(table["correct_bits"]), table["n"])
-
-
-def _p_value(contrast: Contrast, entry: Entry) -> float | None:
-    """Return the p that enters Holm: None, which counts as 1, where planned seeds are missing."""
-    test = contrast.test
-    return test.p if test is not None and test.difference.n == entry.planned else None
-
-
-def _complete(contrast: Contrast, entry: Entry, group: RawGroup) -> Contrast:
-    """Add what only some verdicts have: the detectable effect, and the gain per minute."""
-    test = contrast.test
-    if test is None:
-        return contrast
-    if contrast.verdict == "cannot tell" and contrast.level and test.difference.sd:
-        effect = minimum_detectable_effect(test.difference.n, contrast.level)
-        return replace(contrast, minimum_detectable_points=effect * test.difference.sd)
-    baseline = group.baseline_of(entry)
-    cost, base_cost = cost_of(entry), cost_of(baseline) if baseline else None
-    extra = cost.seconds - base_cost.seconds if cost and base_cost else 0.0
-    if contrast.verdict == "better" and extra > _NO_TIME:
-        return replace(contrast, points_per_minute=test.difference.mean / (extra / 60))
-    return contrast
-
-
 def mean_of(entry: Entry, split: str) -> float | None:
     """Return the mean top-1 on a split over the seeds that have it."""
     values = list(entry.scores(split).values())
     return estimate(values).mean if values else None
+
+
+def outliers(entry: Entry) -> tuple[Outlier, ...]:
+    """Return the seeds of an entry that are far from its median (see `statistics.outlying`)."""
+    answers, scores = _answers(entry), entry.scores()
+    if answers is None or len(scores) < SEEDS_FOR_VERDICT:
+        return ()
+    indices, values = list(scores), list(scores.values())
+    middle = median(values)
+    error = math.sqrt(middle * (100 - middle) / answers.images)
+    return tuple(Outlier(indices[at], values[at], middle) for at in outlying(values, error))
+
+
+def hopeless_baselines(group: RawGroup, contrasts: Mapping[str, Contrast]) -> tuple[str, ...]:
+    """Return the baselines that not even a network without a mistake could be shown to be better than."""
+    found: dict[str, None] = {}
+    for key, contrast in contrasts.items():
+        entry = group.entries[key]
+        baseline = group.baseline_of(entry) if entry.role == "contender" else None
+        answers = _answers(baseline) if baseline is not None else None
+        if baseline is None or answers is None or len(answers.packed) < SEEDS_FOR_VERDICT:
+            continue
+        best = compare(answers.all_right(), answers)
+        assert best is not None
+        if best.p is None or best.p >= contrast.alpha / max(contrast.family, 1):
+            found[baseline.label] = None
+    return tuple(found)
+
+
+# ---------------------------------------------------------------------------------------------- one contrast
+
+
+def _contrast(
+    entry: Entry, other: Entry, question: Question, confirms: bool, copies: CopyJudgement
+) -> Contrast:
+    role = entry.role if confirms or entry.role != "contender" else "diagnostic"
+    made = Contrast(other.label, None, question, role, problem=copies.void)
+    try:
+        found = compared(entry, other)
+    except ProtocolError as problem:
+        return replace(made, problem=problem.message)
+    copied = int(copies.flagged.sum()) if copies.flagged is not None else 0
+    return replace(made, found=found, copied_images=copied)
+
+
+def _without(whole: Contrast, entry: Entry, other: Entry, copies: CopyJudgement) -> Contrast:
+    """Compare on the test images that were not copied; where no record says which were right, on none."""
+    mine, theirs, flagged = _answers(entry), _answers(other), copies.flagged
+    assert flagged is not None
+    usable = mine is not None and theirs is not None and len(flagged) == mine.images == theirs.images
+    if mine is None or theirs is None or not usable or flagged.all():
+        return replace(whole, found=None)
+    return replace(whole, found=compare(mine.kept(~flagged), theirs.kept(~flagged)))
+
+
+def _compared(whole: Contrast, clean: Contrast) -> Contrast:
+    """Note what is left of a contrast without the copied images; it is void if its verdict is not."""
+    noted = replace(whole, without_copies=clean.found)
+    decisive = {"better", "worse", "cannot tell"}
+    if whole.verdict == clean.verdict or not {whole.verdict, clean.verdict} & decisive:
+        return noted
+    why = "the verdict changes without the copied test images"
+    return _voided(replace(noted, problem=why))
+
+
+def _voided(contrast: Contrast) -> Contrast:
+    return replace(
+        contrast, verdict="void", detectable_points=None, guarded_points=None, points_per_minute=None
+    )
+
+
+def _answers(entry: Entry) -> Answers | None:
+    try:
+        return entry.answers()
+    except ProtocolError:
+        return None
+
+
+# ------------------------------------------------------------------------------------------------- families
+
+
+def _confirming(group: RawGroup) -> set[str]:
+    """Return the keys of the contenders that are confirmed: all, or those that val chose on other seeds.
+
+    The seeds that choose took no part in what is confirmed. Test is never looked at here.
+    """
+    contenders = {key: entry for key, entry in group.entries.items() if entry.role == "contender"}
+    if group.declared is None or not group.declared.choosing_seeds:
+        return set(contenders)
+    candidates: dict[tuple[str, str], list[tuple[float, str, str]]] = {}
+    for key, entry in contenders.items():
+        val = [one.result.metric("top1", "val") for one in entry.choosing.values()]
+        known = [one.value for one in val if one is not None and one.value is not None]
+        worth = -math.fsum(known) / len(known) if known else math.inf
+        candidates.setdefault((entry.generator.use, entry.augment), []).append((worth, entry.label, key))
+    return {min(found)[-1] for found in candidates.values()}
+
+
+def _judged(contrasts: Contrasts, groups: Sequence[RawGroup]) -> Contrasts:
+    """Adjust the contrasts of each family together, and give every contrast its verdict."""
+    families: dict[tuple[str, Question], list[Place]] = defaultdict(list)
+    for place in sorted(contrasts):
+        group = groups[place.group]
+        entry = group.entries[place.entry]
+        if contrasts[place].role == "contender" and entry.planned >= SEEDS_FOR_VERDICT:
+            name = group.declared.family if group.declared else f"undeclared {place.group}"
+            families[name, place.question].append(place)
+    judged = {place: _decided(contrast, None, place, groups) for place, contrast in contrasts.items()}
+    for (_, question), places in families.items():
+        alpha = min(alpha_of(groups[place.group]) for place in places)
+        planned = max(_declared_size(groups[place.group].declared, question) for place in places)
+        steps = holm([_p_value(contrasts[place], place, groups) for place in places], alpha, planned)
+        size = max(planned, len(places))
+        for place, step in zip(places, steps, strict=True):
+            member = replace(contrasts[place], family=size, alpha=alpha)
+            judged[place] = _decided(member, step, place, groups)
+    return judged
+
+
+def alpha_of(group: RawGroup) -> float:
+    """Return the level of a group's families at its look at test."""
+    declared = group.declared
+    if declared is None:
+        return ALPHA
+    first = declared.choosing_seeds
+    looks = [look for look in (*declared.looks, declared.seeds) if look <= declared.look]
+    shares = [(look - first) / (declared.seeds - first) for look in looks]
+    return level_of_look(shares, len(group.looks_before))
+
+
+def _declared_size(declared: Declaration | None, question: Question) -> int:
+    return (declared.helps if question == "helps" else declared.adds) if declared is not None else 0
+
+
+def _p_value(contrast: Contrast, place: Place, groups: Sequence[RawGroup]) -> float | None:
+    """Return the p that enters Holm: None, which counts as 1, where planned seeds are missing."""
+    found, planned = contrast.found, groups[place.group].entries[place.entry].planned
+    return found.p if found is not None and found.n >= planned else None
+
+
+def _decided(contrast: Contrast, step: HolmStep | None, place: Place, groups: Sequence[RawGroup]) -> Contrast:
+    entry = groups[place.group].entries[place.entry]
+    verdict = decide(contrast.found, entry.planned, step, contrast.alpha)
+    if contrast.role == "control" and verdict in {"exploratory", "too few seeds"}:
+        verdict = "reference"
+    decided = replace(
+        contrast,
+        verdict=verdict,
+        adjusted_p=step.adjusted_p if step else None,
+        level=step.level if step else None,
+    )
+    if contrast.problem and verdict in {"better", "worse", "cannot tell"}:
+        return _voided(decided)
+    return _complete(decided, entry, groups[place.group].entries[place.against])
+
+
+def _complete(contrast: Contrast, entry: Entry, other: Entry) -> Contrast:
+    """Add what only some verdicts have: the detectable effect, and the gain per minute."""
+    found = contrast.found
+    if found is None:
+        return contrast
+    if contrast.verdict == "cannot tell" and found.squares is not None:
+        # A row with a real effect would stand first in Holm's order, and be held to alpha / m.
+        level = contrast.alpha / contrast.family
+        return replace(
+            contrast, detectable_points=found.detectable(level), guarded_points=found.guarded(level)
+        )
+    cost, base_cost = cost_of(entry), cost_of(other)
+    extra = cost.seconds - base_cost.seconds if cost and base_cost else 0.0
+    if contrast.verdict == "better" and contrast.question == "helps" and extra > _NO_TIME:
+        return replace(contrast, points_per_minute=found.mean / (extra / 60))
+    return contrast
+
+
+def _is_rankable(entry: Entry, contrast: Contrast | None) -> bool:
+    complete = len(entry.scores()) >= max(entry.planned, SEEDS_FOR_VERDICT)
+    if entry.role == "baseline":
+        return complete
+    return complete and contrast is not None and contrast.role == "contender" and contrast.verdict != "void"

@@ -10,13 +10,14 @@ from pydantic import TypeAdapter
 from genbench.digest import canonical_json
 from genbench.escaping import csv_cell, json_text
 from genbench.metrics import shown_range
+from genbench_leaderboard.crossed import Interval
 from genbench_leaderboard.rows import Board, Distance, Group, Row
-from genbench_leaderboard.statistics import Estimate, Interval
+from genbench_leaderboard.statistics import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _MOST_DISTANCES = 1_000  # columns: every row has all of them, so they multiply
 _BOARD = TypeAdapter(Board)
 
@@ -76,6 +77,11 @@ def _line(group: Group, row: Row) -> dict[str, Any]:
         **_estimate("val_top1", row.val_top1),
         **_contrast(row),
         "rank": row.rank,
+        "train_images": row.books.train if row.books else None,
+        "synthetic_images": row.books.synthetic if row.books else None,
+        "real_images_seen": row.books.real_seen if row.books else None,
+        "synthetic_images_seen": row.books.synthetic_seen if row.books else None,
+        "family": group.declared.family if group.declared else "",
         "budget_limited": row.budget_limited is not None,
         "mixed_environment": row.mixed_environment,
         "cost_seconds": row.cost.seconds if row.cost else None,
@@ -103,19 +109,25 @@ def _interval(name: str, interval: Interval | None) -> dict[str, Any]:
 
 def _contrast(row: Row) -> dict[str, Any]:
     contrast = row.contrast
-    test = contrast.test if contrast else None
+    found = contrast.found if contrast else None
     return {
-        "baseline": contrast.baseline if contrast else "",
-        "pairs": test.difference.n if test else None,
-        **_estimate("delta_points", test.difference if test else None),
-        **_interval("delta_images", contrast.images if contrast else None),
-        "pair_correlation": test.correlation if test else None,
-        "p_unadjusted": test.p if test else None,
+        "role": row.role,
+        "baseline": contrast.against if contrast else "",
+        "pairs": found.n if found else None,
+        "test_images": found.images if found else None,
+        "delta_points": found.mean if found else None,
+        **_interval("delta_points", found.interval if found else None),
+        "delta_points_se": found.standard_error if found else None,
+        "degrees_of_freedom": found.degrees_of_freedom if found else None,
+        "pair_correlation": found.correlation if found else None,
+        "p_unadjusted": found.p if found else None,
         "p_holm": contrast.adjusted_p if contrast else None,
         "holm_level": contrast.level if contrast else None,
-        "confirmatory": contrast.confirmatory if contrast else None,
+        "family_size": contrast.family if contrast else None,
+        "alpha": contrast.alpha if contrast else None,
         "verdict": contrast.verdict if contrast else "",
-        "minimum_detectable_points": contrast.minimum_detectable_points if contrast else None,
+        "detectable_points": contrast.detectable_points if contrast else None,
+        "guarded_points": contrast.guarded_points if contrast else None,
         "points_per_minute": contrast.points_per_minute if contrast else None,
     }
 

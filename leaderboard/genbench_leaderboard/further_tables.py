@@ -6,8 +6,19 @@ from typing import Literal
 from genbench.metrics import MetricIdentity, shown_range
 from genbench_leaderboard import sentences
 from genbench_leaderboard.columns import NOTHING, Column, Table, number
-from genbench_leaderboard.rows import BASELINE, Board, ClassGain, Distance, Group, Row, ShiftGain
-from genbench_leaderboard.statistics import ALPHA, Estimate
+from genbench_leaderboard.crossed import ALPHA, Comparison
+from genbench_leaderboard.rows import (
+    BASELINE,
+    Board,
+    ClassGain,
+    Contrast,
+    Distance,
+    Group,
+    Measured,
+    Row,
+    ShiftGain,
+)
+from genbench_leaderboard.statistics import Estimate
 
 _FAMILIES = {"fid": "FID", "mmd2": "MMD²", "kid": "KID"}
 _IN_MAIN_TABLE = ("fid", "mmd2")
@@ -19,6 +30,8 @@ _SHOWN_EXTRACTORS = 12  # columns of the main table
 def further_tables(group: Group) -> tuple[Table, ...]:
     """Lay out what there is besides the main table."""
     tables = (
+        Table("More than what is simpler?", _additions_table(group), sentences.additions_legend(group)),
+        Table("Images behind the rows", _books_table(group), sentences.BOOKS_LEGEND),
         Table("Distances of the image sets", _distance_table(group), sentences.DISTANCES_LEGEND),
         Table("Shifts", _shift_table(group), sentences.SHIFTS_LEGEND + _shown_of(group, "shifts")),
         Table("Gain per class", _class_table(group), sentences.CLASSES_LEGEND + _shown_of(group, "classes")),
@@ -45,6 +58,74 @@ def distance_columns(rows: Sequence[Row]) -> list[Column]:
         ]
         columns.append(Column(f"{_family(family)} ({extractor}{shared})", tuple(cells), spare=True))
     return columns
+
+
+def _additions_table(group: Group) -> tuple[Column, ...]:
+    """Lay out contenders against frozen copies and free augmentation: a line per contrast."""
+    lines = [
+        (row.generator, row.filter, row.mix, one.against, difference(one), p_value(one), one.verdict)
+        for row in group.rows
+        for one in row.adds
+    ]
+    if not lines:
+        return ()
+    names = ("generator", "filter", "mix", "against", "Δ", "p", "verdict")
+    unfiltered = all(line[1] == BASELINE for line in lines)
+    return tuple(
+        Column(name, cells, "right" if name in {"Δ", "p"} else "left", spare=name == "filter" and unfiltered)
+        for name, cells in zip(names, zip(*lines, strict=True), strict=True)
+    )
+
+
+def difference(contrast: Contrast) -> str:
+    """Write the difference of a contrast with half its interval: `+0.52 ±0.31`."""
+    found = contrast.found
+    if found is None:
+        return NOTHING
+    return f"{found.mean:+.2f}" + ("" if found.half_width is None else f" ±{found.half_width:.2f}")
+
+
+def p_value(contrast: Contrast) -> str:
+    """Write the adjusted p of a contrast."""
+    if contrast.adjusted_p is None or contrast.verdict == "incomplete":
+        return NOTHING
+    return "<0.001" if contrast.adjusted_p < 0.001 else f"{contrast.adjusted_p:.3f}"
+
+
+def _books_table(group: Group) -> tuple[Column, ...]:
+    """Lay out which images each row learned from, and how often it saw real ones."""
+    lines = []
+    for row in group.rows:
+        if row.books is not None:
+            books = row.books
+            lines.append(
+                (
+                    row.generator,
+                    row.filter,
+                    row.mix,
+                    _count(books.train),
+                    _count(books.synthetic),
+                    _count(books.real_seen),
+                    f"{books.real_seen / books.train:.1f}x" if books.train else NOTHING,
+                    _count(books.synthetic_seen),
+                    NOTHING if books.steps is None else _count(books.steps),
+                )
+            )
+    if not lines:
+        return ()
+    names = (
+        *("generator", "filter", "mix", "real images", "synthetic images"),
+        *("real seen", "each", "synthetic seen", "steps"),
+    )
+    unfiltered = all(line[1] == BASELINE for line in lines)
+    return tuple(
+        Column(name, cells, "left" if place < 3 else "right", spare=name == "filter" and unfiltered)
+        for place, (name, cells) in enumerate(zip(names, zip(*lines, strict=True), strict=True))
+    )
+
+
+def _count(number_of_images: float) -> str:
+    return f"{number_of_images:,.0f}"
 
 
 def _distance_table(group: Group) -> tuple[Column, ...]:
@@ -133,24 +214,33 @@ def _class_gain(gain: ClassGain | None) -> str:
 def _measure_table(group: Group) -> tuple[Column, ...]:
     """Lay out everything else, a line per metric, a column per row."""
     rows = [row for row in group.rows if row.measures]
-    measured = {one.identity: one for row in rows for one in row.measures}
+    measured = {_identity(one): None for row in rows for one in row.measures}
     if not measured:
         return ()
-    order = sorted(measured, key=lambda identity: identity.label)[:_SHOWN_MEASURES]
-    titles = tuple(f"{one.label} ({one.unit})" if one.unit else one.label for one in order)
+    order = sorted(measured, key=lambda one: (one[0].label, one[1]))[:_SHOWN_MEASURES]
+    titles = tuple(_title(*one) for one in order)
     columns = [Column("metric", titles, "left"), *_n_column(rows, order)]
     for row in rows:
-        found = {one.identity: one.value for one in row.measures}
+        found = {_identity(one): one.value.value for one in row.measures}
         cells = (number(found[one]) if one in found else NOTHING for one in order)
         columns.append(Column(row.name, tuple(cells), spare=True))
     return tuple(columns)
 
 
-def _n_column(rows: Sequence[Row], order: Sequence[MetricIdentity]) -> list[Column]:
+def _identity(measured: Measured) -> tuple[MetricIdentity, str]:
+    return measured.value.identity, measured.by
+
+
+def _title(identity: MetricIdentity, author: str) -> str:
+    unit = f" ({identity.unit})" if identity.unit else ""
+    return f"{identity.label}{unit}" + (f" by {author}" if author else "")
+
+
+def _n_column(rows: Sequence[Row], order: Sequence[tuple[MetricIdentity, str]]) -> list[Column]:
     """Return how many images the numbers rest on, over all rows and seeds; nothing where no metric says."""
-    sizes: dict[MetricIdentity, list[int]] = {}
+    sizes: dict[tuple[MetricIdentity, str], list[int]] = {}
     for one in (one for row in rows for one in row.measures):
-        sizes.setdefault(one.identity, []).extend(one.n or ())
+        sizes.setdefault(_identity(one), []).extend(one.value.n or ())
     shown = [shown_range(sizes[one]) for one in order]
     return [Column("n", tuple(text or NOTHING for text in shown))] if any(shown) else []
 
@@ -191,7 +281,7 @@ def _shown_of(group: Group, what: Literal["shifts", "classes"]) -> str:
 
 
 def _left_out(group: Group) -> str:
-    count = len({one.identity for row in group.rows for one in row.measures})
+    count = len({_identity(one) for row in group.rows for one in row.measures})
     return f" Of {count} metrics, the first {_SHOWN_MEASURES} by name." if count > _SHOWN_MEASURES else ""
 
 
@@ -202,7 +292,7 @@ def _most(largest: dict[str, float]) -> list[str]:
     return sorted(largest, key=lambda name: (-largest[name], name))[:_SHOWN]
 
 
-def _points(difference: Estimate) -> str:
+def _points(difference: Estimate | Comparison) -> str:
     half = difference.half_width
     return f"{difference.mean:+.1f}" + ("" if half is None else f" ±{half:.1f}")
 

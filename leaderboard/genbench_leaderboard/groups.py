@@ -4,15 +4,21 @@ Identity is what enters a key: name, version and resolved options of every compo
 so two entries that people could not tell apart get a version or a few digits of their digest.
 """
 
+import base64
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from genbench.digest import differences, digest
 from genbench.errors import DataError, ProtocolError
 from genbench.recipe import Mix
-from genbench.records import Component, Protocol, Record
+from genbench.records import Component, Declaration, Protocol, Record
+from genbench.roles import FREE, OFF, STRONG, Role, RowKind, roles_of
+from genbench_leaderboard.crossed import Answers, Comparison, compare
 from genbench_leaderboard.rows import BASELINE, Failure
 
 _DATA_OF_MIX = ("ratio", "mode", "augment", "batch_fraction")
@@ -20,13 +26,22 @@ _DATA_OF_MIX = ("ratio", "mode", "augment", "batch_fraction")
 
 @dataclass
 class Entry:
-    """One row before statistics: its records by seed index, and the other metrics of its cells."""
+    """One row before statistics.
+
+    Attributes:
+        measured: Its records by seed index: those that confirm.
+        choosing: Those of the seeds that only choose a configuration, on val.
+        others: Records of its cells by other evaluators.
+        planned: How many seeds are to confirm, at this look.
+    """
 
     key: str
     generator: Component
     filter: Component
     mix: Mapping[str, Any]
+    role: Role = ""
     measured: dict[int, Record] = field(default_factory=dict)
+    choosing: dict[int, Record] = field(default_factory=dict)
     others: list[Record] = field(default_factory=list)
     planned: int = 0
     generator_label: str = ""
@@ -41,6 +56,23 @@ class Entry:
     def augment(self) -> str:
         """Its augmentation."""
         return str(self.mix["augment"])
+
+    def answers(self, split: str = "test") -> Answers | None:
+        """Return which images of a split its networks got right; None where a record does not say.
+
+        Raises:
+            ProtocolError: Its seeds were measured on different numbers of images.
+        """
+        packed, sizes = {}, set[int]()
+        for index, record in self.measured.items():
+            table = record.result.tables.get(split)
+            if not isinstance(table, Mapping) or not table.get("correct_bits") or not table.get("n"):
+                return None
+            packed[index] = np.frombuffer(base64.b64decode(table["correct_bits"]), dtype=np.uint8)
+            sizes.add(int(table["n"]))
+        if len(sizes) > 1:
+            raise ProtocolError(f"its seeds were measured on {' and '.join(map(str, sorted(sizes)))} images")
+        return Answers(packed, sizes.pop()) if sizes else None
 
     def scores(self, split: str = "test") -> dict[int, float]:
         """Return top-1 on a split by seed index, in order of index; seeds without it are left out."""
@@ -62,10 +94,13 @@ class Entry:
 
 @dataclass
 class RawGroup:
-    """Entries that share dataset, protocol, budget and classifier.
+    """Entries that share dataset, protocol, budget, classifier and declaration.
 
     Attributes:
         kin: Digest of all that but the budget's scale.
+        declared: What the suite declared, at its latest look; None where records know no declaration.
+        looks_before: Numbers of seeds at which test of a contender was read before, unplanned.
+        keys: Of all records that it was made of.
     """
 
     kin: str
@@ -74,19 +109,58 @@ class RawGroup:
     protocol: Protocol
     budget: str
     budget_scale: float
+    declared: Declaration | None = None
+    looks_before: set[int] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)
     entries: dict[str, Entry] = field(default_factory=dict)
     failures: set[Failure] = field(default_factory=set)
 
     @property
-    def order(self) -> tuple[str, str, str, float, str]:
+    def order(self) -> tuple[str, str, str, float, str, str]:
         """Where it stands on the board."""
-        return (self.dataset.name, self.classifier.name, self.budget, self.budget_scale, self.kin)
+        family = self.declared.family if self.declared else ""
+        return (self.dataset.name, self.classifier.name, self.budget, self.budget_scale, self.kin, family)
+
+    def has_further_question(self, entry: Entry) -> bool:
+        """Say whether it is asked if an entry is more than copies, and more than free augmentation."""
+        return entry.generator.use != FREE and entry.augment not in {OFF, STRONG}
+
+    def free_copies_of(self, entry: Entry) -> Entry | None:
+        """Return the row with frozen augmented copies in place of an entry's images."""
+        found = (one for one in self.entries.values() if one.generator.use == FREE and one.mix == entry.mix)
+        return next((one for one in found if one is not entry and one.filter.use == BASELINE), None)
+
+    def free_augmentation_of(self, entry: Entry) -> Entry | None:
+        """Return real images alone under strong augmentation."""
+        found = (one for one in self.entries.values() if one.is_baseline and one.augment == STRONG)
+        return next((one for one in found if one is not entry), None)
 
     def baseline_of(self, entry: Entry) -> Entry | None:
         """Return real images alone, same augmentation; for real images alone, the standard augmentation."""
         augment = "standard" if entry.is_baseline else entry.augment
         found = (other for other in self.entries.values() if other.is_baseline and other.augment == augment)
         return next((other for other in found if other is not entry), None)
+
+
+def compared(entry: Entry, other: Entry, split: str = "test") -> Comparison | None:
+    """Compare two entries on a split; without results per image, only their means. None without shared seeds.
+
+    Raises:
+        ProtocolError: They were measured on different numbers of images.
+    """
+    mine, theirs = entry.answers(split), other.answers(split)
+    if mine is not None and theirs is not None:
+        if mine.images != theirs.images:
+            raise ProtocolError(
+                f"its {split} has {mine.images} images, and that of the other row {theirs.images}"
+            )
+        return compare(mine, theirs)
+    own, base = entry.scores(split), other.scores(split)
+    shared = sorted(own.keys() & base.keys())
+    if not shared:
+        return None
+    mean = math.fsum(own[index] - base[index] for index in shared) / len(shared)
+    return Comparison(mean, len(shared), 0)
 
 
 def mix_label(mix: Mapping[str, Any]) -> str:
@@ -96,6 +170,8 @@ def mix_label(mix: Mapping[str, Any]) -> str:
 
 def settle(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
     """Keep one record per result key: the newest that succeeded, else the newest.
+
+    What any attempt declared was declared, and is kept with it.
 
     Returns:
         The records, in an order that does not depend on the given one, and notes on results that differ.
@@ -111,37 +187,98 @@ def settle(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
                 key=lambda one: (one.result.status == "ok", one.run.created, one.result_digest, one.file_name)
             )
             notes += _disagreement(tried)
-        kept.append(tried[-1])
+        kept.append(_with_all_declared(tried))
     return kept, notes
+
+
+def _with_all_declared(tried: Sequence[Record]) -> Record:
+    """Return the last attempt, with what all of them declared, the oldest first."""
+    declared: dict[Declaration, None] = {}
+    for record in sorted(tried, key=lambda one: (one.run.created, len(one.run.declared))):
+        declared |= dict.fromkeys(record.run.declared)
+    last = tried[-1]
+    if tuple(declared) == last.run.declared:
+        return last
+    return replace(last, run=replace(last.run, declared=tuple(declared)))
 
 
 def make_groups(records: Sequence[Record]) -> list[RawGroup]:
     """Sort settled records of cells into groups and entries.
 
+    A cell that several suites declared stands in a group of each, so that no suite changes what another one
+    concluded. A group that has nothing which a larger one has not is left out.
+
     Raises:
         DataError: A record has no top-1.
     """
     groups: dict[str, RawGroup] = {}
-    unplaced: list[tuple[RawGroup, Entry, Record]] = []
+    unplaced: list[tuple[RawGroup, Record]] = []
     for record in records:
         if record.result.subject != "cell":
             continue
-        group = _group_of(record, groups)
-        entry = _entry_of(record)
-        if record.result.evaluator.use == "accuracy":
-            entry = group.entries.setdefault(entry.key, entry)
-            _measure(entry, record)
-        if record.result.evaluator.use != "accuracy" or record.result.status != "ok":
-            unplaced.append((group, entry, record))
+        for declared in _families(record):
+            group = _group_of(record, declared, groups)
+            group.keys.add(record.result.key)
+            if record.result.evaluator.use == "accuracy":
+                made = _entry_of(record)
+                _measure(group.entries.setdefault(made.key, made), record, declared)
+            if record.result.evaluator.use != "accuracy" or record.result.status != "ok":
+                unplaced.append((group, record))
     for found in groups.values():
-        _name_entries(found)
-    for group, entry, record in unplaced:
-        placed = group.entries.get(entry.key)
+        _settle_entries(found)
+    for group, record in unplaced:
+        placed = group.entries.get(_entry_of(record).key)
         if record.result.status != "ok":
-            group.failures.add(missing(record, (placed or entry).label))
-        elif placed:
+            group.failures.add(missing(record, (placed or _entry_of(record)).label))
+        elif placed and _is_planned(record, group.declared):
             placed.others.append(record)
-    return sorted(groups.values(), key=lambda group: group.order)
+    shown = [group for group in groups.values() if not any(_covers(one, group) for one in groups.values())]
+    return sorted(shown, key=lambda group: group.order)
+
+
+def _families(record: Record) -> list[Declaration | None]:
+    """Return the latest look of every family that a cell took part in; None for a cell that knows of none."""
+    latest: dict[str, Declaration | None] = {}
+    for declared in record.run.declared:
+        known = latest.get(declared.family)
+        if known is None or known.look < declared.look:
+            latest[declared.family] = declared
+    return list(latest.values()) or [None]
+
+
+def _covers(larger: RawGroup, group: RawGroup) -> bool:
+    """Say whether another group of the same kind holds all records of this one, and more or an older plan."""
+    if larger is group or (larger.kin, larger.budget_scale) != (group.kin, group.budget_scale):
+        return False
+    return larger.keys > group.keys or (larger.keys == group.keys and larger.order < group.order)
+
+
+def _settle_entries(group: RawGroup) -> None:
+    """Name the entries of a group, say what they are for, and keep the seeds that are due at its look."""
+    _name_entries(group)
+    entries = list(group.entries.values())
+    roles = roles_of([RowKind(entry.generator.use, entry.augment) for entry in entries])
+    declared = group.declared
+    for entry, role in zip(entries, roles, strict=True):
+        entry.role = entry.role or role
+        if declared is not None:
+            entry.planned = declared.look - declared.choosing_seeds
+    group.looks_before = _looks_before(group)
+
+
+def _looks_before(group: RawGroup) -> set[int]:
+    """Return the numbers of seeds at which test of a contender was read before, but for planned looks."""
+    declared = group.declared
+    if declared is None:
+        return set()
+    planned, before = {*declared.looks, declared.seeds}, set[int]()
+    for entry in group.entries.values():
+        for record in entry.measured.values() if entry.role == "contender" else ():
+            for one in record.run.declared:
+                if one.family == declared.family:
+                    break
+                before.add(one.look)
+    return before - planned
 
 
 def check_recipe(entry: Entry, group: RawGroup, groups: Sequence[RawGroup]) -> None:
@@ -206,15 +343,18 @@ def _measured(record: Record) -> dict[str, Any]:
     return {"metrics": metrics, "tables": dict(result.tables), "ledger": ledger}
 
 
-def _group_of(record: Record, groups: dict[str, RawGroup]) -> RawGroup:
+def _group_of(record: Record, declared: Declaration | None, groups: dict[str, RawGroup]) -> RawGroup:
     result = record.result
     assert result.classifier is not None  # the schema of a cell's record holds that
     assert result.mix is not None
     budget, scale = result.mix.budget, result.mix.budget_scale
     about = (result.dataset, result.classifier, result.protocol)
     kin = digest([*(part.identity for part in about), budget])
-    made = RawGroup(kin, result.dataset, result.classifier, result.protocol, budget, scale)
-    return groups.setdefault(f"{kin}/{scale!r}", made)
+    made = RawGroup(kin, result.dataset, result.classifier, result.protocol, budget, scale, declared)
+    group = groups.setdefault(f"{kin}/{scale!r}/{declared.family if declared else ''}", made)
+    if declared is not None and group.declared is not None and declared.look > group.declared.look:
+        group.declared = declared
+    return group
 
 
 def _entry_of(record: Record) -> Entry:
@@ -228,17 +368,24 @@ def _entry_of(record: Record) -> Entry:
     return Entry(key, result.generator, chosen, mix)
 
 
-def _measure(entry: Entry, record: Record) -> None:
+def _is_planned(record: Record, declared: Declaration | None) -> bool:
+    """Say whether a record's seed is one of those that confirm."""
+    return declared is None or declared.choosing_seeds <= record.result.index < declared.seeds
+
+
+def _measure(entry: Entry, record: Record, declared: Declaration | None) -> None:
     result = record.result
     entry.planned = max(entry.planned, result.planned_indices)
+    entry.role = declared.role if declared is not None else ""
     if result.status != "ok":
         return
     top1 = result.metric("top1")
     if top1 is None or top1.value is None:
         raise DataError(f"{record.file_name}: status ok, but no value for the metric top1")
-    known = entry.measured.get(result.index)
+    place = entry.measured if _is_planned(record, declared) else entry.choosing
+    known = place.get(result.index)
     if known is None or (known.run.created, known.result.key) < (record.run.created, result.key):
-        entry.measured[result.index] = record
+        place[result.index] = record
 
 
 def _name_entries(group: RawGroup) -> None:

@@ -7,9 +7,10 @@ from typing import Literal
 from genbench.escaping import shortened
 from genbench_leaderboard import sentences
 from genbench_leaderboard.columns import NOTHING, Column, Table
-from genbench_leaderboard.further_tables import distance_columns, further_tables
+from genbench_leaderboard.crossed import SEEDS_FOR_INTERVAL
+from genbench_leaderboard.further_tables import difference, distance_columns, further_tables, p_value
 from genbench_leaderboard.rows import BASELINE, Board, Cost, Group, Row
-from genbench_leaderboard.statistics import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
+from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT
 
 _LONGEST_LINE = 20_000  # a note on each of 200 rows
 
@@ -34,10 +35,13 @@ def section(group: Group, board: Board) -> Section:
         title=group.title,
         intro=sentences.intro(group),
         table=_main_table(group),
-        legend=sentences.legend(group, board),
+        legend=sentences.legend(group),
         notes=tuple(shortened(note, _LONGEST_LINE) for note in sentences.notes(group)),
         further=further_tables(group),
-        environment=shortened(sentences.environment(group.environments), _LONGEST_LINE),
+        environment=shortened(
+            f"{sentences.provenance(group.provenance)} {sentences.environment(group.environments)}",
+            _LONGEST_LINE,
+        ),
         commands=group.commands,
     )
 
@@ -102,20 +106,13 @@ def _seeds(row: Row) -> str:
 
 
 def _difference(row: Row) -> str:
-    if row.is_baseline and row.contrast is None:
-        return "baseline"
-    if row.contrast is None or row.contrast.test is None:
-        return NOTHING
-    difference = row.contrast.test.difference
-    half = difference.half_width
-    return f"{difference.mean:+.2f}" + ("" if half is None else f" ±{half:.2f}")
+    if row.contrast is None:
+        return "baseline" if row.is_baseline else NOTHING
+    return difference(row.contrast)
 
 
 def _p(row: Row) -> str:
-    if row.contrast is None or row.contrast.adjusted_p is None or row.contrast.verdict == "incomplete":
-        return NOTHING
-    p = row.contrast.adjusted_p
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    return NOTHING if row.contrast is None else p_value(row.contrast)
 
 
 def _verdict(row: Row) -> str:

@@ -7,10 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from genbench.digest import digest
+from genbench.errors import ProtocolError
 from genbench.metrics import STANDARD_SPLITS, Averaged, Metric, average
 from genbench.records import Component, Record
-from genbench_leaderboard.groups import Entry, RawGroup
-from genbench_leaderboard.rows import Distance, ShiftGain
+from genbench_leaderboard.crossed import Comparison
+from genbench_leaderboard.groups import Entry, RawGroup, compared
+from genbench_leaderboard.provenance import author_of
+from genbench_leaderboard.rows import Distance, Measured, ShiftGain
 from genbench_leaderboard.statistics import estimate
 
 
@@ -34,7 +37,7 @@ class ImageSets:
     def distances(self, entry: Entry, group: RawGroup) -> tuple[Distance, ...]:
         """Return a row's distances, each a mean over its seeds."""
         found = []
-        for one in average_records(self.of(entry, group)):
+        for one in average_records(one for one in self.of(entry, group) if not author_of(one)):
             if is_distance(one):
                 about, floor = one.identity, one.identity.role == "floor"
                 assert one.n is not None
@@ -64,7 +67,10 @@ def average_records(records: Iterable[Record]) -> list[Averaged]:
 
 
 def shift_gains(entry: Entry, baseline: Entry | None) -> tuple[ShiftGain, ...]:
-    """Return top-1 on every shift that was predicted, and the difference to the baseline, paired by seed."""
+    """Return top-1 on every shift that was predicted, and the difference to the baseline.
+
+    The difference is one over seeds and images of the shift, as on test; without results per image, its mean.
+    """
     sizes: dict[str, int] = {}
     for record in entry.measured.values():
         for metric in record.result.metrics:
@@ -73,21 +79,34 @@ def shift_gains(entry: Entry, baseline: Entry | None) -> tuple[ShiftGain, ...]:
     gains = []
     for name, images in sorted(sizes.items()):
         own = entry.scores(name)
-        other = baseline.scores(name) if baseline else {}
-        pairs = [own[index] - other[index] for index in own if index in other]
         if own:
-            difference = estimate(pairs) if pairs else None
+            difference = _gain(entry, baseline, name) if baseline else None
             gains.append(ShiftGain(name, images, estimate(list(own.values())), difference))
     return tuple(gains)
 
 
-def measures(entry: Entry, image_sets: Iterable[Record]) -> tuple[Averaged, ...]:
+def _gain(entry: Entry, baseline: Entry, split: str) -> Comparison | None:
+    try:
+        return compared(entry, baseline, split)
+    except ProtocolError:
+        return None
+
+
+def measures(entry: Entry, image_sets: Iterable[Record]) -> tuple[Measured, ...]:
     """Average every metric of a row's cells and image sets that has no table of its own.
 
-    What is measured on a single shift is left out: the table of shifts says it with its gain.
+    What is measured on a single shift is left out: the table of shifts says it with its gain. A metric of a
+    third party is named as theirs, whatever it is called.
     """
-    found = average_records((*entry.others, *image_sets))
-    return tuple(one for one in found if not is_distance(one) and one.identity.split in STANDARD_SPLITS)
+    by_author: dict[str, list[Record]] = defaultdict(list)
+    for record in (*entry.others, *image_sets):
+        by_author[author_of(record)].append(record)
+    return tuple(
+        Measured(one, author)
+        for author in sorted(by_author)
+        for one in average_records(by_author[author])
+        if (author or not is_distance(one)) and one.identity.split in STANDARD_SPLITS
+    )
 
 
 def _images_key(components: Sequence[Component], ratio: float) -> str:

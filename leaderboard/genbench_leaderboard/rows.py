@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from genbench.metrics import Averaged
-from genbench.records import Protocol
-from genbench_leaderboard.statistics import Estimate, Interval, PairedTest, Verdict
+from genbench.records import DatasetImages, Declaration, Protocol
+from genbench.roles import Role
+from genbench_leaderboard.crossed import ALPHA, Comparison
+from genbench_leaderboard.statistics import Estimate, Verdict
 
 BASELINE = "none"  #: the generator and the filter that do nothing
 
@@ -53,33 +55,73 @@ class BudgetLimit:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A row against its baseline: `none` with the same augmentation.
+    """A row against another one: `none` with the same augmentation, frozen copies, or free augmentation.
 
     Attributes:
-        baseline: The baseline's mix.
-        test: Paired over seeds; None where the two share no seed.
-        images: Bootstrap interval over test images, in points.
-        confirmatory: Whether it belongs to the board's Holm family.
-        adjusted_p: Holm-adjusted p.
+        against: Name of the other row.
+        found: The comparison; None where the two share no seed, or were measured on different images.
+        question: What a *better* means: it `helps`, or it `adds` to what is simpler.
+        role: What the row is for; only a contender has a verdict.
+        family: How many contrasts its Holm family has.
+        alpha: Level of the family at this look at test.
+        adjusted_p: Holm-adjusted p; None where the contrast is not in the family.
         level: The level that Holm holds this contrast to.
         verdict: Better, worse, or why there is none.
-        minimum_detectable_points: What a *cannot tell* would have found with 80 % power, in points.
+        detectable_points: What a *cannot tell* would have found with 80 % power, in points.
+        guarded_points: The same, safe against a variance that was estimated too small.
         points_per_minute: Only for *better*: gain per minute of extra cost, if there is any.
-        copied_images: Test images with near copies among the synthetic ones, more than chance explains.
+        copied_images: Test images with near copies among the synthetic ones.
         without_copies: The comparison without them; a verdict that would be another one is *void*.
+        problem: Why the two cannot be compared, or why the verdict is void.
     """
 
-    baseline: str
-    test: PairedTest | None
-    images: Interval | None
-    confirmatory: bool
+    against: str
+    found: Comparison | None
+    question: Literal["helps", "adds"] = "helps"
+    role: Role = "contender"
+    family: int = 0
+    alpha: float = ALPHA
     adjusted_p: float | None = None
     level: float | None = None
     verdict: Verdict = "incomplete"
-    minimum_detectable_points: float | None = None
+    detectable_points: float | None = None
+    guarded_points: float | None = None
     points_per_minute: float | None = None
     copied_images: int = 0
-    without_copies: PairedTest | None = None
+    without_copies: Comparison | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Books:
+    """Images behind a row: mean over seeds where seeds differ.
+
+    Attributes:
+        train: Real training images of the dataset.
+        test: Test images.
+        synthetic: Synthetic images in the training set.
+        real_seen: Real images in all gradient steps together.
+        synthetic_seen: Synthetic ones.
+        steps: Optimizer steps; None in records of schema 1.
+        faults: Synthetic images that were made in vain: blank, or failed.
+    """
+
+    train: int
+    test: int
+    synthetic: float
+    real_seen: float
+    synthetic_seen: float
+    steps: float | None
+    faults: float
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A seed far from the median of its row: index, its top-1 and the median, in %."""
+
+    index: int
+    top1: float
+    median: float
 
 
 @dataclass(frozen=True)
@@ -108,13 +150,13 @@ class ShiftGain:
         name: Name of the shift.
         images: Images of the shift.
         top1: In %, over seeds.
-        difference: To the baseline's, in points, over seeds; None for the baseline itself.
+        difference: To the baseline's, over seeds and images of the shift; None for the baseline itself.
     """
 
     name: str
     images: int
     top1: Estimate
-    difference: Estimate | None
+    difference: Comparison | None
 
 
 @dataclass(frozen=True)
@@ -139,6 +181,14 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A metric, averaged over seeds; `by` names who wrote its evaluator, where that is a third party."""
+
+    value: Averaged
+    by: str = ""
+
+
+@dataclass(frozen=True)
 class Row:
     """One (generator, filter, mix) of a group.
 
@@ -151,7 +201,11 @@ class Row:
         planned: How many seed indices were planned.
         top1: On test, in %; None where every seed failed.
         val_top1: On val, in %.
-        contrast: None for the baseline itself, and where there is no baseline.
+        role: What it is for: the question, or a line to hold the answer against.
+        contrast: With real images alone; None for the baseline itself, and where there is no baseline.
+        adds: With frozen copies and with free augmentation, where the suite has them.
+        books: Which images it learned from; None where no record says.
+        outliers: Seeds far from the median of the row.
         rank: Among the complete rows of its pool with enough seeds.
         cost: None where no record says.
         distances: Distances of its image sets.
@@ -172,13 +226,17 @@ class Row:
     planned: int
     top1: Estimate | None
     val_top1: Estimate | None
+    role: Role
     contrast: Contrast | None
+    adds: tuple[Contrast, ...]
+    books: Books | None
+    outliers: tuple[Outlier, ...]
     rank: int | None
     cost: Cost | None
     distances: tuple[Distance, ...]
     classes: tuple[ClassGain, ...]
     shifts: tuple[ShiftGain, ...]
-    measures: tuple[Averaged, ...]
+    measures: tuple[Measured, ...]
     test_copies: int
     metrics: Mapping[str, float]
     budget_limited: BudgetLimit | None
@@ -216,12 +274,39 @@ class Environment:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Rows that may be compared: same dataset, protocol, budget and classifier.
+class Provenance:
+    """Where the records of a group come from.
 
     Attributes:
+        created: Days of the first and the last of them, ISO 8601.
+        protocol: Version of the rules.
+        commits: Of genbench's own source.
+        data: The dataset as it was split; several only where records disagree.
+        plugins: Code of third parties that took part: distribution and digest.
+        recipe: How the classifier was trained, where it is one of ours.
+        tuning_trials: How many recipes were tried on val to find it.
+    """
+
+    created: tuple[str, ...]
+    protocol: int
+    commits: tuple[str, ...]
+    data: tuple[DatasetImages, ...]
+    plugins: tuple[str, ...]
+    recipe: Mapping[str, Any]
+    tuning_trials: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that may be compared: same dataset, protocol, budget, classifier and declaration.
+
+    Attributes:
+        declared: What the suite declared; None for records that know no declaration.
+        unplanned_looks: At how many other numbers of seeds test was read before.
+        hopeless: Names of baselines so good that not even a perfect classifier could be *better*.
         ranked_pairs: Size of the Holm family of the ranks, all pools together.
         environments: The most common first.
+        provenance: Dates, versions, data and code.
         commands: What repeats the runs.
     """
 
@@ -231,10 +316,14 @@ class Group:
     budget: str
     budget_scale: float
     protocol: Protocol
+    declared: Declaration | None
+    unplanned_looks: int
+    hopeless: tuple[str, ...]
     rows: tuple[Row, ...]
     ranked_pairs: int
     failures: tuple[Failure, ...]
     environments: tuple[Environment, ...]
+    provenance: Provenance
     commands: tuple[str, ...]
 
 
@@ -243,7 +332,6 @@ class Board:
     """Everything that is published.
 
     Attributes:
-        family_size: How many confirmatory contrasts Holm adjusted over, on the whole board.
         failures: Records without numbers that belong to no row: of image sets and suites.
         notes: What a reader must know about the records themselves.
         cells: How many cells were counted.
@@ -251,7 +339,6 @@ class Board:
     """
 
     groups: tuple[Group, ...]
-    family_size: int
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     cells: int = 0

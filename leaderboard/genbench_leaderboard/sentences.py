@@ -5,10 +5,12 @@ from typing import Any
 
 from genbench.digest import canonical_json, differences
 from genbench.escaping import LONGEST_LABEL, one_line
-from genbench_leaderboard.rows import Board, Environment, Failure, Group, Row
-from genbench_leaderboard.statistics import ALPHA, POWER, SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT, Verdict
+from genbench_leaderboard.crossed import ALPHA, POWER, SEEDS_FOR_INTERVAL, Comparison
+from genbench_leaderboard.rows import Board, Contrast, Environment, Failure, Group, Provenance, Row
+from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT, Verdict
 
 MIXED, LIMITED, EXTERNAL = "†", "‡", "§"
+CEILING = "real_extra"  #: more real images: it is expected to be better
 
 DISTANCES_LEGEND = (
     "Means over seeds of the distance to train and to val; floor is the distance between real images and val "
@@ -17,12 +19,18 @@ DISTANCES_LEGEND = (
 )
 CLASSES_LEGEND = (
     "Difference of each class's recall on test to none, in points, paired by seed; ±: half a 95 % t "
-    "interval, unadjusted; *: p < 0.05, Holm-adjusted over the classes of the row. Exploratory: no verdict "
+    "interval over seeds, for these test images, unadjusted; *: p < 0.05, Holm-adjusted over the classes of "
+    "the row. Exploratory: no verdict "
     "rests on it."
 )
 SHIFTS_LEGEND = (
     "Top-1 on out-of-distribution test sets, in %, mean over seeds; in brackets, the difference to none in "
-    "points, paired by seed; ±: half a 95 % t interval, unadjusted. Exploratory."
+    "points, paired by seed and image; ±: half a 95 % interval for new seeds and images, unadjusted. "
+    "Exploratory."
+)
+BOOKS_LEGEND = (
+    "Images in the training set, and how many entered gradient steps, mean over seeds. each: how often a "
+    "real image was seen. Where every row takes the same steps, synthetic images take the place of real ones."
 )
 MEASURES_LEGEND = "Means over seeds, of image sets and of cells. Exploratory: nothing is ranked by them."
 FINDINGS_LEGEND = "Over all rows of a dataset together. Exploratory."
@@ -68,44 +76,74 @@ def intro(group: Group) -> str:
     return ". ".join(sentences) + "."
 
 
-def legend(group: Group, board: Board) -> tuple[str, ...]:
+def legend(group: Group) -> tuple[str, ...]:
     """Say in a few short sentences what the columns mean."""
     free = any(row.is_baseline and row.contrast for row in group.rows)
     measured = (
-        "top-1: accuracy on test, mean over n seeds. "
+        "top-1: accuracy on test, mean over n seeds; ±: half a 95 % t interval over seeds. "
         "Δ: difference in points to none with the same augmentation"
-        f"{' (none itself: to none, standard)' if free else ''}, paired by seed. "
-        "±: half a 95 % t interval over seeds, unadjusted. cost: fit, filter, sample and train of one seed."
+        f"{' (none itself: to none, standard)' if free else ''}, paired by seed and test image; ±: half a "
+        "95 % interval for new seeds and new test images, unadjusted. cost: fit, filter, sample and train of "
+        "one seed."
     )
     if not any(row.planned >= SEEDS_FOR_VERDICT for row in group.rows):
         return (measured,)
+    alpha = next((c.alpha for c in _contrasts(group) if c.family), ALPHA)
     judged = (
-        f"p: two-sided paired t-test of the primary metric, {board.primary_metric}, Holm-adjusted over the "
-        f"{count(board.family_size, 'confirmatory contrast', 'confirmatory contrasts')} of this board (a "
-        f"failed one counts as p = 1). better, worse: p < {ALPHA:g} "
-        "and the bootstrap over test images excludes 0."
+        f"p: two-sided, from the same interval, Holm-adjusted over {_family_of(group)} (one that failed "
+        f"counts as p = 1). better, worse: p < {alpha:.3g}. reference: a line to hold the others against; it "
+        "has no verdict."
     )
     if group.ranked_pairs:
         pairs = count(group.ranked_pairs, "pair", "pairs")
-        judged += f" rank: 1 + the number of rows significantly better (Holm over {pairs})."
+        judged += f" rank: 1 + the number of rows significantly better by the same test (Holm over {pairs})."
     return (measured, judged)
 
 
+def additions_legend(group: Group) -> str:
+    """Say what the second family asks."""
+    found = [one for row in group.rows for one in row.adds]
+    size = max((one.family for one in found), default=0)
+    return (
+        "Whether generated images do more than frozen augmented copies of the real ones (classical), and "
+        "more than strong augmentation without any further image (none, strong). Δ, ± and p as above; a Holm "
+        f"family of its own, of {count(size, 'contrast', 'contrasts')}."
+    )
+
+
 def notes(group: Group) -> tuple[str, ...]:
-    """Return the footnotes: marks first, then what verdicts leave open."""
-    found = [*_mark_notes(group), *_verdict_notes(group)]
+    """Return the footnotes: marks first, then what was planned, then what verdicts leave open."""
+    found = [*_mark_notes(group), *_plan_notes(group), *_verdict_notes(group), *_warnings(group)]
     found += _per_row("points gained per extra minute", group.rows, _gain)
     found += _per_row("synthetic images that are test images, pixel for pixel", group.rows, _copies)
     found += _per_row(
         "test images with near copies among the synthetic ones, and Δ without them", group.rows, _clean
     )
-    tests = [row.contrast.test for row in group.rows if row.contrast and row.contrast.test]
-    found += _range("correlation within pairs", [test.correlation for test in tests])
+    found += _range("correlation between paired seeds", [one.correlation for one in _found(group)])
     peaks = [
         row.cost.peak_memory_bytes / 2**30 for row in group.rows if row.cost and row.cost.peak_memory_bytes
     ]
     found += _range("peak memory in GiB", peaks)
     return tuple(found)
+
+
+def provenance(found: Provenance) -> str:
+    """Say where the records of a group come from."""
+    parts = [f"Protocol {found.protocol}"]
+    parts += [f"measured {' to '.join(found.created)}"] if found.created else []
+    parts += [f"commit {', '.join(found.commits)}"] if found.commits else []
+    parts.append(f"third-party code: {', '.join(found.plugins)}" if found.plugins else "built-in code alone")
+    sentences = ["; ".join(parts) + "."]
+    for data in found.data:
+        reserve = f", {data.reserve:,} reserve" if data.reserve else ""
+        digits = f" (fingerprint {data.fingerprint[:12]})" if data.fingerprint else ""
+        sentences.append(
+            f"Images: {data.train:,} train, {data.val:,} val, {data.test:,} test{reserve}{digits}."
+        )
+    if found.recipe:
+        settings = ", ".join(f"{name} {_plain(found.recipe[name])}" for name in sorted(found.recipe))
+        sentences.append(f"Recipe: {settings}; {count(found.tuning_trials, 'trial', 'trials')} of tuning.")
+    return " ".join(sentences)
 
 
 def environment(environments: Sequence[Environment]) -> str:
@@ -146,32 +184,96 @@ def _mark_notes(group: Group) -> list[str]:
     return found
 
 
+def _plan_notes(group: Group) -> list[str]:
+    """Say what was settled before test was read, and what was not."""
+    declared = group.declared
+    if declared is None:
+        judged = any(row.planned >= SEEDS_FOR_VERDICT for row in group.rows)
+        undeclared = "these records declare no family of contrasts: p is adjusted over the rows of this table"
+        return [f"{undeclared}."] if judged else []
+    found = []
+    if declared.choosing_seeds:
+        first = count(declared.choosing_seeds, "seed", "seeds")
+        found.append(
+            f"the first {first} chose a configuration of each generator on val, and confirm nothing: top-1, "
+            "Δ and p are of the other seeds."
+        )
+    alpha = next((one.alpha for one in _contrasts(group) if one.family), ALPHA)
+    if declared.looks:
+        looks = [*declared.looks, declared.seeds]
+        found.append(
+            f"look {looks.index(declared.look) + 1} of {len(looks)} that were planned, after {declared.look} "
+            f"of {declared.seeds} seeds: its families are held to {alpha:.2g}, all looks together to "
+            f"{ALPHA:g}."
+        )
+    if group.unplanned_looks:
+        found.append(
+            f"test had been read {count(group.unplanned_looks, 'time', 'times')} before, at other numbers of "
+            f"seeds, which nobody had planned: the families are held to {alpha:.2g} instead."
+        )
+    return found
+
+
 def _verdict_notes(group: Group) -> list[str]:
-    what = f"cannot tell: smallest effect detectable with {POWER:.0%} power (points)".replace("%", " %")
+    what = (
+        f"cannot tell: effect in points that {POWER:.0%} power finds (in brackets: safe against a variance "
+    )
+    what = f"{what}estimated too small)".replace("%", " %")
     found = _per_row(what, group.rows, _detectable)
-    flat = _with_verdict(group, "cannot tell", lambda row: _detectable(row) is None and not _no_images(row))
-    if flat:
-        found.append(f"no spread between seeds, so no test: {flat}.")
     blind = _with_verdict(group, "cannot tell", _no_images)
     if blind:
-        found.append(f"no per-image results, so no bootstrap over test images: {blind}.")
-    split = _with_verdict(group, "cannot tell", _seeds_alone)
-    if split:
-        found.append(f"significant over seeds, but the bootstrap over test images includes 0: {split}.")
-    explored = _with_verdict(group, "exploratory", lambda row: row.mix != "off")
-    if explored:
-        found.append(
-            f"exploratory, since val top-1 chose another configuration of the generator: {explored}."
-        )
+        found.append(f"no results per test image, so no test: {blind}.")
+    flat = _with_verdict(group, "cannot tell", lambda row: _is_flat(row) and not _no_images(row))
+    if flat:
+        found.append(f"no spread between seeds or images, so no test: {flat}.")
+    explored = _with_verdict(group, "exploratory", lambda row: not row.is_baseline)
+    if explored and group.budget_scale == 1:
+        found.append(f"exploratory, since val chose another configuration of the generator: {explored}.")
+    elif explored:
+        found.append(f"exploratory, as the whole larger budget is: {explored}.")
     if _with_verdict(group, "exploratory", lambda row: row.mix == "off"):
         found.append("none, off is diagnostic only, never a contender.")
-    void = _with_verdict(group, "void", lambda row: True)
-    if void:
-        found.append(f"void, since the verdict changes without the copied test images: {void}.")
+    found += _per_row("void", group.rows, lambda row: _problem(row, {"void"}))
+    found += _per_row("not comparable", group.rows, lambda row: _problem(row, {"incomplete"}))
     few = _with_verdict(group, "incomplete", lambda row: True)
     if few:
         found.append(f"incomplete, so no verdict: {few}.")
     return found
+
+
+def _warnings(group: Group) -> list[str]:
+    """Say what should make a reader careful: controls that win, seeds that fell out, no room to gain."""
+    found = []
+    winners = [row.name for row in group.rows if _is_winning_control(row)]
+    if winners:
+        found.append(
+            f"warning: better than none without any generated image: {'; '.join(winners)}. Hold the gains of "
+            "the others against it."
+        )
+    for name in group.hopeless:
+        found.append(
+            f"no room: {name} is so good that not even a network without a mistake could be better here."
+        )
+    perfect = [row.name for row in group.rows if row.top1 and row.top1.mean == 100 and row.top1.n > 1]
+    if perfect:
+        found.append(f"every test image right in every seed, which says little: {'; '.join(perfect)}.")
+    apart = [
+        f"seed {one.index} of {row.name} ({one.top1:.2f} %, median {one.median:.2f} %)"
+        for row in group.rows
+        for one in row.outliers
+    ]
+    if apart:
+        found.append(
+            f"warning: seeds that stand apart: {'; '.join(apart)}. Where one seed in ten collapses, any such "
+            "test errs more often than it says."
+        )
+    return found
+
+
+def _is_winning_control(row: Row) -> bool:
+    found = row.contrast.found if row.contrast and row.role == "control" else None
+    wins = found is not None and found.interval is not None and found.interval.low > 0
+    return wins and row.generator.partition(":")[0] != CEILING
 
 
 def _with_verdict(group: Group, verdict: Verdict, also: Callable[[Row], bool]) -> str:
@@ -187,7 +289,7 @@ def pairs_done(row: Row) -> int:
     """Return how many seeds a row's numbers rest on: its pairs where it has a baseline."""
     if row.contrast is None:
         return row.top1.n if row.top1 else 0
-    return row.contrast.test.difference.n if row.contrast.test else 0
+    return row.contrast.found.n if row.contrast.found else 0
 
 
 def _per_row(what: str, rows: Iterable[Row], value: Callable[[Row], str | None]) -> list[str]:
@@ -204,9 +306,28 @@ def _range(what: str, values: Iterable[float | None]) -> list[str]:
     return [f"{what}: {low if low == high else f'{low} to {high}'}."]
 
 
+def _contrasts(group: Group) -> list[Contrast]:
+    return [row.contrast for row in group.rows if row.contrast is not None]
+
+
+def _found(group: Group) -> list[Comparison]:
+    return [one.found for one in _contrasts(group) if one.found is not None]
+
+
+def _family_of(group: Group) -> str:
+    size = max((one.family for one in _contrasts(group)), default=0)
+    contrasts = count(size, "contrast", "contrasts")
+    if group.declared is None:
+        return f"the {contrasts} of this table"
+    return f"the {contrasts} that the suite {group.declared.suite} declared"
+
+
 def _detectable(row: Row) -> str | None:
-    points = row.contrast.minimum_detectable_points if row.contrast else None
-    return None if points is None else f"{points:.2f}"
+    contrast = row.contrast
+    if contrast is None or not contrast.detectable_points:
+        return None
+    guarded = f" ({contrast.guarded_points:.2f})" if contrast.guarded_points else ""
+    return f"{contrast.detectable_points:.2f}{guarded}"
 
 
 def _gain(row: Row) -> str | None:
@@ -222,19 +343,23 @@ def _clean(row: Row) -> str | None:
     contrast = row.contrast
     if contrast is None or not contrast.copied_images:
         return None
-    test = contrast.without_copies
-    return f"{contrast.copied_images}, {f'{test.difference.mean:+.2f}' if test else 'nothing left'}"
+    rest = contrast.without_copies
+    return f"{contrast.copied_images}, {f'{rest.mean:+.2f}' if rest else 'nothing left'}"
+
+
+def _problem(row: Row, verdicts: set[Verdict]) -> str | None:
+    contrast = row.contrast
+    return contrast.problem if contrast and contrast.problem and contrast.verdict in verdicts else None
 
 
 def _no_images(row: Row) -> bool:
-    return row.contrast is not None and row.contrast.images is None
+    found = row.contrast.found if row.contrast else None
+    return found is not None and not found.images
 
 
-def _seeds_alone(row: Row) -> bool:
-    contrast = row.contrast
-    if contrast is None or contrast.adjusted_p is None or contrast.images is None:
-        return False
-    return contrast.adjusted_p < ALPHA and not contrast.images.excludes_zero
+def _is_flat(row: Row) -> bool:
+    found = row.contrast.found if row.contrast else None
+    return found is not None and not found.standard_error
 
 
 def _plain(value: Any) -> str:

@@ -238,11 +238,16 @@ def test_plan_and_why_explain_without_running(program: Program, tmp_path: Path) 
     fresh = program("plan", *TOYS, "--seeds", "2", "-g", "toy")
     assert "toy-data/toy/x1-standard/toy-net/1" in fresh.stdout
     assert "no earlier run to estimate" in fresh.stdout
+    declared = "contrasts declared: 1 with none, 0 with copies or free augmentation; seeds that confirm: 2"
+    assert declared in fresh.stdout
     assert not (tmp_path / "store" / "artifacts").exists()
     run_toys(program, "-g", "toy")
     assert "nothing to run" in program("plan", *TOYS, "--seeds", "2", "-g", "toy").stdout
     more = program("plan", *TOYS, "--seeds", "3", "-g", "toy")
     assert "core-seconds by earlier runs" in more.stdout
+    assert (
+        "no earlier contrasts to tell what this suite could find" in more.stdout
+    )  # two seeds tell no spread
     content = json.loads(program("plan", *TOYS, "--seeds", "3", "-g", "toy", "--json").stdout)
     assert {cell["state"] for cell in content["cells"]} == {"cached", "new"}
     why = program(

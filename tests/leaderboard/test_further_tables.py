@@ -1,6 +1,7 @@
 """What a board shows below its main tables: shifts, other measurements, and findings without a value."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from genbench.digest import digest
 from genbench.metrics import Metric
 from genbench.recipe import Mix
-from genbench.records import Component, Protocol, Record, Result, Run
+from genbench.records import Component, PluginCode, Protocol, Record, Result, Run, pack_bits
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.rows import Row
 from genbench_leaderboard.tables import render_json, render_markdown, render_terminal
@@ -45,16 +46,19 @@ def record(
     return Record(result, Run(f"2026-01-0{index + 1}T00:00:00Z", "genbench run"))
 
 
-def cells(generator: Component, fog: Sequence[float]) -> list[Record]:
+def cells(generator: Component, fog: Sequence[int]) -> list[Record]:
+    """Cells that are right on the first of a hundred images of a shift."""
     return [
         record(
             generator, index, "accuracy", "cell",
             [
-                Metric("top1", 90.0, "%", split="test"), Metric("top1", value, "%", split="fog-3", n=449),
-                Metric("balanced_accuracy", 1.0, "%", split="fog-3", n=449),
+                Metric("top1", 90.0, "%", split="test"),
+                Metric("top1", float(right), "%", split="fog-3", n=100),
+                Metric("balanced_accuracy", 1.0, "%", split="fog-3", n=100),
             ],
+            tables={"fog-3": {"n": 100, "correct_bits": pack_bits(image < right for image in range(100))}},
         )
-        for index, value in enumerate(fog)
+        for index, right in enumerate(fog)
     ]  # fmt: skip
 
 
@@ -66,27 +70,30 @@ def row_of(records: Sequence[Record]) -> Row:
     return next(row for row in build_board(records).groups[0].rows if not row.is_baseline)
 
 
-RECORDS = [*cells(NONE, [50.0, 52.0, 54.0]), *cells(MADE, [53.0, 56.0, 59.0])]
+RECORDS = [*cells(NONE, [50, 52, 54]), *cells(MADE, [53, 56, 59])]
 
 
 def test_accuracy_on_shifts_is_shown_with_its_paired_difference() -> None:
     (shift,) = row_of(RECORDS).shifts
-    assert (shift.name, shift.images, shift.top1.mean) == ("fog-3", 449, 56.0)
+    assert (shift.name, shift.images, shift.top1.mean) == ("fog-3", 100, 56.0)
     assert shift.difference is not None
-    assert shift.difference.mean == 4.0  # 3, 4, 5: paired by seed
-    assert shift.difference.sd == pytest.approx(1.0)
+    assert shift.difference.mean == pytest.approx(4.0)  # 3, 4, 5: paired by seed
+    assert shift.difference.images == 100
+    half = shift.difference.half_width
+    assert half is not None
+    assert half > 2.48, "t(0.975, 2) / sqrt(3), of seeds alone: images vary, too"
     for page in (render_markdown(build_board(RECORDS)), render_terminal(build_board(RECORDS))):
         assert "Shifts" in page
-        assert "56.0 (+4.0 ±2.5)" in page  # t(0.975, 2) / sqrt(3) = 2.48
+        assert f"56.0 (+4.0 ±{half:.1f})" in page
         assert "52.0" in page
         assert "balanced_accuracy[fog-3]" not in page
 
 
 def test_a_seed_that_the_baseline_lacks_is_in_no_difference() -> None:
-    (shift,) = row_of([*cells(NONE, [50.0]), *cells(MADE, [53.0, 56.0])]).shifts
+    (shift,) = row_of([*cells(NONE, [50]), *cells(MADE, [53, 56])]).shifts
     assert shift.top1.mean == 54.5
     assert shift.difference is not None
-    assert (shift.difference.mean, shift.difference.n) == (3.0, 1)
+    assert (shift.difference.mean, shift.difference.n) == (pytest.approx(3.0), 1)
 
 
 def test_of_many_shifts_the_largest_changes_are_shown() -> None:
@@ -101,6 +108,18 @@ def test_of_many_shifts_the_largest_changes_are_shown() -> None:
     assert "| s29 " in page
     assert "| s09 " not in page
     assert "Of 30 shifts, the 20 with the largest differences." in page
+
+
+def test_a_metric_of_a_third_party_is_named_as_theirs() -> None:
+    flattering = Metric("fid", 0.0, split="synthetic", against="train", extractor="reference", n=600)
+    metrics = [Metric("top1", 100.0, "%", split="test"), flattering]
+    theirs = record(MADE, 0, "flattering", "image_set", metrics)
+    code = PluginCode("evaluator", "flattering", distribution="flatter 1.2", sha256="ab" * 32)
+    theirs = replace(theirs, run=replace(theirs.run, plugins=(code,)))
+    page = render_markdown(build_board([*RECORDS, theirs]))
+    assert "top1 (%) by flatter 1.2" in page
+    assert "Distances of" not in page, "none of theirs stands beside the harness's own"
+    assert "third-party code: flatter 1.2 (abababababab)" in page
 
 
 def test_everything_else_that_was_measured_is_shown_once() -> None:
@@ -123,7 +142,8 @@ def test_everything_else_that_was_measured_is_shown_once() -> None:
         ),
     ]
     row = row_of([*RECORDS, *measured])
-    found = {one.identity.label: (one.value, one.identity.unit, one.n) for one in row.measures}
+    averaged = [one.value for one in row.measures]
+    found = {one.identity.label: (one.value, one.identity.unit, one.n) for one in averaged}
     assert found == {
         "recall[reference,k=3,train]": (pytest.approx(0.6), "", (600, 600)),
         "mean_computed_top1": (33.0, "%", None),
@@ -142,7 +162,8 @@ def pooled(value: float, n: int | None, average: Any = "pooled") -> Metric:
 
 def test_shares_of_sets_of_different_sizes_are_weighted_by_n() -> None:
     shares = [images(0, pooled(10.0, 100)), images(1, pooled(20.0, 100)), images(2, pooled(90.0, 400))]
-    (found,) = row_of([*RECORDS, *shares]).measures
+    (measured,) = row_of([*RECORDS, *shares]).measures
+    found = measured.value
     assert found.value == pytest.approx((10 * 100 + 20 * 100 + 90 * 400) / 600)
     assert (found.seeds, found.n) == (3, (100, 400))
     page = render_markdown(build_board([*RECORDS, *shares]))
@@ -152,9 +173,9 @@ def test_shares_of_sets_of_different_sizes_are_weighted_by_n() -> None:
 
 def test_a_mean_is_not_weighted_and_without_every_n_nothing_is() -> None:
     plain = [images(0, pooled(10.0, 100, "mean")), images(1, pooled(90.0, 400, "mean"))]
-    assert [one.value for one in row_of([*RECORDS, *plain]).measures] == [50.0]
+    assert [one.value.value for one in row_of([*RECORDS, *plain]).measures] == [50.0]
     unknown = [images(0, pooled(10.0, None)), images(1, pooled(90.0, 400))]
-    assert [one.value for one in row_of([*RECORDS, *unknown]).measures] == [50.0]
+    assert [one.value.value for one in row_of([*RECORDS, *unknown]).measures] == [50.0]
 
 
 def test_what_has_no_average_is_shown_for_no_row() -> None:

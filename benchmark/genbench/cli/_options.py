@@ -120,6 +120,20 @@ _SUITE_OPTIONS = [
     click.option("--batch-fraction", type=float, help="Fix the synthetic share of every batch."),
     click.option("--preset", help="smoke (seconds), quick (minutes, CPU) or paper (GPU) [default: quick]."),
     click.option("--seeds", type=int, help="Number of paired seeds [default: 5]."),
+    click.option(
+        "--choosing-seeds",
+        type=int,
+        help="Let the first seeds choose one configuration per generator on val; the others confirm it "
+        "[default: 0, every configuration counts].",
+    ),
+    click.option(
+        "--looks",
+        type=int,
+        multiple=True,
+        metavar="SEEDS",
+        help="Plan to read test after so many seeds, before all are there; may be repeated.",
+    ),
+    click.option("--look", type=int, metavar="SEEDS", help="Run as far as this planned look."),
     click.option("--base-seed", type=int, help="Base of all seeds [default: 0]."),
     click.option("--limit-train", type=int, help="Use only this many training images of every dataset."),
     click.option(
@@ -215,6 +229,9 @@ _WHOLE_ENTRIES = (
     "evaluators",
     "preset",
     "seeds",
+    "choosing_seeds",
+    "looks",
+    "look",
     "base_seed",
     "reference",
 )

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -82,7 +82,33 @@ def _as_text(plan: "Plan", states: "Mapping[str, State]", store: "Store") -> str
     todo = [key for key, state in states.items() if state != "cached"]
     seconds, unknown = estimate_seconds(plan, todo, store)
     lines.append(_estimate(len(todo), seconds, unknown))
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_prospects(plan, store)])
+
+
+def _prospects(plan: "Plan", store: "Store") -> Iterator[str]:
+    """Yield what the suite declares, and what its contrasts could find by the spreads of earlier runs."""
+    from genbench.planner import as_component
+    from genbench.records import Record
+    from genbench.upkeep import saved_records
+
+    if plan.declared is None:
+        return
+    declared = plan.declared.declaration
+    yield (
+        f"contrasts declared: {declared.helps} with none, {declared.adds} with copies or free augmentation; "
+        f"seeds that confirm: {declared.seeds - declared.choosing_seeds}; family {declared.family[:12]}"
+    )
+    arms = {(id(cell.arm.dataset), id(cell.arm.classifier)): cell.arm for cell in plan.cells}
+    pairs = [
+        (as_component(arm.dataset), as_component(arm.classifier))
+        for arm in arms.values()
+        if arm.classifier is not None
+    ]
+    records = [found for _, found in saved_records(store) if isinstance(found, Record)]
+    if records:
+        from genbench_leaderboard.prospects import expectations  # here: it takes numpy and scipy
+
+        yield from expectations(records, declared, pairs)
 
 
 def _estimate(todo: int, seconds: float, unknown: int) -> str:

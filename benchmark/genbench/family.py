@@ -1,0 +1,99 @@
+"""What a suite declares before test is read: its rows with their roles, and the families of its contrasts.
+
+The digest of a family covers all that a verdict depends on besides the measurements, and nothing else: two
+suites that would judge alike declare the same family, whatever they are called and in whatever order they
+name things.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from genbench.digest import digest
+from genbench.recipe import Mix
+from genbench.records import Declaration, Protocol
+from genbench.roles import FREE, NONE, OFF, STRONG, Role, RowKind, roles_of
+from genbench.spec import Resolved, ResolvedSuite
+
+
+class Images(NamedTuple):
+    """The images of a row: generator, filter and mix."""
+
+    generator: Resolved
+    filter: Resolved
+    mix: Mix
+
+    @property
+    def content(self) -> object:
+        """What the digest covers."""
+        return [self.generator.identity, self.filter.identity, self.mix.model_dump(mode="json")]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a suite declares; `of` is what the record of one row says of it."""
+
+    declaration: Declaration
+    roles: dict[tuple[int, int, Mix], Role]
+
+    def of(self, generator: Resolved, image_filter: Resolved, mix: Mix | None) -> Declaration:
+        """Return the declaration for a row; without a mix, for an image set."""
+        if mix is None:
+            return self.declaration
+        return replace(self.declaration, role=self.roles[id(generator), id(image_filter), mix])
+
+
+def declare(resolved: ResolvedSuite, protocol: Protocol, rows: Sequence[Images]) -> Family:
+    """Declare the families of a suite.
+
+    Args:
+        resolved: The suite.
+        protocol: What its records share.
+        rows: Generators, filters and mixes, each once.
+    """
+    suite = resolved.suite
+    roles = roles_of([RowKind(row.generator.name, row.mix.augment, row.mix.budget_scale) for row in rows])
+    pairs = len(resolved.datasets) * len(resolved.classifiers)
+    about = {
+        "protocol": protocol.identity,
+        "datasets": sorted(digest(one.identity) for one in resolved.datasets),
+        "classifiers": sorted(digest(one.identity) for one in resolved.classifiers),
+        "rows": sorted(digest([row.content, role]) for row, role in zip(rows, roles, strict=True)),
+        "seeds": [suite.seeds, suite.choosing_seeds, list(suite.looks)],
+    }
+    contenders = [row for row, role in zip(rows, roles, strict=True) if role == "contender"]
+    declaration = Declaration(
+        family=digest(about),
+        suite=suite.name,
+        seeds=suite.seeds,
+        look=suite.look or suite.seeds,
+        helps=pairs * len({_question(row, suite.choosing_seeds) for row in contenders}),
+        adds=pairs * len(_additions(contenders, rows, suite.choosing_seeds)),
+        choosing_seeds=suite.choosing_seeds,
+        looks=suite.looks,
+    )
+    by_row = {
+        (id(row.generator), id(row.filter), row.mix): role for row, role in zip(rows, roles, strict=True)
+    }
+    return Family(declaration, by_row)
+
+
+def _question(row: Images, choosing_seeds: int) -> object:
+    """Return what makes two rows one contrast: where val chooses, all configurations of a generator."""
+    if choosing_seeds:
+        return (row.generator.name, row.mix.augment, row.mix.budget)
+    return digest(row.content)
+
+
+def _additions(contenders: Sequence[Images], rows: Sequence[Images], choosing_seeds: int) -> set[object]:
+    """Return the contrasts with copies and with free augmentation that the suite has the rows for."""
+    there = {(row.generator.name, row.mix) for row in rows}
+    found = set[object]()
+    for row in contenders:
+        if row.generator.name in {NONE, FREE} or row.mix.augment in {OFF, STRONG}:
+            continue
+        strong = row.mix.baseline.model_copy(update={"augment": STRONG})
+        for partner in ((FREE, row.mix), (NONE, strong)):
+            if partner in there:
+                found.add((_question(row, choosing_seeds), partner[0]))
+    return found

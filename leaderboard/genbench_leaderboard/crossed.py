@@ -1,0 +1,299 @@
+"""Inference over new seeds and new test images at once (protocol rule 7). Nothing here reads a record.
+
+Two rows are compared by `d[s, j]`, the difference of their correctness in seed s on test image j: -1, 0 or 1.
+Seeds and images are crossed, so the mean of d has two variances: another n seeds would give another mean, and
+so would another N images. A test over seeds alone answers for these images only, a test over images alone for
+these networks only. Here both are estimated from the mean squares of the two-way layout (Cornfield and Tukey,
+Ann. Math. Statist. 27, 1956), and degrees of freedom from Satterthwaite's formula (Biometrics 2, 1946):
+
+    MS_S = N sum_s (m_s - g)^2 / (n - 1)         m_s: mean of seed s;  g: mean of all
+    MS_I = n sum_j (m_j - g)^2 / (N - 1)         m_j: mean of image j
+    MS_E = (sum d^2 - n N g^2 - (n - 1) MS_S - (N - 1) MS_I) / ((n - 1) (N - 1))
+    I    = max(MS_I - MS_E, 0)
+    V    = (MS_S + I) / (n N)                    the variance of g
+    A    = max(MS_S, MS_E)
+    df   = (A + I)^2 / (A^2 / (n - 1) + [I > 0] (MS_I^2 / (N - 1) + MS_E^2 / ((n - 1) (N - 1)))), >= n - 1
+
+MS_S has few degrees of freedom and may come out too small by luck; its expectation is never below that of
+MS_E. Therefore A, not MS_S, decides how many degrees of freedom there are, while V keeps MS_S, so that the
+interval is no wider than needed. `perf/operating_characteristics.py` shows what that does to errors, coverage
+and power.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.special import chdtri, nctdtr, ndtri, stdtr, stdtrit
+
+ALPHA = 0.05
+CONFIDENCE = 0.95
+POWER = 0.80
+SEEDS_FOR_INTERVAL = 3
+#: How sure a guarded effect is of its variance: each mean square is taken at its one-sided 80 % limit.
+GUARD = 0.80
+#: From here on the t distribution is the normal one to four digits, and its noncentral form slow to compute.
+_MANY_DF = 1e5
+
+Bits = npt.NDArray[np.uint8]
+_ONES = np.array([byte.bit_count() for byte in range(256)], dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A two-sided interval."""
+
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether 0 lies outside."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class MeanSquares:
+    """The two-way layout of d: `n` seeds, `images` test images; means are shares, from -1 to 1."""
+
+    n: int
+    images: int
+    mean: float
+    seed: float
+    image: float
+    rest: float
+
+    @property
+    def image_variance(self) -> float:
+        """I: what the images add to the mean square of their means; n times the variance between images."""
+        return max(self.image - self.rest, 0.0)
+
+    @property
+    def variance(self) -> float:
+        """V: the variance of the mean over new seeds and new images."""
+        return (self.seed + self.image_variance) / (self.n * self.images)
+
+    def degrees_of_freedom(self, seed: float | None = None) -> float:
+        """Return Satterthwaite's degrees of freedom, at least n - 1.
+
+        Args:
+            seed: Stands in for A, the larger of MS_S and MS_E.
+        """
+        least = self.n - 1
+        a = max(self.seed, self.rest) if seed is None else seed
+        i = self.image_variance
+        below = a * a / least
+        if i > 0:
+            others = self.images - 1
+            below += self.image**2 / others + self.rest**2 / (least * others)
+        return max(least, (a + i) ** 2 / below) if below else least
+
+    @property
+    def guarded(self) -> tuple[float, float]:
+        """Return a variance that the true one rarely exceeds, with its degrees of freedom."""
+        least, others = self.n - 1, self.images - 1
+        a = max(self.seed, self.rest)
+        more_seed = a * (least / float(chdtri(least, GUARD)) - 1)
+        more_image = self.image * (others / float(chdtri(others, GUARD)) - 1) if others else 0.0
+        above = self.seed + self.image_variance + math.hypot(more_seed, more_image)
+        return above / (self.n * self.images), self.degrees_of_freedom(a + more_seed)
+
+    def at(self, n: int, images: int) -> "MeanSquares":
+        """Return what other numbers of seeds and images would be expected to give.
+
+        MS_S = N var_S + var_E and MS_I = n var_I + var_E: each grows with the number on the other side.
+        """
+        between_seeds = max(self.seed - self.rest, 0.0) / self.images
+        between_images = self.image_variance / self.n
+        seed, image = images * between_seeds + self.rest, n * between_images + self.rest
+        return MeanSquares(n, images, self.mean, seed, image, self.rest)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two rows, compared on the seeds and test images that both have. Differences are in points.
+
+    Attributes:
+        mean: Row minus the other.
+        n: Seeds.
+        images: Test images.
+        standard_error: Of the mean, over new seeds and new images; None below two seeds.
+        degrees_of_freedom: Of the t distribution that p and interval come from.
+        p: Two-sided, unadjusted; None below two seeds. Without any spread it is 1: nothing can be told.
+        interval: 95 %; None below three seeds.
+        correlation: Pearson's r between the accuracies of the two rows over seeds; None without spread.
+        squares: The mean squares; None below two seeds.
+    """
+
+    mean: float
+    n: int
+    images: int
+    standard_error: float | None = None
+    degrees_of_freedom: float | None = None
+    p: float | None = None
+    interval: Interval | None = None
+    correlation: float | None = None
+    squares: MeanSquares | None = None
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the width of the interval."""
+        return (self.interval.high - self.interval.low) / 2 if self.interval else None
+
+    def detectable(self, alpha: float) -> float | None:
+        """Return the true effect, in points, that a test at level alpha would find with 80 % power."""
+        if self.squares is None:
+            return None
+        return effect(self.squares.variance, self.squares.degrees_of_freedom(), alpha)
+
+    def guarded(self, alpha: float) -> float | None:
+        """Return the same, safe against a variance that was estimated too small."""
+        return effect(*self.squares.guarded, alpha) if self.squares is not None else None
+
+
+class Answers:
+    """Which test images the networks of a row get right.
+
+    Args:
+        packed: Per seed index, one bit per image, the first in the highest bit: `uint8 [ceil(images / 8)]`.
+        images: How many images.
+    """
+
+    def __init__(self, packed: Mapping[int, Bits], images: int) -> None:
+        self.packed, self.images = dict(packed), images
+        self._sums: dict[tuple[int, ...], npt.NDArray[np.float64]] = {}
+
+    @property
+    def indices(self) -> frozenset[int]:
+        """Seed indices."""
+        return frozenset(self.packed)
+
+    @cached_property
+    def shares(self) -> dict[int, float]:
+        """Accuracy of each seed, 0 to 1."""
+        return {index: float(_ones(bits)) / self.images for index, bits in self.packed.items()}
+
+    def kept(self, keep: npt.NDArray[np.bool_]) -> "Answers":
+        """Return the answers on some of the images: `bool [images]`. The others count as not there."""
+        mask = np.packbits(keep)
+        return Answers({index: bits & mask for index, bits in self.packed.items()}, int(keep.sum()))
+
+    def all_right(self) -> "Answers":
+        """Return the answers of networks that are right on every image, of the same seeds."""
+        one = np.packbits(np.ones(self.images, dtype=np.uint8))
+        return Answers(dict.fromkeys(self.packed, one), self.images)
+
+    def stack(self, indices: Sequence[int]) -> Bits:
+        """Return the bits of some seeds: `uint8 [len(indices), ceil(images / 8)]`."""
+        return np.stack([self.packed[index] for index in indices])
+
+    def image_sums(self, indices: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        """Return how many of some seeds are right on each image.
+
+        Returns:
+            `float64 [8 ceil(images / 8)]`, padded with 0.
+        """
+        if indices not in self._sums:
+            self._sums[indices] = np.unpackbits(self.stack(indices), axis=1).sum(axis=0, dtype=np.float64)
+        return self._sums[indices]
+
+
+def compare(row: Answers, other: Answers, indices: Sequence[int] | None = None) -> Comparison | None:
+    """Compare two rows on the seeds they share; None where they share none.
+
+    Args:
+        row: The row.
+        other: What it is compared with; measured on the same images.
+        indices: Only these seeds.
+
+    Raises:
+        ValueError: They were measured on different numbers of images, or on none.
+    """
+    if row.images != other.images or not row.images:
+        raise ValueError(f"{row.images} images cannot be paired with {other.images}")
+    shared = row.indices & other.indices
+    seeds = tuple(sorted(shared if indices is None else shared.intersection(indices)))
+    if not seeds:
+        return None
+    squares = mean_squares(row, other, seeds)
+    mean, n = 100 * squares.mean, squares.n
+    related = correlation([row.shares[one] for one in seeds], [other.shares[one] for one in seeds])
+    if n < 2:
+        return Comparison(mean, n, row.images)
+    error, df, p = math.sqrt(squares.variance), squares.degrees_of_freedom(), p_value(squares)
+    half = 100 * error * float(stdtrit(df, (1 + CONFIDENCE) / 2))
+    interval = Interval(mean - half, mean + half) if n >= SEEDS_FOR_INTERVAL else None
+    return Comparison(mean, n, row.images, 100 * error, df, p, interval, related, squares)
+
+
+def mean_squares(row: Answers, other: Answers, seeds: tuple[int, ...]) -> MeanSquares:
+    """Return the mean squares of d over some seeds, from packed bits: d itself is never laid out.
+
+    With one seed, only the mean means anything.
+    """
+    n, images = len(seeds), row.images
+    seed_sums = np.array([row.shares[one] - other.shares[one] for one in seeds]) * images
+    image_sums = row.image_sums(seeds) - other.image_sums(seeds)
+    total = float(image_sums.sum())
+    size = n * images
+    mean = total / size
+    of_mean = total * mean
+    # d^2 is 1 where exactly one of the two is right.
+    of_all = float(_ones(row.stack(seeds) ^ other.stack(seeds))) - of_mean
+    of_seeds = max(float(np.square(np.rint(seed_sums)).sum()) / images - of_mean, 0.0)
+    of_images = max(float(np.square(image_sums).sum()) / n - of_mean, 0.0)
+    left = max(of_all - of_seeds - of_images, 0.0)
+    least, others = max(n - 1, 1), max(images - 1, 1)
+    return MeanSquares(n, images, mean, of_seeds / least, of_images / others, left / (least * others))
+
+
+def p_value(squares: MeanSquares) -> float:
+    """Return the two-sided p of a mean of 0; 1 without any spread: nothing can be told then."""
+    error = math.sqrt(squares.variance)
+    return 2 * float(stdtr(squares.degrees_of_freedom(), -abs(squares.mean) / error)) if error else 1.0
+
+
+def effect(variance: float, df: float, alpha: float, power: float = POWER) -> float:
+    """Return the effect, in points, that a two-sided t test at level alpha finds with a given power.
+
+    Solves `P(|T| > t(df, 1 - alpha/2)) = power` for T noncentral t (Cohen 1988, chapter 2).
+    """
+    return 100 * math.sqrt(variance) * _noncentrality(df, alpha, power) if variance else 0.0
+
+
+def _noncentrality(df: float, alpha: float, power: float) -> float:
+    if df > _MANY_DF:
+        return float(ndtri(1 - alpha / 2) + ndtri(power))  # the wrong side is never found at these levels
+    critical = float(stdtrit(df, 1 - alpha / 2))
+
+    def lacking(shift: float) -> float:
+        wrong_side = float(nctdtr(df, shift, -critical))  # nan where it is too small to be computed
+        found = 1 - float(nctdtr(df, shift, critical)) + (0.0 if math.isnan(wrong_side) else wrong_side)
+        return found - power
+
+    top = 1.0
+    while lacking(top) < 0:
+        top *= 2
+    return float(brentq(lacking, 0.0, top, xtol=1e-9))
+
+
+def correlation(left: Sequence[float], right: Sequence[float]) -> float | None:
+    """Return Pearson's r; None below three pairs (two always give 1 or -1), or without spread on a side."""
+    a, b = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    if len(a) < 3:
+        return None
+    # Values that are all the same have means that differ from them by rounding.
+    rounding = len(left) * np.finfo(np.float64).eps * max(float(np.abs(a).max()), float(np.abs(b).max()))
+    a, b = a - a.mean(), b - b.mean()
+    spread = float(np.sqrt((a @ a) * (b @ b)))
+    if min(float(np.abs(a).max()), float(np.abs(b).max())) <= rounding or not spread:
+        return None
+    return max(-1.0, min(1.0, float(a @ b) / spread))
+
+
+def _ones(bits: Bits) -> int:
+    return int(_ONES[bits].sum(dtype=np.int64))

@@ -1,0 +1,232 @@
+"""What a suite declares beforehand, and what a board makes of it: families, roles, looks, choosing seeds."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from genbench.records import Component
+from genbench_leaderboard.board import build_board
+from genbench_leaderboard.rows import Board, Contrast, Row
+from genbench_leaderboard.tables import render_markdown
+from made_records import BASE, BETTER, FAMILY, SAME, STRONG, TEST, arm, cell, declared, suite
+
+
+def row(board: Board, generator: str, mix: str = "") -> Row:
+    rows = [one for group in board.groups for one in group.rows]
+    (found,) = [one for one in rows if one.generator == generator and mix in one.mix]
+    return found
+
+
+def contrast(board: Board, generator: str, mix: str = "") -> Contrast:
+    found = row(board, generator, mix).contrast
+    assert found is not None
+    return found
+
+
+def p_of(board: Board, generator: str) -> float:
+    found = contrast(board, generator)
+    assert found.adjusted_p is not None
+    return found.adjusted_p
+
+
+# ----------------------------------------------------------------------------------------------- families
+
+
+def test_the_family_is_what_was_declared() -> None:
+    board = build_board(suite())
+    assert contrast(board, "ddpm").family == 2
+    assert contrast(board, "ddpm").verdict == "better"
+    assert "Holm-adjusted over the 2 contrasts that the suite mine declared" in render_markdown(board)
+    gone = build_board([one for one in suite() if one.result.generator.use != "cvae"])
+    assert p_of(gone, "ddpm") == p_of(board, "ddpm"), "a contrast that left no record counts as p = 1"
+    assert p_of(build_board(suite(helps=4)), "ddpm") == pytest.approx(2 * p_of(board, "ddpm"))
+
+
+def test_nothing_else_in_the_folder_changes_a_verdict() -> None:
+    other = declared("contender", family="cd" * 32, suite="theirs", helps=40)
+    base = declared("baseline", family="cd" * 32, suite="theirs", helps=40)
+    foreign = arm("none", BASE, base, dataset="letters") + arm("broken", SAME, other, dataset="letters")
+    undeclared = arm("none", BASE, dataset="shapes") + arm("older", SAME, dataset="shapes")
+    alone, beside = build_board(suite()), build_board([*foreign, *undeclared, *suite()])
+    for generator in ("ddpm", "cvae"):
+        assert contrast(beside, generator) == contrast(alone, generator)
+    assert contrast(beside, "older").family == 1
+    assert contrast(beside, "broken").family == 40
+
+
+def test_controls_spend_no_alpha_and_have_no_verdict() -> None:
+    board = build_board(suite())
+    for generator, mix in (("classical", ""), ("none", "strong")):
+        control = contrast(board, generator, mix)
+        assert (control.verdict, control.adjusted_p) == ("reference", None)
+        assert control.found is not None
+        assert control.found.interval is not None
+        assert row(board, generator, mix).rank is None
+    assert [row(board, name).rank for name in ("ddpm", "cvae")] == [1, 2]
+
+
+def test_a_control_that_wins_is_a_warning() -> None:
+    winning = arm("copies", BETTER, declared("control"))
+    text = render_markdown(build_board([*suite(), *winning]))
+    assert "warning: better than none without any generated image: copies, +1.0x standard." in text
+    assert "warning" not in render_markdown(build_board(suite()))
+    ceiling = arm("real_extra", BETTER, declared("control"))
+    assert "warning" not in render_markdown(build_board([*suite(), *ceiling])), "more real images should win"
+
+
+def test_more_than_copies_and_more_than_free_augmentation() -> None:
+    board = build_board(suite(adds=4))
+    against = {one.against: one for one in row(board, "ddpm").adds}
+    assert set(against) == {"classical, +1.0x standard", "none, strong"}
+    assert {one.family for one in against.values()} == {4}
+    assert all(one.verdict == "better" for one in against.values())
+    strong = against["none, strong"].found
+    assert strong is not None
+    assert strong.mean == pytest.approx((sum(BETTER) - sum(STRONG)) / len(BASE) / TEST * 100)
+    assert {one.verdict for one in row(board, "cvae").adds} == {"cannot tell"}
+    assert row(board, "classical").adds == ()
+    text = render_markdown(board)
+    assert "### More than what is simpler?" in text
+    assert "a Holm family of its own, of 4 contrasts" in text
+
+
+def test_a_cell_of_two_suites_stands_in_both_and_a_smaller_copy_is_left_out() -> None:
+    first = [declared(role, suite="first", helps=1) for role in ("baseline", "contender")]
+    second = [declared(role, family="cd" * 32, suite="second") for role in ("baseline", "contender")]
+    shared = arm("none", BASE, first[0], second[0])
+    apart = build_board(shared + arm("ddpm", BETTER, first[1]) + arm("cvae", SAME, second[1]))
+    assert [group.title for group in apart.groups] == [
+        "digits, cnn, suite first",
+        "digits, cnn, suite second",
+    ]
+    assert (contrast(apart, "ddpm").family, contrast(apart, "cvae").family) == (1, 2)
+    grown = build_board(shared + arm("ddpm", BETTER, first[1], second[1]) + arm("cvae", SAME, second[1]))
+    assert [group.title for group in grown.groups] == ["digits, cnn"]
+    assert contrast(grown, "ddpm").family == 2
+
+
+# -------------------------------------------------------------------------------------------------- looks
+
+
+def test_an_unplanned_look_costs_alpha_and_is_said() -> None:
+    earlier = declared("contender", family="ef" * 32, seeds=5)
+    base, now = declared("baseline"), declared("contender")
+    records = arm("none", BASE, base) + arm("ddpm", BETTER, earlier, now) + arm("cvae", SAME, now)
+    looked, fresh = build_board(records), build_board(suite())
+    shown = next(group for group in looked.groups if group.declared and group.declared.family == FAMILY)
+    assert shown.unplanned_looks == 1
+    assert {one.contrast.alpha for one in shown.rows if one.contrast} == {0.05 / 4}
+    assert contrast(fresh, "ddpm").alpha == 0.05
+    text = render_markdown(looked)
+    assert "test had been read 1 time before, at other numbers of seeds, which nobody had planned" in text
+    assert "better, worse: p < 0.0125" in text
+
+
+def test_the_same_seeds_again_are_no_further_look() -> None:
+    other = declared("contender", family="ef" * 32, suite="earlier")
+    base, now = declared("baseline"), declared("contender")
+    board = build_board(arm("none", BASE, base) + arm("ddpm", BETTER, other, now) + arm("cvae", SAME, now))
+    shown = next(group for group in board.groups if group.declared and group.declared.family == FAMILY)
+    assert shown.unplanned_looks == 0
+
+
+def test_planned_looks_are_judged_at_the_seeds_that_are_due() -> None:
+    plan: dict[str, Any] = {"seeds": 8, "looks": (5,)}
+    base, made = declared("baseline", **plan, look=5), declared("contender", **plan, look=5)
+    board = build_board(arm("none", BASE[:5], base) + arm("ddpm", BETTER[:5], made))
+    found = contrast(board, "ddpm")
+    assert found.alpha == pytest.approx(0.05 * (5 / 8) ** 2)
+    assert found.verdict == "better"
+    assert row(board, "ddpm").planned == 5
+    assert "look 1 of 2 that were planned, after 5 of 8 seeds" in render_markdown(board)
+    whole = [declared(role, **plan, look=8) for role in ("baseline", "contender")]
+    later = build_board(arm("none", BASE, base, whole[0]) + arm("ddpm", BETTER, made, whole[1]))
+    assert contrast(later, "ddpm").alpha == pytest.approx(0.05 * (1 - (5 / 8) ** 2))
+    assert later.groups[0].unplanned_looks == 0
+    assert row(later, "ddpm").planned == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"looks": (5, 5)}, "do not lead upwards"),
+        ({"looks": (9,)}, "do not lead upwards"),
+        ({"look": 6}, "a look at 6 seeds was not planned"),
+        ({"choosing_seeds": 8}, "leave none that confirm"),
+    ],
+)
+def test_a_declaration_must_make_sense(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        declared("contender", **changes)
+
+
+# ------------------------------------------------------------------------------------- choosing, confirming
+
+
+def test_the_seeds_that_choose_confirm_nothing() -> None:
+    plan: dict[str, Any] = {"choosing_seeds": 2, "helps": 1}
+    base, made = declared("baseline", **plan), declared("contender", **plan)
+    linear, cosine = (
+        Component("ddpm", config={"schedule": name}, label=f"ddpm:{name}") for name in ("a", "b")
+    )
+    # On val, the first two seeds prefer cosine; all others, linear.
+    good = [cell(linear, i, right, made, val=60.0 if i < 2 else 90.0) for i, right in enumerate(BETTER)]
+    poor = [cell(cosine, i, right, made, val=80.0 if i < 2 else 10.0) for i, right in enumerate(SAME)]
+    board = build_board(arm("none", BASE, base) + good + poor)
+    assert contrast(board, "ddpm:a").verdict == "exploratory"
+    chosen = contrast(board, "ddpm:b")
+    assert chosen.verdict == "cannot tell"
+    assert chosen.found is not None
+    assert (chosen.found.n, row(board, "ddpm:b").planned, chosen.family) == (6, 6, 1)
+    top1 = row(board, "none").top1
+    assert top1 is not None
+    assert top1.mean == pytest.approx(sum(BASE[2:]) / 6 / TEST * 100)
+    text = render_markdown(board)
+    assert "the first 2 seeds chose a configuration of each generator on val" in text
+    assert "since val chose another configuration of the generator: ddpm:a, +1.0x standard" in text
+
+
+def test_without_seeds_that_choose_every_configuration_counts() -> None:
+    base, made = declared("baseline"), declared("contender")
+    linear, cosine = (
+        Component("ddpm", config={"schedule": name}, label=f"ddpm:{name}") for name in ("a", "b")
+    )
+    board = build_board(arm("none", BASE, base) + arm(linear, BETTER, made) + arm(cosine, SAME, made))
+    assert [contrast(board, f"ddpm:{name}").family for name in ("a", "b")] == [2, 2]
+    assert contrast(board, "ddpm:a").verdict == "better"
+
+
+# ----------------------------------------------------------------------------------------------- warnings
+
+
+def test_a_collapsed_seed_is_named() -> None:
+    fallen = [*BETTER[:3], 500, *BETTER[4:]]
+    base, made = declared("baseline"), declared("contender")
+    text = render_markdown(build_board(arm("none", BASE, base) + arm("ddpm", fallen, made)))
+    assert "seeds that stand apart: seed 3 of ddpm, +1.0x standard (50.00 %, median 75.05 %)" in text
+    assert "stand apart" not in render_markdown(build_board(suite()))
+
+
+def test_a_board_without_room_says_so() -> None:
+    nearly = [998, 1000, 996, 1000, 997, 1000, 995, 999]
+    base, made = declared("baseline"), declared("contender")
+    board = build_board(arm("none", nearly, base) + arm("ddpm", [1000] * 8, made))
+    assert contrast(board, "ddpm").verdict == "cannot tell"
+    assert "no room: none, standard is so good that not even a network without a mistake" in render_markdown(
+        board
+    )
+    assert "no room" not in render_markdown(build_board(suite()))
+
+
+def test_declarations_of_all_attempts_are_kept() -> None:
+    first, second = declared("contender", family="ef" * 32, seeds=5), declared("contender")
+    older = arm("ddpm", BETTER, first)
+    newer = [
+        replace(one, run=replace(one.run, created="2026-02-01T00:00:00Z"))
+        for one in arm("ddpm", BETTER, second)
+    ]
+    board = build_board([*arm("none", BASE, declared("baseline")), *newer, *older])
+    shown = next(group for group in board.groups if group.declared and group.declared.family == FAMILY)
+    assert shown.unplanned_looks == 1, "the earlier look is known from the older file"
