@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genbench.artifacts import read_filter_report
+from genbench.documents import Inputs
 from genbench.errors import GenbenchError, UsageError
 from genbench.escaping import (
     LONGEST_SENTENCE,
@@ -28,7 +29,7 @@ from genbench.escaping import (
 from genbench.images import LabelledImages
 from genbench.plan import Plan, Step
 from genbench.steps.filtering import open_kept
-from genbench.steps.samples import SyntheticSet, open_sample
+from genbench.steps.samples import SyntheticSet, open_drawn
 from genbench.store import Artifact, Store
 
 Form = Literal["imagefolder", "parquet"]
@@ -43,7 +44,7 @@ class CellImages(NamedTuple):
 
     Attributes:
         step: The `sample` step.
-        made: What it left.
+        made: What it left, and what its top-ups made after it.
         kept: Rows that the cell's filter kept: `int64 [n]`.
         filter: The cell's filter and what it reported; empty without one.
     """
@@ -65,7 +66,9 @@ def cell_images(plan: Plan, store: Store, cell: str) -> CellImages:
     if not found.sample:
         raise UsageError(f"{cell} is a baseline: it has no synthetic images")
     step = plan.steps[found.sample]
-    made = open_sample(_there(store, step.key, step.label))
+    there = {key: _there(store, key, plan.steps[key].label) for key in (step.key, *found.more)}
+    more = {str(number): there[key] for number, key in enumerate(found.more, start=1)}
+    made = open_drawn(Inputs(sample=there[step.key], more=more))
     if not found.filter:
         return CellImages(step, made, np.arange(len(made.images)), {})
     judged = plan.steps[found.filter]
