@@ -8,7 +8,7 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,7 +29,7 @@ from genbench.escaping import (
 from genbench.images import LabelledImages
 from genbench.plan import Plan, Step
 from genbench.steps.filtering import open_kept
-from genbench.steps.samples import SyntheticSet, open_drawn
+from genbench.steps.samples import SyntheticSet, open_drawn, open_sample
 from genbench.store import Artifact, Store
 
 Form = Literal["imagefolder", "parquet"]
@@ -47,12 +47,14 @@ class CellImages(NamedTuple):
         made: What it left, and what its top-ups made after it.
         kept: Rows that the cell's filter kept: `int64 [n]`.
         filter: The cell's filter and what it reported; empty without one.
+        keys: Key of the step that made each image of `made`: `step`, or one of its top-ups.
     """
 
     step: Step
     made: SyntheticSet
     kept: npt.NDArray[np.int64]
     filter: Mapping[str, Any]
+    keys: Sequence[str]
 
 
 def cell_images(plan: Plan, store: Store, cell: str) -> CellImages:
@@ -69,12 +71,13 @@ def cell_images(plan: Plan, store: Store, cell: str) -> CellImages:
     there = {key: _there(store, key, plan.steps[key].label) for key in (step.key, *found.more)}
     more = {str(number): there[key] for number, key in enumerate(found.more, start=1)}
     made = open_drawn(Inputs(sample=there[step.key], more=more))
+    keys = [key for key, artifact in there.items() for _ in open_sample(artifact).seeds]
     if not found.filter:
-        return CellImages(step, made, np.arange(len(made.images)), {})
+        return CellImages(step, made, np.arange(len(made.images)), {}, keys)
     judged = plan.steps[found.filter]
     verdicts = _there(store, judged.key, judged.label)
     report = {**judged.document["component"], **read_filter_report(verdicts)}
-    return CellImages(step, made, open_kept(verdicts), report)
+    return CellImages(step, made, open_kept(verdicts), report, keys)
 
 
 def export_images(found: CellImages, form: Form, folder: Path, card: Mapping[str, str]) -> int:
@@ -129,7 +132,7 @@ def _rows(found: CellImages) -> Iterator[_Row]:
                 int(made.seeds[row]),
                 int(made.sources[row]),
                 made.prompts[row],
-                found.step.key,
+                found.keys[row],
             )
             yield _Row(_png(pixels), dict(zip(_MANIFEST, facts, strict=True)))
 

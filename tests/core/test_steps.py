@@ -1,6 +1,7 @@
 """Steps: what they hand to plugins, and what they refuse to take from them."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from genbench.artifacts import read_filter_report, write_filter_report
 from genbench.digest import digest, file_digest
 from genbench.documents import Asked
 from genbench.errors import GenbenchError, PluginError, ProtocolError
@@ -21,7 +23,7 @@ from genbench.records import Sampled
 from genbench.runner import RunSummary
 from genbench.steps import context
 from genbench.steps.context import Clock, StepContext
-from genbench.steps.filtering import open_kept
+from genbench.steps.filtering import check_left, open_kept
 from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
 from genbench.steps.requests import Judged, plan_request
 from genbench.steps.samples import SyntheticSet, _kept_shard, note_copies, open_sample, write_sample
@@ -134,6 +136,26 @@ def test_generators_that_start_from_others_are_topped_up_with_them(run_cells: Ru
     images = next(one.result.ledger.images for one in outcome.records if one.result.filter.use != "none")
     assert images is not None
     assert (images.asked_images, images.more_images, images.kept_images) == (240, 144, 120)
+
+
+@pytest.mark.parametrize("wrong", ["keep", "before", "after", "reasons", "short"])
+def test_verdicts_that_are_not_about_the_images_are_refused(
+    run_cells: RunCells, store: Store, tmp_path: Path, wrong: str
+) -> None:
+    """What a stranger's filter leaves in its room decides how many images are sampled next."""
+    plan, _ = run_cells(generators=["toy"], filters=["toy-filter"])
+    (cell,) = (one for one in plan.cells if one.filter)
+    given = plan.steps[cell.filter].work.inputs.map(store.open)
+    shutil.copytree(store.folder(cell.filter), tmp_path / "left")
+    left = Artifact(tmp_path / "left", {}, {}, {})
+    check_left(given, left)  # type: ignore[arg-type]
+    report, keep = dict(read_filter_report(left)), np.load(left.folder / "keep.npy")
+    if wrong in report:
+        report[wrong] = report[wrong][:-1] if wrong == "reasons" else [-(10**9), *report[wrong][1:]]
+        write_filter_report(**report, folder=left.folder)
+    np.save(left.folder / "keep.npy", {"keep": keep & False, "short": keep[1:]}.get(wrong, keep))
+    with pytest.raises(PluginError, match=r"its report says|keep\.npy is bool"):
+        check_left(given, left)  # type: ignore[arg-type]
 
 
 def test_too_few_images_after_the_last_top_up_fail_the_cell(make_images: MakeImages, tmp_path: Path) -> None:

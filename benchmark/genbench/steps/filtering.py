@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genbench.artifacts import read_filter_report, write_filter_report
-from genbench.documents import TOP_UPS, FilterDocument, the
+from genbench.documents import TOP_UPS, FilterDocument, Inputs, the
 from genbench.errors import PluginError, ProtocolError
 from genbench.images import LabelledImages
 from genbench.protocols import Filter, RunContext
@@ -81,6 +81,22 @@ def judged_so_far(verdicts: Artifact) -> Judged:
     """Return how many images of each class there were, and how many stayed."""
     report = read_filter_report(verdicts)
     return Judged(*(np.array(report[name], dtype=np.int64) for name in ("before", "after")))
+
+
+def check_left(given: Inputs[Artifact], left: Artifact) -> None:
+    """See whether what a filter's step left is about the images that it was given: top-ups rest on it.
+
+    Raises:
+        PluginError: It is not.
+    """
+    labels, keep = open_drawn(given).images.labels, np.load(left.folder / _KEEP)
+    if keep.dtype != bool or keep.shape != labels.shape:
+        raise PluginError(f"{_KEEP} is {keep.dtype} {list(keep.shape)}, not bool [{len(labels)}]")
+    report, judged = read_filter_report(left), judged_so_far(left)
+    found = [len(report["reasons"]), judged.drawn.tolist(), judged.kept.tolist()]
+    counts = [np.bincount(some, minlength=len(judged.drawn)).tolist() for some in (labels, labels[keep])]
+    if found != [len(labels), *counts]:
+        raise PluginError(f"its report says {found[1:]} of {found[0]} images, which are {counts}")
 
 
 def open_kept(verdicts: Artifact) -> npt.NDArray[np.int64]:
