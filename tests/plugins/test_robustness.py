@@ -20,6 +20,7 @@ from genbench_evaluators.adversarial import (
     differentiable,
     fgsm,
     gradient,
+    margin,
     pgd,
     without_gradient,
 )
@@ -260,6 +261,16 @@ def test_one_image_is_no_violation_and_two_are(excess: int, violations: int) -> 
     }  # fmt: skip
     *_, found, _ = Adversarial(AdversarialConfig(images=40))._metrics(right, 0, 40)
     assert (found.name, found.value) == ("attack_violations", violations)
+
+
+def test_the_margin_is_that_of_the_nearest_other_class() -> None:
+    logits = torch.tensor([[3.0, 1.0, 2.5], [0.0, 4.0, -1.0]], requires_grad=True)
+    found = margin(logits, torch.tensor([0, 2]))
+    assert found.tolist() == [-0.5, 5.0]  # right by 0.5, and wrong by 5
+    (slope,) = torch.autograd.grad(found.sum(), logits)
+    assert slope.tolist() == [[-1, 0, 1], [0, 1, -1]]
+    two = torch.tensor([[0.3, 0.1]])
+    assert float(margin(two, torch.tensor([1]))) == pytest.approx(0.2)  # two classes have one, too
 
 
 def confident(scale: float) -> tuple[NormalisedNetwork, TensorImages]:

@@ -24,7 +24,6 @@ from functools import partial
 from typing import Any, Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from genbench.images import LabelledImages, stratified_choice, stratified_counts
@@ -143,20 +142,23 @@ def without_gradient(logits_of: Any, x: torch.Tensor, labels: torch.Tensor) -> t
 
     Margin and gradient grow alike with the scale of the logits, which therefore does not matter.
     """
-    margin, slope = _sloped(logits_of, x, labels)
+    height, slope = _sloped(logits_of, x, labels)
     reach = slope.abs().flatten(1).sum(dim=1)
-    return ~(reach > _FLAT * margin.abs())  # not `<=`: that is false of NaN
+    return ~(reach > _FLAT * height.abs())  # not `<=`: that is false of NaN
 
 
 def _sloped(logits_of: Any, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return each image's margin `float [n]`, positive where it is judged wrong, and its gradient."""
     with torch.enable_grad():
         wanted = x.detach().clone().requires_grad_()
-        logits = logits_of(wanted)
-        own = F.one_hot(labels, logits.shape[1]).bool()
-        others = logits.masked_fill(own, -torch.inf).amax(dim=1)
-        margin = others - logits[own]
-        return margin.detach(), torch.autograd.grad(margin.sum(), wanted)[0]
+        found = margin(logits_of(wanted), labels)
+        return found.detach(), torch.autograd.grad(found.sum(), wanted)[0]
+
+
+def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the largest logit of another class less that of the true one: `float [n]`."""
+    own = labels[:, None]
+    return logits.scatter(1, own, -torch.inf).amax(dim=1) - logits.gather(1, own)[:, 0]
 
 
 def fgsm(logits_of: Any, x: torch.Tensor, labels: torch.Tensor, epsilon: float) -> torch.Tensor:
