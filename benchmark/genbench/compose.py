@@ -22,7 +22,7 @@ from genbench.artifacts import (
     read_filter_report,
     read_training,
 )
-from genbench.documents import Stage
+from genbench.documents import Stage, the
 from genbench.errors import DataError, PluginError
 from genbench.plan import Plan, PlannedRecord
 from genbench.planner import as_component
@@ -36,8 +36,10 @@ from genbench.records import (
     Record,
     Result,
     Run,
+    Sampled,
     explained,
     read_record,
+    together,
 )
 from genbench.store import Artifact, Store
 
@@ -202,18 +204,32 @@ class Composer:
     def _ledger(self, planned: PlannedRecord, trained: Artifact | None) -> Ledger:
         """Say what became of the images, from the steps that made, kept and consumed them."""
         books = read_training(trained) if trained is not None else None
-        sampled, kept = self._last(planned, "sample"), self._last(planned, "filter")
-        images = read_counts(sampled.folder) if sampled is not None else None
+        kept = self._last(planned, "filter")
+        images = self._sampled(planned)
         if images is not None and kept is not None:
             images = replace(images, kept_images=sum(read_filter_report(kept)["after"]))
         if books is None:
             return Ledger(images=images)
         return Ledger(books.sources["real"], books.sources["synthetic"], images, books.steps)
 
+    def _sampled(self, planned: PlannedRecord) -> Sampled | None:
+        """Say what became of the images asked for: those of the first step, and of its top-ups."""
+        judged = self._keys(planned, "filter")[-1:]
+        if judged:
+            inputs = self._plan.steps[judged[0]].work.inputs
+            keys = [the(inputs.sample), *inputs.more.values()]
+        else:  # of several `sample` steps, the last is the one whose images are the cell's
+            keys = self._keys(planned, "sample")[-1:]
+        found = [artifact for artifact in map(self._store.open, keys) if artifact is not None]
+        return together([read_counts(one.folder) for one in found]) if found else None
+
     def _last(self, planned: PlannedRecord, stage: Stage) -> Artifact | None:
-        """Open the last step of a stage: of several `sample` steps, the one whose images are the cell's."""
-        keys = [key for key in planned.costs if self._plan.steps[key].stage == stage]
+        """Open the last step of a stage."""
+        keys = self._keys(planned, stage)
         return self._store.open(keys[-1]) if keys else None
+
+    def _keys(self, planned: PlannedRecord, stage: Stage) -> list[str]:
+        return [key for key in planned.costs if self._plan.steps[key].stage == stage]
 
     def _curves(self, manifests: Sequence[Mapping[str, Any]], trained: Artifact | None) -> dict[str, Curve]:
         """Return what the losses did: `fit ddpm`, `fit ddpm 2` where two were fitted, and `train`."""

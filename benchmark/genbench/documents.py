@@ -14,6 +14,9 @@ from genbench.metrics import Subject
 from genbench.recipe import Mix
 
 KEY_VERSION = 1
+#: After each top-up: images drawn in all, at most, as a multiple of those drawn at first. The first top-up is
+#: kept smaller: it knows from few images what share the filter keeps.
+TOP_UPS = (4.0, 10.0)
 Stage = Literal["dataset", "fit", "sample", "filter", "train", "predict", "embed", "evaluate"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 Identity = Mapping[str, Any]  #: of a resolved component: `use`, `version`, `config`, perhaps `fingerprint`
@@ -21,7 +24,14 @@ Identity = Mapping[str, Any]  #: of a resolved component: `use`, `version`, `con
 T = TypeVar("T")
 U = TypeVar("U")
 
-_MANY = {"drafts": "draft", "options": "option", "real": "real", "summaries": "summary", "records": "record"}
+_MANY = {
+    "more": "more",
+    "drafts": "draft",
+    "options": "option",
+    "real": "real",
+    "summaries": "summary",
+    "records": "record",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +42,7 @@ class Inputs(Generic[T]):
         dataset: The splits.
         fit: The fitted generator.
         sample: The sampled images.
-        filter: What the filter said of them.
+        filter: What the filter said of them; of a `sample` or `filter` step, what it said the time before.
         train: The trained network.
         predict: Predictions of the cell.
         baseline: Those of the baseline of the same seed.
@@ -40,6 +50,7 @@ class Inputs(Generic[T]):
         network: The reference network that makes features.
         synthetic: Features of the sampled images.
         features: Features to summarise.
+        more: Images sampled after them, because the filter had left too few, by top-up (`1`, `2`).
         drafts: Sampled images that a generator starts from, by option.
         options: Fitted generators and networks among a component's options, by path (`judge`, `base/inner`).
         real: Features of real splits, by split.
@@ -58,6 +69,7 @@ class Inputs(Generic[T]):
     network: T | None = None
     synthetic: T | None = None
     features: T | None = None
+    more: Mapping[str, T] = field(default_factory=dict)
     drafts: Mapping[str, T] = field(default_factory=dict)
     options: Mapping[str, T] = field(default_factory=dict)
     real: Mapping[str, T] = field(default_factory=dict)
@@ -142,10 +154,19 @@ class FitDocument(Document):
 
 @dataclass(frozen=True)
 class Asked:
-    """How many images a `sample` step makes: `ratio` times those of train, times `oversample`."""
+    """How many images a `sample` step makes: `ratio` times those of train, times `oversample`.
+
+    Attributes:
+        ratio: Images wanted per training image.
+        oversample: Images made per image wanted, before the filter is asked.
+        top_up: 0 for these; 1, 2, ... for a step that makes what was found missing after the filter.
+        most: Of a top-up: images drawn in all until then, at most, as a multiple of those drawn at first.
+    """
 
     ratio: float
     oversample: float = 1.0
+    top_up: int = 0
+    most: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,13 +180,15 @@ class SampleDocument(Document):
     seed: int
 
     def _own(self) -> dict[str, Any]:
-        images = {"ratio": self.images.ratio, "oversample": self.images.oversample}
+        images: dict[str, Any] = {"ratio": self.images.ratio, "oversample": self.images.oversample}
+        if self.images.top_up:
+            images |= {"top_up": self.images.top_up, "most": self.images.most}
         return {"component": self.component, "images": images, "seed": self.seed}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilterDocument(Document):
-    """Judge the images of a sampled set."""
+    """Judge the images of a sampled set, those of its top-ups included."""
 
     stage = "filter"
 

@@ -8,7 +8,7 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genbench.artifacts import read_filter_report
+from genbench.documents import Inputs
 from genbench.errors import GenbenchError, UsageError
 from genbench.escaping import (
     LONGEST_SENTENCE,
@@ -28,7 +29,7 @@ from genbench.escaping import (
 from genbench.images import LabelledImages
 from genbench.plan import Plan, Step
 from genbench.steps.filtering import open_kept
-from genbench.steps.samples import SyntheticSet, open_sample
+from genbench.steps.samples import SyntheticSet, open_drawn, open_sample
 from genbench.store import Artifact, Store
 
 Form = Literal["imagefolder", "parquet"]
@@ -43,15 +44,17 @@ class CellImages(NamedTuple):
 
     Attributes:
         step: The `sample` step.
-        made: What it left.
+        made: What it left, and what its top-ups made after it.
         kept: Rows that the cell's filter kept: `int64 [n]`.
         filter: The cell's filter and what it reported; empty without one.
+        keys: Key of the step that made each image of `made`: `step`, or one of its top-ups.
     """
 
     step: Step
     made: SyntheticSet
     kept: npt.NDArray[np.int64]
     filter: Mapping[str, Any]
+    keys: Sequence[str]
 
 
 def cell_images(plan: Plan, store: Store, cell: str) -> CellImages:
@@ -65,13 +68,16 @@ def cell_images(plan: Plan, store: Store, cell: str) -> CellImages:
     if not found.sample:
         raise UsageError(f"{cell} is a baseline: it has no synthetic images")
     step = plan.steps[found.sample]
-    made = open_sample(_there(store, step.key, step.label))
+    there = {key: _there(store, key, plan.steps[key].label) for key in (step.key, *found.more)}
+    more = {str(number): there[key] for number, key in enumerate(found.more, start=1)}
+    made = open_drawn(Inputs(sample=there[step.key], more=more))
+    keys = [key for key, artifact in there.items() for _ in open_sample(artifact).seeds]
     if not found.filter:
-        return CellImages(step, made, np.arange(len(made.images)), {})
+        return CellImages(step, made, np.arange(len(made.images)), {}, keys)
     judged = plan.steps[found.filter]
     verdicts = _there(store, judged.key, judged.label)
     report = {**judged.document["component"], **read_filter_report(verdicts)}
-    return CellImages(step, made, open_kept(verdicts), report)
+    return CellImages(step, made, open_kept(verdicts), report, keys)
 
 
 def export_images(found: CellImages, form: Form, folder: Path, card: Mapping[str, str]) -> int:
@@ -126,7 +132,7 @@ def _rows(found: CellImages) -> Iterator[_Row]:
                 int(made.seeds[row]),
                 int(made.sources[row]),
                 made.prompts[row],
-                found.step.key,
+                found.keys[row],
             )
             yield _Row(_png(pixels), dict(zip(_MANIFEST, facts, strict=True)))
 

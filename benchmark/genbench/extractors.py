@@ -8,7 +8,7 @@ from genbench import hub
 #: Where the weights of named extractors lie on the Hub; `timm:NAME` is any other model of timm's.
 EXTRACTOR_WEIGHTS: Mapping[str, str] = {
     "squeezenet": "torchvision/squeezenet1_0",
-    "inception": "torchvision/inception_v3",
+    "inception": "timm/inception_v3.tv_in1k",
     "dinov2": "timm/vit_small_patch14_dinov2.lvd142m",
     "clip": "timm/vit_base_patch32_clip_224.openai",
 }

@@ -232,6 +232,31 @@ class Subset(LabelledImages):
             super().write(folder)
 
 
+class JoinedImages(LabelledImages):
+    """The images of several sets of the same classes and size, one set after another."""
+
+    def __init__(self, parts: Sequence[LabelledImages]) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0, *[len(part) for part in parts]])
+        self.labels = np.concatenate([part.labels for part in parts])
+        self.class_names = parts[0].class_names
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return self._parts[0].image_shape
+
+    def batch(self, indices: Sequence[int] | npt.NDArray[np.int64] | torch.Tensor) -> torch.Tensor:
+        """Return the images at `indices`: `uint8 [n, 3, H, W]`."""
+        wanted = np.asarray(indices, dtype=np.int64)
+        pixels = torch.empty(len(wanted), *self.image_shape, dtype=torch.uint8)
+        part_of = np.searchsorted(self._starts, wanted, side="right") - 1
+        for number in np.unique(part_of):
+            here = np.flatnonzero(part_of == number)
+            pixels[here] = self._parts[number].batch(wanted[here] - self._starts[number])
+        return pixels
+
+
 @dataclass(frozen=True)
 class RealImages:
     """What a dataset plugin hands over: everything that is real, before the harness splits it.

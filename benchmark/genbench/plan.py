@@ -31,7 +31,14 @@ __all__ = [
 ]
 
 #: Where the documents of two compared training steps may differ: in their data, and nowhere else.
-_DATA_ENTRIES = ("mix.ratio", "mix.mode", "mix.batch_fraction", "inputs.sample", "inputs.filter")
+_DATA_ENTRIES = (
+    "mix.ratio",
+    "mix.mode",
+    "mix.batch_fraction",
+    "inputs.sample",
+    "inputs.filter",
+    "inputs.more",
+)
 
 
 @dataclass(frozen=True)
@@ -160,7 +167,8 @@ class Cell:
     Attributes:
         steps: All of them, its images' included, in an order in which each comes after its inputs.
         sample: Key of the step that makes its synthetic images, or empty.
-        filter: Key of the step that filters them, or empty.
+        filter: Key of the step that filters them at last, or empty.
+        more: Keys of the steps that make up for what the filter dropped, in order.
         train: Key of its training.
     """
 
@@ -170,6 +178,7 @@ class Cell:
     train: str
     sample: str = ""
     filter: str = ""
+    more: tuple[str, ...] = ()
 
 
 @dataclass

@@ -7,10 +7,11 @@ options, keys of its inputs, seed. Steps that several cells share appear once.
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from genbench.digest import Digester, digest
 from genbench.documents import (
+    TOP_UPS,
     Asked,
     DatasetDocument,
     Document,
@@ -92,6 +93,25 @@ def without_failed(step: Step, failed: Iterable[str]) -> Step | None:
     return Step(digest(document.content()), document, step.label, step.location, step.parts)
 
 
+class _Images(NamedTuple):
+    """The steps that make an arm's synthetic images; nothing for the baseline.
+
+    Attributes:
+        sample: The first draw.
+        filter: What a filter said last, or empty.
+        more: The top-ups, in order.
+    """
+
+    sample: str = ""
+    filter: str = ""
+    more: tuple[str, ...] = ()
+
+    def as_inputs(self) -> dict[str, Any]:
+        """Return the inputs of a step that reads them."""
+        more = {str(number): key for number, key in enumerate(self.more, start=1)}
+        return {"sample": self.sample or None, "filter": self.filter or None, "more": more}
+
+
 class _Planner:
     """Adds cells to a plan; every step is made once, its inputs before it.
 
@@ -110,7 +130,7 @@ class _Planner:
         """Add one cell with all its steps and records."""
         classifier = arm.classifier
         assert classifier is not None
-        sample, image_filter = self._images(arm)
+        images = self._images(arm)
         costs = self._image_steps(arm)
         train = self._train(arm)
         baseline = self._train(self._baseline_of(arm))
@@ -125,7 +145,8 @@ class _Planner:
             elif subject == "image_set" and not arm.is_baseline:
                 evaluations.append(self._evaluate_images(arm, evaluator, costs))
         steps = (self._dataset(arm.dataset), *costs, train, predict, *evaluations)
-        self.plan.cells.append(Cell(cell_name(arm), steps, arm, train, sample, image_filter))
+        cell = Cell(cell_name(arm), steps, arm, train, images.sample, images.filter, images.more)
+        self.plan.cells.append(cell)
 
     def add_suite_evaluations(self) -> None:
         """Add the steps that read all records of a dataset, after those that they read."""
@@ -152,16 +173,27 @@ class _Planner:
 
         return self._once(("dataset", id(dataset)), make)
 
-    def _images(self, arm: Arm) -> tuple[str, str]:
-        """Return the keys of the steps that sample and filter an arm's images; empty where there is none."""
+    def _images(self, arm: Arm) -> "_Images":
+        """Return the keys of the steps that sample and filter an arm's images; empty where there is none.
+
+        How many images a filter leaves is not known before it is asked: top-ups are planned for every one,
+        and make nothing where nothing is missing.
+        """
         if arm.is_baseline:
-            return "", ""
-        return self._sample(arm), "" if arm.filter.name == BASELINE else self._filter(arm)
+            return _Images()
+        sample = self._sample(arm)
+        if arm.filter.name == BASELINE:
+            return _Images(sample)
+        images = _Images(sample, self._filter(arm, _Images(sample)))
+        for _ in TOP_UPS:
+            more = (*images.more, self._sample(arm, images))
+            images = _Images(sample, self._filter(arm, images._replace(more=more)), more)
+        return images
 
     def _image_steps(self, arm: Arm) -> tuple[str, ...]:
         """Return the steps that make the arm's synthetic images, in order: none for the baseline."""
-        sample, image_filter = self._images(arm)
-        last = image_filter or sample
+        images = self._images(arm)
+        last = images.filter or images.sample
         return self._once(("images", last), lambda: self._with_inputs(last, self._dataset(arm.dataset)))
 
     def _with_inputs(self, key: str, skip: str) -> tuple[str, ...]:
@@ -195,23 +227,41 @@ class _Planner:
 
         return self._once(("fit", id(dataset), id(generator), index), make)
 
-    def _sample(self, arm: Arm) -> str:
+    def _sample(self, arm: Arm, judged: "_Images | None" = None) -> str:
+        """Add the step that samples an arm's images or, where a filter judged some, what is missing."""
         filter_config = arm.filter.config
-        oversample = filter_config.oversample if isinstance(filter_config, FilterConfig) else 1.0
-        return self._sample_of(arm.dataset, arm.generator, Asked(arm.ratio, oversample), arm.index)
+        asked = Asked(
+            arm.ratio, filter_config.first_draw() if isinstance(filter_config, FilterConfig) else 1.0
+        )
+        if judged is None:
+            return self._sample_of(arm.dataset, arm.generator, asked, arm.index)
+        number = len(judged.more) + 1
+        asked = replace(asked, top_up=number, most=TOP_UPS[number - 1])
+        return self._sample_of(arm.dataset, arm.generator, asked, arm.index, judged.filter)
 
-    def _sample_of(self, dataset: Resolved, generator: Resolved, images: Asked, index: int) -> str:
-        """Add the step that samples a generator, after those that sample the generators it starts from."""
+    def _sample_of(
+        self, dataset: Resolved, generator: Resolved, images: Asked, index: int, judged: str = ""
+    ) -> str:
+        """Add the step that samples a generator, after those that sample the generators it starts from.
+
+        Args:
+            dataset: For which.
+            generator: Of what.
+            images: How many.
+            index: Of the seed.
+            judged: Of a top-up, the `filter` step that says what is missing.
+        """
 
         def make() -> str:
             drafts = {
-                option: self._sample_of(dataset, component, images, index)
+                option: self._sample_of(dataset, component, images, index, judged)
                 for option, (mark, component) in generator.references.items()
                 if mark.stage == "sample"
             }
             inputs = Inputs(
                 dataset=self._dataset(dataset),
                 fit=self._fit(dataset, generator, index) if generator.spec.needs_fit else None,
+                filter=judged or None,
                 drafts=drafts,
                 options=self._references(dataset, generator, index),
             )
@@ -222,38 +272,36 @@ class _Planner:
                 seed=self._seed("generator", dataset, generator, index),
             )
             label = f"sample {generator.label} x{images.ratio:g} for {dataset.label}, seed {index}"
-            return self._add(document, label, generator)
+            return self._add(document, label + _top_up(images.top_up), generator)
 
-        return self._once(("sample", id(dataset), id(generator), images, index), make)
+        return self._once(("sample", id(dataset), id(generator), images, index, judged), make)
 
-    def _filter(self, arm: Arm) -> str:
-        sample = self._sample(arm)
+    def _filter(self, arm: Arm, images: "_Images") -> str:
+        """Add the step that judges an arm's images; `images.filter` is the one that judged fewer of them."""
 
         def make() -> str:
             options = self._references(arm.dataset, arm.filter, arm.index)
-            inputs = Inputs(dataset=self._dataset(arm.dataset), sample=sample, options=options)
+            inputs = Inputs(dataset=self._dataset(arm.dataset), options=options, **images.as_inputs())
             document = FilterDocument(component=arm.filter.identity, inputs=inputs)
             label = f"filter {arm.generator.label} by {arm.filter.label}, seed {arm.index}"
-            return self._add(document, label, arm.filter)
+            return self._add(document, label + _top_up(len(images.more)), arm.filter)
 
-        return self._once(("filter", sample, id(arm.filter)), make)
+        return self._once(("filter", images, id(arm.filter)), make)
 
     def _train(self, arm: Arm) -> str:
         classifier, mix = arm.classifier, arm.mix
         assert classifier is not None
         assert mix is not None
-        sample, image_filter = self._images(arm)
+        synthetic = self._images(arm)
 
         def make() -> str:
-            inputs = Inputs(
-                dataset=self._dataset(arm.dataset), sample=sample or None, filter=image_filter or None
-            )
+            inputs = Inputs(dataset=self._dataset(arm.dataset), **synthetic.as_inputs())
             seed = derive_seed("train", self._base_seed, arm.dataset.name, classifier.name, arm.index)
             images = arm.dataset.label + ("" if arm.is_baseline else f" + {arm.generator.label}")
             label = f"train {classifier.label} on {images}, seed {arm.index}"
             return self._add_train(classifier, mix, inputs, seed, label)
 
-        about = (id(arm.dataset), sample, image_filter, id(classifier), id(mix), arm.index)
+        about = (id(arm.dataset), synthetic, id(classifier), id(mix), arm.index)
         return self._once(("train", *about), make)
 
     def _reference_network(self, dataset: Resolved, classifier: Resolved) -> str:
@@ -282,23 +330,30 @@ class _Planner:
         return self._once(("predict", train), make)
 
     def _embed(
-        self, dataset: Resolved, extractor: str, fingerprint: str, split: str, sample: str = ""
+        self,
+        dataset: Resolved,
+        extractor: str,
+        fingerprint: str,
+        split: str,
+        images: "_Images | None" = None,
     ) -> str:
+        drawn = images._replace(filter="") if images else _Images()  # every image, whatever a filter says
+
         def make() -> str:
             is_trained = extractor == "reference"
             network = self._reference_network(dataset, self._resolved.reference) if is_trained else None
             document = EmbedDocument(
                 component={"use": extractor, "fingerprint": fingerprint},
                 split=split,
-                inputs=Inputs(dataset=self._dataset(dataset), sample=sample or None, network=network),
+                inputs=Inputs(dataset=self._dataset(dataset), network=network, **drawn.as_inputs()),
             )
             what = f"{split} of {dataset.label}"
-            if sample:
-                what = self.plan.steps[sample].label.removeprefix("sample ")
+            if drawn.sample:
+                what = self.plan.steps[drawn.sample].label.removeprefix("sample ")
             parts = self.plan.steps[network].parts if network else Parts()
             return self._add(document, f"embed {what} by {extractor}", parts=parts)
 
-        return self._once(("embed", id(dataset), extractor, fingerprint, split, sample), make)
+        return self._once(("embed", id(dataset), extractor, fingerprint, split, drawn), make)
 
     def _summary(self, evaluator: Resolved, embedded: str) -> str:
         """Add the step that computes once what an evaluator wants of a real split's features."""
@@ -335,26 +390,25 @@ class _Planner:
         return key
 
     def _evaluate_images(self, arm: Arm, evaluator: Resolved, costs: tuple[str, ...]) -> str:
-        sample, image_filter = self._images(arm)
+        synthetic = self._images(arm)
         images = replace(arm, mix=None, classifier=None)
 
         def make() -> str:
             inputs = Inputs(
                 dataset=self._dataset(arm.dataset),
-                sample=sample,
-                filter=image_filter or None,
                 options=self._references(arm.dataset, evaluator, arm.index),
-                **self._features(arm.dataset, evaluator, sample),
+                **synthetic.as_inputs(),
+                **self._features(arm.dataset, evaluator, synthetic),
             )
             label = f"evaluate {evaluator.label} of {cell_name(images)}"
             return self._add_evaluate(evaluator, "image_set", inputs, label)
 
-        key = self._once(("evaluate", id(evaluator), sample, image_filter), make)
+        key = self._once(("evaluate", id(evaluator), synthetic), make)
         planned = PlannedRecord(key, "image_set", images, evaluator, self._dataset(arm.dataset), costs)
         self.plan.records.setdefault(key, planned)
         return key
 
-    def _features(self, dataset: Resolved, evaluator: Resolved, sample: str) -> dict[str, Any]:
+    def _features(self, dataset: Resolved, evaluator: Resolved, images: "_Images") -> dict[str, Any]:
         """Return the inputs that an evaluator of features has besides the images themselves."""
         config = evaluator.config
         if not isinstance(config, EmbeddingConfig):
@@ -363,7 +417,7 @@ class _Planner:
         splits = ("train", "val", *evaluator.spec.reads)
         real = {split: self._embed(dataset, *extractor, split) for split in splits}
         return {
-            "synthetic": self._embed(dataset, *extractor, "synthetic", sample),
+            "synthetic": self._embed(dataset, *extractor, "synthetic", images),
             "real": real,
             "summaries": {split: self._summary(evaluator, real[split]) for split in config.summarises},
         }
@@ -500,6 +554,10 @@ def _check_size(resolved: ResolvedSuite) -> None:
             f"evaluators; at most {MOST_EVALUATIONS:,} are planned at once",
             hint="split it into suites that name fewer evaluators: steps that they share are run once",
         )
+
+
+def _top_up(number: int) -> str:
+    return f", top-up {number}" if number else ""
 
 
 def _labels(arm: Arm) -> list[str]:

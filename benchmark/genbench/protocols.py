@@ -78,8 +78,16 @@ class FilterConfig(ComponentConfig):
     """The options of a filter."""
 
     oversample: float = Field(
-        default=1.0, ge=1, le=100, description="images sampled per image wanted, to survive the filter"
+        default=1.0,
+        ge=1,
+        le=100,
+        description="images sampled per image wanted before the filter is first asked, at least; what it "
+        "leaves too few of is sampled afterwards, up to ten times as many",
     )
+
+    def first_draw(self) -> float:
+        """Return how many images to sample per image wanted; override it where options say what stays."""
+        return self.oversample
 
 
 class ClassifierConfig(ComponentConfig):
@@ -378,7 +386,10 @@ class Filter(ABC):
 
     @abstractmethod
     def keep(self, synthetic: "LabelledImages", train: "LabelledImages", ctx: RunContext) -> Verdicts:
-        """Judge every synthetic image; called once per sampled set. Val and test are never handed over."""
+        """Judge every synthetic image; called again, with all of them, when more had to be sampled.
+
+        New images come after the others, which keep their rows. Val and test are never handed over.
+        """
 
 
 # ------------------------------------------------------------------------------------------- classifiers

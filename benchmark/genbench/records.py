@@ -12,7 +12,7 @@ can be added without making a published record unreadable.
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
 from itertools import pairwise
@@ -35,7 +35,7 @@ from genbench.upgrades import UPGRADES
 __all__ = [
     "Component", "Cost", "Count", "Counts", "Curve", "DatasetImages", "Declaration", "Ledger", "PluginCode",
     "Protocol", "Record", "Result", "Run", "Sampled", "Source", "explained", "pack_bits", "read_record",
-    "read_records", "unpack_bits",
+    "read_records", "together", "unpack_bits",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 2
@@ -174,6 +174,7 @@ class Sampled:
         faults: Attempts that could not be used, by reason.
         copies: Distinct images that are, pixel for pixel, an image of a split, by split.
         kept_images: Images that the filter left; None where no filter was asked.
+        more_images: Of those asked for: in top-ups, because the filter had left too few.
     """
 
     asked_images: Count
@@ -182,6 +183,7 @@ class Sampled:
     faults: Mapping[str, Count] = field(default_factory=dict)
     copies: Mapping[str, Count] = field(default_factory=dict)
     kept_images: Count | None = None
+    more_images: Count = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -197,6 +199,25 @@ class Sampled:
         ):
             raise ValueError(f"more images kept or copied than the {self.made_images} that were made")
         return self
+
+
+def together(parts: Sequence[Sampled]) -> Sampled:
+    """Add up what several `sample` steps say: a first one and its top-ups.
+
+    A real image that several of them copy counts for each.
+    """
+    faults, copies = Counter[str](), Counter[str]()
+    for one in parts:
+        faults.update(one.faults)
+        copies.update(one.copies)
+    return Sampled(
+        sum(one.asked_images for one in parts),
+        sum(one.attempts for one in parts),
+        sum(one.made_images for one in parts),
+        dict(faults),
+        dict(copies),
+        more_images=sum(one.more_images for one in parts),
+    )
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -1,6 +1,7 @@
 """Steps: what they hand to plugins, and what they refuse to take from them."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from genbench.artifacts import read_filter_report, write_filter_report
 from genbench.digest import digest, file_digest
 from genbench.documents import Asked
 from genbench.errors import GenbenchError, PluginError, ProtocolError
@@ -21,11 +23,12 @@ from genbench.records import Sampled
 from genbench.runner import RunSummary
 from genbench.steps import context
 from genbench.steps.context import Clock, StepContext
+from genbench.steps.filtering import check_left, open_kept
 from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
-from genbench.steps.requests import plan_request
-from genbench.steps.samples import SyntheticSet, _kept_shard, note_copies, write_sample
+from genbench.steps.requests import Judged, plan_request
+from genbench.steps.samples import SyntheticSet, _kept_shard, note_copies, open_sample, write_sample
 from genbench.steps.train import arm_images, usable
-from genbench.store import Store
+from genbench.store import Artifact, Store
 
 DIGITS = ["digits:limit_train=60"]
 MakeImages = Callable[..., TensorImages]
@@ -76,14 +79,96 @@ def test_a_generator_that_makes_other_images_is_refused(
 
 def test_a_filter_that_drops_a_class_is_an_error_with_the_numbers(run_cells: RunCells, store: Store) -> None:
     _, outcome = run_cells(generators=["toy"], filters=["toy-filter:drop_class=1,oversample=3"])
-    assert "dropped every image of: class1 (of [96, 96, 96])" in next(iter(outcome.failed.values()))
-
-
-def test_too_few_images_after_filtering_void_the_cell(run_cells: RunCells, store: Store) -> None:
-    _, outcome = run_cells(generators=["toy"], filters=["toy-filter"])
     reason = next(iter(outcome.failed.values()))
-    assert "too few synthetic images are left after filtering: class 'class0': 16 of 32" in reason
-    assert "raise the filter's oversample option" in reason
+    assert "toy-filter dropped every image of: class1 (960 drawn)" in reason
+    assert "--filter NAME:oversample=N draws N images per image wanted at first, and 10 N in all" in reason
+
+
+def test_what_a_filter_leaves_too_few_of_is_made_up_for(run_cells: RunCells, store: Store) -> None:
+    """Every second image stays: 16 of 32 in each class, and of (16 + 8) / (17 / 34) = 48 more another 24."""
+    plan, outcome = run_cells(generators=["toy"], filters=["toy-filter"], evaluators=["accuracy", "toy-eval"])
+    assert outcome.failed == {}
+    found = next(one for one in outcome.records if one.result.filter.use == "toy-filter")
+    ledger = found.result.ledger
+    assert ledger.images is not None
+    assert ledger.images == replace(
+        ledger.images, asked_images=240, more_images=144, made_images=240, kept_images=120
+    )
+    (cell,) = (one for one in plan.cells if one.filter)
+    steps = [store.open(key) for key in (cell.sample, *cell.more)]
+    first, more, nothing = (open_sample(one) for one in steps if one is not None)
+    assert [len(one.images) for one in (first, more, nothing)] == [96, 144, 0]
+    assert not set(first.seeds.tolist()) & set(more.seeds.tolist())
+    verdicts = store.open(cell.filter)
+    assert verdicts is not None
+    kept = open_kept(verdicts)
+    assert kept.tolist() == list(range(0, 240, 2))  # rows of both draws
+    train = plan.steps[cell.train].work.inputs
+    assert (train.sample, train.filter, tuple(train.more.values())) == (cell.sample, cell.filter, cell.more)
+
+
+def test_top_ups_are_deterministic_and_cached(run_cells: RunCells, store: Store) -> None:
+    plan, first = run_cells(generators=["toy"], filters=["toy-filter"])
+    again, second = run_cells(generators=["toy"], filters=["toy-filter"])
+    assert plan.steps.keys() == again.steps.keys()
+    assert second.ran == 0
+    (cell,) = (one for one in plan.cells if one.filter)
+    before = {key: (store.folder(key) / "seeds.npy").read_bytes() for key in cell.more}
+    for key, step in plan.steps.items():
+        if step.stage not in {"dataset", "fit"} and key != cell.sample:
+            store.remove(key)
+    _, third = run_cells(generators=["toy"], filters=["toy-filter"])
+    assert [one.result for one in third.records] == [one.result for one in first.records]
+    assert {key: (store.folder(key) / "seeds.npy").read_bytes() for key in cell.more} == before
+
+
+def test_a_filter_without_a_shortage_costs_no_image_more(run_cells: RunCells, store: Store) -> None:
+    _, outcome = run_cells(generators=["toy"], filters=["toy-filter:oversample=2"])
+    assert outcome.failed == {}
+    images = next(one.result.ledger.images for one in outcome.records if one.result.filter.use != "none")
+    assert images is not None
+    assert (images.asked_images, images.more_images, images.kept_images) == (192, 0, 96)
+
+
+def test_generators_that_start_from_others_are_topped_up_with_them(run_cells: RunCells) -> None:
+    _, outcome = run_cells(generators=["union:first=toy,second=classical"], filters=["toy-filter"])
+    assert outcome.failed == {}
+    images = next(one.result.ledger.images for one in outcome.records if one.result.filter.use != "none")
+    assert images is not None
+    assert (images.asked_images, images.more_images, images.kept_images) == (240, 144, 120)
+
+
+@pytest.mark.parametrize("wrong", ["keep", "before", "after", "reasons", "short"])
+def test_verdicts_that_are_not_about_the_images_are_refused(
+    run_cells: RunCells, store: Store, tmp_path: Path, wrong: str
+) -> None:
+    """What a stranger's filter leaves in its room decides how many images are sampled next."""
+    plan, _ = run_cells(generators=["toy"], filters=["toy-filter"])
+    (cell,) = (one for one in plan.cells if one.filter)
+    given = plan.steps[cell.filter].work.inputs.map(store.open)
+    shutil.copytree(store.folder(cell.filter), tmp_path / "left")
+    left = Artifact(tmp_path / "left", {}, {}, {})
+    check_left(given, left)  # type: ignore[arg-type]
+    report, keep = dict(read_filter_report(left)), np.load(left.folder / "keep.npy")
+    if wrong in report:
+        report[wrong] = report[wrong][:-1] if wrong == "reasons" else [-(10**9), *report[wrong][1:]]
+        write_filter_report(**report, folder=left.folder)
+    np.save(left.folder / "keep.npy", {"keep": keep & False, "short": keep[1:]}.get(wrong, keep))
+    with pytest.raises(PluginError, match=r"its report says|keep\.npy is bool"):
+        check_left(given, left)  # type: ignore[arg-type]
+
+
+def test_too_few_images_after_the_last_top_up_fail_the_cell(make_images: MakeImages, tmp_path: Path) -> None:
+    train, made = make_images(40), make_images(80, seed=1)
+    np.save(tmp_path / "keep.npy", np.arange(80) < 40)
+    whole = SyntheticSet(made, np.arange(80), np.full(80, -1), [""] * 80, Sampled(80, 80, 80))
+    assert len(usable(whole, Artifact(tmp_path, {}, {}, {}), train, 1.0, 1)) == 40
+    with pytest.raises(
+        ProtocolError,
+        match=r"are left after filtering: class 'class0': 20 drawn, 10 kept, 15 needed; class 'class1': 20"
+        r"[\s\S]*--filter NAME:oversample=N",
+    ):
+        usable(whole, Artifact(tmp_path, {}, {}, {}), train, 1.5, 1)
 
 
 # ------------------------------------------------------------------------------------------------ requests
@@ -99,6 +184,35 @@ def test_a_request_follows_trains_proportions_and_pairs_classes(make_images: Mak
     again, other = plan_request(train, Asked(1.5), 3), plan_request(train, Asked(1.5), 4)
     assert (again.seeds == request.seeds).all()
     assert not (other.seeds == request.seeds).any()
+
+
+def test_a_top_up_asks_for_what_is_missing_and_goes_on(make_images: MakeImages) -> None:
+    train = make_images(40)  # 10 of each class
+    first = plan_request(train, Asked(1.0), seed=3)
+    judged = Judged(np.array([10, 10, 10, 10]), np.array([10, 5, 0, 12]))
+    asked = Asked(1.0, top_up=1, most=4.0)
+    more = plan_request(train, asked, 3, judged=judged)
+    # (5 + 2 sqrt 5) / (6 / 12) of one, and of the other as many as may be: 4 x 10 in all
+    assert np.bincount(more.labels, minlength=4).tolist() == [0, 19, 30, 0]
+    assert not set(more.seeds.tolist()) & set(first.seeds.tolist())
+    other = plan_request(train, replace(asked, top_up=2), 3, judged=judged)
+    assert not set(more.seeds.tolist()) & set(other.seeds.tolist())
+    here = [request.source_indices[request.labels == 1] for request in (first, more)]
+    assert here[1].tolist() == [*here[0], *here[0][:9]]  # ten sources, each used once, then from the start
+    part = plan_request(train, asked, 3, judged=Judged(judged.drawn - 4, judged.kept))
+    rest = part.source_indices[part.labels == 1]
+    assert rest[:4].tolist() == here[0][6:].tolist()  # after the six that were used
+    enough = plan_request(train, asked, 3, judged=Judged(judged.drawn, judged.drawn))
+    assert len(enough) == 0
+
+
+def test_a_top_up_takes_no_held_out_image_twice(make_images: MakeImages) -> None:
+    train, reserve = make_images(40), make_images(60, seed=5)  # 15 of each class
+    first = plan_request(train, Asked(1.0), 3, held_out=reserve)
+    judged = Judged(np.full(4, 10), np.array([10, 5, 5, 5]))
+    more = plan_request(train, Asked(1.0, top_up=1, most=4.0), 3, held_out=reserve, judged=judged)
+    assert np.bincount(more.labels, minlength=4).tolist() == [0, 5, 5, 5]  # all that are left
+    assert not set(first.source_indices.tolist()) & set(more.source_indices.tolist())
 
 
 def test_usable_images_are_stratified_and_seeded(make_images: MakeImages) -> None:
@@ -173,7 +287,7 @@ def test_blank_and_failed_images_are_counted_and_made_again(
     counts = json.loads((tmp_path / "counts.json").read_text())
     assert counts == {
         "asked_images": 40, "attempts": 43, "made_images": 40, "faults": {"blank": 1, "failed": 2},
-        "copies": {}, "kept_images": None,
+        "copies": {}, "kept_images": None, "more_images": 0,
     }  # fmt: skip
     seeds, images = np.load(tmp_path / "seeds.npy"), open_images(tmp_path)
     assert (seeds != request.seeds).nonzero()[0].tolist() == [1, 2]  # made again with another seed

@@ -282,6 +282,21 @@ def test_a_changed_version_makes_results_stale(program: Program, tmp_path: Path)
     assert "genbench why CELL" in planned.stdout
 
 
+@pytest.mark.slow(reason="two runs, one with a room for each step")
+def test_a_strangers_filter_is_made_up_for_in_rooms_as_in_one_process(
+    program: Program, tmp_path: Path
+) -> None:
+    toys = ("run", *TOYS, "--seeds", "1", "-g", "toy", "--filter", "toy-filter", "-e", "accuracy")
+    apart = program(*toys, "-j", "1", "-o", "rooms")
+    assert "sample toy x1 for toy-data, seed 0, top-up 1" in apart.stderr
+    together = program(*toys, "-j", "0", "-o", "here", store="other")
+    assert (apart.returncode, together.returncode) == (0, 0)
+    assert results(tmp_path, "rooms") == results(tmp_path, "here")
+    images = record_of(tmp_path, "toy", out="rooms").result.ledger.images
+    assert images is not None
+    assert (images.made_images, images.more_images, images.kept_images) == (240, 144, 120)
+
+
 @pytest.mark.slow(reason="two runs with their workers")
 def test_changed_code_with_the_same_version_is_said(program: Program, tmp_path: Path) -> None:
     plugin = tmp_path / "toy_plugin.py"

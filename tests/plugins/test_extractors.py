@@ -28,10 +28,13 @@ def test_pixels_are_the_pixels(make_images: MakeImages) -> None:
 def test_inception_is_read_from_the_mirror_and_enters_the_identity(
     registry: Registry, make_images: MakeImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Random weights in the real layout: what is tested is the loading, and that pool3 has 2,048 numbers."""
+    """Random weights in the real layout: what is tested is the loading, and that pool3 has 2,048 numbers.
+
+    With the auxiliary head, as torchvision saves them, and without, as timm does: the features are the same.
+    """
     from torchvision.models import inception_v3
 
-    folder = tmp_path / "mirror" / "torchvision" / "inception_v3"
+    folder = tmp_path / "mirror" / "timm" / "inception_v3.tv_in1k"
     folder.mkdir(parents=True)
     torch.manual_seed(0)
     weights = inception_v3(weights=None, init_weights=False).state_dict()
@@ -39,15 +42,21 @@ def test_inception_is_read_from_the_mirror_and_enters_the_identity(
     monkeypatch.setenv("GENBENCH_HUB_MIRROR", str(tmp_path / "mirror"))
     reference = parse_reference("fid:extractor=inception")
     assert resolve(registry, "evaluator", reference, "quick", file_digest).fingerprint
-    features = embed("inception", make_images(4), None, "cpu")
-    assert features.shape == (4, 2048)
+    features = embed("inception", make_images(2), None, "cpu")
+    assert features.shape == (2, 2048)
     assert features.std() > 0
+    short = {name: value for name, value in weights.items() if not name.startswith("AuxLogits.")}
+    assert len(weights) - len(short) == 14
+    save_file({name: value.contiguous() for name, value in short.items()}, folder / "model.safetensors")
+    np.testing.assert_array_equal(embed("inception", make_images(2), None, "cpu"), features)
+    del short["fc.weight"]
+    save_file({name: value.contiguous() for name, value in short.items()}, folder / "model.safetensors")
+    with pytest.raises(DataError, match="extractor 'inception': its weights fit another network"):
+        embed("inception", make_images(2), None, "cpu")
 
 
 def test_without_weights_the_message_says_where_they_belong(registry: Registry) -> None:
-    with pytest.raises(
-        DataError, match=r"cannot find model 'torchvision/inception_v3'[\s\S]*FOLDER/torchvision"
-    ):
+    with pytest.raises(DataError, match=r"cannot find model 'timm/inception_v3.tv_in1k'[\s\S]*FOLDER/timm"):
         resolve(registry, "evaluator", parse_reference("fid:extractor=inception"), "quick", file_digest)
 
 

@@ -49,6 +49,17 @@ def test_cka_is_the_kernel_form_and_no_rotation_changes_it() -> None:
     assert linear_cka(x, np.ones((50, 2))) is None
 
 
+def test_cka_says_where_it_is_biased(ctx: RunContext) -> None:
+    """Independent features of 60 images in 300 dimensions are not 300 / 360 alike."""
+    for dimensions, expected in ((300, 300 / 360), (6, 6 / 66)):
+        sides = [predicted(RNG.normal(size=(60, dimensions))) for _ in range(2)]
+        found = Features(FeaturesConfig()).evaluate({"test": sides[0]}, {"test": sides[1]}, ctx).metrics[0]
+        assert found.name == "cka"
+        assert found.value == pytest.approx(expected, abs=0.05)
+        assert ("n = 60 images for D = 300 features: biased towards 1" in found.note) is (dimensions == 300)
+        assert ("have about 0.83" in found.note) is (dimensions == 300)
+
+
 def test_components_are_scikit_learns() -> None:
     x = RNG.normal(size=(80, 5)) * [5, 3, 1, 1, 1]
     ours, kept = principal_components(x)

@@ -15,7 +15,9 @@ from genbench.images import TensorImages
 from genbench.plan import Plan
 from genbench.protocols import Evaluation, ImageSet, RunContext
 from genbench.runner import RunSummary
+from genbench.seeding import generator
 from genbench.testing.suites import EvaluatorConformance
+from genbench_evaluators import _neighbours as neighbours
 from genbench_evaluators.configs.fid import FidConfig
 from genbench_evaluators.configs.kid import KidConfig
 from genbench_evaluators.configs.memorization import MemorizationConfig
@@ -141,6 +143,43 @@ def test_mmd_options_take_effect_and_p_says_what_is_different(sets: Any, ctx: Ru
     assert len(set(several.values())) == 4
 
 
+@pytest.mark.parametrize("kernel", ["rbf", "polynomial"])
+def test_p_is_fair_where_images_lie_class_by_class_and_more_than_are_permuted(
+    make_images: MakeImages, make_context: Callable[..., RunContext], monkeypatch: Any, kernel: str
+) -> None:
+    """The first rows of a sorted set are of a few classes: real against real had p = 0.005."""
+    monkeypatch.setattr("genbench_evaluators.mmd._MOST_PERMUTED", 60)
+    centres = normal(4, 6, seed=0).mul(3)
+    labels = torch.arange(240) % 4  # of val, in the dataset's order; the others are sorted
+
+    def p(seed: int, shift: float) -> float:
+        drawn = {name: normal(240, seed=10 * seed + k) for k, name in enumerate(("made", "train", "val"))}
+        made = image_set(make_images, drawn["made"] + centres[labels.sort().values] + shift)
+        real = {"train": image_set(make_images, drawn["train"] + centres[labels.sort().values])}
+        real["val"] = image_set(make_images, drawn["val"] + centres[labels])
+        config = MmdConfig(permutations=39, kernel=kernel)
+        found = Mmd(config).evaluate(made, real, make_context(step_seed=seed)).metrics[-1]
+        assert (found.role, found.n) == ("p_value", 60)
+        assert found.note == "Against val, 39 random splits of 60 and 60 images."
+        return found.value or 0.0
+
+    same = [p(seed, 0.0) for seed in range(20)]
+    assert 0.25 < np.mean(same) < 0.75
+    assert sum(value <= 0.25 for value in same) <= 10  # 5 expected; with the first rows all 20 were
+    assert max(p(seed, 2.0) for seed in range(3)) <= 2 / 40
+    monkeypatch.setattr("genbench_evaluators.mmd._drawn", lambda features, count, ctx: features[:count])
+    assert max(p(seed, 0.0) for seed in range(3)) == pytest.approx(1 / 40)  # what the first rows gave
+
+
+def test_p_is_fair_for_more_than_2000_sorted_images(make_images: MakeImages, ctx: RunContext) -> None:
+    centres, labels = normal(4, 6, seed=0).mul(3), torch.arange(2400) % 4
+    made = image_set(make_images, normal(2400, seed=1) + centres[labels.sort().values])
+    real = {"train": made, "val": image_set(make_images, normal(2400, seed=2) + centres[labels])}
+    found = Mmd(MmdConfig(permutations=19)).evaluate(made, real, ctx).metrics[-1]
+    assert found.n == 2000
+    assert (found.value or 0) > 0.05
+
+
 def test_fid_per_class_is_fid_of_the_class_with_its_n(make_images: MakeImages, ctx: RunContext) -> None:
     train, made = normal(240, seed=1), normal(160, shift=0.5, seed=2)
     real = {"train": image_set(make_images, train), "val": image_set(make_images, normal(80, seed=3))}
@@ -182,15 +221,35 @@ def test_fid_infinity_removes_the_bias_of_n(make_images: MakeImages, ctx: RunCon
     assert (
         sizes(evaluation)["fid[reference,train]"],
         sizes(evaluation)["fid_infinity[reference,train]"],
-    ) == (
-        800,
-        None,
-    )
+    ) == (800, 800)
     assert plain is not None
     assert infinite is not None
     assert abs(infinite) < 0.5 * plain
     few = Fid(FidConfig(extrapolate=True)).evaluate(image_set(make_images, normal(60, 16)), real, ctx)
     assert values(few)["fid_infinity[reference,train]"] is None
+
+
+@pytest.mark.parametrize(("count", "dimensions"), [(319, 32), (599, 60)])
+def test_fid_infinity_has_no_value_where_its_subsets_are_not_well_above_d(
+    make_images: MakeImages, ctx: RunContext, count: int, dimensions: int
+) -> None:
+    """One image more, and it has one: 5 D of them are in the smallest subset."""
+    real = {
+        name: image_set(make_images, normal(size, dimensions, seed=k))
+        for k, (name, size) in enumerate({"train": 4000, "val": 100}.items())
+    }
+    few, enough = (
+        Fid(FidConfig(extrapolate=True)).evaluate(
+            image_set(make_images, normal(n, dimensions, seed=9)), real, ctx
+        ).metrics[-1]
+        for n in (count, count + 1)
+    )  # fmt: skip
+    assert (few.name, few.value) == ("fid_infinity", None)
+    needed = 10 * dimensions
+    assert few.note.startswith(f"{count} images, and {needed} are needed to extrapolate in D = {dimensions}")
+    assert enough.value is not None
+    assert abs(enough.value) < 0.5
+    assert f"From 10 subsets of {5 * dimensions} to {needed} images" in enough.note
 
 
 # --------------------------------------------------------------------------------- precision, recall, vendi
@@ -208,6 +267,36 @@ def test_the_manifold_is_scikit_learns_neighbours() -> None:
     assert found.recall == pytest.approx((ball(made, 3)[None] >= cross.T).any(axis=1).mean())
     assert found.density == pytest.approx((cross <= ball(real, 5)[None]).sum() / (5 * 120))
     assert found.coverage == pytest.approx((cross.min(axis=0) <= ball(real, 5)).mean())
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(7, 11), (1, 1), (64, 1000)])
+def test_neighbours_do_not_depend_on_the_blocks(monkeypatch: Any, rows: int, columns: int) -> None:
+    real, made = normal(50, seed=1), normal(40, shift=0.7, seed=2)
+    real[7] = real[3]  # a tie goes to the first
+    expected = manifold(made, real, 3, 5), neighbours.nearest(real, real)
+    monkeypatch.setattr(neighbours, "_ROWS", rows)
+    monkeypatch.setattr(neighbours, "_COLUMNS", columns)
+    assert manifold(made, real, 3, 5) == expected[0]
+    found = neighbours.nearest(real, real)
+    assert torch.equal(found.row, expected[1].row)
+    assert int(found.row[7]) == 3
+
+
+def test_features_far_from_0_give_the_manifold_of_float64(make_images: MakeImages, ctx: RunContext) -> None:
+    """Distances of 20 + x are those of x: float32 loses them unless features are centred first."""
+    sides = {"made": 200, "train": 300, "val": 100}
+    far = {
+        name: normal(n, 64, shift=0.1 * (name == "made"), seed=k) * 0.01 + 20
+        for k, (name, n) in enumerate(sides.items())
+    }
+    real = {name: image_set(make_images, far[name]) for name in ("train", "val")}
+    config = PrecisionRecallConfig(most_images=10_000)
+    found = PrecisionRecall(config).evaluate(image_set(make_images, far["made"]), real, ctx).metrics
+    rows = torch.randperm(300, generator=generator("precision_recall", "train"))[:200].sort().values
+    exact = manifold(far["made"].double(), far["train"][rows].double(), 3, 5)
+    blurred = manifold(far["made"], far["train"][rows], 3, 5)
+    assert [one.value for one in found[:4]] == pytest.approx(list(exact), abs=5e-3)
+    assert abs(blurred.precision - exact.precision) > 0.02  # what happened without
 
 
 def test_one_real_image_repeated_is_precise_and_recalls_nothing() -> None:

@@ -18,8 +18,10 @@ from genbench.steps.extractors import _extracted, _Loaded
 from genbench.training.data import Batch
 from genbench.training.loop import batch_loss, tally
 from genbench.training.predict import NormalisedNetwork
+from genbench_evaluators import _neighbours
+from genbench_evaluators._feature_sets import FeatureSets
 from genbench_evaluators._kernels import Kernel
-from genbench_evaluators.adversarial import differentiable, fgsm, pgd
+from genbench_evaluators.adversarial import differentiable, fgsm, margin, pgd
 from genbench_filters._distances import squared_distances
 from genbench_filters.near_duplicates import _flat
 from genbench_generators._adain import Decoder, adain, decoder_loss, moments
@@ -102,6 +104,20 @@ def test_kernels_and_distances_stay_on_the_device() -> None:
         values.append(squared_distances(x.double(), y.double()))
     assert {(value.device.type, tuple(value.shape)) for value in values} == {("cuda", (5, 6))}
     assert _flat(IMAGES, np.arange(4), "cuda").device.type == "cuda"
+
+
+@pytest.mark.usefixtures("fake")
+def test_feature_sets_and_their_neighbours_stay_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_neighbours, "_COLUMNS", 4)  # several blocks
+    sets = FeatureSets(*(torch.zeros(count, 7) for count in (9, 8, 5, 5, 5))).centred().on("cuda")
+    assert {one.device.type for one in sets} == {"cuda"}
+    with NoWaiting():
+        radius = _neighbours.radii(sets.train, 3)
+        found = _neighbours.nearest(sets.synthetic, sets.train)
+        inside = _neighbours.inside(sets.synthetic, sets.train, radius)
+        heights = margin(torch.zeros(8, 4, device="cuda"), labels())
+    assert {one.device.type for one in (radius, *found, inside, heights)} == {"cuda"}
+    assert [len(radius), len(found.row), len(inside)] == [8, 9, 9]
 
 
 @pytest.mark.usefixtures("fake")

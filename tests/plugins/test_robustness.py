@@ -15,7 +15,15 @@ from genbench.protocols import Predictions, RunContext
 from genbench.runner import RunSummary
 from genbench.testing.suites import EvaluatorConformance
 from genbench.training import NormalisedNetwork
-from genbench_evaluators.adversarial import Adversarial, differentiable, fgsm, gradient, pgd
+from genbench_evaluators.adversarial import (
+    Adversarial,
+    differentiable,
+    fgsm,
+    gradient,
+    margin,
+    pgd,
+    without_gradient,
+)
 from genbench_evaluators.configs.adversarial import AdversarialConfig
 from genbench_evaluators.configs.ood_accuracy import OodAccuracyConfig
 from genbench_evaluators.ood_accuracy import OodAccuracy, wilson
@@ -199,7 +207,7 @@ def test_it_attacks_one_fixed_subset_and_leaves_the_network_alone(
         network, {"test": test}, ctx
     )
     assert weak.tables["right"]["pgd_linf"] >= right["pgd_linf"]
-    assert first.metrics[-1].name == "attack_violations"
+    assert [one.name for one in first.metrics[-2:]] == ["attack_violations", "without_gradient"]
 
 
 def test_a_network_that_hides_its_gradients_is_noticed(
@@ -219,8 +227,8 @@ def test_a_network_that_hides_its_gradients_is_noticed(
     found = Adversarial(AdversarialConfig(images=40, steps=2, epsilon_linf_255=3.0)).evaluate(
         Hiding(), {"test": test}, ctx
     )
-    assert found.metrics[-1].value is not None
-    assert found.metrics[-1].value >= 1
+    assert found.metrics[-2].value is not None
+    assert found.metrics[-2].value >= 1
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10])
@@ -241,7 +249,7 @@ def test_pgd_of_few_steps_reaches_as_far_as_fgsm(ctx: RunContext, steps: int) ->
     found = Adversarial(AdversarialConfig(images=40, steps=steps)).evaluate(Linear(), {"test": test}, ctx)
     assert 0 < found.tables["right"]["fgsm_linf"] < 40
     assert found.tables["right"]["pgd_linf"] == found.tables["right"]["fgsm_linf"]
-    assert found.metrics[-1].value == 0
+    assert found.metrics[-2].value == 0
 
 
 @pytest.mark.parametrize(("excess", "violations"), [(0, 0), (1, 0), (2, 1)])
@@ -251,8 +259,80 @@ def test_one_image_is_no_violation_and_two_are(excess: int, violations: int) -> 
         "clean": 40, "fgsm_linf": 10, "pgd_linf": 10 + excess, "pgd_linf_double": 5, "pgd_l2": 20,
         "pgd_l2_double": 8,
     }  # fmt: skip
-    *_, found = Adversarial(AdversarialConfig(images=40))._metrics(right, 40)
+    *_, found, _ = Adversarial(AdversarialConfig(images=40))._metrics(right, 0, 40)
     assert (found.name, found.value) == ("attack_violations", violations)
+
+
+def test_the_margin_is_that_of_the_nearest_other_class() -> None:
+    logits = torch.tensor([[3.0, 1.0, 2.5], [0.0, 4.0, -1.0]], requires_grad=True)
+    found = margin(logits, torch.tensor([0, 2]))
+    assert found.tolist() == [-0.5, 5.0]  # right by 0.5, and wrong by 5
+    (slope,) = torch.autograd.grad(found.sum(), logits)
+    assert slope.tolist() == [[-1, 0, 1], [0, 1, -1]]
+    two = torch.tensor([[0.3, 0.1]])
+    assert float(margin(two, torch.tensor([1]))) == pytest.approx(0.2)  # two classes have one, too
+
+
+def confident(scale: float) -> tuple[NormalisedNetwork, TensorImages]:
+    """A random network whose logits are multiplied, and images that it is right about, by various margins."""
+    torch.manual_seed(0)
+    inner = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5)
+    )
+    with torch.no_grad():
+        inner[3].weight *= scale
+        inner[3].bias *= scale
+    network = NormalisedNetwork(inner, ImageStatistics((0.5,) * 3, (0.25,) * 3)).eval()
+    pixels = torch.randint(0, 256, (120, 3, 8, 8), generator=torch.Generator().manual_seed(1)).byte()
+    with torch.no_grad():
+        labels = network(pixels).argmax(dim=1).numpy()
+    return network, TensorImages(pixels, labels, ["a", "b", "c", "d", "e"])
+
+
+def test_a_network_is_no_more_robust_for_larger_logits(ctx: RunContext) -> None:
+    """The same decisions, the same attacks: with the cross-entropy, larger logits looked more robust."""
+    config = AdversarialConfig(images=120, steps=5, epsilon_linf_255=3.0, epsilon_l2=0.08)
+    found = []
+    for scale in (1.0, 10.0, 100.0, 1000.0):
+        network, test = confident(scale)
+        found.append(Adversarial(config).evaluate(network, {"test": test}, ctx).tables["right"])
+    assert found[0]["clean"] == 120
+    for attack in ("fgsm_linf", "pgd_linf", "pgd_l2"):
+        counts = [right[attack] for right in found]
+        assert 10 < counts[0] < 110, attack
+        assert max(counts) - min(counts) <= 1, attack
+
+
+def test_a_factor_of_the_logits_does_hide_the_gradient_of_the_cross_entropy() -> None:
+    """What the margin mends: or the test above would hold of any loss."""
+    network, test = confident(1000.0)
+    x, labels = test.all().float() / 255, torch.from_numpy(test.labels)
+    wanted = x.clone().requires_grad_()
+    loss = torch.nn.functional.cross_entropy(differentiable(network)(wanted), labels, reduction="sum")
+    slope = torch.autograd.grad(loss, wanted)[0].flatten(1)
+    assert (slope == 0).all(dim=1).float().mean() > 0.5
+    assert not without_gradient(differentiable(network), x, labels).any()
+
+
+def test_images_without_a_gradient_are_counted(ctx: RunContext) -> None:
+    """Half of the images saturate: their logits are what they are wherever the pixels move."""
+
+    class Flat(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            bright = x.flatten(1).mean(dim=1) / 255
+            margin = torch.where(bright > 0.5, torch.ones_like(bright), bright)
+            return torch.stack([margin, -margin, -margin - 1], dim=1)
+
+    pixels = torch.full((20, 3, 8, 8), 60).byte()
+    pixels[:8] = 200
+    test = TensorImages(pixels, np.zeros(20, dtype=np.int64), ["a", "b", "c"])
+    found = Adversarial(AdversarialConfig(images=20, steps=2)).evaluate(Flat(), {"test": test}, ctx)
+    assert (found.metrics[-1].name, found.metrics[-1].value) == ("without_gradient", 8)
+    assert "cannot reach them" in found.metrics[-1].note
+    broken = without_gradient(
+        lambda x: x.flatten(1)[:, :3] * torch.nan, pixels.float(), torch.zeros(20).long()
+    )
+    assert broken.all()
 
 
 def test_a_run_attacks_its_networks(run_cells: RunCells) -> None:

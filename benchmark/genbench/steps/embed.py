@@ -11,7 +11,7 @@ from genbench.registry import import_target
 from genbench.steps import extractors
 from genbench.steps.components import open_trained
 from genbench.steps.dataset import open_splits
-from genbench.steps.samples import open_sample
+from genbench.steps.samples import open_drawn
 from genbench.steps.workshop import Job
 from genbench.store import Artifact
 
@@ -28,7 +28,7 @@ def run(job: Job[EmbedDocument] | Job[SummaryDocument]) -> None:
         return
     splits = open_splits(the(given.dataset))
     is_synthetic = document.split == "synthetic"
-    images = open_sample(the(given.sample)).images if is_synthetic else splits.named(document.split)
+    images = open_drawn(given).images if is_synthetic else splits.named(document.split)
     network = open_trained(given.network, splits, job.workshop) if given.network else None
     features = extractors.embed(document.component["use"], images, network, job.ctx.device)
     np.save(folder / _FEATURES, features)

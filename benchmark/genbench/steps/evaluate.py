@@ -26,7 +26,7 @@ from genbench.steps.dataset import Splits, open_splits
 from genbench.steps.embed import open_features, open_summary
 from genbench.steps.filtering import open_kept
 from genbench.steps.predict import open_predictions
-from genbench.steps.samples import open_sample
+from genbench.steps.samples import open_drawn
 from genbench.steps.workshop import Job, Workshop
 from genbench.store import Artifact
 
@@ -115,7 +115,7 @@ def _real_sets(given: Inputs[Artifact], splits: Splits) -> Mapping[str, ImageSet
 
 
 def _synthetic_set(given: Inputs[Artifact]) -> ImageSet:
-    images: LabelledImages = open_sample(the(given.sample)).images
+    images: LabelledImages = open_drawn(given).images
     whole = ImageSet(images, open_features(given.synthetic) if given.synthetic else None)
     if given.filter is None:
         return whole

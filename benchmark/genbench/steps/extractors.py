@@ -83,11 +83,14 @@ def _load(extractor: str, device: str) -> _Loaded:
 
 
 def _inception(state: dict[str, torch.Tensor], device: str) -> _Loaded:
-    """Pool3 of torchvision's InceptionV3: D = 2048."""
+    """Pool3 of torchvision's InceptionV3: D = 2048.
+
+    The auxiliary head only matters to its training, and not every file of weights has it: timm's has none.
+    """
     from torchvision.models import inception_v3
 
-    network: Any = inception_v3(weights=None, init_weights=False, transform_input=True)
-    network.load_state_dict(state)
+    network: Any = inception_v3(weights=None, aux_logits=False, init_weights=False, transform_input=True)
+    network.load_state_dict({key: value for key, value in state.items() if not key.startswith("AuxLogits.")})
     network.fc = torch.nn.Identity()
     return _Loaded(network.eval().to(device), 299, "bilinear", _IMAGENET_MEAN, _IMAGENET_STD)
 

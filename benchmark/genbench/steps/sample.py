@@ -12,15 +12,19 @@ from genbench.protocols import Generator, SampleRequest
 from genbench.steps.components import build, open_references
 from genbench.steps.context import StepContext
 from genbench.steps.dataset import open_splits
+from genbench.steps.filtering import judged_so_far
 from genbench.steps.requests import fixed_noise_request, plan_request
-from genbench.steps.samples import note_copies, open_sample, sample_whole, write_sample
+from genbench.steps.samples import note_copies, open_sample, sample_whole, write_empty, write_sample
 from genbench.steps.workshop import Job, Workshop
 
 
 def run(job: Job[SampleDocument]) -> None:
-    """Sample a generator."""
-    generator, request = _ready(job)
-    write_sample(generator, request, job.ctx, job.ctx.files)
+    """Sample a generator; a top-up, if anything is missing."""
+    asked, request = job.document.images, _request(job)
+    if asked.top_up and not len(request):
+        write_empty(request, job.ctx.files)
+    else:
+        write_sample(_generator(job), request, job.ctx, job.ctx.files, asked.top_up)
 
 
 def finish(job: Job[SampleDocument]) -> None:
@@ -55,7 +59,8 @@ def sample_with_fixed_noise(step: Step, workshop: Workshop, columns: int, seed: 
             report=lambda done, total, metrics: None,
         )
         document = cast("SampleDocument", step.work)
-        generator, request = _ready(Job(step, document, workshop.open_inputs(step), workshop, ctx))
+        job = Job(step, document, workshop.open_inputs(step), workshop, ctx)
+        request, generator = _request(job), _generator(job)
         if request.drafts:
             raise UsageError(f"{step.label}: cannot choose the noise of another generator's images")
         fixed = fixed_noise_request(request, columns, seed)
@@ -63,8 +68,8 @@ def sample_with_fixed_noise(step: Step, workshop: Workshop, columns: int, seed: 
     return shard.reshape(-1, columns, *shard.shape[1:])
 
 
-def _ready(job: Job[SampleDocument]) -> tuple[Generator, SampleRequest]:
-    """Open the step's generator, fitted, and settle what it is asked for."""
+def _generator(job: Job[SampleDocument]) -> Generator:
+    """Open the step's generator, fitted, with what its options hand over."""
     component = job.document.component
     generator = cast("Generator", build(component, "generator", job.workshop, job.step.location))
     if job.given.fit is not None:
@@ -72,6 +77,12 @@ def _ready(job: Job[SampleDocument]) -> tuple[Generator, SampleRequest]:
     splits = open_splits(the(job.given.dataset))
     job.ctx.inputs = open_references(job, "generator", splits)
     job.ctx.dataset = splits.facts
+    return generator
+
+
+def _request(job: Job[SampleDocument]) -> SampleRequest:
+    """Settle what the generator is asked for."""
+    component, splits = job.document.component, open_splits(the(job.given.dataset))
     held_out = None
     if job.workshop.registry.spec("generator", component["use"]).needs_reserve:
         if splits.reserve is None:
@@ -81,5 +92,5 @@ def _ready(job: Job[SampleDocument]) -> tuple[Generator, SampleRequest]:
             )
         held_out = splits.reserve
     drafts = {option: open_sample(artifact).as_draft() for option, artifact in job.given.drafts.items()}
-    request = plan_request(splits.train, job.document.images, job.ctx.step_seed, drafts, held_out)
-    return generator, request
+    judged = judged_so_far(job.given.filter) if job.given.filter else None
+    return plan_request(splits.train, job.document.images, job.ctx.step_seed, drafts, held_out, judged)

@@ -18,10 +18,11 @@ from genbench.artifacts import read_counts, write_counts
 from genbench.caches import read_json
 from genbench.digest import digest, file_digest
 from genbench.disk import write_atomically
+from genbench.documents import Inputs, the
 from genbench.errors import GenbenchError, PluginError
-from genbench.images import LabelledImages, ShardImages, memory_limit_bytes, write_images
+from genbench.images import JoinedImages, LabelledImages, ShardImages, memory_limit_bytes, write_images
 from genbench.protocols import Draft, Generator, SampleRequest, SyntheticBatch
-from genbench.records import Sampled
+from genbench.records import Sampled, together
 from genbench.seeding import counter_bits, derive_seed
 from genbench.steps.context import StepContext
 from genbench.store import Artifact
@@ -70,6 +71,22 @@ def open_sample(artifact: Artifact) -> SyntheticSet:
     )
 
 
+def open_drawn(given: Inputs[Artifact]) -> SyntheticSet:
+    """Open all images that were drawn for a set: the first ones and, after them, those of its top-ups."""
+    first, *others = (open_sample(one) for one in (the(given.sample), *given.more.values()))
+    more = [one for one in others if len(one.images)]
+    if not more:
+        return first
+    parts = [first, *more]
+    return SyntheticSet(
+        images=JoinedImages([one.images for one in parts]),
+        seeds=np.concatenate([one.seeds for one in parts]),
+        sources=np.concatenate([one.sources for one in parts]),
+        prompts=[prompt for one in parts for prompt in one.prompts],
+        counts=together([one.counts for one in parts]),
+    )
+
+
 def note_copies(folder: Path, train: LabelledImages, splits: Mapping[str, LabelledImages]) -> None:
     """Count the images of a written set that are, pixel for pixel, an image of a split, and note it there.
 
@@ -88,7 +105,7 @@ def note_copies(folder: Path, train: LabelledImages, splits: Mapping[str, Labell
     made = _checked(folder, train)
     known = {one for batch in made.batches(_BATCH_IMAGES) for one in _fingerprints(batch)}
     copies = {}
-    for name, images in splits.items():
+    for name, images in splits.items() if len(made) else ():
         if len(images) * math.prod(images.image_shape) <= memory_limit_bytes():
             real = (one for batch in images.batches(_BATCH_IMAGES) for one in _fingerprints(batch))
             copies[name] = len(known.intersection(real))
@@ -130,6 +147,7 @@ def write_sample(
     request: SampleRequest,
     ctx: StepContext,
     folder: Path,
+    top_up: int = 0,
 ) -> None:
     """Ask a generator for images, class by class and shard by shard, and write those that can be used.
 
@@ -141,6 +159,7 @@ def write_sample(
         request: Which.
         ctx: Its scratch folder.
         folder: Where to.
+        top_up: Number of the top-up, or 0: faulty images of each have seeds of their own.
 
     Raises:
         PluginError: The generator returned other images than it was asked for.
@@ -148,7 +167,7 @@ def write_sample(
     """
     if not len(request):
         raise GenbenchError("no image was asked for: raise ratio")
-    sampler = _Sampler(generator, request, ctx)
+    sampler = _Sampler(generator, request, ctx, top_up)
     faults = sampler.make_all()
     found = Counter(faults[faults != NO_FAULT].tolist())
     attempts = len(request)
@@ -163,7 +182,18 @@ def write_sample(
     np.save(folder / "seeds.npy", sampler.seeds[kept])
     np.save(folder / "sources.npy", sampler.sources[kept])
     (folder / "prompts.json").write_text(json.dumps(_shared_texts([sampler.prompts[row] for row in kept])))
-    write_counts(Sampled(len(request), attempts, len(kept), dict(found)), folder)
+    more = len(request) if top_up else 0
+    write_counts(Sampled(len(request), attempts, len(kept), dict(found), more_images=more), folder)
+
+
+def write_empty(request: SampleRequest, folder: Path) -> None:
+    """Write a set of no images: that of a top-up where nothing is missing."""
+    nothing = torch.empty(0, *request.train.image_shape, dtype=torch.uint8)
+    write_images(folder, [nothing], request.labels, request.train.class_names)
+    np.save(folder / "seeds.npy", request.seeds)
+    np.save(folder / "sources.npy", request.source_indices)
+    (folder / "prompts.json").write_text(json.dumps(_shared_texts([])))
+    write_counts(Sampled(0, 0, 0), folder)
 
 
 def sample_whole(generator: Generator, request: SampleRequest, ctx: StepContext) -> npt.NDArray[np.uint8]:
@@ -180,8 +210,9 @@ class _Sampler:
         prompts: Prompt of each image.
     """
 
-    def __init__(self, generator: Generator, request: SampleRequest, ctx: StepContext) -> None:
+    def __init__(self, generator: Generator, request: SampleRequest, ctx: StepContext, top_up: int) -> None:
         self._generator, self._request, self._ctx = generator, request, ctx
+        self._attempts_before = top_up * AGAIN_ROUNDS
         self.seeds = request.seeds.copy()
         self.sources = request.source_indices.copy()
         self.prompts = [""] * len(request)
@@ -209,7 +240,8 @@ class _Sampler:
     def make_again(self, rows: npt.NDArray[np.int64], again: int) -> list[str]:
         """Make some images again with other seeds; return the fault of each."""
         request = self._request.part(rows)
-        seeds = counter_bits(derive_seed(self._ctx.step_seed, "again", again), torch.from_numpy(rows)).numpy()
+        own_seed = derive_seed(self._ctx.step_seed, "again", self._attempts_before + again)
+        seeds = counter_bits(own_seed, torch.from_numpy(rows)).numpy()
         self.seeds[rows] = seeds
         path = self._ctx.work / f"again-{again}.npy"
         return self._make(path, rows, replace(request, seeds=seeds), len(self._request) - len(rows))

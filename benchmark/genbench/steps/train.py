@@ -17,10 +17,10 @@ from genbench.records import Source
 from genbench.steps.components import build_classifier
 from genbench.steps.context import Clock, StepContext
 from genbench.steps.dataset import open_splits
-from genbench.steps.filtering import open_kept
+from genbench.steps.filtering import MORE_IMAGES, open_kept
 from genbench.steps.networks import build_network, normalisation, save_network
 from genbench.steps.profiling import profiled
-from genbench.steps.samples import SyntheticSet, open_sample
+from genbench.steps.samples import SyntheticSet, open_drawn
 from genbench.steps.workshop import Facts, Job, Workshop
 from genbench.store import Artifact
 from genbench.training import Trained, TrainingData, total_steps, train
@@ -90,7 +90,7 @@ def _training(
     recipe = classifier.recipe()
     synthetic = None
     if given.sample is not None:
-        synthetic = usable(open_sample(given.sample), given.filter, splits.train, mix.ratio, seed)
+        synthetic = usable(open_drawn(given), given.filter, splits.train, mix.ratio, seed)
     real, identities = arm_images(splits.train, synthetic, mix, seed)
     data = TrainingData(
         real,
@@ -120,16 +120,18 @@ def usable(
     labels = synthetic.images.labels[kept]
     wanted = stratified_counts(train.class_counts(), round(ratio * len(train)))
     there = np.bincount(labels, minlength=train.num_classes)
-    short = [
-        f"class {train.class_names[label]!r}: {there[label]} of {wanted[label]}"
-        for label in np.flatnonzero(there < wanted)
-    ]
-    if short and verdicts is None:
+    drawn = synthetic.images.class_counts()
+    too_few = [(train.class_names[label], label) for label in np.flatnonzero(there < wanted)]
+    if too_few and verdicts is None:
+        short = [f"class {name!r}: {there[label]} of {wanted[label]}" for name, label in too_few]
         raise ProtocolError(f"too few synthetic images could be made: {', '.join(short)}")
-    if short:
+    if too_few:
+        short = [
+            f"class {name!r}: {drawn[label]} drawn, {there[label]} kept, {wanted[label]} needed"
+            for name, label in too_few
+        ]
         raise ProtocolError(
-            f"too few synthetic images are left after filtering: {', '.join(short)}",
-            hint="raise the filter's oversample option",
+            f"too few synthetic images are left after filtering: {'; '.join(short)}", hint=MORE_IMAGES
         )
     chosen, _ = stratified_choice(labels, wanted, "usable", seed)
     return Subset(synthetic.images, kept[chosen])

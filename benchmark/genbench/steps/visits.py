@@ -12,17 +12,17 @@ from typing import Any
 import torch
 
 from genbench import watch
-from genbench.artifacts import ENGINE_FACTS, read_curve, read_evaluation, read_filter_report, read_training
+from genbench.artifacts import ENGINE_FACTS, read_curve, read_evaluation, read_training
 from genbench.documents import the
 from genbench.errors import GuestError, PluginError, SpoiledProcessError
 from genbench.escaping import exception_text
 from genbench.hub import MIRROR_VARIABLE
 from genbench.manifests import entries
-from genbench.plan import Guest, Step
+from genbench.plan import Guest
 from genbench.rooms import Order, Rights, can_confine, is_private, merged, stay, usual_rights
 from genbench.steps.dataset import open_splits
 from genbench.steps.embed import open_features, open_summary
-from genbench.steps.filtering import open_kept
+from genbench.steps.filtering import check_left
 from genbench.steps.guest import TARGET, Visit, rights
 from genbench.steps.predict import PIXELS, Questions
 from genbench.steps.samples import open_sample
@@ -74,7 +74,7 @@ def visit(job: Job[Any], rooms: Rooms) -> Facts:
     refuse_odd_files(ctx.files)
     if questions is not None:
         questions.write_answers(ctx.files)
-    _read_back(step, ctx.files)
+    _read_back(job, ctx.files)
     for change in found.left:
         ctx.log.warning("in its process: %s", change)
     confined = found.in_force or (_OFF if rooms.confine == "off" else _CANNOT)
@@ -108,18 +108,19 @@ def watched(job: Job[Any]) -> Iterator[None]:
         )
 
 
-def _read_back(step: Step, folder: Path) -> None:
+def _read_back(job: Job[Any], folder: Path) -> None:
     """Read what is read of a step later, when it would be too late to say whose fault it is.
 
     Raises:
         PluginError: It cannot be read.
     """
+    step = job.step
     left = Artifact(folder, step.document, {}, {})
     readers: Mapping[str, Callable[[], object]] = {
         "dataset": lambda: [images.labels for images in open_splits(left).opened.values()],
         "fit": lambda: read_curve(left),
         "sample": lambda: open_sample(left),
-        "filter": lambda: (read_filter_report(left)["after"], open_kept(left)),
+        "filter": lambda: check_left(job.given, left),
         "train": lambda: read_training(left),
         "embed": lambda: open_features(left) if "split" in step.document else open_summary(left),
         "evaluate": lambda: read_evaluation(left, step.document["subject"]),

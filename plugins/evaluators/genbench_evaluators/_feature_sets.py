@@ -38,6 +38,15 @@ class FeatureSets(NamedTuple):
         """D: numbers per image."""
         return int(self.train.shape[1])
 
+    def on(self, device: str) -> "FeatureSets":
+        """Return the same features on a device."""
+        return FeatureSets(*(features.to(device) for features in self))
+
+    def centred(self) -> "FeatureSets":
+        """Subtract the mean of train: no distance changes, and float32 products are exact enough."""
+        centre = self.train.mean(dim=0, dtype=torch.float64).float()
+        return FeatureSets(*(features - centre for features in self))
+
     def sizes(self) -> Mapping[str, int]:
         """Return how many images each metric rests on, for the tables."""
         return {

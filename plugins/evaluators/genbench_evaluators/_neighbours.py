@@ -1,10 +1,10 @@
-"""Nearest neighbours in features, block by block: exact, in float32, in bounded memory."""
+"""Nearest neighbours in features, block by block of both sets: exact, in float32, in bounded memory."""
 
 from typing import NamedTuple
 
 import torch
 
-_ROWS = 1024
+_ROWS, _COLUMNS = 1024, 8192  # 32 MiB of distances at a time
 
 
 class Nearest(NamedTuple):
@@ -20,21 +20,46 @@ class Nearest(NamedTuple):
 
 
 def nearest(x: torch.Tensor, y: torch.Tensor) -> Nearest:
-    """Return each row of x's nearest row of y: `float [n, D]` and `float [m, D]`."""
-    found = [_distances(block, y).min(dim=1) for block in torch.split(x, _ROWS)]
-    return Nearest(torch.cat([one.values for one in found]), torch.cat([one.indices for one in found]))
+    """Return each row of x's nearest row of y, the first of equals: `float [n, D]` and `float [m, D]`."""
+    found = [_nearest(block, y) for block in torch.split(x, _ROWS)]
+    return Nearest(torch.cat([one.distance for one in found]), torch.cat([one.row for one in found]))
 
 
 def radii(x: torch.Tensor, k: int) -> torch.Tensor:
     """Return each row's distance to its k-th nearest other row: `float32 [n]`, n > k."""
     # the nearest is the row itself
-    return torch.cat([_distances(block, x).kthvalue(k + 1, dim=1).values for block in torch.split(x, _ROWS)])
+    return torch.cat([_smallest(block, x, k + 1)[:, -1] for block in torch.split(x, _ROWS)])
 
 
 def inside(x: torch.Tensor, centres: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
     """Return in how many balls each row of x lies: `int64 [n]`."""
-    counts = [(_distances(block, centres) <= radius).sum(dim=1) for block in torch.split(x, _ROWS)]
-    return torch.cat(counts)
+    found = []
+    for block in torch.split(x, _ROWS):
+        counts = torch.zeros(len(block), dtype=torch.int64, device=x.device)
+        for others, sizes in zip(torch.split(centres, _COLUMNS), torch.split(radius, _COLUMNS), strict=True):
+            counts += (_distances(block, others) <= sizes).sum(dim=1)
+        found.append(counts)
+    return torch.cat(found)
+
+
+def _nearest(x: torch.Tensor, y: torch.Tensor) -> Nearest:
+    """Search y a block at a time; the nearest so far gives way to a nearer one alone."""
+    distance = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
+    row = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    for number, others in enumerate(torch.split(y, _COLUMNS)):
+        here = _distances(x, others).min(dim=1)
+        row = torch.where(here.values < distance, here.indices + number * _COLUMNS, row)
+        distance = torch.minimum(distance, here.values)
+    return Nearest(distance, row)
+
+
+def _smallest(x: torch.Tensor, y: torch.Tensor, k: int) -> torch.Tensor:
+    """Return each row's k smallest distances to rows of y, in order: `float [n, k]`, m >= k."""
+    found = x.new_empty(len(x), 0)
+    for others in torch.split(y, _COLUMNS):
+        both = torch.cat([found, _distances(x, others)], dim=1)
+        found = both.topk(min(k, both.shape[1]), dim=1, largest=False).values  # sorted: `topk` is by default
+    return found
 
 
 def _distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,9 @@ the linear CKA (Kornblith et al., arXiv:1905.00414, Eq. 4), which no rotation ch
 
     CKA(X, Y) = |Y^T X|_F^2 / (|X^T X|_F |Y^T Y|_F)    of centred features,
 
-and beside it that of the baseline with the baseline of another seed: what chance alone leaves alike.
+and beside it that of the baseline with the baseline of another seed: what chance alone leaves alike. It is
+biased towards 1 where there are not many more images than features: independent ones, isotropic and of n
+images in D dimensions, have about D / (D + n), and where that is half or more a note says so.
 """
 
 from collections.abc import Mapping
@@ -117,10 +119,21 @@ def principal_components(features: Floats) -> tuple[Floats, float]:
 
 def _cka(role: Role, x: Floats, y: Floats, note: str) -> Metric:
     value = linear_cka(x, y)
+    note = " ".join(filter(None, (note, _too_few(len(x), min(x.shape[1], y.shape[1])))))
     note = note if value is not None else "The features of one network are all the same."
     value = None if value is None else min(value, 1.0)
     return Metric(
         "cka", value, "", None, (0, 1), _TOLERANCE, note, split="test", against="none", n=len(x), role=role
+    )
+
+
+def _too_few(n: int, dimensions: int) -> str:
+    """Return what to say where n images are no more than the features of either network."""
+    if n > dimensions:
+        return ""
+    return (
+        f"n = {n} images for D = {dimensions} features: biased towards 1; independent isotropic features of "
+        f"this size have about {dimensions / (dimensions + n):.2f}."
     )
 
 

@@ -28,7 +28,7 @@ class Kid(ImageEvaluator):
         Raises:
             DataError: A set has fewer than two images, or a feature is NaN or infinite.
         """
-        sets = gather("kid", synthetic, real)
+        sets = gather("kid", synthetic, real).on(ctx.device)
         kernel = Kernel("polynomial", degree=3, scale=1 / sets.dimensions, offset=1.0)
         within = {name: mean_within(getattr(sets, name), kernel) for name in sets._fields}
         ctx.progress(1, 2)

@@ -49,10 +49,10 @@ class Mmd(ImageEvaluator):
         """
         found = gather("mmd", synthetic, real)
         if self._config.kernel == "polynomial":
-            sets, kernel = found, Kernel("polynomial", scale=1 / found.dimensions)
+            sets, kernel = found.on(ctx.device), Kernel("polynomial", scale=1 / found.dimensions)
             described: Mapping[str, object] = {"kernel": "(x . y / D + 1)^3"}
         else:
-            sets = _centred(found, ctx.device)
+            sets = found.centred().on(ctx.device)
             kernel, described = self._rbf(sets, ctx)
         distances = _distances(sets, kernel, ctx)
         template = _TEMPLATE if kernel.kind == "rbf" else replace(_TEMPLATE, bounds=(None, None))
@@ -81,7 +81,8 @@ class Mmd(ImageEvaluator):
     def _p(self, sets: FeatureSets, kernel: Kernel, ctx: RunContext) -> Metric:
         n, rounds = len(sets.few_val), self._config.permutations
         shown = min(n, _MOST_PERMUTED)
-        p = permutation_p(sets.few_synthetic[:shown], sets.few_val[:shown], kernel, rounds, ctx.rng("splits"))
+        sides = _drawn(sets.few_synthetic, shown, ctx), _drawn(sets.few_val, shown, ctx)
+        p = permutation_p(*sides, kernel, rounds, ctx.rng("splits"))
         note = f"Against val, {rounds} random splits of {shown} and {shown} images."
         return Metric(
             "mmd2", p, "", None, (0, 1), 1e-9, note,
@@ -90,10 +91,11 @@ class Mmd(ImageEvaluator):
         )  # fmt: skip
 
 
-def _centred(sets: FeatureSets, device: str) -> FeatureSets:
-    """Move the mean of train to 0, which changes no distance and keeps float32 products exact enough."""
-    centre = sets.train.mean(dim=0, dtype=torch.float64).float()
-    return FeatureSets(*((features - centre).to(device) for features in sets))
+def _drawn(features: torch.Tensor, count: int, ctx: RunContext) -> torch.Tensor:
+    """Return `count` rows drawn at random: synthetic images lie class by class, the first ones of a few."""
+    if count == len(features):
+        return features
+    return features[torch.randperm(len(features), generator=ctx.rng("drawn"))[:count].to(features.device)]
 
 
 def _bandwidth(train: torch.Tensor, ctx: RunContext) -> float:

@@ -25,3 +25,7 @@ class ClassFidConfig(FilterConfig):
         le=0.5,
         description="largest share of a class that is dropped before the distance is measured again",
     )
+
+    def first_draw(self) -> float:
+        """Return as many images as leave enough where the share `keep` of them stays."""
+        return max(self.oversample, 1 / self.keep)

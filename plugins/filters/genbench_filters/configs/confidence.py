@@ -30,3 +30,7 @@ class ConfidenceConfig(FilterConfig):
         le=1,
         description="probability of the label from which an image stays whatever its rank in the class",
     )
+
+    def first_draw(self) -> float:
+        """Return as many images as leave enough where the share `keep` of them stays."""
+        return max(self.oversample, 1 / self.keep)
