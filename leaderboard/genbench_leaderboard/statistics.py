@@ -27,10 +27,8 @@ SEEDS_FOR_VERDICT = 5
 #: An unplanned look is held to a quarter of the level of the one before: the errors of all looks together
 #: stay below 4/3 of alpha, however many there are.
 UNPLANNED_LOOK = 4
-#: A seed is named where it is this many robust standard deviations from its row's median (Iglewicz and
-#: Hoaglin, How to detect and handle outliers, 1993, recommend 3.5).
-OUTLYING = 3.5
-_MAD_OF_NORMAL = 0.6745  # median absolute deviation of the standard normal distribution
+#: Share of rows with normal values in which a seed is called outlying.
+OUTLYING = 0.01
 #: Standard deviations below this share of the values' size are rounding, not spread.
 _ROUNDING = 1e-12
 
@@ -170,21 +168,33 @@ def ranks(rows: Sequence[Answers]) -> list[int]:
     return [1 + count for count in better]
 
 
-def outlying(values: Sequence[float], error: float) -> list[int]:
-    """Return the positions of values that lie far from the median of all: seeds that another fate befell.
+def outlying(values: Sequence[float], error: float, alpha: float = OUTLYING) -> list[int]:
+    """Return the positions of values that lie far from the others: seeds that another fate befell.
 
-    The yardstick is the median absolute deviation, or the sampling error of the median where that is larger:
-    a few seeds that happen to agree make no outlier of the next. Fewer than five values show nothing.
+    The generalized extreme studentized deviate test (Rosner, Technometrics 25, 1983): the farthest value is
+    taken away, up to a fifth of all, as long as few rows of normal values would show such a one.
+    The values' spread counts as no smaller than the sampling error of one of them: a few seeds that happen to
+    agree make no outlier of the next. Fewer than five values show nothing.
 
     Args:
         values: One per seed.
         error: Standard error of such a value by its test images alone, in the same unit.
+        alpha: Share of rows with normal values that may show an outlier.
     """
-    if len(values) < SEEDS_FOR_VERDICT:
+    n = len(values)
+    if n < SEEDS_FOR_VERDICT:
         return []
-    middle = median(values)
-    spread = max(median([abs(value - middle) for value in values]) / _MAD_OF_NORMAL, error)
-    return [place for place, value in enumerate(values) if abs(value - middle) > OUTLYING * spread]
+    left, removed, found = list(range(n)), list[int](), 0
+    for i in range(1, n // 5 + 1):
+        rest = estimate([values[place] for place in left])
+        farthest = max(left, key=lambda place: abs(values[place] - rest.mean))
+        deviate = abs(values[farthest] - rest.mean) / max(rest.sd or 0.0, error, _ROUNDING)
+        t = float(stdtrit(n - i - 1, 1 - alpha / (2 * (n - i + 1))))
+        removed.append(farthest)
+        left.remove(farthest)
+        if deviate > (n - i) * t / math.sqrt((n - i - 1 + t * t) * (n - i + 1)):
+            found = i
+    return sorted(removed[:found])
 
 
 def median(values: Sequence[float]) -> float:

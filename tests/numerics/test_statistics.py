@@ -193,3 +193,23 @@ def test_a_collapsed_seed_stands_apart() -> None:
     assert outlying([61.0, 61.2, 60.9, 61.1, 61.4], error=0.0) == []
     assert outlying([61.0, 61.0, 61.0, 61.0, 61.5], error=0.3) == [], "agreement by luck is no yardstick"
     assert outlying([61.0, 10.0, 61.1], error=0.3) == [], "three seeds show nothing"
+    pair = [61.0 + 0.1 * k for k in range(18)]
+    assert outlying([*pair[:9], 50.0, *pair[9:], 50.5], error=0.3) == [9, 19], "one hides not the other"
+
+
+def test_outliers_of_rosner() -> None:
+    # The example of the NIST/SEMATECH e-Handbook, 1.3.5.17.3: three outliers of 54 at 5 %.
+    values = [
+        -0.25, 0.68, 0.94, 1.15, 1.20, 1.26, 1.26, 1.34, 1.38, 1.43, 1.49, 1.49, 1.55, 1.56, 1.58, 1.65, 1.69,
+        1.70, 1.76, 1.77, 1.81, 1.91, 1.94, 1.96, 1.99, 2.06, 2.09, 2.10, 2.14, 2.15, 2.23, 2.24, 2.26, 2.35,
+        2.37, 2.40, 2.47, 2.54, 2.62, 2.64, 2.90, 2.92, 2.92, 2.93, 3.21, 3.26, 3.30, 3.59, 3.68, 4.30, 4.64,
+        5.34, 5.42, 6.01,
+    ]  # fmt: skip
+    assert [values[place] for place in outlying(values, 0.0, alpha=0.05)] == [5.34, 5.42, 6.01]
+
+
+def test_normal_seeds_rarely_stand_apart() -> None:
+    rng = np.random.default_rng(0)
+    for n in (5, 10, 20):
+        rows = rng.normal(60, 0.3, (2000, n))
+        assert np.mean([bool(outlying(list(row), 0.0)) for row in rows]) == pytest.approx(0.01, abs=0.008)
