@@ -17,7 +17,9 @@ the image variance of a contrast to its residual variance, at a mean difference 
 
 import argparse
 import math
+import statistics
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ from scipy.special import ndtr, ndtri, owens_t
 from scipy.stats import t as student
 
 from genbench_leaderboard.crossed import ALPHA, Answers, Comparison, compare
-from genbench_leaderboard.statistics import holm, level_of_look
+from genbench_leaderboard.statistics import holm, level_of_look, ranks
 
 ACCURACY, FLIPS = 0.70, 0.15
 SEEDS = (5, 8, 10, 20)
@@ -256,6 +258,26 @@ def choosing(world: World, images: int, boards: int, seed: int, rows: int = 10) 
     return {name: float(np.mean(found)) for name, found in wrong.items()}
 
 
+# ------------------------------------------------------------------------------------------------------- cost
+
+
+def board_seconds(contrasts: int = 10, n: int = 20, images: int = 10_000) -> float:
+    """Return the median seconds that the statistics of a board take: contrasts, effects, Holm and ranks."""
+    base, rows = Draws(World("", 0.2), 9).board(n, images, contrasts)
+    times = []
+    for _ in range(5):
+        fresh = [Answers(one.packed, one.images) for one in (base, *rows)]  # without what they remember
+        started = time.perf_counter()
+        found = [one for row in fresh[1:] if (one := compare(row, fresh[0])) is not None]
+        holm([one.p for one in found])
+        for one in found:
+            one.detectable(ALPHA / contrasts)
+            one.guarded(ALPHA / contrasts)
+        ranks(fresh)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
 # --------------------------------------------------------------------------------------------------- printing
 
 
@@ -292,6 +314,7 @@ def main() -> int:
         _print_errors(lines)
         _print_looks(at_looks.result(), sizes[-1])
         _print_choosing(chosen_on_val.result(), sizes[-1])
+    print(f"\nstatistics of a board of ten contrasts, 20 seeds, 10,000 images: {board_seconds():.3f} s")
     usual = [line for line in lines if line.world not in {world.name for world in ODD_WORLDS}]
     return _verdict(usual, boards)
 

@@ -148,18 +148,19 @@ def outliers(entry: Entry) -> tuple[Outlier, ...]:
 
 def hopeless_baselines(group: RawGroup, contrasts: Mapping[str, Contrast]) -> tuple[str, ...]:
     """Return the baselines that not even a network without a mistake could be shown to be better than."""
-    found: dict[str, None] = {}
+    found: dict[str, bool] = {}
     for key, contrast in contrasts.items():
         entry = group.entries[key]
         baseline = group.baseline_of(entry) if entry.role == "contender" else None
-        answers = _answers(baseline) if baseline is not None else None
-        if baseline is None or answers is None or len(answers.packed) < SEEDS_FOR_VERDICT:
+        if baseline is None or baseline.label in found:
+            continue
+        answers = _answers(baseline)
+        if answers is None or len(answers.packed) < SEEDS_FOR_VERDICT:
             continue
         best = compare(answers.all_right(), answers)
         assert best is not None
-        if best.p is None or best.p >= contrast.alpha / max(contrast.family, 1):
-            found[baseline.label] = None
-    return tuple(found)
+        found[baseline.label] = best.p is None or best.p >= contrast.alpha / max(contrast.family, 1)
+    return tuple(label for label, is_hopeless in found.items() if is_hopeless)
 
 
 # ---------------------------------------------------------------------------------------------- one contrast

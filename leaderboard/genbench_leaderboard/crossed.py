@@ -40,7 +40,6 @@ GUARD = 0.80
 _MANY_DF = 1e5
 
 Bits = npt.NDArray[np.uint8]
-_ONES = np.array([byte.bit_count() for byte in range(256)], dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -296,4 +295,4 @@ def correlation(left: Sequence[float], right: Sequence[float]) -> float | None:
 
 
 def _ones(bits: Bits) -> int:
-    return int(_ONES[bits].sum(dtype=np.int64))
+    return int.from_bytes(bits.tobytes(), "big").bit_count()

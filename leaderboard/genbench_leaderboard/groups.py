@@ -46,6 +46,7 @@ class Entry:
     planned: int = 0
     generator_label: str = ""
     filter_label: str = ""
+    _answers: dict[str, Answers | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def is_baseline(self) -> bool:
@@ -63,6 +64,11 @@ class Entry:
         Raises:
             ProtocolError: Its seeds were measured on different numbers of images.
         """
+        if split not in self._answers:
+            self._answers[split] = self._unpacked(split)
+        return self._answers[split]
+
+    def _unpacked(self, split: str) -> Answers | None:
         packed, sizes = {}, set[int]()
         for index, record in self.measured.items():
             table = record.result.tables.get(split)
