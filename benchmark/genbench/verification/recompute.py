@@ -171,8 +171,10 @@ def read_array(path: Path, rows: int, columns: int | None) -> npt.NDArray[np.flo
             values: npt.NDArray[np.float32] = np.frombuffer(file.read(), dtype="<f4").reshape(shape)
     except FileNotFoundError:
         raise ContradictionError(f"{path.name} is missing") from None
-    except (OSError, ValueError, SyntaxError, TypeError, MemoryError) as problem:
-        raise ContradictionError(f"{path.name} is unusable: {problem}") from None
+    except (
+        Exception
+    ) as problem:  # NumPy parses a header with Python's own tokenizer, which raises what it likes
+        raise ContradictionError(f"{path.name} is unusable: {exception_text(problem, 200)}") from None
     return values
 
 
