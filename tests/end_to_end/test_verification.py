@@ -834,7 +834,7 @@ def test_rows_of_a_plugin_are_submitted_and_reported(program: Program) -> None:
     plugin = ("--plugin", str(TOY_PLUGIN))
     done = program("run", *ROWS, "-g", "toy", *QUICK, *plugin, "--jobs", "1", "-o", "out")
     assert done.returncode == 0, done.stderr
-    folder = ("--run", "out/digits-copies-mlp")
+    folder = ("--run", "out/digits-copies-toy-mlp")
     done = program("leaderboard", "submit", *folder, "-o", "mine", "--no-plugins")
     assert done.returncode == 2
     assert "unknown generator 'toy'" in done.stderr

@@ -10,12 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from genbench.disk import kind_of, read_regular
 from genbench.errors import DataError
 from genbench.escaping import LONGEST_SENTENCE, one_line
-from genbench.manifests import check_files, read_manifest
 from genbench.records import Record
 from genbench.spec import MOST_SUITE_BYTES
 from genbench.store import Store
@@ -24,15 +22,6 @@ from genbench.verification import layout
 
 _DEEPEST = 3  # steps/<key>/<file>
 _HINT = "genbench leaderboard submit writes a folder that can be verified"
-
-
-class PackedStore(Store):
-    """The steps of a submission, read like a store; of what a manifest lists, most was not packed."""
-
-    def _checked(self, key: str) -> Mapping[str, Any]:
-        manifest = read_manifest(self.folder(key), key)
-        check_files(self.folder(key), manifest, partial=True)
-        return manifest
 
 
 @dataclass
@@ -47,7 +36,7 @@ class Submission:
         faults: What is wrong with single files, by name: content that is not as listed, no record, ...
     """
 
-    store: PackedStore
+    store: Store
     suite: str
     digest: str
     records: dict[str, Record] = field(default_factory=dict)
@@ -82,7 +71,7 @@ def take_in(folder: Path, place: Path) -> Submission:
     """
     names = dict(_listed(folder))
     listed, list_digest = _read_list(folder, names)
-    found = Submission(PackedStore(place), "", list_digest)
+    found = Submission(Store(place, partial=True), "", list_digest)
     for name in sorted(listed.keys() - names.keys()):
         found.faults[name] = f"missing, though {layout.LIST} lists it"
     for name in sorted(names.keys() - {layout.LIST}):
