@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from genbench.digest import digest
 from genbench.errors import DataError, GenbenchError, UsageError
@@ -844,3 +845,114 @@ def test_rows_of_a_plugin_are_submitted_and_reported(program: Program) -> None:
     assert done.returncode == 0, done.stdout
     assert "not recomputed: the generator 'toy' is no built-in one: its code is not run here" in done.stdout
     assert "2 reported, 4 recomputed, 0 reproduced; 0 contradicted" in done.stdout
+
+
+# --------------------------------------------------------------------------- the results repository
+
+TEMPLATE = Path(__file__).parents[2] / "docs" / "results-repository"
+
+
+class Forge:
+    """A results repository on this disk, whose CI file is run step by step, without its first steps."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.repository, self.summary = root, root / "repository", root / "summary.md"
+        shutil.copytree(TEMPLATE, self.repository)
+        workflow = (TEMPLATE / ".github" / "workflows" / "verify.yml").read_text(encoding="utf-8")
+        self.jobs = yaml.safe_load(workflow)["jobs"]
+        (root / "bin").mkdir()
+        program = root / "bin" / "genbench"
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m genbench.cli "$@"\n')
+        program.chmod(0o755)
+        self.git("init", "-q", "-b", "main")
+        self.commit("main")
+
+    def git(self, *words: str) -> None:
+        who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *who, *words], cwd=self.repository, check=True, capture_output=True)
+
+    def commit(self, branch: str) -> None:
+        if branch != "main":
+            self.git("switch", "-q", "-C", branch)
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", "a change")
+
+    def ci(self, job: str, *names: str) -> list[subprocess.CompletedProcess[str]]:
+        """Run named steps of a job, each although one before it failed."""
+        environment = {
+            **os.environ,
+            "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}",
+            "GENBENCH_STORE": str(self.root / "ci-store"),
+            "RUNNER_TEMP": str(self.root),
+            "GITHUB_STEP_SUMMARY": str(self.summary),
+            "BASE": "main",
+        }
+        steps = {step["name"]: step["run"] for step in self.jobs[job]["steps"] if "name" in step}
+        return [
+            subprocess.run(
+                ["bash", "-eo", "pipefail", "-c", steps[name]],
+                cwd=self.repository,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=240,
+                check=False,
+            )
+            for name in names
+        ]
+
+
+@pytest.mark.slow(reason="what CI does with two pull requests, and on main")
+def test_the_results_repository_takes_rows_in_by_pull_request(made: Made, tmp_path: Path) -> None:
+    forge = Forge(tmp_path)
+    rows = forge.repository / "submissions" / "some-rows"
+    shutil.copytree(made.folder, rows)
+    forge.commit("honest")
+    which, verified, board = forge.ci("verify", "which folders", "verify", "board")
+    assert which.returncode == 0, which.stdout + which.stderr
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert "run again: digits" in verified.stdout
+    assert board.returncode == 0, board.stderr
+    assert "| recomputed |" in forge.summary.read_text()
+
+    forger = Forger(rows, tmp_path / "scratch", made.store)
+    forger.record(put("an abacus", "run", "hardware", "processor"))
+    forge.commit("edited")
+    forge.summary.unlink()
+    _, verified, board = forge.ci("verify", "which folders", "verify", "board")
+    assert verified.returncode == 5
+    assert 'contradiction: run.hardware.processor is "an abacus"' in verified.stdout
+    assert "run.hardware.processor is" in forge.summary.read_text()
+
+    for place in ("verifications/some-rows.json", "submissions/../README.md", "submissions/a b/x"):
+        forge.git("switch", "-q", "main")
+        path = forge.repository / place
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+        forge.commit("foreign")
+        (which,) = forge.ci("verify", "which folders")
+        assert which.returncode == 1
+        assert "touches nothing else" in which.stdout
+
+    forge.git("switch", "-q", "edited")
+    new, board = forge.ci("publish", "verify what is new", "board")
+    assert new.returncode == 0, new.stderr
+    assert board.returncode == 0, board.stderr
+    found = read_verification(forge.repository / "verifications" / "some-rows.json")
+    assert sum(bool(one.contradictions) for one in found.records) == 1
+    page = (forge.repository / "LEADERBOARD.md").read_text()
+    assert "| reported" in page
+    (again,) = forge.ci("publish", "verify what is new")
+    assert again.stdout == ""  # what was verified is not verified again
+
+
+def test_the_ci_file_of_the_results_repository_gives_strangers_no_rights() -> None:
+    workflow = yaml.safe_load((TEMPLATE / ".github" / "workflows" / "verify.yml").read_text(encoding="utf-8"))
+    assert workflow["permissions"] == {"contents": "read"}
+    assert "pull_request_target" not in workflow[True]  # YAML reads `on` as a truth value
+    strangers, own = workflow["jobs"]["verify"], workflow["jobs"]["publish"]
+    assert "permissions" not in strangers
+    assert strangers["if"] == "github.event_name == 'pull_request'"
+    assert own["if"] == "github.event_name == 'push'"
+    for step in strangers["steps"] + own["steps"]:
+        assert "${{" not in step.get("run", "")  # names of others reach a shell as variables alone
