@@ -38,7 +38,6 @@ from genbench.verification.packing import Packed, pack
 from genbench.verification.rerun import Wanted, compared
 from genbench.verification.verify import verify
 from genbench.worker import RunOptions
-from genbench_evaluators import accuracy
 from genbench_leaderboard.verification import levels_markdown, levels_text, read_verified, row_levels
 
 TOY_PLUGIN = Path(__file__).parents[1] / "toy_plugin.py"
@@ -78,13 +77,6 @@ class Made:
 
     def pack(self, folder: Path, *cells: str, features: bool = False) -> Packed:
         return pack(self.plan, self.suite, self.store, cells, folder, features=features)
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take most of the time of a verification, and nobody looks at them here."""
-    for name in ("draw_confusion", "draw_reliability"):
-        monkeypatch.setattr(accuracy, name, lambda *_: None)
 
 
 @pytest.fixture(scope="module")

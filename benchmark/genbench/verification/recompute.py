@@ -183,7 +183,9 @@ def _context(seed: int, folder: Path, inputs: Mapping[str, object]) -> StepConte
     (folder / "files").mkdir(exist_ok=True)
 
     log = logging.Logger("genbench.verification")
-    return StepContext(seed, "cpu", folder / "work", folder / "files", log, _ignore, inputs=inputs)
+    return StepContext(
+        seed, "cpu", folder / "work", folder / "files", log, _ignore, inputs=inputs, pictures=False
+    )
 
 
 def _ignore(done: int, total: int, metrics: Mapping[str, float]) -> None:
