@@ -255,7 +255,7 @@ def test_a_suite_is_written_as_toml_that_reads_back_equal(tmp_path: Path) -> Non
         "generators": ["sdedit:base=ddpm,base.timesteps=5", "chain"],
         "mixes": [{"ratio": 0.5, "batch_fraction": 0.25}, {"ratio": 2.0}],
         "name": "a b",
-        "evaluators": [],
+        "evaluators": ["accuracy"],
     }
     suite = make_suite(entries, "test")
     (tmp_path / "suite.toml").write_text(suite_text(suite), encoding="utf-8")
@@ -300,6 +300,13 @@ def test_an_edited_record_is_reported_and_what_was_edited_is_named(forger: Forge
     only(found, said)
     if case not in {"the key", "an index", "the dataset"}:  # those form rows of their own
         assert forger.levels(found) == EDITED
+
+
+def test_a_claim_of_any_length_and_of_any_characters_is_named_in_a_line(forger: Forger) -> None:
+    forger.record(put("\x1b[2J\n" * 5_000, "run", "command"), put(1e12, "run", "costs", 0, "seconds"))
+    found = forger.verified()
+    only(found, 'run.command is "')
+    assert all(line.isprintable() and len(line) <= 2_100 for line in lines(found))
 
 
 def test_an_edit_without_new_digests_is_no_record_any_more(forger: Forger) -> None:

@@ -75,7 +75,8 @@ def command(folder: Path, out: Path | None, store_folder: Path | None, **options
     from genbench.runner import Observer
     from genbench.verification.verify import verify
 
-    place = out if out is not None else folder.with_name(f"{folder.resolve().name}.verification.json")
+    whole = folder.resolve()
+    place = out if out is not None else whole.with_name(f"{whole.name}.verification.json")
     check_output(place, "--out")
     store = make_store(store_folder)
     wanted = _wanted(options) if options["rerun"] else None

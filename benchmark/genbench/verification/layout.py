@@ -12,7 +12,6 @@ a file's size bounds what it becomes.
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +32,7 @@ STEP_FILES = frozenset(
 )
 RECORD_NAME = re.compile(r"(cell|image_set)-[0-9a-f]{16}-[0-9a-f]{8}\.json")
 STEP_NAME = re.compile(r"[0-9a-f]{64}")
-ARRAY_NAME = re.compile(r"[^/\\\x00]{1,200}\.(logits|features)\.npy")
+ARRAY_NAME = re.compile(r"[\w.+=-]{1,200}\.(logits|features)\.npy", re.ASCII)
 
 MOST_FILES, MOST_BYTES = 500_000, 64 * 2**30
 MOST_JSON_BYTES, MOST_ARRAY_BYTES = 128 * 2**20, 4 * 2**30
@@ -69,7 +68,7 @@ def _value(value: Any) -> str:
         return _text(value)
     if isinstance(value, bool | int):
         return json.dumps(value)
-    if isinstance(value, float) and math.isfinite(value):
+    if isinstance(value, float):
         return repr(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"

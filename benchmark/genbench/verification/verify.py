@@ -10,7 +10,7 @@ from genbench import __version__
 from genbench.compose import Composer
 from genbench.documents import EvaluateDocument
 from genbench.errors import GenbenchError
-from genbench.escaping import LONGEST_SENTENCE, one_line
+from genbench.escaping import LONGEST_SENTENCE, one_line, shortened
 from genbench.hookspecs import Kind
 from genbench.levels import Checked, Rerun, Verification, record_mark
 from genbench.plan import Cell, Plan, PlannedRecord
@@ -111,7 +111,11 @@ def _name(result: Result) -> str:
 
 
 def _sentences(lines: Iterable[str]) -> tuple[str, ...]:
-    return tuple(one_line(line, LONGEST_SENTENCE) for line in dict.fromkeys(lines))[:MOST_LINES]
+    """Return lines as they are published: one line each, escaped, and not too many or too long."""
+    return tuple(
+        shortened(one_line(line, LONGEST_SENTENCE), LONGEST_SENTENCE)  # what is escaped grows
+        for line in list(dict.fromkeys(lines))[:MOST_LINES]
+    )
 
 
 # ------------------------------------------------------------------------------------------------- one by one
@@ -187,7 +191,11 @@ def _check_steps(one: _Finding, submission: Submission, plan: Plan) -> None:
 
 def _check_composed(one: _Finding, composer: Composer) -> None:
     """Compare a record with what plan and steps make of it."""
-    composed = composer.record(one.record.result.key)
+    try:
+        composed = composer.record(one.record.result.key)
+    except GenbenchError as problem:
+        one.contradictions.append(f"its steps make no record: {problem.message}")
+        return
     if composed is None:
         one.contradictions.append(
             "the step that measured it is not in the submission, or not what its key says"
