@@ -619,9 +619,34 @@ def test_components_of_third_parties_are_not_loaded_and_their_rows_are_reported(
     found = forger.verified()
     assert not any("no evaluation" in line for line in lines(found))
     (one,) = [one for one in found.records if "abababab" in one.file]
-    assert one.unchecked == ("the generator 'stranger' is no built-in one: its code is not run here",)
+    assert one.unchecked == (
+        "the generator 'stranger' is no built-in one: its code is not run here",
+        "its metrics are not recomputed either",
+    )
     assert one.level == "reported"
     assert forger.levels(found)["none, standard"] == "recomputed"
+
+
+def test_a_third_partys_row_is_recomputed_though_it_stays_reported(forger: Forger) -> None:
+    """Its plan is not made here; but its predictions are numbers, and labels and evaluator are ours."""
+
+    def renamed(body: Body) -> None:
+        body["result"]["generator"]["use"] = "stranger"
+
+    stranger = {"generators": ["stranger"]}
+    forger.record(renamed)
+    resuited(forger, **stranger)
+    (one,) = [one for one in forger.verified().records if "follow from its predictions" in str(one.unchecked)]
+    assert (one.level, one.contradictions) == ("reported", ())
+    forger.record(put(0.5, "result", "metrics", 3, "value"), generator="stranger")
+    found = Forger(forger.folder, forger.folder.parent / "again", forger._store).verified()
+    assert any(line.startswith("metric log_loss is 0.5, and recomputed") for line in lines(found))
+    train = forger.step("train").name
+    forger.record(
+        put(train, "result", "key"), put(0.1, "result", "metrics", 3, "value"), generator="stranger"
+    )
+    found = Forger(forger.folder, forger.folder.parent / "third", forger._store).verified()
+    assert "the step of its key is no evaluation" in lines(found)
 
 
 @pytest.mark.parametrize(
@@ -830,7 +855,7 @@ def test_a_strangers_rows_from_the_run_to_the_board(program: Program, tmp_path: 
 
 
 @pytest.mark.slow(reason="a run with its workers")
-def test_rows_of_a_plugin_are_submitted_and_reported(program: Program) -> None:
+def test_rows_of_a_plugin_are_submitted_and_reported(program: Program, tmp_path: Path) -> None:
     plugin = ("--plugin", str(TOY_PLUGIN))
     done = program("run", *ROWS, "-g", "toy", *QUICK, *plugin, "--jobs", "1", "-o", "out")
     assert done.returncode == 0, done.stderr
@@ -843,7 +868,16 @@ def test_rows_of_a_plugin_are_submitted_and_reported(program: Program) -> None:
     done = program("leaderboard", "verify", "mine")
     assert done.returncode == 0, done.stdout
     assert "not recomputed: the generator 'toy' is no built-in one: its code is not run here" in done.stdout
+    assert (
+        done.stdout.count("its metrics follow from its predictions; its plan and its cost were not checked")
+        == 2
+    )
     assert "2 reported, 4 recomputed, 0 reproduced; 0 contradicted" in done.stdout
+    forger = Forger(tmp_path / "mine", tmp_path, Store(tmp_path / "store"))
+    forger.record(put(0.5, "result", "metrics", 3, "value"), generator="toy")
+    done = program("leaderboard", "verify", "mine")
+    assert done.returncode == 5
+    assert "contradiction: metric log_loss is 0.5, and recomputed " in done.stdout
 
 
 # --------------------------------------------------------------------------- the results repository

@@ -5,20 +5,21 @@ array of numbers whose type and shape are known before it is read.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from genbench.artifacts import dataset_images
-from genbench.documents import EvaluateDocument
+from genbench.documents import Document, EvaluateDocument, read_document
 from genbench.errors import GenbenchError
 from genbench.escaping import exception_text
 from genbench.images import LabelledImages
+from genbench.manifests import is_key
 from genbench.plan import Plan, PlannedRecord
 from genbench.protocols import Evaluation, PredictionEvaluator, Predictions
-from genbench.records import DatasetImages
+from genbench.records import DatasetImages, Record
 from genbench.registry import Registry
 from genbench.steps import execute
 from genbench.steps.components import build
@@ -86,21 +87,59 @@ class Recomputer:
             CannotRecomputeError: They need more than was submitted.
             ContradictionError: The predictions are none of this cell, or the evaluator refuses them.
         """
+        if planned.subject != "cell":
+            raise CannotRecomputeError(f"{planned.evaluator.name} reads images, which are not submitted")
         step = self._plan.steps[planned.key]
-        document = step.work
-        assert isinstance(document, EvaluateDocument)
-        given = document.inputs
-        name = planned.evaluator.name
-        if planned.subject != "cell" or given.predict is None:
-            raise CannotRecomputeError(f"{name} reads images, which are not submitted")
-        evaluator = build(document.component, "evaluator", self._workshop, step.location)
+        return self._evaluated(step.key, step.work, planned)
+
+    def foreign_evaluation(self, record: Record) -> Evaluation:
+        """Return the metrics of a cell that cannot be planned here: a component of it is a third party's.
+
+        Its predictions need none of that component's code: dataset and evaluator are ours, and the submitted
+        document of the evaluation, whose digest is the record's key, says whose predictions it read.
+
+        Raises:
+            CannotRecomputeError: Dataset or evaluator are not planned here, or more is needed.
+            ContradictionError: As above.
+        """
+        result = record.result
+        alike = next(
+            (
+                planned
+                for planned in self._plan.records.values()
+                if planned.subject == result.subject == "cell"
+                and planned.evaluator.identity == result.evaluator.identity
+                and planned.arm.dataset.identity == result.dataset.identity
+            ),
+            None,
+        )
+        artifact = self._packed.open(result.key)
+        if alike is None or artifact is None:
+            raise CannotRecomputeError("its metrics are not recomputed either")
+        content = artifact.document
+        inputs = content.get("inputs")
+        if (
+            content.get("stage") != "evaluate"
+            or not isinstance(inputs, dict)
+            or not _are_keys(inputs.values())
+        ):
+            raise ContradictionError("the step of its key is no evaluation")
+        return self._evaluated(result.key, read_document(content), alike)
+
+    def _evaluated(self, key: str, document: Document, planned: PlannedRecord) -> Evaluation:
+        """Call an evaluator; `planned` names it, and the dataset."""
+        assert isinstance(document, EvaluateDocument)  # the plan's own, or looked at by the caller
+        given, location = document.inputs, self._plan.steps[planned.key].location
+        if given.dataset != planned.dataset or given.predict is None:
+            raise ContradictionError("its evaluation read other inputs than those of a cell of this dataset")
+        evaluator = build(planned.evaluator.identity, "evaluator", self._workshop, location)
         if not isinstance(evaluator, PredictionEvaluator) or given.options:
-            raise CannotRecomputeError(f"{name} reads a network, which is not submitted")
+            raise CannotRecomputeError(f"{planned.evaluator.name} reads a network, which is not submitted")
         splits = self._splits_of(planned.dataset)
         own = self._predictions(given.predict, splits)
         baseline = self._predictions(given.baseline, splits) if given.baseline else None
         inputs = {"twin": self._predictions(given.twin, splits)} if given.twin else {}
-        ctx = _context(step.seed, self._scratch / planned.key[:16], inputs)
+        ctx = _context(int(key[:15], 16), self._scratch / key[:16], inputs)
         try:
             return evaluator.evaluate(own, baseline, ctx)
         except GenbenchError as problem:
@@ -133,6 +172,11 @@ class Recomputer:
         return {
             name: _opened(self._packed.folder(key), name, images) for name, images in splits.evaluated.items()
         }
+
+
+def _are_keys(values: Iterable[object]) -> bool:
+    """Say whether values that a stranger wrote are keys of steps, and no paths."""
+    return all(isinstance(one, str) and is_key(one) for one in values)
 
 
 def _opened(folder: Path, split: str, images: LabelledImages) -> Predictions:

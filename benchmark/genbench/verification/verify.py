@@ -132,7 +132,8 @@ def _check(
         one.contradictions += [fault] if fault else []
         one.planned = plan.records.get(one.record.result.key)
         if one.planned is None:
-            _say_why_unplanned(one, replanned, plan)
+            if _say_why_unplanned(one, replanned, plan):
+                _recompute_foreign(one, recomputer)
             continue
         _check_steps(one, submission, plan)
         _check_composed(one, composer)
@@ -140,8 +141,8 @@ def _check(
     _check_twice(found, plan, submission)
 
 
-def _say_why_unplanned(one: _Finding, replanned: Replanned, plan: Plan) -> None:
-    """A record of a component that was left out is not checked; any other must be planned."""
+def _say_why_unplanned(one: _Finding, replanned: Replanned, plan: Plan) -> bool:
+    """Say that a record has a component that was left out, and return so; any other must be planned."""
     result = one.record.result
     used: list[tuple[Kind, str]] = [
         ("dataset", result.dataset.use),
@@ -153,9 +154,10 @@ def _say_why_unplanned(one: _Finding, replanned: Replanned, plan: Plan) -> None:
     reasons = [replanned.left_out[part] for part in used if part in replanned.left_out]
     if reasons:
         one.unchecked += reasons
-        return
+        return True
     one.contradictions.append(f"result.key {result.key[:16]} is that of no evaluation of the submitted suite")
     one.contradictions += _nearest(result, plan)
+    return False
 
 
 def _nearest(result: Result, plan: Plan) -> list[str]:
@@ -217,6 +219,21 @@ def _recompute(one: _Finding, recomputer: Recomputer, planned: PlannedRecord) ->
             )
         one.contradictions += recounted(one.record, recomputer.evaluation(planned))
         one.is_recomputed = True
+    except CannotRecomputeError as reason:
+        one.unchecked.append(str(reason))
+    except ContradictionError as problem:
+        one.contradictions.append(str(problem))
+    except GenbenchError as problem:
+        one.unchecked.append(f"it cannot be recomputed here: {problem.message}")
+
+
+def _recompute_foreign(one: _Finding, recomputer: Recomputer) -> None:
+    """Look for contradictions in a row that stays *reported*, since its plan is not made here."""
+    try:
+        one.contradictions += recounted(one.record, recomputer.foreign_evaluation(one.record))
+        one.unchecked.append(
+            "its metrics follow from its predictions; its plan and its cost were not checked"
+        )
     except CannotRecomputeError as reason:
         one.unchecked.append(str(reason))
     except ContradictionError as problem:
