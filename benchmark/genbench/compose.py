@@ -52,11 +52,14 @@ class Composer:
         store: Where its results are.
         command: What repeats the run.
         keep: Whether records that are new are saved in the store.
+        afresh: Whether saved records are left aside: what is composed then follows from artifacts alone.
     """
 
-    def __init__(self, plan: Plan, store: Store, command: str, *, keep: bool = True) -> None:
+    def __init__(
+        self, plan: Plan, store: Store, command: str, *, keep: bool = True, afresh: bool = False
+    ) -> None:
         self._plan, self._store, self._command, self._keep = plan, store, command, keep
-        self._saved = store.record_files()
+        self._saved = {} if afresh else store.record_files()
 
     def all_records(self, failed: Mapping[str, str]) -> Iterator[Record]:
         """Yield the record of every evaluation in the plan, failed ones included."""

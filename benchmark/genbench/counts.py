@@ -6,7 +6,8 @@ holds them is refused unless they agree with themselves and with its metrics.
 
 import base64
 import binascii
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
@@ -16,7 +17,9 @@ from pydantic.dataclasses import dataclass
 Count = Annotated[int, Field(ge=0, le=2**53, strict=True)]
 #: Images of a split. One list of them takes 80 MB; the largest test set of the field has 50,000.
 Images = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
-_MOST_CLASSES = 100_000
+Share = Annotated[float, Field(ge=-1e-9, le=1 + 1e-9, allow_inf_nan=False)]
+_MOST_CLASSES, _MOST_BINS = 100_000, 1_000
+_ROUNDING = 1e-6  # by which a metric may differ from what its counts say, in its unit
 _Bits = Annotated[str, Field(strict=True)]
 
 
@@ -30,6 +33,15 @@ class ClassCounts:
 
 
 @dataclass(frozen=True)
+class ConfidenceBin:
+    """Images whose confidence lies in one bin: how many, their mean confidence, and the share right."""
+
+    images: Count
+    confidence: Share
+    accuracy: Share
+
+
+@dataclass(frozen=True)
 class Counts:
     """What the evaluator `accuracy` counts on one split; the comparison of two rows rests on it.
 
@@ -38,12 +50,14 @@ class Counts:
         correct_bits: One bit per image, 1 where the prediction is right (see `pack_bits`).
         per_class: Images and right predictions by class.
         confusion: Images by true (row) and predicted class.
+        reliability: Images by confidence, as far as there are any.
     """
 
     n: Images
     correct_bits: _Bits
     per_class: Annotated[tuple[ClassCounts, ...], Field(max_length=_MOST_CLASSES)] = ()
     confusion: tuple[Any, ...] = ()
+    reliability: Annotated[tuple[ConfidenceBin, ...], Field(max_length=_MOST_BINS)] = ()
 
 
 @dataclass(frozen=True)
@@ -66,11 +80,16 @@ class Copies:
 _COUNTS, _COPIES = TypeAdapter(Counts), TypeAdapter(Copies)
 
 
-def check_counts(split: str, table: Any, top1: float | None) -> int:
+def check_counts(split: str, table: Any, metrics: Mapping[str, float]) -> int:
     """Return how many images a split has, by the table of `accuracy`.
 
+    Args:
+        split: Its name.
+        table: What was counted.
+        metrics: What was published of the split, by name; those that follow from the counts are compared.
+
     Raises:
-        ValueError: The table is none, or contradicts itself or the accuracy.
+        ValueError: The table is none, or contradicts itself or a metric.
     """
     counts = _COUNTS.validate_python(table)
     correct = _ones(f"tables.{split}.correct_bits", counts.correct_bits, counts.n)
@@ -83,12 +102,47 @@ def check_counts(split: str, table: Any, top1: float | None) -> int:
             raise ValueError(f"tables.{split}: {most.correct} of {most.n} images of a class are right")
     if counts.confusion:
         found |= _sums(split, counts, correct)
+    if counts.reliability:
+        right = math.fsum(one.images * one.accuracy for one in counts.reliability)
+        found["reliability"] = (sum(one.images for one in counts.reliability), counts.n)
+        found["reliability's accuracy"] = (round(right, 3), correct)
     for what, (seen, expected) in found.items():
         if seen != expected:
             raise ValueError(f"tables.{split}: {what} gives {seen}, not {expected}")
-    if top1 is not None and counts.n and abs(top1 - 100 * correct / counts.n) > 1e-6:
+    _check_classes(split, counts)
+    top1 = metrics.get("top1")
+    if top1 is not None and counts.n and abs(top1 - 100 * correct / counts.n) > _ROUNDING:
         raise ValueError(f"top1 on {split} is {top1:g} %, but {correct} of {counts.n} images are right")
+    for name, value in _following(counts):
+        if name in metrics and abs(metrics[name] - value) > _ROUNDING:
+            raise ValueError(f"{name} on {split} is {metrics[name]:g} %, and its counts say {value:g} %")
     return counts.n
+
+
+def _check_classes(split: str, counts: Counts) -> None:
+    """Compare what is said of single classes, once in each of two tables; an older record may have one."""
+    if len(counts.per_class) != len(counts.confusion):
+        return
+    for place, (own, row) in enumerate(zip(counts.per_class, counts.confusion, strict=True)):
+        if (own.n, own.correct) != (sum(row), row[place]):
+            raise ValueError(f"tables.{split}: per_class and confusion differ for class {place}")
+
+
+def _following(counts: Counts) -> Iterator[tuple[str, float]]:
+    """Yield the metrics that follow from counts, in %, by name; as `accuracy` defines them."""
+    held = [row for row in counts.per_class if row.n]
+    if held:
+        yield "balanced_accuracy", 100 * math.fsum(row.correct / row.n for row in held) / len(held)
+    images = [sum(row) for row in counts.confusion]
+    if any(images):
+        predicted = map(sum, zip(*counts.confusion, strict=True))
+        both = zip(counts.confusion, images, predicted, strict=True)
+        scores = [2 * row[place] / (n + asked) for place, (row, n, asked) in enumerate(both) if n]
+        yield "macro_f1", 100 * math.fsum(scores) / len(scores)
+    total = sum(one.images for one in counts.reliability)
+    if total:
+        gaps = (one.images * abs(one.accuracy - one.confidence) for one in counts.reliability)
+        yield "calibration_error", 100 * math.fsum(gaps) / total
 
 
 def _sums(split: str, counts: Counts, correct: int) -> dict[str, tuple[object, object]]:

@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     USAGE = 2  #: a wrong name, option, suite or path; nothing was run
     DATA = 3  #: a dataset or weights cannot be read, or hold something that cannot be used
     STORE = 4  #: the store is damaged, or it or an output cannot be written: the disk is full or read-only
+    CONTRADICTED = 5  #: a submission contradicts itself, or what was recomputed or run again
     INTERRUPTED = 130  #: Ctrl-C (143 after SIGTERM, 129 after SIGHUP); the same command resumes
 
 

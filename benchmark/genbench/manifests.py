@@ -83,8 +83,13 @@ def read_manifest(folder: Path, key: str) -> Mapping[str, Any]:
     return found
 
 
-def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+def check_files(folder: Path, manifest: Mapping[str, Any], *, partial: bool = False) -> None:
     """Compare the files of an artifact with its manifest: all of them, and no others.
+
+    Args:
+        folder: Where they are.
+        manifest: What lists them.
+        partial: Whether some may be missing: of a step in a submission, most stay at home.
 
     Raises:
         DamagedError: Something is missing, changed, or there though nobody listed it.
@@ -99,7 +104,8 @@ def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
             raise DamagedError(f"{name}: neither a file nor a folder")
     for name in sorted(found.keys() - {MANIFEST} - listed.keys()):
         raise DamagedError(f"{name}: the manifest does not know this file")
-    for name, entry in listed.items():
+    for name in sorted(listed.keys() & found.keys() if partial else listed.keys()):
+        entry = listed[name]
         if name not in found:
             raise DamagedError(f"{name}: missing")
         if found[name] != entry["bytes"]:

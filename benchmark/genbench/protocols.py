@@ -178,6 +178,7 @@ class RunContext(ABC):
         inputs: The artifacts of `ComponentRef` options, by option name.
         log: A logger; its lines go to the step's log file.
         dataset: What the dataset says of its images, while a generator is fitted or sampled.
+        pictures: Whether pictures are wanted; who recomputes numbers wants none.
     """
 
     device: str
@@ -186,6 +187,7 @@ class RunContext(ABC):
     inputs: Mapping[str, Any]
     log: "logging.Logger"
     dataset: DatasetFacts = DatasetFacts()
+    pictures: bool = True
 
     @abstractmethod
     def seed(self, *purpose: str | int) -> int:

@@ -238,10 +238,12 @@ class Ledger:
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        made = self.images.made_images if self.images else None
         used = self.synthetic.available_images if self.synthetic else 0
+        made, kept = (self.images.made_images, self.images.kept_images) if self.images else (None, None)
         if made is not None and used > made:
             raise ValueError(f"{used} synthetic images in the training set, and {made} were made")
+        if kept is not None and used > kept:
+            raise ValueError(f"{used} synthetic images in the training set, and the filter kept {kept}")
         return self
 
 
@@ -326,11 +328,14 @@ class Result:
         odd = next((metric for metric in found if metric.unit != "%"), None)
         if odd is not None:
             raise ValueError(f"{odd.label} is in {odd.unit!r}, not in '%'")
-        top1 = {metric.split: metric.value for metric in reversed(found)}  # the first, as in `metric`
-        if self.status == "ok" and self.subject == "cell" and top1.get("test") is None:
+        by_split: dict[str, dict[str, float]] = {}
+        for metric in reversed(self.metrics):  # the first of a name counts, as in `metric`
+            if metric.value is not None:
+                by_split.setdefault(metric.split, {})[metric.name] = metric.value
+        if self.status == "ok" and self.subject == "cell" and "top1" not in by_split.get("test", {}):
             raise ValueError("status ok, but no value for the metric top1")
         for split, table in self.tables.items():
-            n = check_counts(split, table, top1.get(split))
+            n = check_counts(split, table, by_split.get(split, {}))
             stored = getattr(self.data, split, n) if split in {"val", "test"} else n
             if self.data is not None and stored != n:
                 raise ValueError(f"tables.{split} has {n} images, and the dataset {stored}")

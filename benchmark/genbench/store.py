@@ -80,10 +80,12 @@ class Store:
 
     Args:
         root: The folder; made when first written to.
+        partial: Whether artifacts may lack files that their manifest lists: those of a submission do.
         found_damaged: Artifacts that `open` found damaged and moved aside.
     """
 
     root: Path
+    partial: bool = False
     found_damaged: list[Damage] = field(default_factory=list)
     index: Index = field(init=False)
     failures: Failures = field(init=False)
@@ -289,7 +291,7 @@ class Store:
         stamp = stamp_of(folder)
         manifest = read_manifest(folder, key)
         if self._verified.get(key) != stamp:
-            check_files(folder, manifest)
+            check_files(folder, manifest, partial=self.partial)
             self._verified[key] = stamp
         return manifest
 

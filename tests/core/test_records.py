@@ -251,6 +251,20 @@ def both(*edits: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]
     return edit
 
 
+def claim(name: str, value: float) -> Callable[[dict[str, Any]], None]:
+    """Return an edit that adds a metric of test."""
+
+    def edit(body: dict[str, Any]) -> None:
+        metrics = body["result"]["metrics"]
+        metrics.append({**metrics[0], "name": name, "value": value})
+
+    return edit
+
+
+BINS = [
+    {"images": 30, "confidence": 0.9, "accuracy": 1.0},
+    {"images": 10, "confidence": 0.6, "accuracy": 0.9},
+]
 TOP1, TEST, LEDGER = ("result", "metrics", 0), ("result", "tables", "test"), ("result", "ledger")
 IMPOSSIBLE = {
     "a top-1 of 1,700": (put(1700.0, *TOP1, "value"), r"top1: 1700 does not lie within 0 and 100"),
@@ -286,6 +300,34 @@ IMPOSSIBLE = {
     "confusion with other right answers": (
         put([[19, 1], [1, 19]], *TEST, "confusion"),
         r"tables\.test: confusion's diagonal gives 38, not 39",
+    ),
+    "another balanced accuracy than the counts": (
+        claim("balanced_accuracy", 99.0),
+        r"balanced_accuracy on test is 99 %, and its counts say 97\.5 %",
+    ),
+    "another macro F1 than the confusion": (
+        claim("macro_f1", 99.0),
+        r"macro_f1 on test is 99 %, and its counts say 97\.4984 %",
+    ),
+    "another calibration error than the bins": (
+        both(put(BINS, *TEST, "reliability"), claim("calibration_error", 1.0)),
+        r"calibration_error on test is 1 %, and its counts say 15 %",
+    ),
+    "bins of other images": (
+        put([{**BINS[0], "images": 31}, BINS[1]], *TEST, "reliability"),
+        r"tables\.test: reliability gives 41, not 40",
+    ),
+    "bins with other right answers": (
+        put([{**BINS[0], "accuracy": 0.9}, BINS[1]], *TEST, "reliability"),
+        r"tables\.test: reliability's accuracy gives 36\.0, not 39",
+    ),
+    "classes that the confusion contradicts": (
+        both(put(19, *TEST, "per_class", 0, "correct"), put(20, *TEST, "per_class", 1, "correct")),
+        r"tables\.test: per_class and confusion differ for class 0",
+    ),
+    "used what the filter dropped": (
+        put(89, *LEDGER, "images", "kept_images"),
+        r"90 synthetic images in the training set, and the filter kept 89",
     ),
     "confusion that is no square": (put([[20], [1, 19]], *TEST, "confusion"), r"confusion's columns"),
     "negative counts": (put(-1, *TEST, "n"), r"n: Input should be greater than or equal to 0"),
@@ -390,6 +432,8 @@ IMPOSSIBLE = {
 
 def test_the_example_itself_passes_so_that_each_edit_is_what_is_refused() -> None:
     assert Record.from_json(forged(lambda body: None)) == RECORD
+    following = (claim("balanced_accuracy", 97.5), claim("calibration_error", 15.0))
+    Record.from_json(forged(both(put(BINS, *TEST, "reliability"), *following)))
 
 
 @pytest.mark.parametrize("case", IMPOSSIBLE)

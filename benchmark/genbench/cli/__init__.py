@@ -36,7 +36,8 @@ COMMANDS = {
 }
 _EPILOG = (
     "Exit codes: 0 all cells done; 1 some cells failed; 2 wrong name, option or suite; 3 unusable data; "
-    "4 the store is damaged, or it or an output cannot be written; 130 interrupted "
+    "4 the store is damaged, or it or an output cannot be written; 5 a submission contradicts itself; "
+    "130 interrupted "
     "(143 by SIGTERM, 129 by SIGHUP; the same command resumes)."
 )
 #: Why the output of a program cannot be written, if that is not the program's fault.

@@ -1,8 +1,9 @@
-"""`genbench leaderboard`."""
+"""`genbench leaderboard`: a board of records; `submit` and `verify` are about records of others."""
 
-from collections.abc import Iterator
+import importlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,9 +17,43 @@ if TYPE_CHECKING:
     from genbench.store import Store
 
 _FORMATS = ("text", "markdown", "csv", "json")
+_COMMANDS = {
+    "submit": "Pack records, predictions and the plan of a run, for others to verify.",
+    "verify": "Recompute a submission from its predictions, and name what contradicts.",
+}
 
 
-@click.command("leaderboard")
+class _Leaderboard(click.Group):
+    """A command that takes paths, and two commands beside it; a folder called `submit` is `./submit`."""
+
+    allow_interspersed_args = True  # as of any command: options may follow the paths
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"genbench.cli.leaderboard_{cmd_name}_command")
+        command: click.Command = module.command
+        return command
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Hand over to a command where the first word names one; else all words are those of the board."""
+        if args and args[0] in _COMMANDS:
+            command = self.get_command(click.Context(self), args[0])
+            assert command is not None
+            return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group("leaderboard", cls=_Leaderboard, invoke_without_command=True, subcommand_metavar="")
 @click.argument(
     "records", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[FILE_OR_FOLDER]..."
 )
@@ -36,12 +71,27 @@ _FORMATS = ("text", "markdown", "csv", "json")
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write to a file instead of the terminal.",
 )
+@click.option(
+    "--verified",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    metavar="FILE_OR_FOLDER",
+    help="What `verify` wrote, by somebody you trust: each row's level stands below the board "
+    "(as text or Markdown).",
+)
 @store_option
-def command(records: tuple[Path, ...], form: str, out: Path | None, store_folder: Path | None) -> None:
+def command(
+    records: tuple[Path, ...],
+    form: str,
+    out: Path | None,
+    verified: tuple[Path, ...],
+    store_folder: Path | None,
+) -> None:
     """Render records as markdown, text, CSV or JSON; without paths, all records of the store.
 
     \b
     genbench leaderboard leaderboard/records --format markdown -o leaderboard/README.md
+    genbench leaderboard submissions --verified verifications
     """
     from genbench.records import read_records
     from genbench_leaderboard.board import build_board
@@ -55,13 +105,23 @@ def command(records: tuple[Path, ...], form: str, out: Path | None, store_folder
     render = {"text": render_terminal, "markdown": render_markdown, "csv": render_csv, "json": render_json}[
         form
     ]
-    content = render(build_board(found))
+    content = render(build_board(found)) + _levels(found, verified, form)
     if out is None:
         echo(content)
     else:
         with writing_output(out, "--out"):
             write_output(out, content.encode())
         echo(f"written: {out}", err=True)
+
+
+def _levels(records: "Sequence[Record]", verified: Sequence[Path], form: str) -> str:
+    """Return the level of every row, below the board; nothing where nobody verified anything."""
+    from genbench_leaderboard.verification import levels_markdown, levels_text, read_verified
+
+    if not verified or form not in {"text", "markdown"}:
+        return ""
+    known = read_verified(verified)
+    return "\n" + (levels_markdown if form == "markdown" else levels_text)(records, known)
 
 
 def _saved(store: "Store") -> "Iterator[Record]":

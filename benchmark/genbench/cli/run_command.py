@@ -25,7 +25,7 @@ from genbench.disk import check_output, write_output, writing_output
 from genbench.errors import ExitCode
 
 #: What a run writes into its folder, besides records and pictures.
-_WRITTEN = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "pictures.md")
+_WRITTEN = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "pictures.md", "suite.toml")
 
 
 @click.command("run")
@@ -108,6 +108,7 @@ def command(**options: Any) -> None:
     from genbench.cli._progress import make_progress
     from genbench.pictures import write_gallery
     from genbench.runner import run
+    from genbench.verification.layout import suite_text
     from genbench.worker import RunOptions
 
     registry = make_registry(options["plugin_files"], options["no_plugins"])
@@ -133,6 +134,7 @@ def command(**options: Any) -> None:
         summary = run(plan, store, registry, run_options, progress.observer)
     with writing_output(folder, "--out", kept="every result is in the store, and nothing is run again"):
         said = _publish(summary.records, folder, store, pictures=write_gallery(plan, store, folder))
+        write_output(folder / "suite.toml", suite_text(suite).encode())  # what `submit` plans again
     echo(said)
     if options["profile"]:
         echo("\n".join(_profile_lines(store.root / "logs", began)))

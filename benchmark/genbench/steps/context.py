@@ -77,6 +77,7 @@ class StepContext(RunContext):
         dataset: What the dataset says of its images; of a step that has one.
         curve: What `progress` was told with numbers, thinned; rows since the last checkpoint are forgotten
             with it.
+        pictures: Whether an evaluator's pictures are wanted.
     """
 
     step_seed: int
@@ -91,6 +92,7 @@ class StepContext(RunContext):
     clock: Clock = field(default_factory=Clock)
     dataset: DatasetFacts = field(default_factory=DatasetFacts)
     curve: list[dict[str, float]] = field(default_factory=list)
+    pictures: bool = True
     _last_checkpoint: float = field(default_factory=time.monotonic)
     _last_report: float = 0.0
 

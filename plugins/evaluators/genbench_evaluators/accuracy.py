@@ -60,7 +60,7 @@ class Accuracy(PredictionEvaluator):
             bins = reliability(own.logits, ranks == 0)
             metrics += _further_metrics(split, own, confusion, bins)
             tables[split] = {**_table(own, ranks, confusion), "reliability": [one._asdict() for one in bins]}
-            if split == "test":
+            if split == "test" and ctx.pictures:
                 draw_confusion(confusion, own.class_names, ctx.files / "confusion.png")
                 draw_reliability(bins, ctx.files / "reliability.png")
         return Evaluation(metrics, tables)

@@ -65,7 +65,8 @@ class Features(PredictionEvaluator):
         labels, names = predictions["test"].labels[rows], predictions["test"].class_names
         titles = ["none", "this row"] if baseline is not None else ["none"]
         panels = dict(zip(titles, np.split(coordinates, len(shown)), strict=True))
-        _draw(panels, labels, names, ctx.files / f"{self.config.method}.png")
+        if ctx.pictures:
+            _draw(panels, labels, names, ctx.files / f"{self.config.method}.png")
         points = {title: np.round(panel, 4).tolist() for title, panel in panels.items()}
         return Evaluation(metrics, {"points": points, "labels": labels.tolist(), "class_names": list(names)})
 
