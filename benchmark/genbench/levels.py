@@ -8,7 +8,7 @@ wrote it: a results repository takes it from its own CI, never from a pull reque
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -25,6 +25,7 @@ SCHEMA_VERSION = 1
 #: `reported`: as its author says; `recomputed`: its numbers follow from the predictions and from labels that
 #: the verifier loaded; `reproduced`: the cell was run again, and gave the same.
 Level = Literal["reported", "recomputed", "reproduced"]
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 _MOST_BYTES, _MOST_DEPTH = 512 * 2**20, 10
 _MOST_LINES = 1_000  # of what is said of one record
@@ -141,15 +142,20 @@ def read_verification(path: Path) -> Verification:
 
 def merged(verifications: Iterable[Verification]) -> dict[str, Checked]:
     """Return what is known of every record, by `record_mark`: a contradiction wins, then the higher level."""
-    order = ("reported", "recomputed", "reproduced")
     found: dict[str, Checked] = {}
     for verification in verifications:
         for one in verification.records:
             known = found.get(one.record)
-            weight = (bool(one.contradictions), order.index(one.level))
-            if known is None or weight > (bool(known.contradictions), order.index(known.level)):
+            weight = (bool(one.contradictions), LEVELS.index(one.level))
+            if known is None or weight > (bool(known.contradictions), LEVELS.index(known.level)):
                 found[one.record] = one
     return found
+
+
+def level_of_record(record: Record, verified: Mapping[str, Checked]) -> Level:
+    """Return how far a record was checked."""
+    checked = verified.get(record_mark(record)) if verified else None
+    return checked.level if checked is not None and not checked.contradictions else "reported"
 
 
 def level_of(records: Iterable[Record], verified: Mapping[str, Checked]) -> Level:

@@ -5,10 +5,11 @@ The same records give the same board, in whatever order they come.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from genbench.digest import canonical_json
+from genbench.levels import LEVELS, Checked, Level, level_of, level_of_record, record_mark
 from genbench.records import Record
 from genbench_leaderboard.classes import class_gains
 from genbench_leaderboard.contrasts import (
@@ -43,41 +44,64 @@ __all__ = ["Board", "Group", "Row", "build_board"]
 BUDGET_RISE_POINTS = 0.5
 
 
-def build_board(records: Iterable[Record]) -> Board:
+def build_board(records: Iterable[Record], verified: Mapping[str, Checked] | None = None) -> Board:
     """Compute everything that is published from records.
+
+    Args:
+        records: In any order.
+        verified: What others found about them (`verification.read_verified`).
 
     Raises:
         DataError: A record lacks what its status promises.
         ProtocolError: A row and its baseline differ in more than their images.
     """
-    settled, notes = settle(records)
+    known = verified or {}
+    settled, notes = settle(records, known)
     raw = make_groups(settled)
     image_sets = ImageSets(settled)
     contrasts = all_contrasts(raw, image_sets)
-    titles = _titles(raw)
     groups = tuple(
-        _group(position, raw, titles[position], contrasts, image_sets) for position in range(len(raw))
+        _group(_Sources(position, raw, contrasts, image_sets, known), title)
+        for position, title in enumerate(_titles(raw))
     )
-    cells = sum(len(entry.measured) for group in raw for entry in group.entries.values())
-    return Board(groups, _other_failures(settled), tuple(notes), cells, _findings(settled))
+    entries = [entry for group in raw for entry in group.entries.values()]
+    cells = len(
+        {one.result.key for row in entries for one in (*row.measured.values(), *row.choosing.values())}
+    )
+    failures, findings = _other_failures(settled), _findings(settled)
+    return Board(groups, failures, tuple(notes), cells, findings, verified=bool(known))
 
 
-def _group(
-    position: int, raw: Sequence[RawGroup], title: str, contrasts: Contrasts, image_sets: ImageSets
-) -> Group:
-    group = raw[position]
-    own = {place: contrast for place, contrast in contrasts.items() if place.group == position}
-    helps = {place.entry: contrast for place, contrast in own.items() if place.question == "helps"}
-    ranking = rank_entries(group, helps)
-    context = _Context(group, raw, _environments(group), image_sets)
+class _Sources(NamedTuple):
+    """Everything that a group, or one of its rows, is made of."""
+
+    position: int
+    raw: Sequence[RawGroup]
+    contrasts: Contrasts
+    image_sets: ImageSets
+    verified: Mapping[str, Checked]
+
+    @property
+    def group(self) -> RawGroup:
+        """The group before statistics."""
+        return self.raw[self.position]
+
+    def of(self, question: str) -> dict[str, list[Contrast]]:
+        """Return the group's contrasts that answer a question, by entry."""
+        found: dict[str, list[Contrast]] = defaultdict(list)
+        for place, contrast in self.contrasts.items():
+            if place.group == self.position and place.question == question:
+                found[place.entry].append(contrast)
+        return found
+
+
+def _group(sources: _Sources, title: str) -> Group:
+    group = sources.group
+    helps, adds = ({key: tuple(found) for key, found in sources.of(one).items()} for one in ("helps", "adds"))
+    first = {key: found[0] for key, found in helps.items()}
+    ranking, environments = rank_entries(group, first), _environments(group)
     rows = [
-        _row(
-            entry,
-            context,
-            helps.get(key),
-            tuple(one for place, one in own.items() if place.question == "adds" and place.entry == key),
-            ranking.by_entry.get(key),
-        )
+        _row(sources, environments, entry, first.get(key), adds.get(key, ()), ranking.by_entry.get(key))
         for key, entry in group.entries.items()
     ]
     return Group(
@@ -89,35 +113,34 @@ def _group(
         protocol=group.protocol,
         declared=group.declared,
         unplanned_looks=len(group.looks_before),
-        hopeless=hopeless_baselines(group, helps),
+        hopeless=hopeless_baselines(group, first),
         rows=tuple(sorted(rows, key=_row_order)),
         ranked_pairs=ranking.pairs,
         failures=tuple(sorted(group.failures, key=_failure_order)),
-        environments=context.environments,
-        provenance=provenance(group, _image_records(group, image_sets)),
+        environments=environments,
+        provenance=provenance(group, _image_records(group, sources.image_sets)),
         commands=tuple(sorted({record.run.command for record in _measured(group) if record.run.command})),
     )
 
 
-class _Context(NamedTuple):
-    """What a row needs to know besides itself."""
-
-    group: RawGroup
-    raw: Sequence[RawGroup]
-    environments: tuple[Environment, ...]
-    image_sets: ImageSets
-
-
 def _row(
-    entry: Entry, context: _Context, contrast: Contrast | None, adds: tuple[Contrast, ...], rank: int | None
+    sources: _Sources,
+    environments: tuple[Environment, ...],
+    entry: Entry,
+    contrast: Contrast | None,
+    adds: tuple[Contrast, ...],
+    rank: int | None,
 ) -> Row:
+    group, image_sets = sources.group, sources.image_sets
+    baseline = group.baseline_of(entry)
+    own_images = [] if entry.is_baseline else image_sets.of(entry, group)
     top1, val_top1 = (list(entry.scores(split).values()) for split in ("test", "val"))
     return Row(
         generator=entry.generator_label,
         filter=entry.filter_label,
         mix=mix_label(entry.mix),
         mix_values=entry.mix,
-        external_data=external_data(entry, context.group),
+        external_data=external_data(entry, group),
         planned=entry.planned,
         top1=estimate(top1) if top1 else None,
         val_top1=estimate(val_top1) if val_top1 else None,
@@ -126,17 +149,35 @@ def _row(
         adds=adds,
         books=_books(entry),
         outliers=outliers(entry),
+        level=_level(entry, baseline, sources.verified),
+        rerun=sum(level_of_record(one, sources.verified) == "reproduced" for one in entry.measured.values()),
+        contradictions=_contradictions(entry, sources.verified),
         rank=rank,
         cost=cost_of(entry),
-        distances=() if entry.is_baseline else context.image_sets.distances(entry, context.group),
-        classes=class_gains(entry, context.group.baseline_of(entry)),
-        shifts=shift_gains(entry, context.group.baseline_of(entry)),
-        measures=measures(entry, () if entry.is_baseline else context.image_sets.of(entry, context.group)),
+        distances=() if entry.is_baseline else image_sets.distances(entry, group),
+        classes=class_gains(entry, baseline),
+        shifts=shift_gains(entry, baseline),
+        measures=measures(entry, own_images),
         test_copies=max((_test_copies(record) for record in entry.measured.values()), default=0),
         metrics=_other_metrics(entry),
-        budget_limited=_budget_limit(entry, context.group, context.raw),
-        mixed_environment=_is_mixed(entry, context.environments),
+        budget_limited=_budget_limit(entry, group, sources.raw),
+        mixed_environment=_is_mixed(entry, environments),
     )
+
+
+def _level(entry: Entry, baseline: Entry | None, verified: Mapping[str, Checked]) -> Level:
+    """Return how far a row was checked: no further than what it is held against."""
+    rows = [entry] if baseline is None else [entry, baseline]
+    return min((level_of(_cells(row), verified) for row in rows), key=LEVELS.index)
+
+
+def _contradictions(entry: Entry, verified: Mapping[str, Checked]) -> tuple[str, ...]:
+    known = (verified.get(record_mark(record)) for record in _cells(entry)) if verified else ()
+    return tuple(dict.fromkeys(line for one in known if one is not None for line in one.contradictions))
+
+
+def _cells(entry: Entry) -> list[Record]:
+    return [*entry.measured.values(), *entry.choosing.values(), *entry.others]
 
 
 def _image_records(group: RawGroup, image_sets: ImageSets) -> list[Record]:

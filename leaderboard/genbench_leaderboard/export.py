@@ -77,6 +77,7 @@ def _line(group: Group, row: Row) -> dict[str, Any]:
         **_estimate("val_top1", row.val_top1),
         **_contrast(row),
         "rank": row.rank,
+        "checked": row.level,
         "train_images": row.books.train if row.books else None,
         "synthetic_images": row.books.synthetic if row.books else None,
         "real_images_seen": row.books.real_seen if row.books else None,

@@ -15,6 +15,7 @@ import numpy as np
 
 from genbench.digest import differences, digest
 from genbench.errors import DataError, ProtocolError
+from genbench.levels import LEVELS, Checked, level_of_record
 from genbench.recipe import Mix
 from genbench.records import Component, Declaration, Protocol, Record
 from genbench.roles import FREE, OFF, STRONG, Role, RowKind, roles_of
@@ -174,8 +175,10 @@ def mix_label(mix: Mapping[str, Any]) -> str:
     return Mix.model_validate(mix).label
 
 
-def settle(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
-    """Keep one record per result key: the newest that succeeded, else the newest.
+def settle(
+    records: Iterable[Record], verified: Mapping[str, Checked] | None = None
+) -> tuple[list[Record], list[str]]:
+    """Keep one record per result key: the best verified one that succeeded, else the newest of these.
 
     What any attempt declared was declared, and is kept with it.
 
@@ -190,7 +193,13 @@ def settle(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
         tried = attempts[key]
         if len(tried) > 1:
             tried.sort(
-                key=lambda one: (one.result.status == "ok", one.run.created, one.result_digest, one.file_name)
+                key=lambda one: (
+                    one.result.status == "ok",
+                    LEVELS.index(level_of_record(one, verified or {})),
+                    one.run.created,
+                    one.result_digest,
+                    one.file_name,
+                )
             )
             notes += _disagreement(tried)
         kept.append(_with_all_declared(tried))
@@ -205,7 +214,9 @@ def _with_all_declared(tried: Sequence[Record]) -> Record:
     last = tried[-1]
     if tuple(declared) == last.run.declared:
         return last
-    return replace(last, run=replace(last.run, declared=tuple(declared)))
+    whole = replace(last, run=replace(last.run, declared=tuple(declared)))
+    vars(whole)["run_digest"] = last.run_digest  # of the file that was published, and perhaps verified
+    return whole
 
 
 def make_groups(records: Sequence[Record]) -> list[RawGroup]:

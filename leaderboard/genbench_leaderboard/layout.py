@@ -34,8 +34,8 @@ def section(group: Group, board: Board) -> Section:
     return Section(
         title=group.title,
         intro=sentences.intro(group),
-        table=_main_table(group),
-        legend=sentences.legend(group),
+        table=_main_table(group, verified=board.verified),
+        legend=sentences.legend(group, verified=board.verified),
         notes=tuple(shortened(note, _LONGEST_LINE) for note in sentences.notes(group)),
         further=further_tables(group),
         environment=shortened(
@@ -49,7 +49,7 @@ def section(group: Group, board: Board) -> Section:
 # ------------------------------------------------------------------------------------------- main table
 
 
-def _main_table(group: Group) -> tuple[Column, ...]:
+def _main_table(group: Group, *, verified: bool) -> tuple[Column, ...]:
     rows = group.rows
     judged = any(row.planned >= SEEDS_FOR_VERDICT for row in rows)
     columns = [
@@ -74,6 +74,8 @@ def _main_table(group: Group) -> tuple[Column, ...]:
         ]
     columns += distance_columns(rows)
     columns.append(_column(_cost_header(rows), rows, lambda row: _cost(row.cost, rows)))
+    if verified:
+        columns.append(_column("checked", rows, _checked, align="left"))
     return tuple(columns)
 
 
@@ -122,6 +124,11 @@ def _verdict(row: Row) -> str:
         lacks = "interval" if row.planned < SEEDS_FOR_INTERVAL else "verdict"
         return f"{sentences.count(row.planned, 'seed', 'seeds')}: no {lacks}"
     return row.contrast.verdict
+
+
+def _checked(row: Row) -> str:
+    cells = row.top1.n if row.top1 else 0
+    return f"{row.level} ({row.rerun} of {cells})" if row.level == "reproduced" else row.level
 
 
 def _cost_header(rows: Sequence[Row]) -> str:

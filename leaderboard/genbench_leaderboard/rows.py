@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from genbench.levels import Level
 from genbench.metrics import Averaged
 from genbench.records import DatasetImages, Declaration, Protocol
 from genbench.roles import Role
@@ -206,6 +207,9 @@ class Row:
         adds: With frozen copies and with free augmentation, where the suite has them.
         books: Which images it learned from; None where no record says.
         outliers: Seeds far from the median of the row.
+        level: How far others checked it and what it is held against.
+        rerun: How many of its cells they ran again, with the same result.
+        contradictions: What they found that does not fit together.
         rank: Among the complete rows of its pool with enough seeds.
         cost: None where no record says.
         distances: Distances of its image sets.
@@ -231,6 +235,9 @@ class Row:
     adds: tuple[Contrast, ...]
     books: Books | None
     outliers: tuple[Outlier, ...]
+    level: Level
+    rerun: int
+    contradictions: tuple[str, ...]
     rank: int | None
     cost: Cost | None
     distances: tuple[Distance, ...]
@@ -335,6 +342,7 @@ class Board:
         failures: Records without numbers that belong to no row: of image sets and suites.
         notes: What a reader must know about the records themselves.
         cells: How many cells were counted.
+        verified: Whether anybody verified anything.
         findings: About all rows of a dataset together.
     """
 
@@ -343,4 +351,5 @@ class Board:
     notes: tuple[str, ...] = ()
     cells: int = 0
     findings: tuple[Finding, ...] = ()
+    verified: bool = False
     primary_metric: str = field(default="test top-1")

@@ -32,6 +32,12 @@ BOOKS_LEGEND = (
     "Images in the training set, and how many entered gradient steps, mean over seeds. each: how often a "
     "real image was seen. Where every row takes the same steps, synthetic images take the place of real ones."
 )
+CHECKED_LEGEND = (
+    "checked: reported: as its author says. recomputed: the numbers follow from the predictions, with labels "
+    "that the verifier loaded, and agree with plan and steps; whoever made up predictions is not found out. "
+    "reproduced: recomputed, and so many of its cells were run again with the same result. Cost, date and "
+    "hardware are reported, whatever the level. No row is checked further than what it is held against."
+)
 MEASURES_LEGEND = "Means over seeds, of image sets and of cells. Exploratory: nothing is ranked by them."
 FINDINGS_LEGEND = "Over all rows of a dataset together. Exploratory."
 
@@ -76,8 +82,12 @@ def intro(group: Group) -> str:
     return ". ".join(sentences) + "."
 
 
-def legend(group: Group) -> tuple[str, ...]:
+def legend(group: Group, *, verified: bool = False) -> tuple[str, ...]:
     """Say in a few short sentences what the columns mean."""
+    return (*_legend(group), *([CHECKED_LEGEND] if verified else []))
+
+
+def _legend(group: Group) -> tuple[str, ...]:
     free = any(row.is_baseline and row.contrast for row in group.rows)
     measured = (
         "top-1: accuracy on test, mean over n seeds; ±: half a 95 % t interval over seeds. "
@@ -257,6 +267,8 @@ def _warnings(group: Group) -> list[str]:
     perfect = [row.name for row in group.rows if row.top1 and row.top1.mean == 100 and row.top1.n > 1]
     if perfect:
         found.append(f"every test image right in every seed, which says little: {'; '.join(perfect)}.")
+    for row in group.rows:
+        found += [f"contradicted: {row.name}: {line}." for line in row.contradictions]
     apart = [
         f"seed {one.index} of {row.name} ({one.top1:.2f} %, median {one.median:.2f} %)"
         for row in group.rows

@@ -1,7 +1,7 @@
 """`genbench leaderboard`: a board of records; `submit` and `verify` are about records of others."""
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +76,7 @@ class _Leaderboard(click.Group):
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
     metavar="FILE_OR_FOLDER",
-    help="What `verify` wrote, by somebody you trust: each row's level stands below the board "
-    "(as text or Markdown).",
+    help="What `verify` wrote, by somebody you trust: every row says how far it was checked.",
 )
 @store_option
 def command(
@@ -96,6 +95,7 @@ def command(
     from genbench.records import read_records
     from genbench_leaderboard.board import build_board
     from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
+    from genbench_leaderboard.verification import read_verified
 
     if out is not None:
         check_output(out, "--out")
@@ -105,23 +105,13 @@ def command(
     render = {"text": render_terminal, "markdown": render_markdown, "csv": render_csv, "json": render_json}[
         form
     ]
-    content = render(build_board(found)) + _levels(found, verified, form)
+    content = render(build_board(found, read_verified(verified)))
     if out is None:
         echo(content)
     else:
         with writing_output(out, "--out"):
             write_output(out, content.encode())
         echo(f"written: {out}", err=True)
-
-
-def _levels(records: "Sequence[Record]", verified: Sequence[Path], form: str) -> str:
-    """Return the level of every row, below the board; nothing where nobody verified anything."""
-    from genbench_leaderboard.verification import levels_markdown, levels_text, read_verified
-
-    if not verified or form not in {"text", "markdown"}:
-        return ""
-    known = read_verified(verified)
-    return "\n" + (levels_markdown if form == "markdown" else levels_text)(records, known)
 
 
 def _saved(store: "Store") -> "Iterator[Record]":

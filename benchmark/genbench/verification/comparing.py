@@ -21,6 +21,8 @@ _METRIC, _ABSENT = TypeAdapter(Metric), object()
 def unequal(claimed: Record, composed: Record, *, run: bool = True) -> list[str]:
     """Name every field in which a record is not what it should be.
 
+    What it declares is left out: it also remembers looks at test that other plans took.
+
     Args:
         claimed: The record.
         composed: What plan and steps say that it should be.
@@ -29,8 +31,22 @@ def unequal(claimed: Record, composed: Record, *, run: bool = True) -> list[str]
     left, right = (json.loads(one.to_json()) for one in (claimed, composed))
     found = [*_differences(_named(left["result"]), _named(right["result"]), "result")]
     if run:
-        found += _differences(left["run"], right["run"], "run")
+        own, other = ({**one["run"], "declared": []} for one in (left, right))
+        found += _differences(own, other, "run")
     return found[:MOST_LINES]
+
+
+def undeclared(claimed: Record, composed: Record) -> list[str]:
+    """Say so where a record does not hold what its suite declares, or a family of another size."""
+    own = composed.run.declared
+    if all(one in claimed.run.declared for one in own):
+        return []
+    families = [one.family[:12] for one in claimed.run.declared] or ["nothing"]
+    return [
+        f"run.declared is of {', '.join(families[:3])}, and the submitted suite declares "
+        f"{own[-1].family[:12]}: {own[-1].helps} contrasts with none, {own[-1].adds} with what is simpler, "
+        f"{own[-1].seeds} seeds"
+    ]
 
 
 def recounted(claimed: Record, recomputed: Evaluation) -> list[str]:

@@ -46,7 +46,8 @@ def suite_text(suite: Suite) -> str:
         UsageError: It holds a value that TOML cannot spell.
     """
     content = suite.model_dump(mode="json")
-    lines = [f"{name} = {_value(value)}" for name, value in content.items() if name not in _LISTS]
+    plain = {name: value for name, value in content.items() if name not in _LISTS and value is not None}
+    lines = [f"{name} = {_value(value)}" for name, value in plain.items()]
     for name in _LISTS:
         entries = [f"  {_entry(name, one)},\n" for one in content[name]]
         lines.append(f"{name} = [\n{''.join(entries)}]" if entries else f"{name} = []")

@@ -19,7 +19,7 @@ from genbench.runner import Observer
 from genbench.steps.provenance import commit
 from genbench.store import Store
 from genbench.verification import layout
-from genbench.verification.comparing import MOST_LINES, recounted, unequal
+from genbench.verification.comparing import MOST_LINES, recounted, undeclared, unequal
 from genbench.verification.intake import Submission, take_in
 from genbench.verification.packing import records_of, steps_of
 from genbench.verification.recompute import CannotRecomputeError, ContradictionError, Recomputer
@@ -136,7 +136,7 @@ def _check(
                 _recompute_foreign(one, recomputer)
             continue
         _check_steps(one, submission, plan)
-        _check_composed(one, composer)
+        _check_composed(one, composer, is_whole=not replanned.left_out)
         _recompute(one, recomputer, one.planned)
     _check_twice(found, plan, submission)
 
@@ -191,8 +191,8 @@ def _check_steps(one: _Finding, submission: Submission, plan: Plan) -> None:
             one.contradictions.append(f"{label}: {damage.reason}")
 
 
-def _check_composed(one: _Finding, composer: Composer) -> None:
-    """Compare a record with what plan and steps make of it."""
+def _check_composed(one: _Finding, composer: Composer, *, is_whole: bool) -> None:
+    """Compare a record with what plan and steps make of it; a plan in part declares another family."""
     try:
         composed = composer.record(one.record.result.key)
     except GenbenchError as problem:
@@ -206,6 +206,7 @@ def _check_composed(one: _Finding, composer: Composer) -> None:
         one.contradictions.append(f"its steps make no record: {composed.result.reason}")
     else:
         one.contradictions += unequal(one.record, composed)
+        one.contradictions += undeclared(one.record, composed) if is_whole else []
 
 
 def _recompute(one: _Finding, recomputer: Recomputer, planned: PlannedRecord) -> None:
