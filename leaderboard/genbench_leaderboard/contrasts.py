@@ -11,7 +11,7 @@ import numpy as np
 from genbench.digest import digest
 from genbench.errors import ProtocolError
 from genbench.records import Record
-from genbench_leaderboard.copies import Mask, copied_test_images
+from genbench_leaderboard.copies import Mask, judge_copies
 from genbench_leaderboard.groups import Entry, RawGroup, check_recipe, mix_label
 from genbench_leaderboard.measures import ImageSets
 from genbench_leaderboard.rows import BASELINE, Contrast, Cost
@@ -67,7 +67,7 @@ def all_contrasts(groups: Sequence[RawGroup], image_sets: ImageSets) -> tuple[Co
             pair = _Pair(entry, baseline, group)
             contrasts[position, entry.key] = _contrast(pair, entry.key in chosen)
             # Only rows with copies have a second, clean contrast; the others stand in for themselves below.
-            copied = None if entry.is_baseline else copied_test_images(image_sets.of(entry, group))
+            copied = None if entry.is_baseline else judge_copies(image_sets.of(entry, group)).flagged
             if copied is not None:
                 clean[position, entry.key] = _without(pair, contrasts[position, entry.key], copied)
     # Holm is over the whole board, so one contrast changed by copies may change the level of any other: both

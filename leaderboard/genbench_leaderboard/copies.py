@@ -1,29 +1,153 @@
-"""Test images that have near copies among a row's synthetic images (protocol rule 5)."""
+"""What copies of test among its synthetic images do to a row (protocol rule 5): a function of its records.
 
-from collections.abc import Iterable
-from typing import Any
+A row is void where its images are, pixel for pixel, images of val, test or the reserve that train does not
+hold, or where more test images have near copies than chance explains: in one seed's set, or in those of all
+seeds together. Below that, the test images that have a near copy are left out when the row is compared again.
+Only the harness's own check counts; what else a record's tables say of copies, nobody reads.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from genbench.records import Record, unpack_bits
-from genbench_leaderboard.statistics import ALPHA
+from genbench.chance import poisson_tail
+from genbench.counts import COPY_TESTS, CopyTable
+from genbench.errors import ProtocolError
+from genbench.records import Record, read_copies, unpack_bits
 
 Mask = npt.NDArray[np.bool_]
 
+FEWEST = 3  #: test images with a copy: fewer say nothing, however unlikely they are
+ALARM = (
+    0.001  #: a row's p is the smallest of its tests, times their number; below this, chance is no explanation
+)
+_CHECK = "copies"  # the evaluator
+_OWN_DISTRIBUTION = "genbench"
+_REAL_EXTRA = "real_extra"  # whose images are those of the reserve
+_SPLITS = {"test": "test images", "val": "val images", "reserve": "images of the reserve"}
 
-def copied_test_images(records: Iterable[Record]) -> Mask | None:
-    """Return which test images are copied, of any seed: `bool [n]`; None where chance explains as many.
 
-    Args:
-        records: Records of the row's image sets; those of `memorization` say what is copied, and how
-            likely that is.
+@dataclass(frozen=True)
+class CopyJudgement:
+    """What is to be thought of a row's images.
+
+    Attributes:
+        checked: Whether the images of every seed were checked.
+        void: Why the row cannot be judged, in words that accuse nobody; empty where it can.
+        flagged: Test images with a near copy, of any seed: `bool [n]`; None where there are none.
+        distinct: Test images with a near copy, by the test that is clearest.
+        expected: How many chance explains at most, by the same test.
     """
-    tables = [record.result.tables.get("test_copies") for record in records]
-    found: list[Any] = [table for table in tables if table is not None]
-    suspicious = any(table["p"] * len(found) < ALPHA for table in found)  # Bonferroni over the seeds
-    if not suspicious or len({table["n"] for table in found}) > 1:
-        return None
-    masks = [unpack_bits(table["copied_bits"], table["n"]) for table in found]
-    flagged: Mask = np.array(masks, dtype=np.bool_).max(axis=0)
-    return flagged
+
+    checked: bool
+    void: str
+    flagged: Mask | None
+    distinct: int
+    expected: float
+
+
+class _Found(NamedTuple):
+    """Test images with a near copy by one test, of one seed or of all: how many, expected, and how likely."""
+
+    distinct: int
+    expected: float
+    p: float
+
+    @property
+    def is_alarming(self) -> bool:
+        return self.distinct >= FEWEST and self.p * len(COPY_TESTS) < ALARM
+
+
+def judge_copies(records: Iterable[Record]) -> CopyJudgement:
+    """Judge a row by the records of its image sets: of all evaluators and seeds.
+
+    Of several checks of one seed's images, the newest counts.
+
+    Raises:
+        ProtocolError: Seeds were checked against different numbers of test images.
+    """
+    mine = list(records)
+    tables = _tables(mine)
+    if len({table.test for table in tables.values()}) > 1:
+        sizes = sorted({table.test for table in tables.values()})
+        raise ProtocolError(f"copies of test were looked for among {sizes} test images, by seed")
+    planned = {index for record in mine for index in range(record.result.planned_indices)}
+    wanted = planned | {record.result.index for record in mine}
+    found = _near_copies(list(tables.values()))
+    clearest = min(found, key=lambda one: (not one.is_alarming, one.p), default=_Found(0, 0.0, 1.0))
+    return CopyJudgement(
+        checked=bool(wanted) and wanted <= tables.keys(),
+        void=_exact(mine, tables) or (_near(clearest) if clearest.is_alarming else ""),
+        flagged=_flagged(tables.values()),
+        distinct=clearest.distinct,
+        expected=clearest.expected,
+    )
+
+
+def is_own_check(record: Record) -> bool:
+    """Say whether a record is one of the harness's own check, and its table therefore what it says.
+
+    No plugin can register an evaluator of its name (`genbench.registry`), and code of third parties is never
+    loaded where it runs; the record names the distribution that ran, and what confined it, which is nothing.
+    """
+    result = record.result
+    ran = [one for one in record.run.plugins if (one.kind, one.name) == ("evaluator", _CHECK)]
+    is_own = bool(ran) and all(
+        one.distribution.partition(" ")[0] == _OWN_DISTRIBUTION and not one.confined and not one.changed
+        for one in ran
+    )
+    return is_own and result.evaluator.use == _CHECK and result.status == "ok" and "copies" in result.tables
+
+
+def _tables(records: Sequence[Record]) -> Mapping[int, CopyTable]:
+    """Return the newest table of each seed."""
+    own = sorted(filter(is_own_check, records), key=lambda one: (one.run.created, one.result.key))
+    return {record.result.index: read_copies(record.result.tables["copies"]) for record in own}
+
+
+def _exact(records: Sequence[Record], tables: Mapping[int, CopyTable]) -> str:
+    """Say how many images, of all seeds, are images that their generator was not given."""
+    is_reserve_its_own = all(record.result.generator.use == _REAL_EXTRA for record in records)
+    counts: Counter[str] = Counter()
+    for table in tables.values():
+        for split in _SPLITS:
+            counts[split] += getattr(table.exact, split)
+    if is_reserve_its_own:
+        counts["reserve"] = 0
+    said = [f"{n} synthetic images are {_SPLITS[split]}" for split, n in counts.items() if n]
+    return f"{', '.join(said)}, pixel for pixel" if said else ""
+
+
+def _near(found: _Found) -> str:
+    return (
+        f"more near copies of test images than chance explains: {found.distinct} test images, "
+        f"{found.expected:.1f} expected"
+    )
+
+
+def _near_copies(tables: Sequence[CopyTable]) -> list[_Found]:
+    """Return what every test finds, for each seed and, where there are several, for all of them together."""
+    found = [_Found(one.found, one.expected, one.p) for table in tables for one in table.tests]
+    if len(tables) < 2:
+        return found
+    for number in range(len(COPY_TESTS)):
+        same = [table.tests[number] for table in tables]
+        distinct = int(_union([(one.bits, tables[0].test) for one in same]).sum())
+        expected = sum(one.expected for one in same)
+        found.append(_Found(distinct, expected, poisson_tail(distinct, expected)))
+    return found
+
+
+def _flagged(tables: Iterable[CopyTable]) -> Mask | None:
+    masks = [(one.bits, table.test) for table in tables for one in table.tests if one.found]
+    return _union(masks) if masks else None
+
+
+def _union(masks: Iterable[tuple[str, int]]) -> Mask:
+    unpacked = [np.array(unpack_bits(bits, count), dtype=np.bool_) for bits, count in masks]
+    found: Mask = np.logical_or.reduce(unpacked)
+    return found
