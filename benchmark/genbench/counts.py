@@ -1,17 +1,20 @@
-"""The tables on which comparisons rest: what `accuracy` counts, and which test images are copied.
+"""The tables on which comparisons rest: what `accuracy` counts, and which test images have copies.
 
 Other tables are shown by nobody but their evaluator. These two are read by the leaderboard, so a record that
-holds them is refused unless they agree with themselves and with its metrics.
+holds them is refused unless they agree with themselves, with its metrics, and with how likely chance is.
 """
 
 import base64
 import binascii
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
+
+from genbench.chance import largest_share, poisson_tail
+from genbench.metrics import STRICT
 
 #: Whole numbers that a float holds exactly: counts are averaged, and divided.
 Count = Annotated[int, Field(ge=0, le=2**53, strict=True)]
@@ -21,6 +24,7 @@ Share = Annotated[float, Field(ge=-1e-9, le=1 + 1e-9, allow_inf_nan=False)]
 _MOST_CLASSES, _MOST_BINS = 100_000, 1_000
 _ROUNDING = 1e-6  # by which a metric may differ from what its counts say, in its unit
 _Bits = Annotated[str, Field(strict=True)]
+_AGREEMENT = 1e-6  # of two computations of a probability, on two machines
 
 
 @dataclass(frozen=True)
@@ -60,24 +64,114 @@ class Counts:
     reliability: Annotated[tuple[ConfidenceBin, ...], Field(max_length=_MOST_BINS)] = ()
 
 
-@dataclass(frozen=True)
-class Copies:
-    """What the evaluator `memorization` says of the test images that have a copy among the synthetic ones.
+Score = Literal["whole", "pair", "quadrant"]
+#: Of the check for copies: by which score, and from which ratio on, an image looks like a copy of test.
+#: docs/design/copies.md says how they were found.
+COPY_TESTS: tuple[tuple[Score, float], ...] = (
+    ("whole", math.exp(1)),
+    ("whole", math.exp(1.5)),
+    ("whole", math.exp(3)),
+    ("pair", math.exp(1)),
+    ("pair", math.exp(1.5)),
+    ("pair", math.exp(3)),
+    ("quadrant", math.exp(2)),
+    ("quadrant", math.exp(3)),
+)
+WORST_COPIES = 20  #: pairs of images that a table names
+_Ratio = Annotated[float, Field(ge=0, le=1e6, strict=True)]
+_Probability = Annotated[float, Field(ge=0, le=1, strict=True)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class CopyTest:
+    """How many test images have a copy by one measure, and how many would by chance.
 
     Attributes:
-        n: Images of test.
-        copied_bits: One bit per image, 1 where it is copied (see `pack_bits`).
-        p: How likely so many are by chance.
-        copied: How many are copied.
+        score: By what a synthetic image is compared (see `genbench.copies.scores`).
+        limit: The ratio above which it looks like a copy.
+        real: Real images that look like copies of test.
+        expected: Synthetic images that would: their number times the largest share that `real` allows (95 %).
+        found: Distinct test images that have a copy.
+        p: How likely so many are where `expected` are expected.
+        bits: One bit per test image, 1 where it has a copy (see `pack_bits`).
     """
 
-    n: Images
-    copied_bits: _Bits
-    p: Annotated[float, Field(ge=0, le=1, strict=True)]
-    copied: Count | None = None
+    score: Score
+    limit: _Ratio
+    real: Count
+    expected: Annotated[float, Field(ge=0, strict=True)]
+    found: Count
+    p: _Probability
+    bits: _Bits
 
 
-_COUNTS, _COPIES = TypeAdapter(Counts), TypeAdapter(Copies)
+@dataclass(frozen=True, config=STRICT)
+class ExactCopies:
+    """Synthetic images that are, pixel for pixel, an image of a split, and none of train."""
+
+    val: Count
+    test: Count
+    reserve: Count
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.val + self.test + self.reserve
+
+
+@dataclass(frozen=True, config=STRICT)
+class CopyPair:
+    """A synthetic image, by its row among those that the filter left, and what it looks like.
+
+    Attributes:
+        synthetic: Its row.
+        test: Row of the test image by the score that stands out most.
+        train: Row of the train image that is most alike.
+        whole: Its ratio by each score, 0 where there is no such score.
+        pair: Likewise.
+        quadrant: Likewise.
+    """
+
+    synthetic: Count
+    test: Count
+    train: Count
+    whole: _Ratio
+    pair: _Ratio
+    quadrant: _Ratio
+
+
+@dataclass(frozen=True, config=STRICT)
+class CopyTable:
+    """What the harness's own check for copies says of an image set.
+
+    Attributes:
+        version: Of the scores.
+        grid: Pixels of a side that images were compared in.
+        images: In the set.
+        judged: That were compared: all, or a sample of a large set.
+        real: Real images that were asked the same.
+        test: Images of test.
+        tests: In the order of `COPY_TESTS`.
+        exact: Of all images.
+        blank: Images of one colour.
+        duplicates: Images less distinct ones.
+        worst: Pairs that stand out most.
+    """
+
+    version: Annotated[int, Field(ge=1, strict=True)]
+    grid: Literal[8, 32]
+    images: Images
+    judged: Images
+    real: Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
+    test: Images
+    tests: Annotated[tuple[CopyTest, ...], Field(max_length=len(COPY_TESTS))]
+    exact: ExactCopies
+    blank: Count
+    duplicates: Count
+    worst: Annotated[tuple[CopyPair, ...], Field(max_length=WORST_COPIES)] = ()
+
+
+_COUNTS, _COPIES = TypeAdapter(Counts), TypeAdapter(CopyTable)
 
 
 def check_counts(split: str, table: Any, metrics: Mapping[str, float]) -> int:
@@ -158,16 +252,42 @@ def _sums(split: str, counts: Counts, correct: int) -> dict[str, tuple[object, o
     return {"confusion": (total, counts.n), "confusion's diagonal": (diagonal, correct)}
 
 
-def check_copies(table: Any) -> None:
-    """Refuse a table of copied test images that is none, or contradicts itself.
+def read_copies(table: Any) -> CopyTable:
+    """Return the table of the check for copies.
 
     Raises:
-        ValueError: It is.
+        ValueError: It is none, or contradicts itself or the laws of chance.
     """
-    copies = _COPIES.validate_python(table)
-    found = _ones("tables.test_copies.copied_bits", copies.copied_bits, copies.n)
-    if copies.copied not in {None, found}:
-        raise ValueError(f"tables.test_copies: {copies.copied} images copied, and bits of {found}")
+    found = _COPIES.validate_python(table)
+    if found.judged > found.images:
+        raise ValueError(f"tables.copies: {found.judged} images judged of {found.images}")
+    most = {"exact": found.exact.total, "blank": found.blank, "duplicates": found.duplicates}
+    for name, count in most.items():
+        if count > found.images:
+            raise ValueError(f"tables.copies: {name} counts {count} of {found.images} images")
+    if tuple((one.score, one.limit) for one in found.tests) != COPY_TESTS:
+        raise ValueError(f"tables.copies: its tests are not the {len(COPY_TESTS)} that there are")
+    for one in found.tests:
+        _check_test(one, found)
+    for pair in found.worst:
+        if pair.synthetic >= found.images or pair.test >= found.test:
+            raise ValueError(f"tables.copies: no such pair: {pair}")
+    return found
+
+
+def _check_test(one: CopyTest, table: CopyTable) -> None:
+    what = f"tables.copies.{one.score} above {one.limit:.2f}"
+    if one.real > table.real:
+        raise ValueError(f"{what}: {one.real} of {table.real} real images")
+    expected = table.judged * largest_share(one.real, table.real)
+    right: dict[str, tuple[float, float]] = {
+        "found": (one.found, _ones(f"{what}: bits", one.bits, table.test)),
+        "expected": (one.expected, expected),
+        "p": (one.p, poisson_tail(one.found, expected)),
+    }
+    for name, (said, computed) in right.items():
+        if not math.isclose(said, computed, rel_tol=_AGREEMENT, abs_tol=1e-300):
+            raise ValueError(f"{what}: {name} is {said:g}, not {computed:g}")
 
 
 def _ones(what: str, packed: str, count: int) -> int:

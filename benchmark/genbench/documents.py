@@ -49,7 +49,7 @@ class Inputs(Generic[T]):
         twin: Those of the baseline of another seed.
         network: The reference network that makes features.
         synthetic: Features of the sampled images.
-        features: Features to summarise.
+        features: Features to summarise; None where the images themselves are.
         more: Images sampled after them, because the filter had left too few, by top-up (`1`, `2`).
         drafts: Sampled images that a generator starts from, by option.
         options: Fitted generators and networks among a component's options, by path (`judge`, `base/inner`).
@@ -233,10 +233,10 @@ class EmbedDocument(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class SummaryDocument(Document):
-    """Compute once what an evaluator wants of a real split's features.
+    """Compute once what an evaluator wants of a real split's features, or of all real images.
 
     Attributes:
-        component: The extractor of the features.
+        component: The extractor of the features, or `images`.
         summary: `use` and `version` of the evaluator.
     """
 

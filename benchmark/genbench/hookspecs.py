@@ -55,7 +55,7 @@ class ComponentSpec:
         resources: What it needs to run.
         external_data: What it learned from beyond `train` (weights, captions, judges); such rows rank apart.
         needs_fit: Generators: whether `fit` must run before `sample`.
-        needs_reserve: Generators: hand over the reserve of held-out real images instead of `train`.
+        needs_reserve: `real_extra` alone: hand over the reserve of held-out real images instead of `train`.
         reads: Evaluators: splits it reads besides `train` and `val`.
     """
 
@@ -81,6 +81,17 @@ class ComponentSpec:
             module, _, attribute = getattr(self, option).partition(":")
             if not module or not attribute.isidentifier():
                 raise PluginError(f"component {self.name!r}: {option} must be 'module:Class'")
+
+
+RESERVE_OWNER = "real_extra"  #: the one generator whose images are real ones
+#: The check for copies of test: the harness's own, part of every plan, and no plugin's to replace.
+COPY_CHECK = ComponentSpec(
+    name="copies",
+    target="genbench.copies.evaluator:Copies",
+    config="genbench.copies.config:CopiesConfig",
+    summary="always added: copies of test, val and the reserve; blank images; duplicates",
+    reads=("test",),
+)
 
 
 class Hooks:

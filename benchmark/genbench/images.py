@@ -5,6 +5,7 @@ memory-mapped `.npy` shards, or in an Arrow table that is decoded as it is read:
 the difference.
 """
 
+import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
@@ -337,6 +338,16 @@ def open_images(folder: Path) -> LabelledImages:
     return ArrowImages(
         table, card["column"], np.load(folder / "labels.npy"), card["class_names"], card["size"]
     )
+
+
+def fingerprints(batch: torch.Tensor) -> npt.NDArray[np.uint64]:
+    """Return a number for each image, equal for equal pixels: `uint8 [n, 3, H, W]` to `uint64 [n]`.
+
+    The first 8 bytes of its SHA-256: of a million and 100,000 images, two others share one with p = 5e-9.
+    """
+    content = batch.contiguous().numpy()
+    digests = b"".join(hashlib.sha256(image.data).digest()[:8] for image in content)
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def memory_limit_bytes() -> int:

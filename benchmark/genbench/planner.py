@@ -27,6 +27,7 @@ from genbench.documents import (
 )
 from genbench.errors import UsageError
 from genbench.family import Images, declare
+from genbench.hookspecs import COPY_CHECK
 from genbench.metrics import Subject
 from genbench.plan import Arm, Cell, Plan, PlannedRecord, Step, cell_name, check_comparable
 from genbench.protocols import EmbeddingConfig, EvaluatorConfig, FilterConfig, GeneratorConfig
@@ -43,6 +44,8 @@ R = TypeVar("R")
 
 def make_plan(resolved: ResolvedSuite) -> Plan:
     """Expand a suite into its plan.
+
+    Every image set is checked for copies of test, whatever evaluators the suite names.
 
     Raises:
         UsageError: It has more cells than anybody would run.
@@ -371,6 +374,20 @@ class _Planner:
 
         return self._once(("summary", id(evaluator), embedded), make)
 
+    def _known_images(self, dataset: Resolved, check: Resolved) -> str:
+        """Add the step that computes once what the check for copies knows of a dataset's images."""
+
+        def make() -> str:
+            document = SummaryDocument(
+                component={"use": "images"},
+                summary={"use": check.name, "version": check.spec.version},
+                inputs=Inputs(dataset=self._dataset(dataset)),
+            )
+            label = f"summarise {dataset.label} for {check.name}"
+            return self._add(document, label, parts=check.parts)
+
+        return self._once(("known", id(dataset)), make)
+
     def _evaluate_cell(self, arm: Arm, evaluator: Resolved, costs: tuple[str, ...]) -> str:
         config, train = evaluator.config, self._train(arm)
         reads = config if isinstance(config, EvaluatorConfig) else EvaluatorConfig()
@@ -411,6 +428,8 @@ class _Planner:
     def _features(self, dataset: Resolved, evaluator: Resolved, images: "_Images") -> dict[str, Any]:
         """Return the inputs that an evaluator of features has besides the images themselves."""
         config = evaluator.config
+        if evaluator.spec == COPY_CHECK:
+            return {"summaries": {"train": self._known_images(dataset, evaluator)}}
         if not isinstance(config, EmbeddingConfig):
             return {}
         extractor = (config.extractor, evaluator.fingerprint)

@@ -22,7 +22,15 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from genbench.counts import Count, Counts, check_copies, check_counts, pack_bits, unpack_bits
+from genbench.counts import (
+    CopyTable,
+    Count,
+    Counts,
+    check_counts,
+    pack_bits,
+    read_copies,
+    unpack_bits,
+)
 from genbench.digest import canonical_json, digest
 from genbench.errors import DataError, GenbenchError
 from genbench.escaping import LONGEST_SENTENCE, one_line
@@ -33,9 +41,9 @@ from genbench.untrusted import files_below, parse_json, read_text
 from genbench.upgrades import UPGRADES
 
 __all__ = [
-    "Component", "Cost", "Count", "Counts", "Curve", "DatasetImages", "Declaration", "Ledger", "PluginCode",
-    "Protocol", "Record", "Result", "Run", "Sampled", "Source", "explained", "pack_bits", "read_record",
-    "read_records", "together", "unpack_bits",
+    "Component", "CopyTable", "Cost", "Count", "Counts", "Curve", "DatasetImages", "Declaration", "Ledger",
+    "PluginCode", "Protocol", "Record", "Result", "Run", "Sampled", "Source", "explained", "pack_bits",
+    "read_copies", "read_record", "read_records", "together", "unpack_bits",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 2
@@ -318,9 +326,17 @@ class Result:
             raise ValueError(f"metric {twice} is there twice")
         if self.evaluator.use == "accuracy":
             self._check_accuracy()
-        if "test_copies" in self.tables:
-            check_copies(self.tables["test_copies"])
+        if self.evaluator.use == "copies" and self.status == "ok":
+            self._check_copies()
         return self
+
+    def _check_copies(self) -> None:
+        """Refuse a table of the check for copies that is missing, or about another test."""
+        if self.subject != "image_set" or "copies" not in self.tables:
+            raise ValueError("a record of the check for copies is about an image set, and holds its table")
+        stored, seen = self.data.test if self.data else None, read_copies(self.tables["copies"]).test
+        if stored not in {None, seen}:
+            raise ValueError(f"tables.copies is about {seen} test images, and the dataset has {stored}")
 
     def _check_accuracy(self) -> None:
         """Refuse what the ranking rests on where its number is missing, or is another than its counts."""

@@ -23,7 +23,16 @@ from genbench import watch
 from genbench.digest import digest, file_digest
 from genbench.errors import PluginError, UsageError, did_you_mean
 from genbench.escaping import exception_text
-from genbench.hookspecs import API_VERSION, KINDS, ComponentSpec, Hooks, Kind, specs_of
+from genbench.hookspecs import (
+    API_VERSION,
+    COPY_CHECK,
+    KINDS,
+    RESERVE_OWNER,
+    ComponentSpec,
+    Hooks,
+    Kind,
+    specs_of,
+)
 from genbench.options import ComponentConfig
 
 ENTRY_POINT_GROUP = "genbench"
@@ -88,6 +97,7 @@ class Registry:
         self._silenced: set[str] = set()
         self._manager = pluggy.PluginManager("genbench")
         self._manager.add_hookspecs(Hooks)
+        self._enter_own()
         for plugin, load in _candidates(source):
             if plugin.builtin or source.only is None or plugin.name in source.only:
                 self._enter(plugin, load)
@@ -187,6 +197,13 @@ class Registry:
                 )
         return said
 
+    def _enter_own(self) -> None:
+        """Enter what is the harness's own: it comes before every plugin, and nothing switches it off."""
+        version = importlib.metadata.version(OWN_DISTRIBUTION)
+        own = Plugin(OWN_DISTRIBUTION, f"{OWN_DISTRIBUTION} {version}", builtin=True, module="genbench")
+        self.plugins.append(own)
+        self._claim(own, "evaluator", COPY_CHECK)
+
     def _enter(self, plugin: Plugin, load: Any) -> None:
         """Load one plugin, whatever it does, and note what became of it."""
         self.plugins.append(plugin)
@@ -218,6 +235,11 @@ class Registry:
             for spec in specs_of(module, kind):
                 if not isinstance(spec, ComponentSpec):
                     raise PluginError(f"genbench_{kind}s must return ComponentSpecs, found {spec!r}")
+                if spec.needs_reserve and not (plugin.builtin and spec.name == RESERVE_OWNER):
+                    raise PluginError(
+                        f"{kind} {spec.name!r} says needs_reserve: the reserve is handed to the built-in "
+                        f"generator {RESERVE_OWNER!r} alone, the ceiling that others are held against"
+                    )
                 yield kind, spec
 
     def _claim(self, plugin: Plugin, kind: Kind, spec: ComponentSpec) -> None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from genbench.digest import canonical_json, digest
 from genbench.errors import GenbenchError, PluginError, UsageError, did_you_mean
 from genbench.escaping import LONGEST_LABEL, exception_text, file_name, one_line
-from genbench.hookspecs import ComponentSpec, Kind
+from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
 from genbench.recipe import Mix
 from genbench.registry import Registry
@@ -286,7 +286,10 @@ class ResolvedSuite:
 
 
 def resolve_suite(registry: Registry, suite: Suite, file_digest: FileDigest) -> ResolvedSuite:
-    """Settle every component of a suite; the same component named twice counts once."""
+    """Settle every component of a suite; the same component named twice counts once.
+
+    The baseline and the check for copies are part of every suite.
+    """
 
     def settle(kind: Kind, references: Iterable[ComponentRef]) -> tuple[Resolved, ...]:
         found = [resolve(registry, kind, reference, suite.preset, file_digest) for reference in references]
@@ -298,7 +301,7 @@ def resolve_suite(registry: Registry, suite: Suite, file_digest: FileDigest) -> 
         generators=settle("generator", (ComponentRef(use=BASELINE), *suite.generators)),
         filters=settle("filter", suite.filters),
         classifiers=settle("classifier", suite.classifiers),
-        evaluators=settle("evaluator", suite.evaluators),
+        evaluators=settle("evaluator", (*suite.evaluators, ComponentRef(use=COPY_CHECK.name))),
         reference=resolve(registry, "classifier", suite.reference, suite.preset, file_digest),
         no_filter=resolve(registry, "filter", ComponentRef(use=BASELINE), suite.preset, file_digest),
     )

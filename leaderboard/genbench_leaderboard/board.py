@@ -18,6 +18,7 @@ from genbench_leaderboard.contrasts import (
     cost_of,
     external_data,
     hopeless_baselines,
+    judged_copies,
     mean_of,
     outliers,
     rank_entries,
@@ -134,6 +135,7 @@ def _row(
     group, image_sets = sources.group, sources.image_sets
     baseline = group.baseline_of(entry)
     own_images = [] if entry.is_baseline else image_sets.of(entry, group)
+    copies = judged_copies(entry, group, image_sets)
     top1, val_top1 = (list(entry.scores(split).values()) for split in ("test", "val"))
     return Row(
         generator=entry.generator_label,
@@ -159,6 +161,8 @@ def _row(
         shifts=shift_gains(entry, baseline),
         measures=measures(entry, own_images),
         test_copies=max((_test_copies(record) for record in entry.measured.values()), default=0),
+        blank=copies.blank,
+        duplicates=copies.duplicates,
         metrics=_other_metrics(entry),
         budget_limited=_budget_limit(entry, group, sources.raw),
         mixed_environment=_is_mixed(entry, environments),

@@ -27,6 +27,8 @@ from genbench_leaderboard.statistics import (
 
 _NO_TIME = 1e-9  #: seconds: no clock tells less, and a gain divided by it says nothing
 
+_CHECKED_SINCE = 2  #: the version of the protocol from which on every image set is checked for copies
+
 Question = Literal["helps", "adds"]
 
 
@@ -64,7 +66,7 @@ def all_contrasts(groups: Sequence[RawGroup], image_sets: ImageSets) -> Contrast
     for position, group in enumerate(groups):
         confirming = _confirming(group)
         for entry in group.entries.values():
-            copies = CopyJudgement() if entry.is_baseline else judge_copies(image_sets.of(entry, group))
+            copies = judged_copies(entry, group, image_sets)
             for question, other in _pairs(entry, group, groups):
                 place = Place(position, entry.key, question, other.key)
                 raw[place] = _contrast(entry, other, question, entry.key in confirming, copies)
@@ -129,6 +131,19 @@ def cost_of(entry: Entry) -> Cost | None:
     return Cost(seconds, peak, tuple(sorted(devices)))
 
 
+def judged_copies(entry: Entry, group: RawGroup, image_sets: ImageSets) -> CopyJudgement:
+    """Judge an entry by what was found of copies of test among its images."""
+    if entry.is_baseline:
+        return CopyJudgement()
+    try:
+        found = judge_copies(image_sets.of(entry, group), entry.measured)
+    except ProtocolError as problem:
+        return CopyJudgement(void=problem.message)
+    if found.checked or found.void or group.protocol.version < _CHECKED_SINCE:
+        return found
+    return replace(found, void="its images were not checked for copies of test")
+
+
 def mean_of(entry: Entry, split: str) -> float | None:
     """Return the mean top-1 on a split over the seeds that have it."""
     values = list(entry.scores(split).values())
@@ -170,7 +185,7 @@ def _contrast(
     entry: Entry, other: Entry, question: Question, confirms: bool, copies: CopyJudgement
 ) -> Contrast:
     role = entry.role if confirms or entry.role != "contender" else "diagnostic"
-    made = Contrast(other.label, None, question, role, problem=copies.void)
+    made = Contrast(other.label, None, question, role, void=copies.void)
     try:
         found = compared(entry, other)
     except ProtocolError as problem:
@@ -195,13 +210,13 @@ def _compared(whole: Contrast, clean: Contrast) -> Contrast:
     decisive = {"better", "worse", "cannot tell"}
     if whole.verdict == clean.verdict or not {whole.verdict, clean.verdict} & decisive:
         return noted
-    why = "the verdict changes without the copied test images"
-    return _voided(replace(noted, problem=why))
-
-
-def _voided(contrast: Contrast) -> Contrast:
     return replace(
-        contrast, verdict="void", detectable_points=None, guarded_points=None, points_per_minute=None
+        noted,
+        verdict="void",
+        void="the verdict changes without the copied test images",
+        detectable_points=None,
+        guarded_points=None,
+        points_per_minute=None,
     )
 
 
@@ -269,9 +284,9 @@ def _declared_size(declared: Declaration | None, question: Question) -> int:
 
 
 def _p_value(contrast: Contrast, place: Place, groups: Sequence[RawGroup]) -> float | None:
-    """Return the p that enters Holm: None, which counts as 1, where planned seeds are missing."""
+    """Return the p that enters Holm: None, which counts as 1, where a row is void or seeds are missing."""
     found, planned = contrast.found, groups[place.group].entries[place.entry].planned
-    return found.p if found is not None and found.n >= planned else None
+    return found.p if found is not None and found.n >= planned and not contrast.void else None
 
 
 def _decided(contrast: Contrast, step: HolmStep | None, place: Place, groups: Sequence[RawGroup]) -> Contrast:
@@ -285,8 +300,8 @@ def _decided(contrast: Contrast, step: HolmStep | None, place: Place, groups: Se
         adjusted_p=step.adjusted_p if step else None,
         level=step.level if step else None,
     )
-    if contrast.problem and verdict in {"better", "worse", "cannot tell"}:
-        return _voided(decided)
+    if contrast.void:
+        return replace(decided, verdict="void")
     return _complete(decided, entry, groups[place.group].entries[place.against])
 
 

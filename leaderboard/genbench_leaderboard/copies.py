@@ -1,40 +1,158 @@
-"""Test images that have near copies among a row's synthetic images (protocol rule 5)."""
+"""What copies of test among its synthetic images do to a row (protocol rule 5): a function of its records.
 
-from collections.abc import Iterable
+A row is void where its images are, pixel for pixel, images of val, test or the reserve that train does not
+hold, or where more test images have near copies than chance explains: in one seed's set, or in those of all
+seeds together. Below that, the test images that have a near copy are left out when the row is compared again.
+Only the harness's own check counts; what else a record's tables say of copies, nobody reads.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from genbench.records import Record, unpack_bits
-from genbench_leaderboard.crossed import ALPHA
+from genbench.chance import poisson_tail
+from genbench.counts import COPY_TESTS, CopyTable
+from genbench.errors import ProtocolError
+from genbench.records import Record, read_copies, unpack_bits
 
 Mask = npt.NDArray[np.bool_]
+
+FEWEST = 3  #: test images with a copy: fewer say nothing, however unlikely they are
+#: A row's p is the smallest of its tests, times their number; below this, chance is no explanation.
+ALARM = 0.001
+_CHECK = "copies"  # the evaluator
+_OWN_DISTRIBUTION = "genbench"
+_REAL_EXTRA = "real_extra"  # whose images are those of the reserve
+_SPLITS = {"test": "test images", "val": "val images", "reserve": "images of the reserve"}
 
 
 @dataclass(frozen=True)
 class CopyJudgement:
-    """What copies of test mean for a row.
+    """What is to be thought of a row's images.
 
     Attributes:
-        checked: Whether every image set of the row was looked at.
-        void: Why no verdict of the row can stand; empty where it can.
-        flagged: Test images to leave out when comparing again: `bool [n]`; None where there are none.
+        checked: Whether the images of every seed were checked.
+        void: Why the row cannot be judged, in words that accuse nobody; empty where it can.
+        flagged: Test images with a near copy, of any seed: `bool [n]`; None where there are none.
+        distinct: Test images with a near copy, by the test that is clearest.
+        expected: How many chance explains at most, by the same test.
+        blank: Synthetic images of one colour, at most, of a seed.
+        duplicates: Synthetic images that are there already, at most, of a seed.
     """
 
     checked: bool = True
     void: str = ""
     flagged: Mask | None = None
+    distinct: int = 0
+    expected: float = 0.0
+    blank: int = 0
+    duplicates: int = 0
 
 
-def judge_copies(records: Iterable[Record]) -> CopyJudgement:
-    """Say what the records of a row's image sets tell of copies of test."""
-    tables = [record.result.tables.get("test_copies") for record in records]
-    found: list[Any] = [table for table in tables if table is not None]
-    suspicious = any(table["p"] * len(found) < ALPHA for table in found)  # Bonferroni over the seeds
-    if not suspicious or len({table["n"] for table in found}) > 1:
-        return CopyJudgement()
-    masks = [unpack_bits(table["copied_bits"], table["n"]) for table in found]
-    flagged: Mask = np.array(masks, dtype=np.bool_).max(axis=0)
-    return CopyJudgement(flagged=flagged)
+class _Found(NamedTuple):
+    """Test images with a near copy by one test, of one seed or of all: how many, expected, and how likely."""
+
+    distinct: int
+    expected: float
+    p: float
+
+    @property
+    def is_alarming(self) -> bool:
+        return self.distinct >= FEWEST and self.p * len(COPY_TESTS) < ALARM
+
+
+def judge_copies(records: Iterable[Record], seeds: Iterable[int]) -> CopyJudgement:
+    """Judge a row by the records of its image sets.
+
+    Args:
+        records: Of all evaluators; of several checks of one seed's images, the newest counts.
+        seeds: Indices of the seeds that the row is judged by.
+
+    Raises:
+        ProtocolError: Seeds were checked against different numbers of test images.
+    """
+    mine = list(records)
+    tables = _tables(mine)
+    if len({table.test for table in tables.values()}) > 1:
+        sizes = sorted({table.test for table in tables.values()})
+        raise ProtocolError(f"copies of test were looked for among {sizes} test images, by seed")
+    found = _near_copies(list(tables.values()))
+    clearest = min(found, key=lambda one: (not one.is_alarming, one.p), default=_Found(0, 0.0, 1.0))
+    return CopyJudgement(
+        checked=set(seeds) <= tables.keys(),
+        void=_exact(mine, tables) or (_near(clearest) if clearest.is_alarming else ""),
+        flagged=_flagged(tables.values()),
+        distinct=clearest.distinct,
+        expected=clearest.expected,
+        blank=max((table.blank for table in tables.values()), default=0),
+        duplicates=max((table.duplicates for table in tables.values()), default=0),
+    )
+
+
+def is_own_check(record: Record) -> bool:
+    """Say whether a record is one of the harness's own check, and its table therefore what it says.
+
+    No plugin can register an evaluator of its name (`genbench.registry`), and code of third parties is never
+    loaded where it runs; the record names the distribution that ran, and what confined it, which is nothing.
+    """
+    result = record.result
+    ran = [one for one in record.run.plugins if (one.kind, one.name) == ("evaluator", _CHECK)]
+    is_own = bool(ran) and all(
+        one.distribution.partition(" ")[0] == _OWN_DISTRIBUTION and not one.confined and not one.changed
+        for one in ran
+    )
+    return is_own and result.evaluator.use == _CHECK and result.status == "ok" and "copies" in result.tables
+
+
+def _tables(records: Sequence[Record]) -> Mapping[int, CopyTable]:
+    """Return the newest table of each seed."""
+    own = sorted(filter(is_own_check, records), key=lambda one: (one.run.created, one.result.key))
+    return {record.result.index: read_copies(record.result.tables["copies"]) for record in own}
+
+
+def _exact(records: Sequence[Record], tables: Mapping[int, CopyTable]) -> str:
+    """Say how many images, of all seeds, are images that their generator was not given."""
+    is_reserve_its_own = all(record.result.generator.use == _REAL_EXTRA for record in records)
+    counts: Counter[str] = Counter()
+    for table in tables.values():
+        for split in _SPLITS:
+            counts[split] += getattr(table.exact, split)
+    if is_reserve_its_own:
+        counts["reserve"] = 0
+    said = [f"{n} synthetic images are {_SPLITS[split]}" for split, n in counts.items() if n]
+    return f"{', '.join(said)}, pixel for pixel" if said else ""
+
+
+def _near(found: _Found) -> str:
+    return (
+        f"more near copies of test images than chance explains: {found.distinct} test images, "
+        f"{found.expected:.1f} expected"
+    )
+
+
+def _near_copies(tables: Sequence[CopyTable]) -> list[_Found]:
+    """Return what every test finds, for each seed and, where there are several, for all of them together."""
+    found = [_Found(one.found, one.expected, one.p) for table in tables for one in table.tests]
+    if len(tables) < 2:
+        return found
+    for number in range(len(COPY_TESTS)):
+        same = [table.tests[number] for table in tables]
+        distinct = int(_union([(one.bits, tables[0].test) for one in same]).sum())
+        expected = sum(one.expected for one in same)
+        found.append(_Found(distinct, expected, poisson_tail(distinct, expected)))
+    return found
+
+
+def _flagged(tables: Iterable[CopyTable]) -> Mask | None:
+    masks = [(one.bits, table.test) for table in tables for one in table.tests if one.found]
+    return _union(masks) if masks else None
+
+
+def _union(masks: Iterable[tuple[str, int]]) -> Mask:
+    unpacked = [np.array(unpack_bits(bits, count), dtype=np.bool_) for bits, count in masks]
+    found: Mask = np.logical_or.reduce(unpacked)
+    return found

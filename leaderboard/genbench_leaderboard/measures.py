@@ -99,7 +99,8 @@ def measures(entry: Entry, image_sets: Iterable[Record]) -> tuple[Measured, ...]
     third party is named as theirs, whatever it is called.
     """
     by_author: dict[str, list[Record]] = defaultdict(list)
-    for record in (*entry.others, *image_sets):
+    checks = {"copies"}  # of the harness: what it finds is said of the row itself
+    for record in (one for one in (*entry.others, *image_sets) if one.result.evaluator.use not in checks):
         by_author[author_of(record)].append(record)
     return tuple(
         Measured(one, author)

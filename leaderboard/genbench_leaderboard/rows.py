@@ -73,7 +73,8 @@ class Contrast:
         points_per_minute: Only for *better*: gain per minute of extra cost, if there is any.
         copied_images: Test images with near copies among the synthetic ones.
         without_copies: The comparison without them; a verdict that would be another one is *void*.
-        problem: Why the two cannot be compared, or why the verdict is void.
+        problem: Why the two cannot be compared.
+        void: Why there can be no verdict, whatever was measured.
     """
 
     against: str
@@ -91,6 +92,7 @@ class Contrast:
     copied_images: int = 0
     without_copies: Comparison | None = None
     problem: str = ""
+    void: str = ""
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,8 @@ class Row:
         shifts: How it does on every shift.
         measures: Whatever else was measured, but distances.
         test_copies: Distinct synthetic images that are test images, pixel for pixel: the maximum over seeds.
+        blank: Synthetic images of one colour: the maximum over seeds.
+        duplicates: Synthetic images that are there more than once: the maximum over seeds.
         metrics: Mean over seeds of every other metric of the row's cells, by name.
         budget_limited: Why its gain may be due to fewer visits of real images.
         mixed_environment: Whether some of its records come from another environment than most of the group.
@@ -245,6 +249,8 @@ class Row:
     shifts: tuple[ShiftGain, ...]
     measures: tuple[Measured, ...]
     test_copies: int
+    blank: int
+    duplicates: int
     metrics: Mapping[str, float]
     budget_limited: BudgetLimit | None
     mixed_environment: bool

@@ -5,6 +5,7 @@ from typing import Any
 
 from genbench.digest import canonical_json, differences
 from genbench.escaping import LONGEST_LABEL, one_line
+from genbench.roles import CONTROLS
 from genbench_leaderboard.crossed import ALPHA, POWER, SEEDS_FOR_INTERVAL, Comparison
 from genbench_leaderboard.rows import Board, Contrast, Environment, Failure, Group, Provenance, Row
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT, Verdict
@@ -243,8 +244,10 @@ def _verdict_notes(group: Group) -> list[str]:
         found.append(f"exploratory, as the whole larger budget is: {explored}.")
     if _with_verdict(group, "exploratory", lambda row: row.mix == "off"):
         found.append("none, off is diagnostic only, never a contender.")
-    found += _per_row("void", group.rows, lambda row: _problem(row, {"void"}))
-    found += _per_row("not comparable", group.rows, lambda row: _problem(row, {"incomplete"}))
+    found += _per_row("void", group.rows, lambda row: row.contrast.void or None if row.contrast else None)
+    found += _per_row(
+        "not comparable", group.rows, lambda row: row.contrast.problem or None if row.contrast else None
+    )
     few = _with_verdict(group, "incomplete", lambda row: True)
     if few:
         found.append(f"incomplete, so no verdict: {few}.")
@@ -260,6 +263,8 @@ def _warnings(group: Group) -> list[str]:
             f"warning: better than none without any generated image: {'; '.join(winners)}. Hold the gains of "
             "the others against it."
         )
+    found += _per_row("warning: synthetic images of one colour", group.rows, _blank)
+    found += _per_row("warning: synthetic images that are there more than once", group.rows, _duplicates)
     for name in group.hopeless:
         found.append(
             f"no room: {name} is so good that not even a network without a mistake could be better here."
@@ -359,9 +364,13 @@ def _clean(row: Row) -> str | None:
     return f"{contrast.copied_images}, {f'{rest.mean:+.2f}' if rest else 'nothing left'}"
 
 
-def _problem(row: Row, verdicts: set[Verdict]) -> str | None:
-    contrast = row.contrast
-    return contrast.problem if contrast and contrast.problem and contrast.verdict in verdicts else None
+def _blank(row: Row) -> str | None:
+    return str(row.blank) if row.blank else None
+
+
+def _duplicates(row: Row) -> str | None:
+    is_meant = row.generator.partition(":")[0] in CONTROLS
+    return str(row.duplicates) if row.duplicates and not is_meant else None
 
 
 def _no_images(row: Row) -> bool:

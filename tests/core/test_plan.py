@@ -35,7 +35,8 @@ def test_none_is_always_added_and_shared_steps_appear_once(registry: Registry) -
         stages(plan).count("fit") == stages(plan).count("sample") == 2
     )  # one per seed, for both classifiers
     assert stages(plan).count("train") == 8 + 1  # and the reference
-    assert stages(plan).count("embed") == 2 + 2 + 2  # two sampled sets, train and val, and fid's summaries
+    # Two sampled sets, train and val, fid's summaries, and what the check for copies knows of the dataset.
+    assert stages(plan).count("embed") == 2 + 2 + 2 + 1
 
 
 def test_every_step_comes_after_its_inputs(registry: Registry) -> None:

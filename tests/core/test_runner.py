@@ -135,13 +135,15 @@ def test_a_fault_of_a_suite_evaluator_is_one_failed_step(
     assert store.failures.keys() == {failed.result.key}
     _, again = with_suite_evaluator(registry, store, "", RunOptions(jobs=0))
     assert again.ran == 1  # the evaluation of the suite alone
-    assert of_suite(again).result.metrics == (Metric("records", 2, average="none"),)
+    assert of_suite(again).result.metrics == (
+        Metric("records", 3, average="none"),
+    )  # and the check for copies
 
 
 def test_an_exit_in_this_process_is_one_failed_step_too(registry: Registry, store: Store) -> None:
     _, summary = with_suite_evaluator(registry, store, "exit", RunOptions(jobs=0))
     assert list(summary.failed.values()) == ["SystemExit: 7"]
-    assert [record.result.status for record in summary.records] == ["ok", "ok", "failed"]
+    assert [record.result.status for record in summary.records] == ["ok", "ok", "ok", "failed"]
 
 
 def test_a_suite_is_evaluated_without_the_cells_that_failed(registry: Registry, store: Store) -> None:
@@ -155,9 +157,10 @@ def test_a_suite_is_evaluated_without_the_cells_that_failed(registry: Registry, 
     summary = run(plan, store, registry, RunOptions(jobs=0))
     assert list(summary.failed.values()) == ["RuntimeError: the toy broke"]
     found = of_suite(summary).result
-    assert (found.status, found.metrics[0].value) == ("ok", 2)
+    assert (found.status, found.metrics[0].value) == ("ok", 3)  # two cells, one check for copies
     assert found.key != planned  # what is found of fewer cells is another result
-    assert [one.result.status for one in summary.records].count("failed") == 1
+    failed = [one.result.evaluator.use for one in summary.records if one.result.status == "failed"]
+    assert sorted(failed) == ["accuracy", "copies"]  # of the generator that broke
     again = run(toy_plan(registry, store, **entries), store, registry, RunOptions(jobs=0))
     assert again.ran == 0
     assert of_suite(again).result == found
@@ -165,9 +168,15 @@ def test_a_suite_is_evaluated_without_the_cells_that_failed(registry: Registry, 
 
 def test_a_suite_whose_cells_all_failed_is_not_evaluated(registry: Registry, store: Store) -> None:
     broken = "toy-net:recipe.learning_rate=1e30"
-    entries: dict[str, Any] = {"classifiers": [broken], "evaluators": ["accuracy", "toy-suite"], "seeds": 1}
+    entries: dict[str, Any] = {
+        "classifiers": [broken],
+        "generators": [],  # an image set has a record, whatever becomes of trainings: its check for copies
+        "evaluators": ["accuracy", "toy-suite"],
+        "seeds": 2,
+    }
     summary = run(toy_plan(registry, store, **entries), store, registry, RunOptions(jobs=0))
     assert len(summary.failed) == 2
     assert all("diverged" in reason for reason in summary.failed.values())
-    assert [one.result.subject for one in summary.records] == ["cell", "cell", "suite"]
+    subjects = [one.result.subject for one in summary.records]
+    assert subjects == ["cell", "cell", "suite"]
     assert "diverged" in summary.records[-1].result.reason

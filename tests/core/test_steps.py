@@ -338,9 +338,12 @@ def test_copies_of_real_images_are_counted(
             yield SyntheticBatch(stolen, request.labels, request.source_indices)
 
     splits = {"train": train, "val": Subset(test, np.arange(10, 20)), "test": Subset(test, np.arange(10))}
+    splits["reserve"] = Subset(train, np.arange(2))
     write_sample(Thief(), plan_request(train, Asked(1.0), 1), make_context(), tmp_path)
     note_copies(tmp_path, train, splits)
-    assert json.loads((tmp_path / "counts.json").read_text())["copies"] == {"train": 4, "val": 0, "test": 3}
+    assert json.loads((tmp_path / "counts.json").read_text())["copies"] == {
+        "train": 4, "val": 0, "test": 3, "reserve": 2,
+    }  # fmt: skip
 
 
 def test_records_and_board_tell_copies_of_test(run_cells: RunCells, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
+from copy_tables import CODE, copy_table
 from genbench.digest import digest
 from genbench.errors import DataError, GenbenchError
 from genbench.metrics import Metric
@@ -62,7 +63,7 @@ def _run(seconds: float, log: str = "") -> Run:
         {"device": "cpu", "cores": 2, "flags": {"amx": [1, True]}},
         {"torch": "2.9", "genbench": "0.1"},
         costs=(Cost("fit", seconds, 2**30, "cpu"),),
-        plugins=(PluginCode("generator", "ddpm", sha256="ef" * 32, distribution="genbench 0.1"),),
+        plugins=(PluginCode("generator", "ddpm", sha256="ef" * 32, distribution="genbench 0.1"), CODE),
         curves={"train": ({"step": 1.0, "loss": 2.0},)},
         log=log,
     )
@@ -134,10 +135,7 @@ def honest() -> list[Body]:
     kinds: list[tuple[str, dict[str, Any]]] = [
         ("fid", {"metrics": fid}),
         ("vendi", {"metrics": (Metric("vendi", 7.0, "images", split="synthetic", n=90),)}),
-        ("memorization", {"tables": {"test_copies": {
-            "n": TEST, "copied": 2, "copied_bits": pack_bits(image < 2 for image in range(TEST)),
-            "val_n": 20, "val_copied": 0, "p": 0.001,
-        }}}),
+        ("copies", {"tables": {"copies": copy_table(TEST, (0, 1))}}),
         ("kid", {"status": "failed", "reason": "sample ddpm: no images were made"}),
     ]  # fmt: skip
     for evaluator, entries in kinds:
@@ -205,7 +203,7 @@ ODD_VALUES: tuple[Any, ...] = (
     "", "x", "97.5", "none", "test", "val", "train", "synthetic", "accuracy", "memorization", "cell",
     "image_set", "ok", "failed", "cpu", "%", "ä\n\u2028", "x" * 5_000, [], {}, [1], {"x": 1}, [[]], {"n": 1},
     [None, None], [[1, 2], [3]], ["test"], [[0.5, 1e200]], {"": {"": {"": [{}]}}}, {"test": None},
-    {"test_copies": {"p": 0.0}},
+    {"copies": {"p": 0.0}},
 )  # fmt: skip
 
 

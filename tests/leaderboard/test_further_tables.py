@@ -36,7 +36,7 @@ def record(
         mix=mix if subject == "cell" else None,
         classifier=Component("cnn") if subject == "cell" else None,
         index=index,
-        protocol=Protocol(),
+        protocol=Protocol(version=1),
         evaluator=Component(evaluator),
         key=digest([generator.use, index, evaluator]),
         planned_indices=3,

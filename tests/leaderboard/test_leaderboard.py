@@ -73,7 +73,7 @@ def cell(
         mix=mix,
         classifier=component("cnn", epochs=20),
         index=index,
-        protocol=Protocol(preset="quick", reference=component("cnn")),
+        protocol=Protocol(1, preset="quick", reference=component("cnn")),
         evaluator=component("accuracy"),
         key="",
         planned_indices=planned,
@@ -363,7 +363,7 @@ def test_pairs_are_by_index_not_by_order() -> None:
     [
         ({"classifier": component("cnn", epochs=40)}, r"classifier\.config\.epochs is 40, not 20"),
         (
-            {"protocol": Protocol(base_seed=1, preset="quick", reference=component("cnn"))},
+            {"protocol": Protocol(1, base_seed=1, preset="quick", reference=component("cnn"))},
             r"protocol\.base_seed is 1, not 0",
         ),
     ],

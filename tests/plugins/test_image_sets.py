@@ -11,13 +11,14 @@ from scipy.stats import entropy
 from sklearn.neighbors import NearestNeighbors
 
 from genbench.errors import DataError
-from genbench.images import TensorImages
+from genbench.images import Subset, TensorImages
 from genbench.plan import Plan
 from genbench.protocols import Evaluation, ImageSet, RunContext
 from genbench.runner import RunSummary
 from genbench.seeding import generator
 from genbench.testing.suites import EvaluatorConformance
 from genbench_evaluators import _neighbours as neighbours
+from genbench_evaluators._neighbours import nearest
 from genbench_evaluators.configs.fid import FidConfig
 from genbench_evaluators.configs.kid import KidConfig
 from genbench_evaluators.configs.memorization import MemorizationConfig
@@ -388,6 +389,42 @@ def test_the_datasets_own_duplicates_are_counted(make_images: MakeImages, ctx: R
     assert found == {"test": (3, 40), "val": (0, 40)}
 
 
+def test_duplicates_in_val_do_not_switch_it_off(make_images: MakeImages, ctx: RunContext) -> None:
+    """More of them than the quantile made the limit 0, and half a set of copies 0 %."""
+    real = {
+        name: image_set(make_images, normal(size, seed=seed), seed)
+        for seed, (name, size) in enumerate({"train": 200, "val": 100, "test": 120}.items(), start=1)
+    }
+    train, val = real["train"], real["val"]
+    assert train.features is not None
+    assert val.features is not None
+    pixels, features = val.images.all().clone(), val.features.copy()
+    pixels[:11], features[:11] = train.images.batch(range(11)), train.features[:11]
+    doubled = ImageSet(TensorImages(pixels, val.images.labels, val.images.class_names), features)
+    own, made = make_images(100, seed=9).all(), normal(100, seed=9).numpy()
+    own[:50], made[:50] = train.images.batch(range(50)), train.features[:50] + 1e-3  # rounding
+    synthetic = ImageSet(TensorImages(own, np.arange(100) % 4, val.images.class_names), made)
+    found = values(Memorization(MemorizationConfig()).evaluate(synthetic, {**real, "val": doubled}, ctx))
+    for space in ("reference", "pixels"):
+        assert 50 <= (found[f"copies[{space},train]"] or 0) <= 54
+    all_doubled = {**real, "val": train}  # nothing left to calibrate with: copies are exact or none
+    found = values(Memorization(MemorizationConfig()).evaluate(synthetic, all_doubled, ctx))
+    assert found["copies[reference,train]"] == found["copies[pixels,train]"] == 50
+
+
+def test_nearest_pixels_by_batches_are_the_nearest(
+    make_images: MakeImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, real = make_images(30, seed=1), make_images(70, seed=2)
+    whole = nearest(*(one.all().flatten(1).float() / 255 for one in (wanted, real)))
+    monkeypatch.setattr(neighbours, "_HELD_BYTES", 7 * 3 * 64)
+    monkeypatch.setattr(neighbours, "_FLOAT_BYTES", 4 * 4 * 3 * 64)
+    found = neighbours.nearest_pixels(wanted, real)
+    assert found.row.tolist() == whole.row.tolist()
+    assert found.distance.numpy() == pytest.approx(whole.distance.numpy(), rel=1e-5)
+    assert len(neighbours.nearest_pixels(Subset(wanted, np.arange(0)), real).row) == 0
+
+
 # -------------------------------------------------------------------------------------------------- judges
 
 
@@ -418,7 +455,8 @@ def test_all_of_them_run_on_digits_and_share_their_embeddings(run_cells: RunCell
     )  # fmt: skip
     assert outcome.failed == {}
     embeds = [step.label for step in plan.steps.values() if step.stage == "embed"]
-    assert len(embeds) == 5 + 2  # train, val, test and two image sets, and the summaries of fid: once for all
+    # Train, val, test and two image sets, the summaries of fid, what is known of copies: once for all.
+    assert len(embeds) == 5 + 2 + 1
     found = {
         record.result.generator.use: values(Evaluation(record.result.metrics))
         for record in outcome.records

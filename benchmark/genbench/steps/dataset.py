@@ -60,8 +60,8 @@ class Splits:
         return Augmentation(level, self.facts.shift_pixels, self.facts.flip)
 
     def named(self, split: str) -> LabelledImages:
-        """Return `train`, `val`, `test` or a shift."""
-        return self.train if split == "train" else self.evaluated[split]
+        """Return `train`, `val`, `test`, `reserve` or a shift."""
+        return self.opened[split]
 
 
 def run(job: Job[DatasetDocument]) -> None:

@@ -1,4 +1,4 @@
-"""The `embed` step: features of a set, or what an evaluator computes once of a real split's features."""
+"""The `embed` step: features of a set, or what is computed once of real images or of their features."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from genbench.copies.known import known_images
 from genbench.documents import EmbedDocument, SummaryDocument, the
 from genbench.registry import import_target
 from genbench.steps import extractors
@@ -21,6 +22,9 @@ _FEATURES, _SUMMARY = "features.npy", "summary.npz"
 def run(job: Job[EmbedDocument] | Job[SummaryDocument]) -> None:
     """Compute features, or a summary of them."""
     document, given, folder = job.document, job.given, job.ctx.files
+    if isinstance(document, SummaryDocument) and given.features is None:
+        _write_known(job)
+        return
     if isinstance(document, SummaryDocument):
         spec = job.workshop.registry.spec("evaluator", document.summary["use"])
         summarise = import_target(spec.target, spec.name).summarise
@@ -40,7 +44,18 @@ def open_features(artifact: Artifact) -> npt.NDArray[np.float32]:
     return found
 
 
+def _write_known(job: Job[Any]) -> None:
+    """Write what the check for copies knows of the real images, a file for each array: they may be large."""
+    splits = open_splits(the(job.given.dataset))
+    names = ("train", "val", "test", *(["reserve"] if splits.reserve is not None else []))
+    known = known_images({name: splits.named(name) for name in names}, job.ctx.device)
+    for name, array in known.items():
+        np.save(job.ctx.files / f"{name}.npy", array)
+
+
 def open_summary(artifact: Artifact) -> Mapping[str, npt.NDArray[Any]]:
-    """Open what an evaluator's `summarise` returned, by name."""
+    """Open what an evaluator's `summarise` returned, or what is known of real images (mapped), by name."""
+    if not (artifact.folder / _SUMMARY).is_file():
+        return {path.stem: np.load(path, mmap_mode="r") for path in sorted(artifact.folder.glob("*.npy"))}
     with np.load(artifact.folder / _SUMMARY) as stored:
         return dict(stored)

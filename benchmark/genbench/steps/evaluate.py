@@ -1,6 +1,6 @@
 """The `evaluate` step: images, predictions, a network, or the records of a suite become metrics."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -71,7 +71,8 @@ def _evaluated(job: Job[EvaluateDocument], evaluator: Evaluator, config: object)
         with _its_mistakes(evaluator):
             return evaluator.evaluate(own, baseline, ctx)
     if isinstance(evaluator, ImageEvaluator):
-        synthetic, real = _synthetic_set(given), _real_sets(given, splits)
+        reads = job.workshop.registry.spec("evaluator", job.document.component["use"]).reads
+        synthetic, real = _synthetic_set(given), _real_sets(given, splits, reads)
         with _its_mistakes(evaluator):
             return evaluator.evaluate(synthetic, real, ctx)
     if isinstance(evaluator, ModelEvaluator) and given.train is not None:
@@ -104,8 +105,8 @@ def suite_records(given: Inputs[Artifact], workshop: Workshop) -> list[Record]:
     return found
 
 
-def _real_sets(given: Inputs[Artifact], splits: Splits) -> Mapping[str, ImageSet]:
-    wanted = list(given.real) or ["train", "val"]  # without an extractor it sees pixels alone
+def _real_sets(given: Inputs[Artifact], splits: Splits, reads: Sequence[str]) -> Mapping[str, ImageSet]:
+    wanted = list(given.real) or ["train", "val", *reads]  # without an extractor it sees pixels alone
     sets = {}
     for name in wanted:
         features = open_features(given.real[name]) if name in given.real else None

@@ -31,6 +31,8 @@ def finish(job: Job[SampleDocument]) -> None:
     """Count the images that are copies of real ones: the harness's own look, which no generator sees."""
     splits = open_splits(the(job.given.dataset))
     real = {"train": splits.train, **splits.evaluated}
+    if splits.reserve is not None:
+        real["reserve"] = splits.reserve
     note_copies(job.ctx.files, splits.train, real)
 
 

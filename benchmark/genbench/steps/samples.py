@@ -1,6 +1,5 @@
 """A sampled set: how it is made, shard by shard, how it is stored, and how it is opened."""
 
-import hashlib
 import io
 import json
 import math
@@ -20,7 +19,14 @@ from genbench.digest import digest, file_digest
 from genbench.disk import write_atomically
 from genbench.documents import Inputs, the
 from genbench.errors import GenbenchError, PluginError
-from genbench.images import JoinedImages, LabelledImages, ShardImages, memory_limit_bytes, write_images
+from genbench.images import (
+    JoinedImages,
+    LabelledImages,
+    ShardImages,
+    fingerprints,
+    memory_limit_bytes,
+    write_images,
+)
 from genbench.protocols import Draft, Generator, SampleRequest, SyntheticBatch
 from genbench.records import Sampled, together
 from genbench.seeding import counter_bits, derive_seed
@@ -90,9 +96,9 @@ def open_drawn(given: Inputs[Artifact]) -> SyntheticSet:
 def note_copies(folder: Path, train: LabelledImages, splits: Mapping[str, LabelledImages]) -> None:
     """Count the images of a written set that are, pixel for pixel, an image of a split, and note it there.
 
-    The generator has never seen val and test, and a filter cannot drop their copies: it is the harness that
-    finds them. Near-duplicates are the business of the evaluator `memorization`. Splits larger than memory
-    are not read for it, and left out.
+    Distinct images are counted, whether train has them, too, or not: what follows, and near copies, are the
+    business of the check for copies (`genbench.copies`). Splits larger than memory are not read for it, and
+    left out.
 
     Args:
         folder: What `write_sample` wrote.
@@ -103,12 +109,11 @@ def note_copies(folder: Path, train: LabelledImages, splits: Mapping[str, Labell
         PluginError: The set is not what was asked for.
     """
     made = _checked(folder, train)
-    known = {one for batch in made.batches(_BATCH_IMAGES) for one in _fingerprints(batch)}
+    known = _fingerprints(made)
     copies = {}
     for name, images in splits.items() if len(made) else ():
         if len(images) * math.prod(images.image_shape) <= memory_limit_bytes():
-            real = (one for batch in images.batches(_BATCH_IMAGES) for one in _fingerprints(batch))
-            copies[name] = len(known.intersection(real))
+            copies[name] = len(np.intersect1d(known, _fingerprints(images)))
     write_counts(replace(read_counts(folder), made_images=len(made), copies=copies), folder)
 
 
@@ -125,9 +130,8 @@ def _checked(folder: Path, train: LabelledImages) -> LabelledImages:
     return images
 
 
-def _fingerprints(batch: torch.Tensor) -> Iterator[bytes]:
-    for image in batch:
-        yield hashlib.sha256(image.numpy().data).digest()
+def _fingerprints(images: LabelledImages) -> npt.NDArray[np.uint64]:
+    return np.concatenate([fingerprints(batch) for batch in images.batches(_BATCH_IMAGES)])
 
 
 # ------------------------------------------------------------------------------------------- the sampling

@@ -1,10 +1,15 @@
-"""Nearest neighbours in features, block by block of both sets: exact, in float32, in bounded memory."""
+"""Nearest neighbours in features and pixels, block by block of both sets: exact, float32, bounded memory."""
 
+import math
 from typing import NamedTuple
 
 import torch
 
+from genbench.images import LabelledImages
+
 _ROWS, _COLUMNS = 1024, 8192  # 32 MiB of distances at a time
+_HELD_BYTES = 256 << 20  # of pixels, as bytes, that are looked for in one pass over real images
+_FLOAT_BYTES = 32 << 20  # of pixels, as floats, on either side of a comparison
 
 
 class Nearest(NamedTuple):
@@ -23,6 +28,37 @@ def nearest(x: torch.Tensor, y: torch.Tensor) -> Nearest:
     """Return each row of x's nearest row of y, the first of equals: `float [n, D]` and `float [m, D]`."""
     found = [_nearest(block, y) for block in torch.split(x, _ROWS)]
     return Nearest(torch.cat([one.distance for one in found]), torch.cat([one.row for one in found]))
+
+
+def nearest_pixels(wanted: LabelledImages, real: LabelledImages) -> Nearest:
+    """Return each image's nearest real one by raw pixels, 0-1; real images are read batch by batch."""
+    numbers = math.prod(wanted.image_shape)
+    step = min(_ROWS, max(1, _FLOAT_BYTES // (4 * numbers)))
+    found = [
+        _nearest_of_block(block, real, step) for block in wanted.batches(max(step, _HELD_BYTES // numbers))
+    ]
+    none = (torch.empty(0), torch.empty(0, dtype=torch.int64))  # of no image
+    return Nearest(*(torch.cat(parts) for parts in zip(none, *found, strict=True)))
+
+
+def _nearest_of_block(wanted: torch.Tensor, real: LabelledImages, step: int) -> Nearest:
+    distance = torch.full((len(wanted),), torch.inf)
+    row = torch.zeros(len(wanted), dtype=torch.int64)
+    first = 0
+    for batch in real.batches(step):
+        theirs = _as_floats(batch)
+        for at in range(0, len(wanted), step):
+            here = slice(at, at + step)
+            found = _distances(_as_floats(wanted[here]), theirs).min(dim=1)
+            is_nearer = found.values < distance[here]
+            distance[here] = torch.where(is_nearer, found.values, distance[here])
+            row[here] = torch.where(is_nearer, found.indices + first, row[here])
+        first += len(batch)
+    return Nearest(distance, row)
+
+
+def _as_floats(pixels: torch.Tensor) -> torch.Tensor:
+    return pixels.flatten(1).float() / 255
 
 
 def radii(x: torch.Tensor, k: int) -> torch.Tensor:

@@ -91,7 +91,7 @@ def genbench_evaluators() -> Sequence[ComponentSpec]:
             name="memorization",
             target="genbench_evaluators.memorization:Memorization",
             config="genbench_evaluators.configs.memorization:MemorizationConfig",
-            version=2,
+            version=3,
             summary="copies of train and test images, calibrated on real ones, and the dataset's own",
             paper="arXiv:2004.05675",
             reads=("test",),
