@@ -28,8 +28,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri, owens_t
-from scipy.stats import t as student
+from scipy.special import ndtr, ndtri, owens_t, stdtrit
 
 from genbench_leaderboard.crossed import ALPHA, Answers, Comparison, compare
 from genbench_leaderboard.statistics import holm, level_of_look, ranks
@@ -184,23 +183,23 @@ def _line(world: World, images: int, n: int, found: Sequence[Sequence[Comparison
         world.name, images, n, len(found), wrong,
         coverage=float(np.mean(np.abs(means) <= halves)),
         width=float(halves.mean() / (1.96 * means.std())),
-        guarded_power=_guarded_power([row[0] for row in found]),
+        guarded_power=_guarded_power(found),
     )  # fmt: skip
 
 
-def _guarded_power(found: Sequence[Comparison]) -> float:
+def _guarded_power(found: Sequence[Sequence[Comparison]]) -> float:
     """Return the share of boards whose guarded effect is really found with 80 % power or more.
 
-    What is found of an effect is read from all boards: their means, shifted by it, against their own limits.
+    What is found of an effect is read from all contrasts: their means, shifted by it either way, against
+    their own limits. The effects are those of each board's first row.
     """
-    level = ALPHA / max(CONTRASTS)
-    means = np.array([one.mean for one in found])
-    limits = np.array(
-        [student.ppf(1 - level / 2, one.degrees_of_freedom) * one.standard_error for one in found]
-    )
-    effects = np.array([one.guarded(level) or 0.0 for one in found])
+    level, flat = ALPHA / max(CONTRASTS), [one for row in found for one in row]
+    means = np.array([one.mean for one in flat])
+    limits = np.array([one.standard_error for one in flat])
+    limits *= -stdtrit(np.array([one.degrees_of_freedom for one in flat]), level / 2)
+    effects = np.array([row[0].guarded(level) or 0.0 for row in found])
     grid = np.linspace(0, effects.max(), 200)
-    power = np.array([np.mean(np.abs(means + shift) > limits) for shift in grid])
+    power = [np.mean([np.abs(means + shift) > limits, np.abs(means - shift) > limits]) for shift in grid]
     return float(np.mean(np.interp(effects, grid, power) >= 0.8))
 
 

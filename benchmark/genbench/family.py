@@ -52,7 +52,8 @@ def declare(resolved: ResolvedSuite, protocol: Protocol, rows: Sequence[Images])
         rows: Generators, filters and mixes, each once.
     """
     suite = resolved.suite
-    roles = roles_of([RowKind(row.generator.name, row.mix.augment, row.mix.budget_scale) for row in rows])
+    kinds = ((row.generator.name, row.mix.augment, row.mix.budget, row.mix.budget_scale) for row in rows)
+    roles = roles_of([RowKind(*kind) for kind in kinds])
     pairs = len(resolved.datasets) * len(resolved.classifiers)
     about = {
         "protocol": protocol.identity,
@@ -86,14 +87,15 @@ def _question(row: Images, choosing_seeds: int) -> object:
 
 
 def _additions(contenders: Sequence[Images], rows: Sequence[Images], choosing_seeds: int) -> set[object]:
-    """Return the contrasts with copies and with free augmentation that the suite has the rows for."""
-    there = {(row.generator.name, row.mix) for row in rows}
+    """Return the contrasts with frozen copies and free augmentation that the suite has the rows for."""
     found = set[object]()
     for row in contenders:
         if row.generator.name in {NONE, FREE} or row.mix.augment in {OFF, STRONG}:
             continue
         strong = row.mix.baseline.model_copy(update={"augment": STRONG})
-        for partner in ((FREE, row.mix), (NONE, strong)):
-            if partner in there:
-                found.add((_question(row, choosing_seeds), partner[0]))
+        for other in rows:
+            is_copies = other.generator.name == FREE and other.mix == row.mix
+            is_free = other.generator.name == NONE and other.mix == strong
+            if (is_copies and other.filter.name == NONE) or is_free:
+                found.add((_question(row, choosing_seeds), digest(other.content)))
     return found

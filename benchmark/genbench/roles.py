@@ -18,10 +18,11 @@ STANDARD, STRONG, OFF = "standard", "strong", "off"
 
 
 class RowKind(NamedTuple):
-    """What the role of a row depends on: the generator's name, its augmentation, and its budget's scale."""
+    """What the role of a row depends on: the generator's name, its augmentation, and its budget."""
 
     generator: str
     augment: str
+    budget: str = "steps"
     scale: float = 1.0
 
 
@@ -34,17 +35,20 @@ def roles_of(rows: Sequence[RowKind]) -> list[Role]:
       beside other generators, and other augmentations of real images alone beside any generator).
     * `diagnostic`: no augmentation at all, and every budget but the usual one.
     """
-    usual = min((row.scale for row in rows), key=lambda scale: (scale != 1, scale), default=1.0)
+    scales: dict[str, list[float]] = {}
+    for row in rows:
+        scales.setdefault(row.budget, []).append(row.scale)
+    usual = {budget: min(found, key=lambda scale: (scale != 1, scale)) for budget, found in scales.items()}
     generators = {row.generator for row in rows} - {NONE} - CONTROLS
     tested = generators - {FREE} or generators
-    has_standard = any(row.generator == NONE and row.augment == STANDARD for row in rows)
+    with_standard = {row[2:] for row in rows if (row.generator, row.augment) == (NONE, STANDARD)}
 
     def role(row: RowKind) -> Role:
-        if row.scale != usual:
+        if row.scale != usual[row.budget]:
             return "diagnostic"
         if row.generator != NONE:
             return "contender" if row.generator in tested else "control"
-        if row.augment == STANDARD or not has_standard:
+        if row.augment == STANDARD or row[2:] not in with_standard:
             return "baseline"
         if row.augment == OFF:
             return "diagnostic"

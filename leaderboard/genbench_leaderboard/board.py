@@ -45,12 +45,15 @@ __all__ = ["Board", "Group", "Row", "build_board"]
 BUDGET_RISE_POINTS = 0.5
 
 
-def build_board(records: Iterable[Record], verified: Mapping[str, Checked] | None = None) -> Board:
+def build_board(
+    records: Iterable[Record], verified: Mapping[str, Checked] | None = None, family: str = ""
+) -> Board:
     """Compute everything that is published from records.
 
     Args:
         records: In any order.
         verified: What others found about them (`verification.read_verified`).
+        family: Show what this family declared, and nothing else; empty for all.
 
     Raises:
         DataError: A record lacks what its status promises.
@@ -58,7 +61,7 @@ def build_board(records: Iterable[Record], verified: Mapping[str, Checked] | Non
     """
     known = verified or {}
     settled, notes = settle(records, known)
-    raw = make_groups(settled)
+    raw = make_groups(settled, family)
     image_sets = ImageSets(settled)
     contrasts = all_contrasts(raw, image_sets)
     groups = tuple(
@@ -113,7 +116,7 @@ def _group(sources: _Sources, title: str) -> Group:
         budget_scale=group.budget_scale,
         protocol=group.protocol,
         declared=group.declared,
-        unplanned_looks=len(group.looks_before),
+        unplanned_looks=tuple(sorted(group.looks_before)),
         hopeless=hopeless_baselines(group, first),
         rows=tuple(sorted(rows, key=_row_order)),
         ranked_pairs=ranking.pairs,
@@ -287,6 +290,7 @@ def _titles(raw: Sequence[RawGroup]) -> list[str]:
         [f", preset {group.protocol.preset or '?'}" for group in raw],
         [f", base seed {group.protocol.base_seed}" for group in raw],
         [f", suite {group.declared.suite}" if group.declared else "" for group in raw],
+        [f", {group.declared.look} seeds" if group.declared else "" for group in raw],
         [f" #{group.kin[:4]}" for group in raw],
         [f" #{group.declared.family[:4]}" if group.declared else "" for group in raw],
     ]

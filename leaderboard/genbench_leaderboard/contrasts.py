@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from genbench.errors import ProtocolError
-from genbench.records import Declaration
 from genbench_leaderboard.copies import CopyJudgement, judge_copies
 from genbench_leaderboard.crossed import ALPHA, Answers, compare
 from genbench_leaderboard.groups import Entry, RawGroup, check_recipe, compared
@@ -64,12 +63,18 @@ def all_contrasts(groups: Sequence[RawGroup], image_sets: ImageSets) -> Contrast
     raw: Contrasts = {}
     clean: Contrasts = {}
     for position, group in enumerate(groups):
-        confirming = _confirming(group)
+        confirming, undecided = _confirming(group)
         for entry in group.entries.values():
             copies = judged_copies(entry, group, image_sets)
             for question, other in _pairs(entry, group, groups):
                 place = Place(position, entry.key, question, other.key)
                 raw[place] = _contrast(entry, other, question, entry.key in confirming, copies)
+                if entry.key in undecided:
+                    raw[place] = replace(
+                        raw[place], problem="val of some of the seeds that choose is missing"
+                    )
+                if group.contradiction:
+                    raw[place] = replace(raw[place], void=group.contradiction)
                 if copies.flagged is not None:
                     clean[place] = _without(raw[place], entry, other, copies)
     # A contrast that changes without its copies may change the level of any other of its family: both
@@ -91,9 +96,8 @@ def _pairs(entry: Entry, group: RawGroup, groups: Sequence[RawGroup]) -> Iterato
         check_recipe(entry, group, groups)
     if entry.role != "contender" or entry.is_baseline or not group.has_further_question(entry):
         return
-    for other in (group.free_copies_of(entry), group.free_augmentation_of(entry)):
-        if other is not None:
-            yield "adds", other
+    for other in group.simpler_than(entry):
+        yield "adds", other
 
 
 def rank_entries(group: RawGroup, contrasts: Mapping[str, Contrast]) -> Ranking:
@@ -109,9 +113,23 @@ def rank_entries(group: RawGroup, contrasts: Mapping[str, Contrast]) -> Ranking:
             and (answers := _answers(entry)) is not None
         }
         if len(pool) > 1 and len({answers.images for answers in pool.values()}) == 1:
-            by_entry |= dict(zip(pool, ranks(list(pool.values())), strict=True))
-            pairs += math.comb(len(pool), 2)
+            known = _known(list(pool), group, contrasts)
+            by_entry |= dict(zip(pool, ranks(list(pool.values()), known, alpha_of(group)), strict=True))
+            pairs += math.comb(len(pool), 2) - len(known)
     return Ranking(by_entry, pairs)
+
+
+def _known(
+    keys: Sequence[str], group: RawGroup, contrasts: Mapping[str, Contrast]
+) -> dict[tuple[int, int], int]:
+    """Return what verdicts say of pairs of rows, by their positions: 1, -1, or 0 where they cannot tell."""
+    found = {}
+    for place, key in enumerate(keys):
+        baseline, contrast = group.baseline_of(group.entries[key]), contrasts.get(key)
+        if contrast is not None and baseline is not None and baseline.key in keys:
+            sign = {"better": 1, "worse": -1}.get(contrast.verdict, 0)
+            found[place, keys.index(baseline.key)] = sign
+    return found
 
 
 def external_data(entry: Entry, group: RawGroup) -> tuple[str, ...]:
@@ -174,7 +192,8 @@ def hopeless_baselines(group: RawGroup, contrasts: Mapping[str, Contrast]) -> tu
             continue
         best = compare(answers.all_right(), answers)
         assert best is not None
-        found[baseline.label] = best.p is None or best.p >= contrast.alpha / max(contrast.family, 1)
+        level = contrast.alpha / max(contrast.family, 1)
+        found[baseline.label] = bool(best.standard_error) and best.p is not None and best.p >= level
     return tuple(label for label, is_hopeless in found.items() if is_hopeless)
 
 
@@ -230,21 +249,34 @@ def _answers(entry: Entry) -> Answers | None:
 # ------------------------------------------------------------------------------------------------- families
 
 
-def _confirming(group: RawGroup) -> set[str]:
-    """Return the keys of the contenders that are confirmed: all, or those that val chose on other seeds.
+def _confirming(group: RawGroup) -> tuple[set[str], set[str]]:
+    """Return the keys of the contenders that are confirmed, and of those among which val could not choose.
 
-    The seeds that choose took no part in what is confirmed. Test is never looked at here.
+    All are confirmed, or those that val chose on seeds that take no part in confirming. Where one of a
+    generator's configurations lacks val of such a seed, none is chosen: who lacks it would choose the winner.
+    Test is never looked at here.
     """
     contenders = {key: entry for key, entry in group.entries.items() if entry.role == "contender"}
     if group.declared is None or not group.declared.choosing_seeds:
-        return set(contenders)
-    candidates: dict[tuple[str, str], list[tuple[float, str, str]]] = {}
-    for key, entry in contenders.items():
-        val = [one.result.metric("top1", "val") for one in entry.choosing.values()]
-        known = [one.value for one in val if one is not None and one.value is not None]
-        worth = -math.fsum(known) / len(known) if known else math.inf
-        candidates.setdefault((entry.generator.use, entry.augment), []).append((worth, entry.label, key))
-    return {min(found)[-1] for found in candidates.values()}
+        return set(contenders), set()
+    candidates: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for key, entry in sorted(contenders.items()):
+        candidates[entry.generator.use, entry.augment].append(key)
+    chosen, undecided = set[str](), set[str]()
+    for keys in candidates.values():
+        val = {key: _chosen_on(contenders[key]) for key in keys}
+        if any(len(values) < group.declared.choosing_seeds for values in val.values()):
+            chosen |= set(keys)
+            undecided |= set(keys)
+        else:
+            chosen.add(max(keys, key=lambda key: math.fsum(val[key])))
+    return chosen, undecided
+
+
+def _chosen_on(entry: Entry) -> list[float]:
+    """Return val top-1 of the seeds that choose."""
+    found = [one.result.metric("top1", "val") for one in entry.choosing.values()]
+    return [one.value for one in found if one is not None and one.value is not None]
 
 
 def _judged(contrasts: Contrasts, groups: Sequence[RawGroup]) -> Contrasts:
@@ -259,7 +291,7 @@ def _judged(contrasts: Contrasts, groups: Sequence[RawGroup]) -> Contrasts:
     judged = {place: _decided(contrast, None, place, groups) for place, contrast in contrasts.items()}
     for (_, question), places in families.items():
         alpha = min(alpha_of(groups[place.group]) for place in places)
-        planned = max(_declared_size(groups[place.group].declared, question) for place in places)
+        planned = max(getattr(groups[place.group], question) for place in places)
         steps = holm([_p_value(contrasts[place], place, groups) for place in places], alpha, planned)
         size = max(planned, len(places))
         for place, step in zip(places, steps, strict=True):
@@ -279,19 +311,17 @@ def alpha_of(group: RawGroup) -> float:
     return level_of_look(shares, len(group.looks_before))
 
 
-def _declared_size(declared: Declaration | None, question: Question) -> int:
-    return (declared.helps if question == "helps" else declared.adds) if declared is not None else 0
-
-
 def _p_value(contrast: Contrast, place: Place, groups: Sequence[RawGroup]) -> float | None:
     """Return the p that enters Holm: None, which counts as 1, where a row is void or seeds are missing."""
     found, planned = contrast.found, groups[place.group].entries[place.entry].planned
-    return found.p if found is not None and found.n >= planned and not contrast.void else None
+    is_usable = found is not None and found.n >= planned and not contrast.void and not contrast.problem
+    return found.p if found is not None and is_usable else None
 
 
 def _decided(contrast: Contrast, step: HolmStep | None, place: Place, groups: Sequence[RawGroup]) -> Contrast:
     entry = groups[place.group].entries[place.entry]
-    verdict = decide(contrast.found, entry.planned, step, contrast.alpha)
+    found = contrast.found if not contrast.problem else None
+    verdict = decide(found, entry.planned, step, contrast.alpha)
     if contrast.role == "control" and verdict in {"exploratory", "too few seeds"}:
         verdict = "reference"
     decided = replace(

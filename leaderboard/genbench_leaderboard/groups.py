@@ -107,6 +107,9 @@ class RawGroup:
         kin: Digest of all that but the budget's scale.
         declared: What the suite declared, at its latest look; None where records know no declaration.
         looks_before: Numbers of seeds at which test of a contender was read before, unplanned.
+        helps: The most contrasts with real images alone that were ever declared of its contenders.
+        adds: The most with what is simpler.
+        contradiction: How its records contradict each other about what was declared; empty where they agree.
         keys: Of all records that it was made of.
     """
 
@@ -118,9 +121,17 @@ class RawGroup:
     budget_scale: float
     declared: Declaration | None = None
     looks_before: set[int] = field(default_factory=set)
+    helps: int = 0
+    adds: int = 0
+    contradiction: str = ""
     keys: set[str] = field(default_factory=set)
     entries: dict[str, Entry] = field(default_factory=dict)
     failures: set[Failure] = field(default_factory=set)
+
+    @property
+    def kind(self) -> tuple[str, float]:
+        """What groups of several families may share."""
+        return (self.kin, self.budget_scale)
 
     @property
     def order(self) -> tuple[str, str, str, float, str, str]:
@@ -132,15 +143,15 @@ class RawGroup:
         """Say whether it is asked if an entry is more than copies, and more than free augmentation."""
         return entry.generator.use != FREE and entry.augment not in {OFF, STRONG}
 
-    def free_copies_of(self, entry: Entry) -> Entry | None:
-        """Return the row with frozen augmented copies in place of an entry's images."""
-        found = (one for one in self.entries.values() if one.generator.use == FREE and one.mix == entry.mix)
-        return next((one for one in found if one is not entry and one.filter.use == BASELINE), None)
-
-    def free_augmentation_of(self, entry: Entry) -> Entry | None:
-        """Return real images alone under strong augmentation."""
-        found = (one for one in self.entries.values() if one.is_baseline and one.augment == STRONG)
-        return next((one for one in found if one is not entry), None)
+    def simpler_than(self, entry: Entry) -> list[Entry]:
+        """Return the rows with frozen augmented copies instead, and real images under strong augmentation."""
+        others = [one for one in self.entries.values() if one is not entry]
+        copies = [
+            one
+            for one in others
+            if one.generator.use == FREE and one.filter.use == BASELINE and one.mix == entry.mix
+        ]
+        return copies + [one for one in others if one.is_baseline and one.augment == STRONG]
 
     def baseline_of(self, entry: Entry) -> Entry | None:
         """Return real images alone, same augmentation; for real images alone, the standard augmentation."""
@@ -209,9 +220,10 @@ def settle(
 def _with_all_declared(tried: Sequence[Record]) -> Record:
     """Return the last attempt, with what all of them declared, the oldest first."""
     declared: dict[Declaration, None] = {}
-    for record in sorted(tried, key=lambda one: (one.run.created, len(one.run.declared))):
-        declared |= dict.fromkeys(record.run.declared)
     last = tried[-1]
+    for record in sorted(tried, key=lambda one: (one.run.created, len(one.run.declared))):
+        if record.result.status == last.result.status:  # an attempt that failed read no test
+            declared |= dict.fromkeys(record.run.declared)
     if tuple(declared) == last.run.declared:
         return last
     whole = replace(last, run=replace(last.run, declared=tuple(declared)))
@@ -219,11 +231,15 @@ def _with_all_declared(tried: Sequence[Record]) -> Record:
     return whole
 
 
-def make_groups(records: Sequence[Record]) -> list[RawGroup]:
+def make_groups(records: Sequence[Record], family: str = "") -> list[RawGroup]:
     """Sort settled records of cells into groups and entries.
 
     A cell that several suites declared stands in a group of each, so that no suite changes what another one
-    concluded. A group that has nothing which a larger one has not is left out.
+    concluded. What is left of a suite whose other cells are elsewhere is left out where a whole one shows it.
+
+    Args:
+        records: One per key.
+        family: Only the groups of this family; empty for all.
 
     Raises:
         DataError: A record has no top-1.
@@ -233,7 +249,7 @@ def make_groups(records: Sequence[Record]) -> list[RawGroup]:
     for record in records:
         if record.result.subject != "cell":
             continue
-        for declared in _families(record):
+        for declared in _families(record, family):
             group = _group_of(record, declared, groups)
             group.keys.add(record.result.key)
             if record.result.evaluator.use == "accuracy":
@@ -243,31 +259,47 @@ def make_groups(records: Sequence[Record]) -> list[RawGroup]:
                 unplaced.append((group, record))
     for found in groups.values():
         _settle_entries(found)
+    _share_looks(groups.values())
     for group, record in unplaced:
         placed = group.entries.get(_entry_of(record).key)
         if record.result.status != "ok":
             group.failures.add(missing(record, (placed or _entry_of(record)).label))
         elif placed and _is_planned(record, group.declared):
             placed.others.append(record)
-    shown = [group for group in groups.values() if not any(_covers(one, group) for one in groups.values())]
+    whole = [group for group in groups.values() if _is_whole(group)]
+    shown = [
+        group
+        for group in groups.values()
+        if group in whole or not any(group.keys <= one.keys and one.kind == group.kind for one in whole)
+    ]
     return sorted(shown, key=lambda group: group.order)
 
 
-def _families(record: Record) -> list[Declaration | None]:
-    """Return the latest look of every family that a cell took part in; None for a cell that knows of none."""
+def _families(record: Record, only: str) -> list[Declaration | None]:
+    """Return the latest look of every family that a cell took part in; None for a cell that knows of none.
+
+    Args:
+        record: Of the cell.
+        only: The family that is asked for; empty for all.
+    """
     latest: dict[str, Declaration | None] = {}
     for declared in record.run.declared:
         known = latest.get(declared.family)
         if known is None or known.look < declared.look:
             latest[declared.family] = declared
+    if only:
+        return [latest[only]] if only in latest else []
     return list(latest.values()) or [None]
 
 
-def _covers(larger: RawGroup, group: RawGroup) -> bool:
-    """Say whether another group of the same kind holds all records of this one, and more or an older plan."""
-    if larger is group or (larger.kin, larger.budget_scale) != (group.kin, group.budget_scale):
-        return False
-    return larger.keys > group.keys or (larger.keys == group.keys and larger.order < group.order)
+def _is_whole(group: RawGroup) -> bool:
+    """Say whether all is there that a suite planned here: a baseline, and every seed of every row."""
+    if group.declared is None:
+        return True
+    entries = group.entries.values()
+    contenders = any(entry.role == "contender" for entry in entries) or not group.declared.helps
+    seeds = all(len(entry.measured) == entry.planned for entry in entries)
+    return contenders and seeds and any(entry.is_baseline for entry in entries)
 
 
 def _settle_entries(group: RawGroup) -> None:
@@ -280,22 +312,53 @@ def _settle_entries(group: RawGroup) -> None:
         entry.role = entry.role or role
         if declared is not None:
             entry.planned = declared.look - declared.choosing_seeds
-    group.looks_before = _looks_before(group)
+    if declared is not None:
+        _look_back(group, declared)
 
 
-def _looks_before(group: RawGroup) -> set[int]:
-    """Return the numbers of seeds at which test of a contender was read before, but for planned looks."""
-    declared = group.declared
-    if declared is None:
-        return set()
-    planned, before = {*declared.looks, declared.seeds}, set[int]()
+def _look_back(group: RawGroup, declared: Declaration) -> None:
+    """Note what was declared of a group's contenders before, and whether its records agree on what is.
+
+    A look counts where its cell took part in confirming, unless this very plan had planned it. Whoever
+    declares less later is held to the most that was ever declared.
+    """
+    facts: set[tuple[object, ...]] = set()
     for entry in group.entries.values():
-        for record in entry.measured.values() if entry.role == "contender" else ():
-            for one in record.run.declared:
-                if one.family == declared.family:
-                    break
-                before.add(one.look)
-    return before - planned
+        cells = (*entry.measured.values(), *entry.choosing.values())
+        own = [one for record in cells for one in record.run.declared if one.family == declared.family]
+        facts |= {(one.seeds, one.looks, one.choosing_seeds, one.helps, one.adds) for one in own}
+        if len({one.role for one in own}) > 1:
+            group.contradiction = f"its records contradict each other about the role of {entry.label}"
+        if entry.role == "contender":
+            for record in cells:
+                _look_back_at(record, group, declared)
+    if len(facts) > 1:
+        group.contradiction = "its records contradict each other about what the suite declared"
+
+
+def _look_back_at(record: Record, group: RawGroup, declared: Declaration) -> None:
+    plan = (declared.seeds, declared.looks, declared.choosing_seeds)
+    for one in record.run.declared:
+        group.helps, group.adds = max(group.helps, one.helps), max(group.adds, one.adds)
+        if (one.family, one.look) == (declared.family, declared.look):
+            return
+        is_planned = (one.seeds, one.looks, one.choosing_seeds) == plan
+        if record.result.index >= one.choosing_seeds and not is_planned and one.look != declared.look:
+            group.looks_before.add(one.look)
+
+
+def _share_looks(groups: Iterable[RawGroup]) -> None:
+    """Give all groups of a family the looks and the sizes of all: they share one alpha."""
+    families: dict[str, list[RawGroup]] = defaultdict(list)
+    for group in groups:
+        if group.declared is not None:
+            families[group.declared.family].append(group)
+    for members in families.values():
+        looks = set().union(*(group.looks_before for group in members))
+        for group in members:
+            group.looks_before = looks
+            group.helps = max(one.helps for one in members)
+            group.adds = max(one.adds for one in members)
 
 
 def check_recipe(entry: Entry, group: RawGroup, groups: Sequence[RawGroup]) -> None:

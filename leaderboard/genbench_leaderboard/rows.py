@@ -315,7 +315,7 @@ class Group:
 
     Attributes:
         declared: What the suite declared; None for records that know no declaration.
-        unplanned_looks: At how many other numbers of seeds test was read before.
+        unplanned_looks: Numbers of seeds at which test was read before.
         hopeless: Names of baselines so good that not even a perfect classifier could be *better*.
         ranked_pairs: Size of the Holm family of the ranks, all pools together.
         environments: The most common first.
@@ -330,7 +330,7 @@ class Group:
     budget_scale: float
     protocol: Protocol
     declared: Declaration | None
-    unplanned_looks: int
+    unplanned_looks: tuple[int, ...]
     hopeless: tuple[str, ...]
     rows: tuple[Row, ...]
     ranked_pairs: int

@@ -99,7 +99,9 @@ def _legend(group: Group) -> tuple[str, ...]:
     )
     if not any(row.planned >= SEEDS_FOR_VERDICT for row in group.rows):
         return (measured,)
-    alpha = next((c.alpha for c in _contrasts(group) if c.family), ALPHA)
+    alpha = next((c.alpha for c in _contrasts(group) if c.family), None)
+    if alpha is None:
+        return (measured, "reference: a line to hold others against; it has no verdict.")
     judged = (
         f"p: two-sided, from the same interval, Holm-adjusted over {_family_of(group)} (one that failed "
         f"counts as p = 1). better, worse: p < {alpha:.3g}. reference: a line to hold the others against; it "
@@ -214,13 +216,13 @@ def _plan_notes(group: Group) -> list[str]:
         looks = [*declared.looks, declared.seeds]
         found.append(
             f"look {looks.index(declared.look) + 1} of {len(looks)} that were planned, after {declared.look} "
-            f"of {declared.seeds} seeds: its families are held to {alpha:.2g}, all looks together to "
+            f"of {declared.seeds} seeds: its families are held to {alpha:.3g}, all looks together to "
             f"{ALPHA:g}."
         )
     if group.unplanned_looks:
         found.append(
-            f"test had been read {count(group.unplanned_looks, 'time', 'times')} before, at other numbers of "
-            f"seeds, which nobody had planned: the families are held to {alpha:.2g} instead."
+            f"test was read before, after {_listed(group.unplanned_looks)} seeds, which this suite had not "
+            f"planned: its families are held to {alpha:.3g} instead."
         )
     return found
 
@@ -321,6 +323,11 @@ def _range(what: str, values: Iterable[float | None]) -> list[str]:
         return []
     low, high = f"{min(known):.2f}", f"{max(known):.2f}"
     return [f"{what}: {low if low == high else f'{low} to {high}'}."]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _contrasts(group: Group) -> list[Contrast]:

@@ -6,7 +6,7 @@ described. Nothing here reads a record or knows a column.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, NamedTuple
@@ -27,6 +27,7 @@ SEEDS_FOR_VERDICT = 5
 #: An unplanned look is held to a quarter of the level of the one before: the errors of all looks together
 #: stay below 4/3 of alpha, however many there are.
 UNPLANNED_LOOK = 4
+_MOST_LOOKS = 20  # after which nothing is left of alpha
 #: Share of rows with normal values in which a seed is called outlying.
 OUTLYING = 0.01
 #: Standard deviations below this share of the values' size are rounding, not spread.
@@ -130,7 +131,7 @@ def level_of_look(shares: Sequence[float], unplanned: int, alpha: float = ALPHA)
         alpha: Of the family, over all looks.
     """
     before = shares[-2] if len(shares) > 1 else 0.0
-    return alpha * (shares[-1] ** 2 - before**2) / float(UNPLANNED_LOOK**unplanned)
+    return alpha * (shares[-1] ** 2 - before**2) * float(UNPLANNED_LOOK) ** -min(unplanned, _MOST_LOOKS)
 
 
 def decide(found: Comparison | None, planned: int, step: HolmStep | None, alpha: float = ALPHA) -> Verdict:
@@ -153,17 +154,32 @@ def decide(found: Comparison | None, planned: int, step: HolmStep | None, alpha:
     return "better" if found.mean > 0 else "worse"
 
 
-def ranks(rows: Sequence[Answers]) -> list[int]:
+def ranks(
+    rows: Sequence[Answers], known: Mapping[tuple[int, int], int] | None = None, alpha: float = ALPHA
+) -> list[int]:
     """Rank = 1 + the number of rows that are significantly better: rows may share a rank.
 
-    Every pair of rows is compared as a verdict is (`crossed.compare`); all pairs are one Holm family.
+    Every pair of rows is compared as a verdict is (`crossed.compare`); all pairs are one Holm family, but for
+    those that have a verdict: a rank says nothing else.
+
+    Args:
+        rows: What they get right.
+        known: By pair of positions, what a verdict says of the first: better (1), worse (-1), or neither (0).
+        alpha: Level of the family.
     """
-    pairs = list(combinations(range(len(rows)), 2))
-    found = [compare(rows[i], rows[j]) for i, j in pairs]
+    settled = known or {}
     better = [0] * len(rows)
+    for (i, j), sign in settled.items():
+        better[j if sign > 0 else i] += sign != 0
+    pairs = [
+        pair
+        for pair in combinations(range(len(rows)), 2)
+        if pair not in settled and pair[::-1] not in settled
+    ]
+    found = [compare(rows[i], rows[j]) for i, j in pairs]
     enough = [one.p if one is not None and one.n >= SEEDS_FOR_VERDICT else None for one in found]
-    for (i, j), one, step in zip(pairs, found, holm(enough), strict=True):
-        if one is not None and step.adjusted_p < ALPHA:
+    for (i, j), one, step in zip(pairs, found, holm(enough, alpha), strict=True):
+        if one is not None and step.adjusted_p < alpha:
             better[j if one.mean > 0 else i] += 1
     return [1 + count for count in better]
 

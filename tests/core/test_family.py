@@ -34,7 +34,7 @@ def test_roles(rows: list[str], roles: list[Role]) -> None:
     kinds = []
     for text in rows:
         generator, augment, *scale = text.split()
-        kinds.append(RowKind(generator, augment, float(scale[0]) if scale else 1.0))
+        kinds.append(RowKind(generator, augment, scale=float(scale[0]) if scale else 1.0))
     assert roles_of(kinds) == roles
 
 

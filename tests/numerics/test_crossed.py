@@ -67,13 +67,14 @@ def test_p_and_interval_come_from_one_t_distribution() -> None:
 
 
 def test_degrees_of_freedom_by_hand() -> None:
-    # n = 4, N = 10; A = 2, I = 1.5 - 1 = 0.5: (2.5)^2 / (4/3 + 2.25/9 + 1/27) = 3.86
-    squares = MeanSquares(4, 10, 0.1, seed=2.0, image=1.5, rest=1.0)
-    assert squares.degrees_of_freedom() == pytest.approx(6.25 / (4 / 3 + 2.25 / 9 + 1 / 27))
-    # Seeds that agree by luck are not more certain than what is left over says: A = MS_E.
-    lucky = MeanSquares(4, 10, 0.1, seed=0.0, image=1.5, rest=1.0)
-    assert lucky.degrees_of_freedom() == pytest.approx(2.25 / (1 / 3 + 2.25 / 9 + 1 / 27))
-    assert MeanSquares(4, 10, 0.1, seed=2.0, image=0.5, rest=1.0).degrees_of_freedom() == 3, "no image effect"
+    # n = 5, N = 11; A = 2 * 4 / 2 = 4, I = 9 - 1 = 8: 12^2 / (16/4 + 81/10 + 1/40) = 11.9
+    squares = MeanSquares(5, 11, 0.1, seed=2.0, image=9.0, rest=1.0)
+    assert squares.degrees_of_freedom() == pytest.approx(144 / (16 / 4 + 81 / 10 + 1 / 40))
+    # Seeds that agree by luck are not more certain than what is left over says: A = 2 MS_E.
+    lucky = MeanSquares(5, 11, 0.1, seed=0.0, image=9.0, rest=1.0)
+    assert lucky.degrees_of_freedom() == pytest.approx(100 / (4 / 4 + 81 / 10 + 1 / 40))
+    assert MeanSquares(5, 11, 0.1, seed=2.0, image=0.5, rest=1.0).degrees_of_freedom() == 4, "no image effect"
+    assert MeanSquares(3, 11, 0.1, seed=2.0, image=9.0, rest=1.0).degrees_of_freedom() == 2, "too few seeds"
 
 
 def test_without_image_effects_it_is_nearly_a_t_test_over_seeds() -> None:
@@ -114,6 +115,19 @@ def test_more_seeds_cannot_lower_what_images_leave_open() -> None:
     assert variances[0] == pytest.approx(squares.variance)
     assert variances[-1] == pytest.approx(floor, rel=1e-3)
     assert squares.at(8, 10**7).variance < squares.variance
+
+
+@pytest.mark.parametrize("images", [200, 449, 1000, 10_000])
+@pytest.mark.parametrize("n", [5, 6, 7])
+@pytest.mark.parametrize("gained", [1, 2, 3, 8])
+def test_what_is_zero_is_not_made_up_by_rounding(images: int, n: int, gained: int) -> None:
+    """Every seed gains the same number of images, each others: nothing differs but by chance."""
+    row, base = np.zeros((2, n, images), bool)
+    for seed in range(n):
+        row[seed, gained * seed : gained * (seed + 1)] = True
+    found = compared(row, base)
+    assert found.squares is not None
+    assert (found.squares.seed, found.p, found.interval) == (0.0, 1.0, None)
 
 
 def test_no_spread_tells_nothing() -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,9 @@ from genbench.cli._options import (
 from genbench.cli._output import echo
 from genbench.disk import check_output, write_output, writing_output
 from genbench.errors import ExitCode
+
+if TYPE_CHECKING:
+    from genbench.plan import Plan
 
 #: What a run writes into its folder, besides records and pictures.
 _WRITTEN = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "pictures.md", "suite.toml")
@@ -106,7 +109,6 @@ def command(**options: Any) -> None:
     genbench run -d imagefolder:photos -g ddpm -c resnet32 --ratio 0.5 --ratio 2
     """
     from genbench.cli._progress import make_progress
-    from genbench.pictures import write_gallery
     from genbench.runner import run
     from genbench.verification.layout import suite_text
     from genbench.worker import RunOptions
@@ -133,7 +135,7 @@ def command(**options: Any) -> None:
     with make_progress(quiet=options["quiet"]) as progress:
         summary = run(plan, store, registry, run_options, progress.observer)
     with writing_output(folder, "--out", kept="every result is in the store, and nothing is run again"):
-        said = _publish(summary.records, folder, store, pictures=write_gallery(plan, store, folder))
+        said = _publish(plan, summary.records, folder, store)
         write_output(folder / "suite.toml", suite_text(suite).encode())  # what `submit` plans again
     echo(said)
     if options["profile"]:
@@ -165,7 +167,7 @@ def _profile_lines(logs: Path, began: float) -> Iterator[str]:
             yield f"  trace (chrome://tracing): {file.with_name(file.name.replace('.profile.', '.trace.'))}"
 
 
-def _rendered(records: list[Any], store: Any) -> dict[str, str]:
+def _rendered(records: list[Any], family: str, store: Any) -> dict[str, str]:
     """Return the board in every form, by suffix; from the store, where it was rendered before.
 
     What a board says depends on the records and on the code that renders them, and on nothing else.
@@ -174,22 +176,25 @@ def _rendered(records: list[Any], store: Any) -> dict[str, str]:
     from genbench.registry import package_digest
 
     code = [package_digest("genbench"), package_digest("genbench_leaderboard")]
-    key = digest([*code, sorted([record.result_digest, record.run_digest] for record in records)])
+    key = digest([*code, family, sorted([record.result_digest, record.run_digest] for record in records)])
     known: dict[str, str] | None = store.boards.find(key)
     if known is None:
         from genbench_leaderboard.board import build_board
         from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
 
-        board = build_board(records)
+        board = build_board(records, family=family)
         renders = {"txt": render_terminal, "md": render_markdown, "csv": render_csv, "json": render_json}
         known = {suffix: render(board) for suffix, render in renders.items()}
         store.boards.keep(key, known)
     return known
 
 
-def _publish(records: list[Any], folder: Path, store: Any, pictures: int) -> str:
+def _publish(plan: "Plan", records: list[Any], folder: Path, store: Any) -> str:
     """Write the leaderboard with its records and a link to the pictures; return what to print."""
-    board = _rendered(records, store)
+    from genbench.pictures import write_gallery
+
+    pictures = write_gallery(plan, store, folder)
+    board = _rendered(records, plan.declared.declaration.family if plan.declared else "", store)
     text = board.pop("txt")
     (folder / "records").mkdir(parents=True, exist_ok=True)
     for record in records:
