@@ -452,9 +452,12 @@ def judged(thieves: Registry, tmp_path_factory: pytest.TempPathFactory) -> dict[
     names = {record.result.generator.name for record in outcome.records}
     return {
         name: judge_copies(
-            record
-            for record in outcome.records
-            if record.result.subject == "image_set" and record.result.generator.name == name
+            (
+                record
+                for record in outcome.records
+                if record.result.subject == "image_set" and record.result.generator.name == name
+            ),
+            seeds=[0],
         )
         for name in names - {"none"}
     }

@@ -200,10 +200,12 @@ def test_an_honest_submission_is_recomputed_as_far_as_predictions_go(forger: For
         ("activation_mmd", "reported"),
         ("train_accuracy", "reported"),
         ("memorization:extractor=pixels", "reported"),
+        ("copies", "reported"),
     }
     reasons = {line for one in found.records for line in one.unchecked}
     assert reasons == {
         "memorization reads images, which are not submitted",
+        "copies reads images, which are not submitted",
         "train_accuracy reads a network, which is not submitted",
         "it reads features, which were not submitted (submit --features)",
     }
@@ -227,7 +229,7 @@ def test_a_submission_holds_numbers_and_json_and_says_nothing_of_the_machine(mad
         assert b"genbench run secret" not in content
     records = list(read_records([made.folder]))
     assert {record.run.command for record in records} == {COMMAND}
-    assert len(records) == made.packed.records == 14
+    assert len(records) == made.packed.records == 16
     assert made.packed.left_out == ()
     assert load_suite(made.folder / "suite.toml") == made.suite
 
@@ -237,7 +239,7 @@ def test_some_cells_are_packed_and_the_others_are_counted(made: Made, tmp_path: 
     assert packed.cells == (made.plan.cells[0].name,)
     found = verify(tmp_path / "part", tmp_path / "scratch", made.store)
     assert lines(found) == []
-    assert any(note.startswith("11 of the 14 evaluations that the suite plans") for note in found.notes)
+    assert any(note.startswith("13 of the 16 evaluations that the suite plans") for note in found.notes)
     with pytest.raises(UsageError, match="exists already"):
         made.pack(tmp_path / "part")
     with pytest.raises(UsageError, match="no cell 'nowhere'"):
@@ -324,7 +326,7 @@ def test_an_edit_without_new_digests_is_no_record_any_more(forger: Forger) -> No
 def test_a_metric_that_evaluation_and_record_agree_on_is_recomputed(forger: Forger) -> None:
     """Record, evaluation, manifest and list are edited together: predictions contradict all of them."""
     loss = put(0.0001, "metrics", 3, "value")
-    for step in (forger.step("evaluate", place) for place in range(14)):
+    for step in (forger.step("evaluate", place) for place in range(16)):
         body = json.loads((step / "evaluation.json").read_text())
         if "test" in body["tables"]:
             loss(body)

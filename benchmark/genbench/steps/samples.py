@@ -131,7 +131,8 @@ def _checked(folder: Path, train: LabelledImages) -> LabelledImages:
 
 
 def _fingerprints(images: LabelledImages) -> npt.NDArray[np.uint64]:
-    return np.concatenate([fingerprints(batch) for batch in images.batches(_BATCH_IMAGES)])
+    none = np.empty(0, dtype=np.uint64)  # of no image: a top-up of which none was asked
+    return np.concatenate([none, *(fingerprints(batch) for batch in images.batches(_BATCH_IMAGES))])
 
 
 # ------------------------------------------------------------------------------------------- the sampling
