@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from genbench.errors import ProtocolError
 from genbench_leaderboard.copies import CopyJudgement, judge_copies
 from genbench_leaderboard.crossed import ALPHA, Answers, compare
-from genbench_leaderboard.groups import Entry, RawGroup, check_recipe, compared
+from genbench_leaderboard.groups import Entry, RawGroup, alpha_at, check_recipe, compared
 from genbench_leaderboard.measures import ImageSets
 from genbench_leaderboard.rows import Contrast, Cost, Outlier
 from genbench_leaderboard.statistics import (
@@ -18,7 +18,6 @@ from genbench_leaderboard.statistics import (
     decide,
     estimate,
     holm,
-    level_of_look,
     median,
     outlying,
     ranks,
@@ -302,13 +301,7 @@ def _judged(contrasts: Contrasts, groups: Sequence[RawGroup]) -> Contrasts:
 
 def alpha_of(group: RawGroup) -> float:
     """Return the level of a group's families at its look at test."""
-    declared = group.declared
-    if declared is None:
-        return ALPHA
-    first = declared.choosing_seeds
-    looks = [look for look in (*declared.looks, declared.seeds) if look <= declared.look]
-    shares = [(look - first) / (declared.seeds - first) for look in looks]
-    return level_of_look(shares, len(group.looks_before))
+    return alpha_at(group.declared, len(group.looks_before)) if group.declared else ALPHA
 
 
 def _p_value(contrast: Contrast, place: Place, groups: Sequence[RawGroup]) -> float | None:

@@ -21,6 +21,7 @@ from genbench.records import Component, Declaration, Protocol, Record
 from genbench.roles import FREE, OFF, STRONG, Role, RowKind, roles_of
 from genbench_leaderboard.crossed import Answers, Comparison, compare
 from genbench_leaderboard.rows import BASELINE, Failure
+from genbench_leaderboard.statistics import level_of_look
 
 _DATA_OF_MIX = ("ratio", "mode", "augment", "batch_fraction")
 
@@ -158,6 +159,19 @@ class RawGroup:
         augment = "standard" if entry.is_baseline else entry.augment
         found = (other for other in self.entries.values() if other.is_baseline and other.augment == augment)
         return next((other for other in found if other is not entry), None)
+
+
+def alpha_at(declared: Declaration, unplanned: int) -> float:
+    """Return the level that a family is held to at its look.
+
+    Args:
+        declared: The family.
+        unplanned: How many looks at test there were before that nobody had planned.
+    """
+    first = declared.choosing_seeds
+    looks = [look for look in (*declared.looks, declared.seeds) if look <= declared.look]
+    shares = [(look - first) / (declared.seeds - first) for look in looks]
+    return level_of_look(shares, unplanned)
 
 
 def compared(entry: Entry, other: Entry, split: str = "test") -> Comparison | None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from genbench.digest import digest
 from genbench.errors import ProtocolError
 from genbench.records import Component, Declaration, Record
-from genbench_leaderboard.crossed import ALPHA, MeanSquares, compare, effect, p_value
-from genbench_leaderboard.groups import RawGroup, compared, make_groups, settle
+from genbench_leaderboard.crossed import MeanSquares, compare, effect, p_value
+from genbench_leaderboard.groups import RawGroup, alpha_at, compared, make_groups, settle
 from genbench_leaderboard.sentences import count
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT
 
@@ -44,10 +44,16 @@ def expectations(
         declared: By the suite.
         pairs: Its datasets and classifiers.
     """
-    seeds, contrasts = declared.seeds - declared.choosing_seeds, max(declared.helps, 1)
+    seeds = declared.seeds - declared.choosing_seeds
+    if not declared.helps or seeds < SEEDS_FOR_VERDICT:
+        yield "no verdict: " + (
+            "every row is a reference line" if not declared.helps else f"it takes {SEEDS_FOR_VERDICT} seeds"
+        )
+        return
+    level = alpha_at(declared, 0) / declared.helps
     for dataset, classifier in pairs:
         what = f"{dataset.name}, {classifier.name}"
-        found = prospect(records, dataset, classifier, seeds, ALPHA / contrasts)
+        found = prospect(records, dataset, classifier, seeds, level)
         if found is None or found.points is None:
             yield f"{what}: no earlier contrasts to tell what this suite could find"
         else:
@@ -77,7 +83,8 @@ def prospect(
     """
     own = [one for one in records if _is_about(one, dataset, classifier)]
     groups = [group for group in make_groups(settle(own)[0]) if group.budget_scale == 1]
-    spreads = [one for group in groups for one in _spreads(group)]
+    by_row = {key: one for group in groups for key, one in _spreads(group)}
+    spreads = list(by_row.values())
     baselines = [one for group in groups for one in _room(group)]
     if not baselines or seeds < 2:
         return None
@@ -104,18 +111,18 @@ def _is_about(record: Record, dataset: Component, classifier: Component) -> bool
     return digest(list(found)) == digest([dataset.identity, classifier.identity])
 
 
-def _spreads(group: RawGroup) -> Iterator[MeanSquares]:
-    """Yield the mean squares of every contrast with real images alone."""
+def _spreads(group: RawGroup) -> Iterator[tuple[str, MeanSquares]]:
+    """Yield the mean squares of every contender against real images alone, by its key."""
     for entry in group.entries.values():
         baseline = group.baseline_of(entry)
-        if baseline is None or entry.is_baseline:
+        if baseline is None or entry.is_baseline or entry.role != "contender":
             continue
         try:
             found = compared(entry, baseline)
         except ProtocolError:
             continue
         if found is not None and found.squares is not None and found.n >= _SEEDS_FOR_SPREAD:
-            yield found.squares
+            yield entry.key, found.squares
 
 
 def _room(group: RawGroup) -> Sequence[MeanSquares]:

@@ -51,3 +51,16 @@ def test_a_suite_that_can_find_nothing_is_told_so() -> None:
 def test_others_say_nothing_about_it() -> None:
     assert prospect(suite(), DIGITS, Component("mlp"), 8, 0.05) is None
     assert prospect(suite(), Component("letters"), CNN, 8, 0.05) is None
+
+
+def test_without_a_verdict_nothing_is_promised() -> None:
+    few = declared("contender", seeds=4)
+    assert list(expectations(suite(), few, [(DIGITS, CNN)])) == ["no verdict: it takes 5 seeds"]
+    lines = list(expectations(suite(), declared("control", helps=0), [(DIGITS, CNN)]))
+    assert lines == ["no verdict: every row is a reference line"]
+
+
+def test_a_planned_look_is_held_to_its_own_level() -> None:
+    whole = list(expectations(suite(), declared("contender"), [(DIGITS, CNN)]))
+    early = list(expectations(suite(), declared("contender", seeds=20, looks=(8,), look=8), [(DIGITS, CNN)]))
+    assert whole[0] != early[0]
