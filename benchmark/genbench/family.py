@@ -73,9 +73,9 @@ def declare(resolved: ResolvedSuite, protocol: Protocol, rows: Sequence[Images])
         choosing_seeds=suite.choosing_seeds,
         looks=suite.looks,
     )
-    by_row = {
-        (id(row.generator), id(row.filter), row.mix): role for row, role in zip(rows, roles, strict=True)
-    }
+    by_row: dict[tuple[int, int, Mix], Role] = {}
+    for row, role in zip(rows, roles, strict=True):
+        by_row[id(row.generator), id(row.filter), row.mix] = role
     return Family(declaration, by_row)
 
 

@@ -175,7 +175,8 @@ def _row(
 def _level(entry: Entry, baseline: Entry | None, verified: Mapping[str, Checked]) -> Level:
     """Return how far a row was checked: no further than what it is held against."""
     rows = [entry] if baseline is None else [entry, baseline]
-    return min((level_of(_cells(row), verified) for row in rows), key=LEVELS.index)
+    levels: list[Level] = [level_of(_cells(row), verified) for row in rows]
+    return min(levels, key=LEVELS.index)
 
 
 def _contradictions(entry: Entry, verified: Mapping[str, Checked]) -> tuple[str, ...]:

@@ -197,8 +197,8 @@ def test_a_guarded_effect_is_larger() -> None:
     squares = found.squares
     assert squares is not None
     a, quantile = max(squares.seed, squares.rest), stats.chi2.ppf
-    h = a * (4 / quantile(0.2, 4) - 1)
-    k = squares.image * (399 / quantile(0.2, 399) - 1)
+    h = a * (4 / quantile(0.15, 4) - 1)
+    k = squares.image * (399 / quantile(0.15, 399) - 1)
     above = (squares.seed + squares.image_variance + math.hypot(h, k)) / (5 * 400)
     assert squares.guarded == pytest.approx((above, squares.degrees_of_freedom(a + h)))
 
