@@ -37,8 +37,8 @@ ALPHA = 0.05
 CONFIDENCE = 0.95
 POWER = 0.80
 SEEDS_FOR_INTERVAL = 3
-#: From here on the t distribution is the normal one to four digits, and its noncentral form is slow.
-#: the effect is found with 80 % power in nearly 80 % of boards, or more (docs/operating-characteristics.md).
+#: How sure a guarded effect is of its variance: each mean square is taken at its one-sided 85 % limit. It is
+#: then found with 80 % power in nearly 80 % of boards, or more (docs/operating-characteristics.md).
 GUARD = 0.85
 #: From here on the t distribution is the normal one to four digits, and its noncentral form slow to compute.
 _MANY_DF = 1e5
