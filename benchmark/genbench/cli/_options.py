@@ -33,6 +33,27 @@ def store_option(command: Command) -> Command:
     )(command)
 
 
+def device_option(command: Command) -> Command:
+    """Add `--device`."""
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where networks run.",
+    )(command)
+
+
+def timeout_option(command: Command) -> Command:
+    """Add `--step-timeout`."""
+    return click.option(
+        "--step-timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="Fail a step that takes longer.",
+    )(command)
+
+
 def plugin_options(command: Command) -> Command:
     """Add `--plugin` and `--no-plugins`."""
     command = click.option("--no-plugins", is_flag=True, help="Load built-in components only.")(command)

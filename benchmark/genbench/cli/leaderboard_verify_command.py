@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genbench.cli._devices import choose_workers
-from genbench.cli._options import make_store, store_option
+from genbench.cli._options import (
+    device_option,
+    make_store,
+    store_option,
+    timeout_option,
+)
 from genbench.cli._output import Styled, echo
 from genbench.disk import check_output, write_output, writing_output
 from genbench.errors import ExitCode
@@ -45,19 +50,8 @@ _COLOURS = {"reported": "yellow", "recomputed": "green", "reproduced": "green"}
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=0), default=1, show_default=True, help="Worker processes."
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where networks run again.",
-)
-@click.option(
-    "--step-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Give a step of a rerun up after this long.",
-)
+@device_option
+@timeout_option
 @store_option
 def command(folder: Path, out: Path | None, store_folder: Path | None, **options: Any) -> None:
     """Recompute a submission from its predictions, and name what contradicts.

@@ -12,6 +12,7 @@ import click
 
 from genbench.cli._devices import choose_workers
 from genbench.cli._options import (
+    device_option,
     make_plan_of,
     make_registry,
     make_store,
@@ -19,6 +20,7 @@ from genbench.cli._options import (
     read_suite,
     store_option,
     suite_options,
+    timeout_option,
 )
 from genbench.cli._output import echo
 from genbench.disk import check_output, write_output, writing_output
@@ -39,19 +41,8 @@ _WRITTEN = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "pictures.m
     type=click.IntRange(min=0),
     help="Worker processes; 0 runs in this process [default: cores, or the number of GPUs].",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where networks run.",
-)
-@click.option(
-    "--step-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Fail a step that takes longer.",
-)
+@device_option
+@timeout_option
 @click.option(
     "--checkpoint-every",
     type=click.FloatRange(min=0, min_open=True),

@@ -10,6 +10,7 @@ import click
 
 from genbench.cli._devices import choose_workers
 from genbench.cli._options import (
+    device_option,
     make_registry,
     make_store,
     plugin_options,
@@ -71,13 +72,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=0),
     help="Worker processes [default: cores, or the number of GPUs].",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where networks run.",
-)
+@device_option
 @store_option
 @plugin_options
 def command(**options: Any) -> None:
