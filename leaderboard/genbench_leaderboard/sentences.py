@@ -343,6 +343,8 @@ def _family_of(group: Group) -> str:
     contrasts = count(size, "contrast", "contrasts")
     if group.declared is None:
         return f"the {contrasts} of this table"
+    if size > group.declared.helps:
+        return f"the {contrasts} that an earlier suite declared of these cells"
     return f"the {contrasts} that the suite {group.declared.suite} declared"
 
 

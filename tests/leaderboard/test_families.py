@@ -131,6 +131,7 @@ def test_whoever_declares_less_later_is_held_to_what_was_declared_before() -> No
     board = build_board(arm("none", BASE, many[0], few[0]) + arm("ddpm", BETTER, many[1], few[1]))
     families = {group.declared.suite: group.rows[1].contrast for group in board.groups if group.declared}
     assert {name: one.family for name, one in families.items() if one} == {"many": 40, "few": 40}
+    assert "over the 40 contrasts that an earlier suite declared of these cells" in render_markdown(board)
 
 
 def test_what_is_left_of_a_suite_is_shown_where_no_whole_one_shows_it() -> None:
