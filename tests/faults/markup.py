@@ -69,7 +69,7 @@ def trials(size: Size) -> Iterator[Trial]:
 
 #: Texts that have few values, or a form: what they may not say is refused, and no page's business.
 _CLOSED = {
-    *("subject", "status", "key", "fingerprint", "sha256", "correct_bits", "copied_bits"),
+    *("subject", "status", "key", "fingerprint", "sha256", "correct_bits", "bits", "score", "family"),
     *("mode", "augment", "budget", "role", "average", "covers"),
 }
 

@@ -41,7 +41,7 @@ _SUITE = {
     "evaluators": ["toy-eval"],
     "seeds": 1,
 }
-STEPS = 9  #: that the plan has
+STEPS = 11  #: that the plan has
 TRACEBACKS = ("Traceback (most recent call last)", "--- Logging error ---", "Exception ignored in")
 
 Prepare = Callable[[], None]
@@ -197,7 +197,7 @@ def operations() -> int:
 def expected() -> Mapping[str, str]:
     """What an undisturbed run publishes."""
     found = published(finished())
-    assert len(found) == 2
+    assert len(found) == 3  # two cells, and what the check for copies says
     return found
 
 
