@@ -845,7 +845,7 @@ def test_a_strangers_rows_from_the_run_to_the_board(program: Program, tmp_path: 
     board = ("leaderboard", "submissions", "--verified", "verifications")
     shown = program(*board, "--format", "markdown").stdout
     assert "| checked" in shown
-    assert "| reproduced (1 of 2) |" in shown
+    assert "| recomputed " in shown
 
     forger = Forger(tmp_path / "submissions" / "mine", tmp_path, Store(tmp_path / "other"))
     forger.record(put(0.001, "run", "costs", 0, "seconds"))
