@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple
 Role = Literal["baseline", "contender", "control", "diagnostic", ""]
 
 NONE = "none"
-#: Real images again, and real images that were held back: what generated images are held against, always.
-CONTROLS = frozenset({"copies", "real_extra"})
+CEILING = "real_extra"  #: real images that were held back: more of them is expected to be better
+#: Real images again, and the ceiling: what generated images are held against, always.
+CONTROLS = frozenset({"copies", CEILING})
 FREE = "classical"  #: frozen augmented copies: a control as soon as anything else is compared
 STANDARD, STRONG, OFF = "standard", "strong", "off"
 

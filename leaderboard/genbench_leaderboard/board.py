@@ -14,11 +14,12 @@ from genbench.records import Record
 from genbench_leaderboard.classes import class_gains
 from genbench_leaderboard.contrasts import (
     Contrasts,
+    Judgements,
     all_contrasts,
+    all_judgements,
     cost_of,
     external_data,
     hopeless_baselines,
-    judged_copies,
     mean_of,
     outliers,
     rank_entries,
@@ -63,9 +64,10 @@ def build_board(
     settled, notes = settle(records, known)
     raw = make_groups(settled, family)
     image_sets = ImageSets(settled)
-    contrasts = all_contrasts(raw, image_sets)
+    judgements = all_judgements(raw, image_sets)
+    contrasts = all_contrasts(raw, judgements)
     groups = tuple(
-        _group(_Sources(position, raw, contrasts, image_sets, known), title)
+        _group(_Sources(position, raw, contrasts, judgements, image_sets, known), title)
         for position, title in enumerate(_titles(raw))
     )
     entries = [entry for group in raw for entry in group.entries.values()]
@@ -82,6 +84,7 @@ class _Sources(NamedTuple):
     position: int
     raw: Sequence[RawGroup]
     contrasts: Contrasts
+    judgements: Judgements
     image_sets: ImageSets
     verified: Mapping[str, Checked]
 
@@ -138,7 +141,7 @@ def _row(
     group, image_sets = sources.group, sources.image_sets
     baseline = group.baseline_of(entry)
     own_images = [] if entry.is_baseline else image_sets.of(entry, group)
-    copies = judged_copies(entry, group, image_sets)
+    copies = sources.judgements[sources.position, entry.key]
     top1, val_top1 = (list(entry.scores(split).values()) for split in ("test", "val"))
     return Row(
         generator=entry.generator_label,

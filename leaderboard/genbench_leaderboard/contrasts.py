@@ -40,6 +40,7 @@ class Place(NamedTuple):
 
 
 Contrasts = dict[Place, Contrast]
+Judgements = Mapping[tuple[int, str], CopyJudgement]  #: by position of the group and key of the entry
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Ranking:
     pairs: int
 
 
-def all_contrasts(groups: Sequence[RawGroup], image_sets: ImageSets) -> Contrasts:
+def all_contrasts(groups: Sequence[RawGroup], judgements: Judgements) -> Contrasts:
     """Compare every entry with real images alone, and contenders with frozen copies and free augmentation.
 
     Where test images were copied, a row is compared a second time without them; a verdict that rests on them
@@ -64,7 +65,7 @@ def all_contrasts(groups: Sequence[RawGroup], image_sets: ImageSets) -> Contrast
     for position, group in enumerate(groups):
         confirming, undecided = _confirming(group)
         for entry in group.entries.values():
-            copies = judged_copies(entry, group, image_sets)
+            copies = judgements[position, entry.key]
             for question, other in _pairs(entry, group, groups):
                 place = Place(position, entry.key, question, other.key)
                 raw[place] = _contrast(entry, other, question, entry.key in confirming, copies)
@@ -148,8 +149,16 @@ def cost_of(entry: Entry) -> Cost | None:
     return Cost(seconds, peak, tuple(sorted(devices)))
 
 
-def judged_copies(entry: Entry, group: RawGroup, image_sets: ImageSets) -> CopyJudgement:
-    """Judge an entry by what was found of copies of test among its images."""
+def all_judgements(groups: Sequence[RawGroup], image_sets: ImageSets) -> Judgements:
+    """Judge every entry by what was found of copies of test among its images."""
+    return {
+        (position, key): _judgement(entry, group, image_sets)
+        for position, group in enumerate(groups)
+        for key, entry in group.entries.items()
+    }
+
+
+def _judgement(entry: Entry, group: RawGroup, image_sets: ImageSets) -> CopyJudgement:
     if entry.is_baseline:
         return CopyJudgement()
     try:

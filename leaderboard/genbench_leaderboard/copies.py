@@ -18,15 +18,15 @@ from genbench.chance import poisson_tail
 from genbench.counts import COPY_TESTS, CopyTable
 from genbench.errors import ProtocolError
 from genbench.records import Record, read_copies, unpack_bits
+from genbench.roles import CEILING
 
 Mask = npt.NDArray[np.bool_]
 
 FEWEST = 3  #: test images with a copy: fewer say nothing, however unlikely they are
 #: A row's p is the smallest of its tests, times their number; below this, chance is no explanation.
 ALARM = 0.001
-_CHECK = "copies"  # the evaluator
+CHECK = "copies"  #: the evaluator
 _OWN_DISTRIBUTION = "genbench"
-_REAL_EXTRA = "real_extra"  # whose images are those of the reserve
 _SPLITS = {"test": "test images", "val": "val images", "reserve": "images of the reserve"}
 
 
@@ -100,12 +100,12 @@ def is_own_check(record: Record) -> bool:
     loaded where it runs; the record names the distribution that ran, and what confined it, which is nothing.
     """
     result = record.result
-    ran = [one for one in record.run.plugins if (one.kind, one.name) == ("evaluator", _CHECK)]
+    ran = [one for one in record.run.plugins if (one.kind, one.name) == ("evaluator", CHECK)]
     is_own = bool(ran) and all(
         one.distribution.partition(" ")[0] == _OWN_DISTRIBUTION and not one.confined and not one.changed
         for one in ran
     )
-    return is_own and result.evaluator.use == _CHECK and result.status == "ok" and "copies" in result.tables
+    return is_own and result.evaluator.use == CHECK and result.status == "ok" and "copies" in result.tables
 
 
 def _tables(records: Sequence[Record]) -> Mapping[int, CopyTable]:
@@ -116,7 +116,7 @@ def _tables(records: Sequence[Record]) -> Mapping[int, CopyTable]:
 
 def _exact(records: Sequence[Record], tables: Mapping[int, CopyTable]) -> str:
     """Say how many images, of all seeds, are images that their generator was not given."""
-    is_reserve_its_own = all(record.result.generator.use == _REAL_EXTRA for record in records)
+    is_reserve_its_own = all(record.result.generator.use == CEILING for record in records)
     counts: Counter[str] = Counter()
     for table in tables.values():
         for split in _SPLITS:

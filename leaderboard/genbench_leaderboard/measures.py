@@ -10,6 +10,7 @@ from genbench.digest import digest
 from genbench.errors import ProtocolError
 from genbench.metrics import STANDARD_SPLITS, Averaged, Metric, average
 from genbench.records import Component, Record
+from genbench_leaderboard.copies import CHECK
 from genbench_leaderboard.crossed import Comparison
 from genbench_leaderboard.groups import Entry, RawGroup, compared
 from genbench_leaderboard.provenance import author_of
@@ -99,9 +100,9 @@ def measures(entry: Entry, image_sets: Iterable[Record]) -> tuple[Measured, ...]
     third party is named as theirs, whatever it is called.
     """
     by_author: dict[str, list[Record]] = defaultdict(list)
-    checks = {"copies"}  # of the harness: what it finds is said of the row itself
-    for record in (one for one in (*entry.others, *image_sets) if one.result.evaluator.use not in checks):
-        by_author[author_of(record)].append(record)
+    for record in (*entry.others, *image_sets):
+        if record.result.evaluator.use != CHECK:  # what the harness's check finds is said of the row itself
+            by_author[author_of(record)].append(record)
     return tuple(
         Measured(one, author)
         for author in sorted(by_author)

@@ -5,13 +5,12 @@ from typing import Any
 
 from genbench.digest import canonical_json, differences
 from genbench.escaping import LONGEST_LABEL, one_line
-from genbench.roles import CONTROLS
+from genbench.roles import CEILING, CONTROLS
 from genbench_leaderboard.crossed import ALPHA, POWER, SEEDS_FOR_INTERVAL, Comparison
 from genbench_leaderboard.rows import Board, Contrast, Environment, Failure, Group, Provenance, Row
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT, Verdict
 
 MIXED, LIMITED, EXTERNAL = "†", "‡", "§"
-CEILING = "real_extra"  #: more real images: it is expected to be better
 
 DISTANCES_LEGEND = (
     "Means over seeds of the distance to train and to val; floor is the distance between real images and val "
@@ -99,7 +98,7 @@ def _legend(group: Group) -> tuple[str, ...]:
     )
     if not any(row.planned >= SEEDS_FOR_VERDICT for row in group.rows):
         return (measured,)
-    alpha = next((c.alpha for c in _contrasts(group) if c.family), None)
+    alpha = _alpha_of(group)
     if alpha is None:
         return (measured, "reference: a line to hold others against; it has no verdict.")
     judged = (
@@ -211,7 +210,7 @@ def _plan_notes(group: Group) -> list[str]:
             f"the first {first} chose a configuration of each generator on val, and confirm nothing: top-1, "
             "Δ and p are of the other seeds."
         )
-    alpha = next((one.alpha for one in _contrasts(group) if one.family), ALPHA)
+    alpha = _alpha_of(group) or ALPHA
     if declared.looks:
         looks = [*declared.looks, declared.seeds]
         found.append(
@@ -328,6 +327,11 @@ def _range(what: str, values: Iterable[float | None]) -> list[str]:
 def _listed(numbers: Sequence[int]) -> str:
     *first, last = map(str, numbers)
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def _alpha_of(group: Group) -> float | None:
+    """Return the level of the group's families; None where no contrast has a verdict."""
+    return next((one.alpha for one in _contrasts(group) if one.family), None)
 
 
 def _contrasts(group: Group) -> list[Contrast]:

@@ -1,7 +1,8 @@
 """Verify a submission: plan it again, compose its records again, recompute, run some cells again."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -212,7 +213,7 @@ def _check_composed(one: _Finding, composer: Composer, *, is_whole: bool) -> Non
 def _recompute(one: _Finding, recomputer: Recomputer, planned: PlannedRecord) -> None:
     """Recompute a record's metrics, if they follow from predictions, and its dataset's fingerprint."""
     result = one.record.result
-    try:
+    with _noted(one):
         ours = recomputer.dataset(planned)
         if result.data is not None and result.data != ours:
             one.contradictions.append(
@@ -220,21 +221,22 @@ def _recompute(one: _Finding, recomputer: Recomputer, planned: PlannedRecord) ->
             )
         one.contradictions += recounted(one.record, recomputer.evaluation(planned))
         one.is_recomputed = True
-    except CannotRecomputeError as reason:
-        one.unchecked.append(str(reason))
-    except ContradictionError as problem:
-        one.contradictions.append(str(problem))
-    except GenbenchError as problem:
-        one.unchecked.append(f"it cannot be recomputed here: {problem.message}")
 
 
 def _recompute_foreign(one: _Finding, recomputer: Recomputer) -> None:
     """Look for contradictions in a row that stays *reported*, since its plan is not made here."""
-    try:
+    with _noted(one):
         one.contradictions += recounted(one.record, recomputer.foreign_evaluation(one.record))
         one.unchecked.append(
             "its metrics follow from its predictions; its plan and its cost were not checked"
         )
+
+
+@contextmanager
+def _noted(one: _Finding) -> Iterator[None]:
+    """Note why a record could not be recomputed, or what contradicts it."""
+    try:
+        yield
     except CannotRecomputeError as reason:
         one.unchecked.append(str(reason))
     except ContradictionError as problem:
