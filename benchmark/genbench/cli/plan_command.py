@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +11,7 @@ from genbench.cli._options import planned, plugin_options, store_option, suite_o
 from genbench.cli._output import echo
 
 if TYPE_CHECKING:
+    from genbench.errors import GenbenchError
     from genbench.outlook import State
     from genbench.plan import Plan
     from genbench.store import Store
@@ -30,10 +31,20 @@ def command(**options: Any) -> None:
     Takes the same SUITE and options as `genbench run`, and runs nothing.
     """
     from genbench.outlook import survey
+    from genbench.preflight import remarks, would_fail
 
-    _, store, plan = planned(options)
+    registry, store, plan = planned(options)
     states = survey(plan, store)
-    echo(json.dumps(_as_json(plan, states), indent=1) if as_json(options) else _as_text(plan, states, store))
+    todo = [key for key, state in states.items() if state != "cached"]
+    failing = list(would_fail(plan, todo, store, registry))
+    if as_json(options):
+        echo(json.dumps(_as_json(plan, states, failing), indent=1))
+        return
+    echo(_as_text(plan, states, store))
+    for problem in failing:
+        echo(f"would fail: {problem}")
+    for remark in remarks(plan, todo, store, registry):
+        echo(f"note: {remark}")
 
 
 def as_json(options: Mapping[str, Any]) -> bool:
@@ -41,8 +52,11 @@ def as_json(options: Mapping[str, Any]) -> bool:
     return bool(options["as_json"])
 
 
-def _as_json(plan: "Plan", states: "Mapping[str, State]") -> dict[str, Any]:
+def _as_json(
+    plan: "Plan", states: "Mapping[str, State]", failing: "Sequence[GenbenchError]"
+) -> dict[str, Any]:
     return {
+        "would_fail": [str(problem) for problem in failing],
         "cells": [
             {"name": cell.name, "state": _cell_state(cell.steps, states), "steps": cell.steps}
             for cell in plan.cells
