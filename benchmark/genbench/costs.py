@@ -141,7 +141,7 @@ class _Documents:
         asked = document["images"]
         if asked.get("top_up"):
             raise _UnknownError("a top-up: it makes only what a filter left too few of")
-        return round(asked["ratio"] * self.images_of(document).train * asked["oversample"])
+        return round(float(asked["ratio"]) * self.images_of(document).train * float(asked["oversample"]))
 
     def _card(self, key: str) -> _Images | None:
         card = read_json(self._store.folder(key) / CARD) if key in self.stored else None

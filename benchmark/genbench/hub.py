@@ -38,7 +38,7 @@ class Absent(NamedTuple):
             )
         except Exception:  # whatever it and its HTTP clients raise: the size is not known
             return None
-        files = about.siblings or []
+        files = getattr(about, "siblings", None) or []
         sizes = [one.size for one in files if any(fnmatch(one.rfilename, each) for each in self.patterns)]
         return None if None in sizes or not sizes else sum(one for one in sizes if one is not None)
 

@@ -9,7 +9,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _ASKED = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])", re.IGNORECASE)
 
 
-class Budget(click.ParamType):
+class Budget(click.ParamType):  # type: ignore[type-arg]  # it takes none before click 8.4
     """`steps` or `epochs`, as of a run, or a time, in seconds."""
 
     name = "budget"

@@ -74,7 +74,7 @@ class Cost:
 
 def cost_table(cost: Cost) -> tuple[list[str], list[tuple[str, ...]]]:
     """Return header and rows: a row for every kind of work."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for line in _lines(cost):
         each = [cost.estimates[key] for key in line.keys]
         works = sorted({one.work.amount for one in each if one.work})

@@ -10,7 +10,6 @@ import click
 
 from genbench.cli._devices import choose_workers, device_name
 from genbench.cli._durations import Budget, size
-from genbench.cli._layout import filled, plain_table
 from genbench.cli._options import (
     device_option,
     make_registry,
@@ -22,6 +21,7 @@ from genbench.cli._options import (
 )
 from genbench.cli._output import echo
 from genbench.errors import DataError, UsageError
+from genbench.terminal import filled, plain_table
 
 if TYPE_CHECKING:
     from genbench.cli._plan_cost import Cost
@@ -114,7 +114,7 @@ def _budgets(given: Sequence[str | float]) -> tuple[str | None, float | None]:
     times = [one for one in given if isinstance(one, float)]
     if len(words) > 1 or len(times) > 1:
         raise UsageError("--budget: give one time, and one of steps and epochs", hint="genbench plan --help")
-    return (words or [None])[0], (times or [None])[0]
+    return next(iter(words), None), next(iter(times), None)
 
 
 def _planned(registry: "Registry", store: "Store", suite: "Suite") -> "tuple[Plan | None, Sequence[Absent]]":

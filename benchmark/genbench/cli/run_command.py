@@ -134,7 +134,8 @@ def command(**options: Any) -> None:
     count = len({record.result.key for record in summary.records if record.result.status == "failed"})
     if summary.failed or count:
         echo(
-            f"{count} evaluations failed; `genbench retry` clears failures, logs are in {store.root}/logs",
+            f"{count} evaluation{'s' * (count != 1)} failed; `genbench retry` clears failures, "
+            f"logs are in {store.root}/logs",
             err=True,
         )
         sys.exit(ExitCode.CELLS_FAILED)
@@ -163,11 +164,19 @@ def _rendered(records: list[Any], family: str, store: Any) -> dict[str, str]:
 
     What a board says depends on the records and on the code that renders them, and on nothing else.
     """
+    from genbench import terminal
     from genbench.digest import digest
     from genbench.registry import package_digest
 
     code = [package_digest("genbench"), package_digest("genbench_leaderboard")]
-    key = digest([*code, family, sorted([record.result_digest, record.run_digest] for record in records)])
+    key = digest(
+        [
+            *code,
+            family,
+            terminal.width(),
+            sorted([record.result_digest, record.run_digest] for record in records),
+        ]
+    )
     known: dict[str, str] | None = store.boards.find(key)
     if known is None:
         from genbench_leaderboard.board import build_board
@@ -182,6 +191,7 @@ def _rendered(records: list[Any], family: str, store: Any) -> dict[str, str]:
 
 def _publish(plan: "Plan", records: list[Any], folder: Path, store: Any) -> str:
     """Write the leaderboard with its records and a link to the pictures; return what to print."""
+    from genbench import terminal
     from genbench.pictures import write_gallery
 
     pictures = write_gallery(plan, store, folder)
@@ -197,7 +207,8 @@ def _publish(plan: "Plan", records: list[Any], folder: Path, store: Any) -> str:
         write_output(folder / f"leaderboard.{suffix}", form.encode())
     lines = [
         text,
-        f"written: {folder}/leaderboard.md (and .csv, .json), {len(records)} records in {folder}/records",
+        f"written: {folder}/leaderboard.md (and .csv, .json), "
+        f"{terminal.count(len(records), 'record')} in {folder}/records",
     ]
     if pictures:
         lines.append(f"pictures: {pictures}, shown in {folder}/pictures.md")

@@ -23,6 +23,15 @@ def width() -> int:
     return max(NARROWEST, min(columns or PIPED, WIDEST))
 
 
+def count(number: int, one: str, many: str = "") -> str:
+    """Write a number with its noun.
+
+    >>> count(1, "cell"), count(2_000, "cell")
+    ('1 cell', '2,000 cells')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def filled(text: str, indent: str = "", first: str | None = None) -> str:
     """Return a paragraph broken between words; a word that is too long stays whole.
 
