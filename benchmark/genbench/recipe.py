@@ -1,5 +1,6 @@
 """How a network is trained, and on which images: the data that the training engine and the plan share."""
 
+import math
 from functools import cached_property
 from typing import Literal
 
@@ -49,6 +50,18 @@ class TrainRecipe(Options):
     )
     channels_last: bool = Field(default=True, description="NHWC memory layout")
     compile: bool = Field(default=False, description="torch.compile the network (5 to 60 s, then faster)")
+
+
+def total_steps(
+    recipe: TrainRecipe, real_images: int, arm_images: int, budget: str, scale: float = 1.0
+) -> int:
+    """Return the optimizer steps of an arm.
+
+    With budget `steps` every arm takes those of the baseline: `epochs` passes over the real images. With
+    `epochs` it takes `epochs` passes over its own images, more steps the more images it has.
+    """
+    images = real_images if budget == "steps" else arm_images
+    return max(1, math.ceil(recipe.epochs * scale * images / recipe.batch_size_images))
 
 
 Augment = Literal[

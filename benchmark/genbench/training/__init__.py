@@ -14,8 +14,9 @@ lowered    bfloat16 for them
 predict    logits and penultimate features of a trained network
 """
 
+from genbench.recipe import total_steps
 from genbench.training.data import TrainingData
-from genbench.training.engine import Trained, total_steps, train
+from genbench.training.engine import Trained, train
 from genbench.training.ledger import Ledger
 from genbench.training.optimise import (
     AveragedWeights,

@@ -52,6 +52,13 @@ class StyleTransferConfig(GeneratorConfig):
             "style_weight",
         }
     )
+    fit_length_fields: ClassVar[frozenset[str]] = frozenset({"fit_steps"})
+    costless_fields: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("alpha", "learning_rate", "style", "style_seed", "style_weight", "start_noise"),
+            *("fit_learning_rate", "fit_style_weight"),
+        }
+    )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {
             "drawn_styles": 4,
@@ -165,6 +172,10 @@ class StyleTransferConfig(GeneratorConfig):
         if self.style_blur_pixels % 2 == 0:
             raise ValueError(f"style_blur_pixels must be odd, found {self.style_blur_pixels}")
         return self
+
+    def fit_length(self, train_images: int) -> int:
+        """Return the optimizer steps of the decoder; `gatys` fits nothing."""
+        return self.fit_steps if self.method == "adain" else 1
 
     def external_data(self, declared: tuple[str, ...]) -> tuple[str, ...]:
         """Return none for drawn styles and the reference encoder."""
