@@ -26,8 +26,8 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             target="genbench_generators.classical:Classical",
             config="genbench_generators.configs.classical:ClassicalConfig",
             version=2,
-            summary="frozen augmented copies (arm F): shift, colour, shear-zoom, RandAugment, TrivialAugment",
-            paper="arXiv:1909.13719, arXiv:2103.10158",
+            summary="frozen augmented copies (arm F): shift, colour, shear-zoom, RandAugment, AugMix, ...",
+            paper="arXiv:1909.13719, arXiv:2103.10158, arXiv:1912.02781",
             requires=("torchvision",),
         ),
         ComponentSpec(
