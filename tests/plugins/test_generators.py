@@ -20,10 +20,8 @@ from genbench.images import LabelledImages, TensorImages
 from genbench.protocols import Checkpoint, DatasetFacts, FilterConfig, Generator, RunContext, SampleRequest
 from genbench.registry import Registry, import_target
 from genbench.seeding import counter_bits, derive_seed
-from genbench.training.augment import sheared_and_zoomed
 from genbench_filters.configs.none import NoFilterConfig
 from genbench_filters.none import NoFilter
-from genbench_generators.classical import _sheared
 from genbench_generators.configs.classical import ClassicalConfig
 from genbench_generators.configs.copies import CopiesConfig
 from genbench_generators.configs.ddpm import DdpmConfig
@@ -287,19 +285,6 @@ def test_no_shear_and_no_zoom_is_the_image_itself(
     still = build(registry, "classical", variant="shear_zoom", shear_degrees=0, zoom=0)
     assert torch.equal(images_of(still, request, FakeContext()), request.train.batch(request.source_indices))
     assert ClassicalConfig.presets["source-s4"]["variant"] == "shear_zoom"
-
-
-def test_frozen_and_on_the_fly_shear_and_zoom_are_one(make_images: Callable[..., TensorImages]) -> None:
-    images = make_images(6, size=16).all()
-    with torch.random.fork_rng(devices=[]):
-        for image in images:
-            torch.manual_seed(int(image[0, 0, 0]))
-            frozen = _sheared(image, 20.0, 0.2)
-            torch.manual_seed(int(image[0, 0, 0]))
-            draws = torch.rand(3, 1)
-            moved = sheared_and_zoomed(image[None].float(), *draws, degrees=20.0, zoom=0.2)
-            assert (moved[0] - frozen).abs().max() <= 1
-            assert not torch.equal(frozen, image)
 
 
 # ------------------------------------------------------------------------------------------------- ddpm

@@ -11,8 +11,8 @@ Each name means what it means in torchvision, and what `classical` of the same n
   at severity 3, bilinear, mixed with one another and with the image. The images alone: the paper's
   consistency loss (Jensen-Shannon) is not part of it, since arms would be trained by different losses.
 * `colour` is `ColorJitter(0.4, 0.4, 0.4, 0.1)`: brightness, contrast, saturation and hue, in random order.
-* `shear_zoom`: S4's: a shear of at most 0.2 degrees (Keras counts so), each axis zoomed by 0.8 to 1.2, the
-  border repeated outside.
+* `shear_zoom`: S4's: a shear of at most 0.2 degrees (Keras counts so), each axis zoomed by 0.8 to 1.2; black
+  comes from outside, where Keras and `classical:shear_zoom` repeat the border.
 * `mixup` (Zhang et al., arXiv:1710.09412) and `cutmix` (Yun et al., arXiv:1905.04899, Sec. 3.2) with the
   batch's next image; the share is uniform, that is Beta(1, 1); labels are mixed alike.
 * `strong`: RandAugment with STRONG, then CutMix STRONG: tuned on val of CIFAR-10
@@ -226,7 +226,7 @@ def apply_policy(
     draws = drawn[-len(policy.plain_counters) :].unbind()
     images = changed.float() / 255
     if policy.zoom:
-        images = sheared_and_zoomed(images, *draws[-3:], degrees=_SHEAR_DEGREES, zoom=_ZOOM)
+        images = _sheared_and_zoomed(images, draws[-3:])
     mixed, weight = _mixed(policy, images, draws)
     return (mixed * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous(), partner, weight
 
@@ -246,38 +246,16 @@ def _apply_chains(
     return mixed.byte()
 
 
-def sheared_and_zoomed(
-    images: torch.Tensor,
-    angle: torch.Tensor,
-    down: torch.Tensor,
-    across: torch.Tensor,
-    *,
-    degrees: float,
-    zoom: float,
-) -> torch.Tensor:
-    """Shear and zoom about the centre as Keras' `apply_affine_transform` does; the border is repeated.
-
-    In (row, column) coordinates output pixel p shows input pixel A p with A = shear @ zoom,
-    shear = [[1, -sin a], [0, cos a]] and zoom = diag(z_row, z_column); z above 1 shrinks the picture.
-
-    Args:
-        images: `float32 [B, 3, H, W]`.
-        angle: Draws in [0, 1) for the angle: `float32 [B]`.
-        down: The same for the zoom of rows.
-        across: The same for the zoom of columns.
-        degrees: Largest angle.
-        zoom: Each axis is scaled by 1 - zoom to 1 + zoom.
-    """
-    height, width = images.shape[2:]
-    turned = (2 * angle - 1) * math.radians(degrees)
-    z_row, z_column = (1 + (2 * draw - 1) * zoom for draw in (down, across))
-    # affine_grid wants (x, y) in units of half a side
-    maps = torch.zeros(len(images), 2, 3, device=images.device)
-    maps[:, 0, 0] = torch.cos(turned) * z_column
-    maps[:, 1, 0] = -torch.sin(turned) * z_column * width / height
-    maps[:, 1, 1] = z_row
-    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+def _sheared_and_zoomed(images: torch.Tensor, draws: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Shear and zoom about the centre: `float32 [B, 3, H, W]`; black comes from outside."""
+    angle, *zooms = (2 * draw - 1 for draw in draws)
+    angle = angle * math.radians(_SHEAR_DEGREES)
+    maps = torch.eye(3, device=angle.device).repeat(len(angle), 1, 1)
+    maps[:, 0, 0] = torch.cos(angle) * (1 + _ZOOM * zooms[0])
+    maps[:, 1, 0] = -torch.sin(angle) * (1 + _ZOOM * zooms[0])
+    maps[:, 1, 1] = 1 + _ZOOM * zooms[1]
+    grid = F.affine_grid(maps[:, :2], list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def _mixed(
