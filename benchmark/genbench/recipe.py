@@ -1,6 +1,7 @@
 """How a network is trained, and on which images: the data that the training engine and the plan share."""
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal
 
@@ -65,8 +66,13 @@ def total_steps(
 
 
 Augment = Literal[
-    "off", "standard", "strong", "colour", "shear_zoom", "randaugment", "trivialaugment", "mixup", "cutmix"
-]
+    "off", "standard", "strong", "colour", "shear_zoom", "randaugment", "trivialaugment", "augmix",
+    "mixup", "cutmix",
+]  # fmt: skip
+#: What a name of `Augment` means now, where that is not what it meant at first: keys of trainings hold it.
+POLICY_VERSIONS: Mapping[str, int] = {
+    "strong": 2, "colour": 2, "randaugment": 2, "trivialaugment": 2
+}  # fmt: skip
 
 
 class Mix(Options):

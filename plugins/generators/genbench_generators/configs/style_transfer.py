@@ -7,12 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from genbench import hub
-from genbench.errors import DataError
-from genbench.files import tree_files
 from genbench.protocols import ComponentRef, GeneratorConfig, InputStep
-
-STYLE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
-
+from genbench_generators.configs._image_folders import image_files
 
 WEIGHTS = "model.safetensors"
 
@@ -201,20 +197,5 @@ class StyleTransferConfig(GeneratorConfig):
         """
         if self.styles is None:
             return {}
-        folder = self.styles.expanduser()
-        if not folder.is_dir():
-            raise DataError(
-                f"style_transfer: styles is {str(self.styles)!r}, which is not a folder",
-                hint="style_transfer:styles=FOLDER, or leave it out: styles are drawn",
-            )
-        found = {
-            path.relative_to(folder).as_posix(): path
-            for path in tree_files(folder)
-            if path.suffix.lower() in STYLE_SUFFIXES
-        }
-        if not found:
-            raise DataError(
-                f"style_transfer: styles is {str(self.styles)!r}, which holds no image",
-                hint=f"put images there: {', '.join(sorted(STYLE_SUFFIXES))}",
-            )
-        return found
+        otherwise = "style_transfer:styles=FOLDER, or leave it out: styles are drawn"
+        return image_files(self.styles, "style_transfer: styles", otherwise)
