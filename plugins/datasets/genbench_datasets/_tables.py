@@ -13,8 +13,8 @@ import torch
 from genbench.errors import DataError
 from genbench.files import said
 from genbench.images import ArrowImages, LabelledImages, TensorImages, memory_limit_bytes
+from genbench.parquet import open_parquet
 from genbench.protocols import RunContext
-from genbench_datasets._arrow import open_parquet
 
 _ROWS = 16  # encoded images in memory at a time
 _UNLABELLED = (-1, "")  # how sets on the Hub write that a label is hidden

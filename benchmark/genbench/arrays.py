@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from genbench.errors import DataError
 from genbench.files import open_regular, said
-from genbench_datasets._unpacking import open_zip, zip_member
+from genbench.unpacking import open_zip, zip_member
 
 _MOST_BYTES = 1 << 30  # of one array in an archive, which is held in memory: CIFAR-10.2 has 31 MB
 
