@@ -208,9 +208,11 @@ def test_a_top_up_asks_for_what_is_missing_and_goes_on(make_images: MakeImages) 
 
 def test_a_top_up_takes_no_held_out_image_twice(make_images: MakeImages) -> None:
     train, reserve = make_images(40), make_images(60, seed=5)  # 15 of each class
-    first = plan_request(train, Asked(1.0), 3, held_out=reserve)
+    first = plan_request(train, Asked(1.0), 3, supply=Supply(reserve, is_reserve=True))
     judged = Judged(np.full(4, 10), np.array([10, 5, 5, 5]))
-    more = plan_request(train, Asked(1.0, top_up=1, most=4.0), 3, held_out=reserve, judged=judged)
+    more = plan_request(
+        train, Asked(1.0, top_up=1, most=4.0), 3, supply=Supply(reserve, is_reserve=True), judged=judged
+    )
     assert np.bincount(more.labels, minlength=4).tolist() == [0, 5, 5, 5]  # all that are left
     assert not set(first.source_indices.tolist()) & set(more.source_indices.tolist())
 
