@@ -55,7 +55,7 @@ class ComponentSpec:
         resources: What it needs to run.
         external_data: What it learned from beyond `train` (weights, captions, judges); such rows rank apart.
         needs_fit: Generators: whether `fit` must run before `sample`.
-        has_stock: Generators: whether its images exist already (`protocols.StockGenerator`); needs `needs_fit`.
+        has_stock: Generators: whether its images exist already (`StockGenerator`); with `needs_fit`.
         needs_reserve: `real_extra` alone: hand over the reserve of held-out real images instead of `train`.
         reads: Evaluators: splits it reads besides `train` and `val`.
     """

@@ -34,8 +34,8 @@ __all__ = [
     "EXTRACTOR_WEIGHTS", "Augment", "Checkpoint", "Classifier", "ClassifierConfig", "ComponentConfig",
     "ComponentRef", "Dataset", "DatasetConfig", "DatasetFacts", "Denoiser", "Draft", "EmbeddingConfig",
     "Evaluation", "Evaluator", "EvaluatorConfig", "Filter", "FilterConfig", "FittedGenerator",
-    "GenerationCost", "Generator", "GeneratorConfig", "ImageEvaluator", "ImageSet", "InputStep", "Metric", "Mix",
-    "ModelEvaluator", "OptionalSampledGenerator", "Options", "PredictionEvaluator", "Predictions",
+    "GenerationCost", "Generator", "GeneratorConfig", "ImageEvaluator", "ImageSet", "InputStep", "Metric",
+    "Mix",    "ModelEvaluator", "OptionalSampledGenerator", "Options", "PredictionEvaluator", "Predictions",
     "Record", "ReferenceClassifier", "RunContext", "SampleRequest", "SampledGenerator", "StockConfig",
     "StockGenerator", "SuiteEvaluator",
     "SyntheticBatch", "TrainRecipe", "Verdicts", "extractor_files",
@@ -88,7 +88,7 @@ class GeneratorConfig(ComponentConfig):
     sample_fields: ClassVar[frozenset[str]] = frozenset()
 
     def generation_cost(self) -> GenerationCost | None:
-        """Return what making the images took before they came here; None where the steps of a run make them."""
+        """Return what making the images took before they came here; None where a run makes them."""
         return None
 
 
@@ -402,9 +402,10 @@ class Generator(ABC):
 class StockGenerator(Generator):
     """A generator whose images exist already: they are found once, and handed out.
 
-    Its spec says `needs_fit` and `has_stock`, its options are a `StockConfig`. `fit` finds the images, once for
-    all seeds. The harness draws from `stock`, class by class, by the seed, none twice, and a top-up continues
-    where the draw before it ended; what is asked for is held against what is there before anything else runs.
+    Its spec says `needs_fit` and `has_stock`, its options are a `StockConfig`. `fit` finds the images, once
+    for all seeds. The harness draws from `stock`, class by class, by the seed, none twice, and a top-up
+    continues where the draw before it ended; what is asked for is held against what is there before anything
+    else runs.
     """
 
     @abstractmethod

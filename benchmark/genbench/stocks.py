@@ -1,7 +1,7 @@
 """What is asked of images that exist already, held against what is there: before anything else of a run.
 
-A stock is read once, for all seeds. As soon as it and its dataset are in the store, every `sample` step that draws
-from it is checked: what is asked for in vain would else be found by every cell, one after the other.
+A stock is read once, for all seeds. As soon as it and its dataset are in the store, every `sample` step that
+draws from it is checked: what is asked for in vain would else be found by every cell, one after the other.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def check_stocks(plan: Plan, store: Store, registry: Registry) -> None:
     """Hold every draw of a plan against the stock that it is from, where both are in the store.
 
     Raises:
-        UsageError: A class has too few images, or all images are to be used and the ratio says another number.
+        UsageError: A class has too few images, or all are to be used and the ratio says another number.
     """
     for step in _draws(plan, registry):
         work = step.work

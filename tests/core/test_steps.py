@@ -25,7 +25,7 @@ from genbench.steps import context
 from genbench.steps.context import Clock, StepContext
 from genbench.steps.filtering import check_left, open_kept
 from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
-from genbench.steps.requests import Judged, plan_request
+from genbench.steps.requests import Judged, Supply, plan_request
 from genbench.steps.samples import SyntheticSet, _kept_shard, note_copies, open_sample, write_sample
 from genbench.steps.train import arm_images, usable
 from genbench.store import Artifact, Store

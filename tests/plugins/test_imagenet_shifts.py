@@ -20,9 +20,10 @@ from pydantic import ValidationError
 from genbench.errors import DataError
 from genbench.parquet import ParquetRows
 from genbench.protocols import RunContext
+from genbench.synsets import imagenet_synsets, synsets
 from genbench.testing.suites import DatasetConformance
 from genbench_datasets import hub as hub_module
-from genbench_datasets._imagenet import imagenet_synsets, objectnet_synsets, renamed_to, synsets
+from genbench_datasets._imagenet import objectnet_synsets, renamed_to
 from genbench_datasets._tables import read_parquet
 from genbench_datasets.configs._tables import PUBLISHED
 from genbench_datasets.configs.hub import HubConfig

@@ -79,6 +79,17 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             summary="the images of two to four generators as one set",
         ),
         ComponentSpec(
+            name="folder",
+            target="genbench_generators.folder:Folder",
+            config="genbench_generators.configs.folder:FolderConfig",
+            summary="images that were generated already: a folder, .npz, parquet, zip or Hub set, folder:PATH",
+            external_data=(
+                "unknown: nobody said what the maker of the images had learned from (made_from=)",
+            ),
+            needs_fit=True,
+            has_stock=True,
+        ),
+        ComponentSpec(
             name="real_extra",
             target="genbench_generators.real_extra:RealExtra",
             config="genbench_generators.configs.real_extra:RealExtraConfig",
