@@ -12,12 +12,13 @@ from genbench.errors import DataError
 from genbench.files import read_regular, shown
 from genbench.image_files import folder_names
 from genbench.synsets import synsets
-from genbench_generators._found import Found, is_padded_number
+from genbench_generators._found import Found
 from genbench_generators.configs._layouts import no_classes, origins_only
 from genbench_generators.configs.folder import CLASS_MAP, FolderConfig
 
 _SHOWN = 20  # classes that a message names, of each side
 _MOST_MAP_BYTES = 16 << 20
+_PADDED = re.compile(r"[0-9]{1,4}")  # a label as a folder's name, `7` or `007`; not one of EDM's `000000`
 _SYNSET = re.compile(r"n[0-9]{8}")
 
 
@@ -53,7 +54,7 @@ def _position(
     if name in wanted:
         return list(wanted).index(name)
     place = known.get(name, known.get(_plain(name), -1))
-    if place < 0 and is_padded_number(name) and int(name) < len(wanted):
+    if place < 0 and _PADDED.fullmatch(name) and int(name) < len(wanted):
         return int(name)
     return place
 

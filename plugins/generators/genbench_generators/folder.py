@@ -33,7 +33,8 @@ from genbench.images import (
 )
 from genbench.protocols import RunContext, StockGenerator
 from genbench_generators._class_names import positions
-from genbench_generators._found import Found, open_part, problems_of
+from genbench_generators._found import Found, problems_of
+from genbench_generators._parts import open_part
 from genbench_generators.configs.folder import FolderConfig
 
 _BATCH = 64  # images between two looks at whether to stop
@@ -165,7 +166,7 @@ def _decoded(stock: LabelledImages, ctx: RunContext) -> LabelledImages:
     done, problems = (
         (saved.meta["done"], list(saved.meta["problems"])) if saved and place.is_file() else (0, [])
     )
-    pixels = np.lib.format.open_memmap(place, "r+" if done else "w+", np.uint8, shape)  # type: ignore[no-untyped-call]
+    pixels = np.lib.format.open_memmap(place, "r+" if done else "w+", np.uint8, shape)
     while done < len(stock):
         rows = np.arange(done, min(done + _BATCH, len(stock)))
         try:

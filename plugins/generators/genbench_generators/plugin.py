@@ -82,10 +82,8 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             name="folder",
             target="genbench_generators.folder:Folder",
             config="genbench_generators.configs.folder:FolderConfig",
-            summary="images that were generated already: a folder, .npz, parquet, zip or Hub set, folder:PATH",
-            external_data=(
-                "unknown: nobody said what the maker of the images had learned from (made_from=)",
-            ),
+            summary="images that exist already, folder:PATH: class folders, .npz, parquet, zip, hub:ORG/NAME",
+            external_data=("whatever the maker of the images had learned from (made_from= says it)",),
             needs_fit=True,
             has_stock=True,
         ),
