@@ -13,6 +13,7 @@ from genbench.cli._output import echo
 if TYPE_CHECKING:
     from genbench.outlook import State
     from genbench.plan import Plan
+    from genbench.registry import Registry
     from genbench.store import Store
 
 _SHOWN_CELLS = 30
@@ -31,9 +32,18 @@ def command(**options: Any) -> None:
     """
     from genbench.outlook import survey
 
-    _, store, plan = planned(options)
+    registry, store, plan = planned(options)
+    if _has_stocks(plan, registry):
+        from genbench.stocks import check_stocks  # torch, which most plans do without
+
+        check_stocks(plan, store, registry)
     states = survey(plan, store)
     echo(json.dumps(_as_json(plan, states), indent=1) if as_json(options) else _as_text(plan, states, store))
+
+
+def _has_stocks(plan: "Plan", registry: "Registry") -> bool:
+    parts = {part for step in plan.steps.values() for part in step.parts.components}
+    return any(registry.spec(kind, name).has_stock for kind, name in parts)
 
 
 def as_json(options: Mapping[str, Any]) -> bool:
