@@ -78,7 +78,8 @@ def as_component(resolved: Resolved, *also: Resolved) -> Component:
         also: Others whose external data count as its own.
     """
     external = dict.fromkeys(data for one in (resolved, *also) for data in one.external_data)
-    remarks = {name: getattr(resolved.config, name) for name in resolved.config.remark_fields}
+    published = resolved.config.remark_fields & Component.__dataclass_fields__.keys()
+    remarks = {name: getattr(resolved.config, name) for name in published}
     return Component(**resolved.identity, label=resolved.label, external_data=tuple(external), **remarks)
 
 
@@ -214,6 +215,9 @@ class _Planner:
         return tuple(found)
 
     def _fit(self, dataset: Resolved, generator: Resolved, index: int) -> str:
+        has_stock = generator.spec.has_stock
+        index = 0 if has_stock else index  # what exists is found once: seeds draw from it
+
         def make() -> str:
             config = generator.config
             left_out = config.sample_fields if isinstance(config, GeneratorConfig) else frozenset[str]()
@@ -226,6 +230,8 @@ class _Planner:
                 seed=self._seed("generator", dataset, generator, index),
             )
             label = f"fit {generator.label} on {dataset.label}, seed {index}"
+            if has_stock:
+                label = f"read {generator.label} for {dataset.label}"
             return self._add(document, label, generator)
 
         return self._once(("fit", id(dataset), id(generator), index), make)

@@ -18,6 +18,7 @@ from genbench.planner import without_failed
 from genbench.records import Record
 from genbench.registry import Registry, import_target
 from genbench.rooms import can_confine
+from genbench.stocks import check_stocks, reading_steps
 from genbench.store import Store
 from genbench.worker import RunOptions, worker_environments, worker_threads
 
@@ -120,6 +121,8 @@ def _execute(walk: "_Walk", make_executor: Callable[[], Executor]) -> None:
 class _Walk:
     """The state of one walk through a plan.
 
+    Images that exist already are read first; nothing else runs before it is known that they are enough.
+
     Invariant: a step that was missing is waiting, running, done (in the store) or given up, never two of
     these. It is submitted when none of its inputs is waiting or running. A step whose input failed is given
     up, but for the evaluation of a suite, which is planned anew without that input.
@@ -140,6 +143,8 @@ class _Walk:
             if plan.steps[key].stage == "train" and self._most_together > 1 and key not in self.guests
         }
         self._waiting = dict.fromkeys(longest_first(plan, self.missing))
+        #: The only steps that may run until they are done: then what is asked of stocks is checked.
+        self._first = frozenset(reading_steps(plan, registry))
         self._running: set[str] = set()
         self._blocked: dict[str, Holder] = {}
         self._told: set[tuple[int, str]] = set()
@@ -151,6 +156,9 @@ class _Walk:
     def go(self, executor: Executor) -> None:
         """Submit steps as their inputs are done, until none is left."""
         while self._waiting or self._running:
+            if self._first and not any(key in self._waiting or key in self._running for key in self._first):
+                check_stocks(self._plan, self._store, self._registry)
+                self._first = frozenset()
             self._submit_ready(executor)
             if not self._running:
                 self._say_who_is_waited_for()
@@ -163,6 +171,8 @@ class _Walk:
         for key in list(self._waiting):
             if executor.free <= 0:
                 return
+            if self._first and key not in self._first:
+                continue
             bundle = [one for one in self._together(key) if self._claim(one)]
             if bundle:
                 self._running.update(bundle)
@@ -249,6 +259,9 @@ class _Walk:
     def _fail(self, step: Step, failure: Failure) -> None:
         """Note a failure, and give up the steps that need this one."""
         if isinstance(failure.error, StoreUnwritableError | SpoiledProcessError):  # the run ends here
+            raise failure.error
+        if step.key in self._first and failure.error is not None:  # no cell of it could come to be
+            self._note_failure(step, failure)
             raise failure.error
         self._note_failure(step, failure)
         self._give_up(step.key)

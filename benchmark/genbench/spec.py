@@ -6,6 +6,7 @@
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from genbench.errors import DataError, GenbenchError, PluginError, UsageError, d
 from genbench.escaping import LONGEST_LABEL, exception_text, file_name, one_line
 from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
+from genbench.protocols import GenerationCost, GeneratorConfig
 from genbench.recipe import Mix
 from genbench.registry import Registry
 from genbench.untrusted import parse_json, parse_toml, read_text
@@ -29,7 +31,7 @@ STANDARD_PRESETS = ("smoke", "quick", "paper")
 BASELINE = "none"  #: the generator that is always added: real images alone
 FileDigest = Callable[[Path], str]
 BARE = ""  #: the value of `name:VALUE`, until the config says which option that is
-_OUTER_COMMA = re.compile(r",(?![^\[]*\])")  # a comma that is not inside [...]
+_OUTER_COMMA = re.compile(r",(?![^\[]*\])(?![^{]*\})")  # a comma that is not inside [...] or {...}
 #: Of a suite's file: the longest that comes with genbench has 2 KB, a thousand long entries have 200.
 MOST_SUITE_BYTES = 2**20
 LONGEST_REFERENCE = 4_000  #: characters of `name:option=value,...`
@@ -233,6 +235,13 @@ class Resolved:
         own = self.config.external_data(self.spec.external_data)
         return tuple(dict.fromkeys([*own, *inner]))
 
+    @property
+    def generation_costs(self) -> tuple[GenerationCost, ...]:
+        """What making images took before they came here: those of this component, and of its options'."""
+        own = self.config.generation_cost() if isinstance(self.config, GeneratorConfig) else None
+        inner = [cost for _, component in self.references.values() for cost in component.generation_costs]
+        return tuple([own, *inner] if own is not None else inner)
+
     def options(self, *, without: frozenset[str] = frozenset()) -> Mapping[str, Any]:
         """Return the identity with some options left out."""
         config = {name: value for name, value in self.identity["config"].items() if name not in without}
@@ -386,6 +395,8 @@ def resolve(
     Raises:
         UsageError: The component, a preset or an option is unknown, or a value is out of bounds.
     """
+    if kind == "generator":
+        _check_no_folder(registry, reference)
     spec = registry.spec(kind, reference.use)
     schema = registry.schema(spec, kind)
     chosen = dict(reference.options)
@@ -421,6 +432,32 @@ def resolve(
         fingerprint=digest(files) if files else "",
         paths=tuple(map(str, paths.values())),
     )
+
+
+def _check_no_folder(registry: Registry, reference: ComponentRef) -> None:
+    """Say what to type to whoever names a folder of images, or a dataset, where a generator is wanted.
+
+    Raises:
+        UsageError: It is no generator, but one of these.
+    """
+    name, place = reference.use, reference.options.get(BARE)
+    if any(spec.name == name for spec in registry.specs("generator")):
+        return
+    is_dataset = any(spec.name == name for spec in registry.specs("dataset"))
+    if name == "hub" and place:
+        place = f"hub:{place}"
+    if is_dataset and place:
+        raise UsageError(
+            f"{name!r} is a dataset: it brings real images. For images that somebody generated there is the "
+            "generator 'folder'",
+            hint=f"--generator folder:{place}",
+        )
+    if os.path.exists(os.path.expanduser(name)):  # which takes any text
+        raise UsageError(
+            f"generator {name!r} is a file or folder, not a generator. If it holds generated images, the "
+            "generator 'folder' hands them out",
+            hint=f"--generator folder:{name}",
+        )
 
 
 def _validated(

@@ -10,8 +10,9 @@ from pydantic import TypeAdapter
 from genbench.digest import canonical_json
 from genbench.escaping import csv_cell, json_text
 from genbench.metrics import shown_range
+from genbench_leaderboard.columns import UNKNOWN
 from genbench_leaderboard.crossed import Interval
-from genbench_leaderboard.rows import Board, Distance, Group, Row
+from genbench_leaderboard.rows import Board, Cost, Distance, Group, Row
 from genbench_leaderboard.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _line(group: Group, row: Row) -> dict[str, Any]:
         "family": group.declared.family if group.declared else "",
         "budget_limited": row.budget_limited is not None,
         "mixed_environment": row.mixed_environment,
-        "cost_seconds": row.cost.seconds if row.cost else None,
+        "cost_seconds": _seconds(row.cost),
         "peak_memory_bytes": row.cost.peak_memory_bytes if row.cost else None,
         "devices": " ".join(row.cost.devices) if row.cost else "",
     }
@@ -115,6 +116,13 @@ def _further(row: Row) -> dict[str, Any]:
         by = f" by {one.by}" if one.by else ""
         line[f"measure[{one.value.identity.label}{by}]"] = one.value.value
     return line
+
+
+def _seconds(cost: Cost | None) -> float | str | None:
+    """Return seconds; `unknown` where making the images took time that nobody told."""
+    if cost is None:
+        return None
+    return UNKNOWN if cost.seconds is None else cost.seconds
 
 
 def _estimate(name: str, value: Estimate | None) -> dict[str, Any]:

@@ -213,6 +213,8 @@ def _mark_notes(group: Group) -> list[str]:
     if any(row.external_data for row in group.rows):
         data = sorted({one for row in group.rows for one in row.external_data})
         found.append(f"{EXTERNAL} external data, ranked apart: {', '.join(data)}.")
+    if any(row.cost is not None and row.cost.seconds is None for row in group.rows):
+        found.append("cost unknown: the images were there already, and nobody said what making them took.")
     return found
 
 

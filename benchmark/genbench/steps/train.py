@@ -133,6 +133,8 @@ def usable(
         ProtocolError: A class has fewer images than the arm needs.
     """
     kept = np.arange(len(synthetic.images)) if verdicts is None else open_kept(verdicts)
+    if synthetic.is_whole:
+        return Subset(synthetic.images, kept)
     labels = synthetic.images.labels[kept]
     wanted = stratified_counts(train.class_counts(), round(ratio * len(train)))
     there = np.bincount(labels, minlength=train.num_classes)

@@ -48,11 +48,21 @@ class Subject:
 
     def images(self, seed: int = 0) -> LabelledImages:
         """Return made-up images: classes in turn, each around a brightness of its own."""
-        labels = np.arange(_IMAGES, dtype=np.int64) % _CLASSES
-        shape = (_IMAGES, 3, self.image_size, self.image_size)
+        names = self._class_names()
+        count = max(_IMAGES, 2 * len(names))
+        labels = np.arange(count, dtype=np.int64) % len(names)
+        shape = (count, 3, self.image_size, self.image_size)
         noise = torch.randint(0, 100, shape, generator=torch.Generator().manual_seed(seed))
-        level = torch.from_numpy(labels * 70)[:, None, None, None]
-        return TensorImages((noise + level).byte(), labels, [f"class{label}" for label in range(_CLASSES)])
+        level = torch.from_numpy(labels % _CLASSES * 70)[:, None, None, None]
+        return TensorImages((noise + level).byte(), labels, names)
+
+    def _class_names(self) -> list[str]:
+        """Return the classes of the made-up images: those of the stock, for a generator that has one."""
+        if self.resolved.spec.has_stock:
+            names = list(self.build().class_names())
+            assert len(names) > 1, "class_names() must name the classes of the stock, two at least"
+            return names
+        return [f"class{label}" for label in range(_CLASSES)]
 
     def context(self, **fields: Any) -> MemoryContext:
         """Return a context; components among the options are built and fitted."""
@@ -205,6 +215,8 @@ def fit_can_be_stopped(subject: Subject) -> None:
         request = _request(subject)
         same = torch.equal(_sampled(subject, resumed, request), _sampled(subject, _fitted(subject), request))
         assert same, "a resumed fit differs: seed each iteration by ctx.seed(purpose, iteration)"
+        return
+    if subject.resolved.spec.has_stock:  # a few images are read at once
         return
     raise AssertionError("fit asked ctx.checkpoint_due() fewer than three times: it cannot be stopped")
 
@@ -367,8 +379,11 @@ def _request(subject: Subject) -> SampleRequest:
         for option, (mark, part) in subject.resolved.references.items()
         if mark.stage == "sample"
     }
-    seeds = np.arange(12, dtype=np.int64) + 1000
-    return SampleRequest(train.labels[sources], seeds, sources, train, drafts)
+    labels = train.labels[sources]
+    if subject.resolved.spec.has_stock:
+        labels = _fitted(subject).stock().labels[:12]
+        sources = np.arange(len(labels), dtype=np.int64)
+    return SampleRequest(labels, np.arange(len(labels), dtype=np.int64) + 1000, sources, train, drafts)
 
 
 def _draft(subject: Subject) -> Draft:

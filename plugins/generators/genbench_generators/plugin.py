@@ -81,6 +81,15 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             summary="the images of two to four generators as one set",
         ),
         ComponentSpec(
+            name="folder",
+            target="genbench_generators.folder:Folder",
+            config="genbench_generators.configs.folder:FolderConfig",
+            summary="images that exist already, folder:PATH: class folders, .npz, parquet, zip, hub:ORG/NAME",
+            external_data=("whatever the maker of the images had learned from (made_from= says it)",),
+            needs_fit=True,
+            has_stock=True,
+        ),
+        ComponentSpec(
             name="real_extra",
             target="genbench_generators.real_extra:RealExtra",
             config="genbench_generators.configs.real_extra:RealExtraConfig",
