@@ -493,7 +493,8 @@ def _explain(problem: ValidationError, origin: str, schema: type[BaseModel]) -> 
         else:
             message = finding["msg"].removeprefix("Value error, ")
             found = one_line(repr(finding["input"]), LONGEST_LABEL)
-            lines.append(f"{origin}: option {path!r} is {found}: {message}")
+            option = f"option {path!r} is {found}: " if path else ""  # of none: several do not go together
+            lines.append(f"{origin}: {option}{message}")
     if len(findings) > _SHOWN_FINDINGS:
         lines.append(f"{origin}: and {len(findings) - _SHOWN_FINDINGS} more")
     return "\n".join(lines)

@@ -12,10 +12,12 @@ whole_step a step as one program: on a GPU, one CUDA graph
 stacked    several trainings at once
 lowered    bfloat16 for them
 predict    logits and penultimate features of a trained network
+halves     backbone and head of a network, and freezing one
 """
 
 from genbench.training.data import TrainingData
 from genbench.training.engine import Trained, total_steps, train
+from genbench.training.halves import freeze, head_parameters
 from genbench.training.ledger import Ledger
 from genbench.training.optimise import (
     AveragedWeights,
@@ -31,6 +33,8 @@ __all__ = [
     "NormalisedNetwork",
     "Trained",
     "TrainingData",
+    "freeze",
+    "head_parameters",
     "load_optimizer_tensors",
     "optimizer_tensors",
     "predict",

@@ -5,11 +5,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from genbench.protocols import ClassifierConfig
 from genbench_classifiers.configs._shared import ADAMW
+from genbench_classifiers.configs._weights import WeightsConfig
 
 
-class VitConfig(ClassifierConfig):
+class VitConfig(WeightsConfig):
     """Options of `vit`.
 
     `source-s1` is DALISA-2025/CS7643-final-project: Adam at 1e-3 without decay, batches of 128, cosine, 20
