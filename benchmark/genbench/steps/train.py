@@ -12,13 +12,14 @@ from genbench.documents import Inputs, TrainDocument, the
 from genbench.errors import GenbenchError, Interrupted, ProtocolError
 from genbench.images import LabelledImages, Subset, stratified_choice, stratified_counts
 from genbench.plan import Step
-from genbench.protocols import TrainRecipe
+from genbench.protocols import ForeignClassifier, TrainRecipe
 from genbench.recipe import Mix
 from genbench.records import Source
 from genbench.steps.components import build_classifier
 from genbench.steps.context import Clock, StepContext
 from genbench.steps.dataset import open_splits
 from genbench.steps.filtering import MORE_IMAGES, open_kept
+from genbench.steps.foreign import take_over
 from genbench.steps.networks import build_network, normalisation, save_network
 from genbench.steps.profiling import profiled
 from genbench.steps.samples import SyntheticSet, open_drawn
@@ -35,7 +36,10 @@ def run(job: Job[TrainDocument]) -> Facts:
     workshop, ctx, key = job.workshop, job.ctx, job.step.key
     if key in workshop.bundle:
         _train_announced(workshop, ctx)
-    recipe = build_classifier(job.document.component, workshop, job.step.location).recipe()
+    classifier = build_classifier(job.document.component, workshop, job.step.location)
+    if isinstance(classifier, ForeignClassifier):
+        return take_over(classifier, job)
+    recipe = classifier.recipe()
     if key in workshop.trained:
         trained, seconds = workshop.trained.pop(key)
         if isinstance(trained, GenbenchError):

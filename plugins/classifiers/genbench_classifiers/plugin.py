@@ -61,4 +61,11 @@ def genbench_classifiers() -> Sequence[ComponentSpec]:
             resources=Resources(gpu_memory_gib=8, network=True),
             external_data=("pretrained weights from timm",),
         ),
+        ComponentSpec(
+            name="predictions",
+            target="genbench_classifiers.predictions:StoredPredictions",
+            config="genbench_classifiers.configs.predictions:PredictionsConfig",
+            summary="what a model of yours said of test and shifts: predictions:FILE; nothing is trained",
+            external_data=("a model trained elsewhere (predictions)",),
+        ),
     ]
