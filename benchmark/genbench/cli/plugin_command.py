@@ -1,5 +1,6 @@
 """`genbench plugin`."""
 
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +21,46 @@ _KINDS = ("generator", "filter", "classifier", "evaluator", "dataset")
 
 @click.group("plugin")
 def command() -> None:
-    """Check a plugin against the contract."""
+    """Check a plugin against the contract, or write a new one."""
+
+
+@command.command("new")
+@click.argument("name")
+@click.option("--kind", required=True, type=click.Choice(_KINDS), help="What it is.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder of the new package [default: ./NAME].",
+)
+def new(name: str, kind: str, out: Path | None) -> None:
+    """Write a package with a small plugin that works, to be edited.
+
+    \b
+    Example:
+      genbench plugin new my-gen --kind generator
+    """
+    from genbench.hookspecs import KINDS
+    from genbench.registry import Registry
+    from genbench.scaffold import names_for, write_plugin
+
+    names = names_for(name, next(known for known in KINDS if known == kind), Registry())
+    folder = out or Path(names.distribution)
+    files = write_plugin(names, folder)
+    echo(
+        f"{folder}/ holds {kind} {names.component!r} in {len(files)} files; it works, and is yours to change:"
+    )
+    for file in files:
+        if file.suffix == ".py" and file.name != "__init__.py":
+            echo(f"  {folder / file}")
+    echo("Next:")
+    place = shlex.quote(str(folder) if folder.is_absolute() else f"./{folder}")
+    echo(f"  pip install -e {place} && genbench list {kind}s")
+    if kind != "dataset":
+        echo(f"  genbench plugin check {names.component}")
+    echo(f"  genbench {names.trial}")
+    echo(f"  pytest {place}")
 
 
 @command.command("check")
