@@ -3,9 +3,11 @@
 A message says what was found, what is allowed, and the next command to type.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from enum import IntEnum
+
+LISTED = 200  #: problems that one message names, each on its line
 
 
 class ExitCode(IntEnum):
@@ -97,6 +99,21 @@ class Interrupted(GenbenchError):  # noqa: N818 - being asked to stop is no erro
     """The run was asked to stop, and stopped with its work saved."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+def listed_problems(what: str, problems: Sequence[str], *, hint: str = "") -> DataError:
+    """Return one error for all problems found, each on a line of its own; one alone is told as it is.
+
+    >>> print(listed_problems("files that cannot be used", ["a.png: empty", "b.png: empty"]).message)
+    2 files that cannot be used:
+      a.png: empty
+      b.png: empty
+    """
+    if len(problems) == 1:
+        return DataError(problems[0], hint=hint)
+    more = [f"and {len(problems) - LISTED:,} more"] if len(problems) > LISTED else []
+    lines = [*problems[:LISTED], *more]
+    return DataError("\n  ".join([f"{len(problems):,} {what}:", *lines]), hint=hint)
 
 
 def did_you_mean(found: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from genbench.compose import Composer
-from genbench.errors import Interrupted, SpoiledProcessError, StoreUnwritableError, UsageError
+from genbench.errors import DataError, Interrupted, SpoiledProcessError, StoreUnwritableError, UsageError
 from genbench.executors import Event, Executor, Failure, Setup, Task
 from genbench.guests import guests_of
 from genbench.interrupts import cleaning, heeded, saving
@@ -69,7 +69,7 @@ def run(
             held.enter_context(store.leases.needing(plan.steps))
             walk = _Walk(plan, store, registry, watcher, options)
             watcher.planned([plan.steps[key] for key in walk.missing], plan)
-            for remark in _remarks(plan, store, registry):
+            for remark in _remarks(plan, walk.missing, store, registry):
                 watcher.notice(remark)
             if walk.missing:
                 _execute(walk, lambda: _make_executor(store, registry, options, walk))
@@ -83,8 +83,10 @@ def run(
     return walk.summary
 
 
-def _remarks(plan: Plan, store: Store, registry: Registry) -> Iterator[str]:
-    """Say which results were damaged, and which plugins changed since their results were made."""
+def _remarks(plan: Plan, missing: Sequence[str], store: Store, registry: Registry) -> Iterator[str]:
+    """Say how data are read, which results were damaged, and which plugins changed since theirs were made."""
+    if any(plan.steps[key].stage == "dataset" for key in missing):
+        yield from plan.remarks()
     while store.found_damaged:
         damage = store.found_damaged.pop()
         what = plan.steps[damage.key].label if damage.key in plan.steps else damage.key[:12]
@@ -131,6 +133,7 @@ class _Walk:
             for key in self.missing
             if plan.steps[key].stage == "train" and self._most_together > 1 and key not in self.guests
         }
+        self._no_data: list[DataError] = []
         self._waiting = dict.fromkeys(longest_first(plan, self.missing))
         self._running: set[str] = set()
         self._blocked: dict[str, Holder] = {}
@@ -246,6 +249,17 @@ class _Walk:
         }
         self._store.failures.note(step.key, note)
         self._give_up(step.key)
+        if step.stage == "dataset" and isinstance(failure.error, DataError):
+            self._no_data.append(failure.error)
+            self._stop_without_data()
+
+    def _stop_without_data(self) -> None:
+        """End the run where no dataset can be read: one message, instead of a board of the same failure."""
+        datasets = [key for key, step in self._plan.steps.items() if step.stage == "dataset"]
+        if len(datasets) == 1:
+            raise self._no_data[0]
+        if len(datasets) == len(self._no_data):
+            raise DataError("\n".join(str(problem) for problem in self._no_data))
 
     def _give_up(self, key: str) -> None:
         """Give up all steps that wait for a result that will not come."""

@@ -8,7 +8,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from genbench.digest import canonical_json, digest
 from genbench.errors import GenbenchError, PluginError, UsageError, did_you_mean
 from genbench.escaping import LONGEST_LABEL, exception_text, file_name, one_line
 from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
+from genbench.image_files import image_problem
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
 from genbench.recipe import Mix
 from genbench.registry import Registry
@@ -28,6 +29,7 @@ from genbench.untrusted import parse_json, parse_toml, read_text
 STANDARD_PRESETS = ("smoke", "quick", "paper")
 BASELINE = "none"  #: the generator that is always added: real images alone
 FileDigest = Callable[[Path], str]
+ImageProblem = Callable[[Path], str]
 BARE = ""  #: the value of `name:VALUE`, until the config says which option that is
 _OUTER_COMMA = re.compile(r",(?![^\[]*\])")  # a comma that is not inside [...]
 #: Of a suite's file: the longest that comes with genbench has 2 KB, a thousand long entries have 200.
@@ -164,6 +166,7 @@ class Resolved:
         references: Components among its options, with the artifact that each hands over.
         fingerprint: Digest of the content of the files it reads; empty when it reads none.
         paths: Where those files are.
+        remarks: What the options mean for the files that there are, in sentences.
     """
 
     kind: Kind
@@ -173,6 +176,7 @@ class Resolved:
     references: Mapping[str, tuple[InputStep, "Resolved"]] = field(default_factory=dict)
     fingerprint: str = ""
     paths: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -182,7 +186,7 @@ class Resolved:
     @cached_property
     def identity(self) -> Mapping[str, Any]:
         """Name, version, resolved options and the content of its files: what enters a key. No paths."""
-        left_out = {*self.config.location_fields, *self.config.remark_fields}
+        left_out = {*self.config.location_fields, *self.config.remark_fields, *self.config.added_later()}
         config = self.config.model_dump(mode="json", exclude=left_out)
         for option, (_, component) in self.references.items():
             config[option] = component.identity
@@ -285,14 +289,35 @@ class ResolvedSuite:
     no_filter: Resolved
 
 
-def resolve_suite(registry: Registry, suite: Suite, file_digest: FileDigest) -> ResolvedSuite:
+def resolve_suite(
+    registry: Registry,
+    suite: Suite,
+    file_digest: FileDigest,
+    image_problem: ImageProblem = image_problem,
+) -> ResolvedSuite:
     """Settle every component of a suite; the same component named twice counts once.
 
     The baseline and the check for copies are part of every suite.
+
+    Args:
+        registry: Where components are found.
+        suite: The suite.
+        file_digest: How the files that a component reads are hashed.
+        image_problem: How image files are looked at.
+
+    Raises:
+        UsageError: A component, a preset or an option is unknown, or a value is out of bounds.
+        DataError: Files that a component reads cannot be used.
     """
 
+    def settled(kind: Kind, reference: ComponentRef) -> Resolved:
+        found = resolve(registry, kind, reference, suite.preset, file_digest)
+        _check_files(found, image_problem)
+        with _its_own_mistakes(f"{kind} {found.name!r}"):
+            return replace(found, remarks=tuple(found.config.remarks(image_problem)))
+
     def settle(kind: Kind, references: Iterable[ComponentRef]) -> tuple[Resolved, ...]:
-        found = [resolve(registry, kind, reference, suite.preset, file_digest) for reference in references]
+        found = [settled(kind, reference) for reference in references]
         return tuple({canonical_json(component.identity): component for component in found}.values())
 
     return ResolvedSuite(
@@ -302,9 +327,17 @@ def resolve_suite(registry: Registry, suite: Suite, file_digest: FileDigest) -> 
         filters=settle("filter", suite.filters),
         classifiers=settle("classifier", suite.classifiers),
         evaluators=settle("evaluator", (*suite.evaluators, ComponentRef(use=COPY_CHECK.name))),
-        reference=resolve(registry, "classifier", suite.reference, suite.preset, file_digest),
-        no_filter=resolve(registry, "filter", ComponentRef(use=BASELINE), suite.preset, file_digest),
+        reference=settled("classifier", suite.reference),
+        no_filter=settled("filter", ComponentRef(use=BASELINE)),
     )
+
+
+def _check_files(component: Resolved, image_problem: ImageProblem) -> None:
+    """Let a component, and those among its options, look at their files before anything is planned."""
+    with _its_own_mistakes(f"{component.kind} {component.name!r}"):
+        component.config.check_files(image_problem)
+    for _, inner in component.references.values():
+        _check_files(inner, image_problem)
 
 
 def resolve(

@@ -69,6 +69,7 @@ def _as_text(plan: "Plan", states: "Mapping[str, State]", store: "Store") -> str
     step_rows = [(stage, *(counts[stage, kind] or "" for kind in kinds)) for stage in STAGES]
     used = [row for row in step_rows if any(row[1:])]
     lines += ["", tabulate(used, headers=["steps", *kinds], tablefmt="simple"), ""]
+    lines += plan.remarks()
     failed = [key for key in plan.steps if states[key] == "failed"]
     for key in failed[:_SHOWN_FAILURES]:
         failure = store.failures.find(key) or {}

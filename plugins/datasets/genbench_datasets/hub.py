@@ -17,6 +17,7 @@ leave out the other 800 logits report higher accuracies.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ from genbench_datasets._archives import class_folders
 from genbench_datasets._arrow import ParquetRows
 from genbench_datasets._imagenet import imagenet_synsets, renamed_to
 from genbench_datasets._shifts import class_map
-from genbench_datasets._tables import check_column, named_labels, with_labels
+from genbench_datasets._tables import Reading, check_column, named_labels, with_labels
 from genbench_datasets.configs.hub import CLASS_MAPS, HubConfig
 
 Renamed = Mapping[str, str | None]
@@ -62,14 +63,22 @@ class Hub(Dataset):
 
     def __init__(self, config: HubConfig) -> None:
         self._config = config
+        self._reading = Reading(config.size)
 
     def load(self, ctx: RunContext) -> RealImages:
         """Return train and test; test is drawn from train where the set has none.
 
         Raises:
-            DataError: The set has no such split, column or class, or a row has no label.
+            DataError: The set has no such split, column or class, a row has no label, or images are broken.
         """
         config, files = self._config, self._config.source_files()
+        self._reading = Reading(config.size, config.framing, config.skip_broken)
+        real = self._load(files, ctx)
+        self._reading.refuse_broken(config.name)
+        return replace(real, left_out=tuple(self._reading.left_out))
+
+    def _load(self, files: Mapping[str, Path], ctx: RunContext) -> RealImages:
+        config = self._config
         foreign = (*(f"{shift}/" for shift in config.shifts), CLASS_MAPS)
         own = {name: path for name, path in files.items() if not name.startswith(foreign)}
         if not _of_split(own, config.train_split):
@@ -167,9 +176,8 @@ class Hub(Dataset):
             rng = np.random.default_rng(generator("hub", "images", self._config.split_seed).initial_seed())
             of_class = [rows[labels[rows] == label] for label in range(len(classes.used))]
             rows = np.sort(np.concatenate([rng.permutation(own)[:most] for own in of_class]))
-        size = self._config.size
         chosen = table.rows.select_columns([table.image]).select(rows)
-        return with_labels(chosen, table.image, labels[rows], classes.used, size, ctx)
+        return with_labels(chosen, table.image, labels[rows], classes.used, self._reading, ctx)
 
 
 def _rows(files: Sequence[Path], ctx: RunContext) -> ParquetRows:

@@ -8,13 +8,13 @@ from pydantic import Field
 
 from genbench import hub
 from genbench.errors import DataError
-from genbench.protocols import DatasetConfig
+from genbench_datasets.configs._photographs import PhotographOptions
 from genbench_datasets.configs._tables import PARQUET, PUBLISHED
 
 CLASS_MAPS = "class_maps.json"  #: how the map is called among the source files
 
 
-class HubConfig(DatasetConfig):
+class HubConfig(PhotographOptions):
     """Options of `hub`."""
 
     primary: ClassVar[str | None] = "name"
@@ -23,7 +23,9 @@ class HubConfig(DatasetConfig):
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"smoke": {"size": 16, "limit_train": 200}}
 
     name: str = Field(
-        pattern=r"^[^/ ]+/[^/ ]+$", description="ORG/NAME of a set of labelled images on the Hub"
+        pattern=r"^[^/ ]+/[^/ ]+$",
+        description="ORG/NAME of a set of labelled images on the Hub",
+        examples=["uoft-cs/cifar10"],
     )
     config_name: str = Field(
         default="",
@@ -42,7 +44,7 @@ class HubConfig(DatasetConfig):
     test_fraction: float = Field(
         default=0.2, gt=0, lt=0.9, description="share that is the test split, where the set has none"
     )
-    size: int = Field(default=32, ge=8, le=1024, description="height and width in pixels, cropped square")
+    size: int = Field(default=32, ge=8, le=1024, description="height and width in pixels")
     shifts: tuple[Annotated[str, Field(pattern=r"^[^/ ]+/[^/ ]+$")], ...] = Field(
         default=(), description="Hub ids of out-of-distribution test sets; classes are matched by name"
     )
