@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageOps
 
 from genbench.caches import Fingerprints
+from genbench.cli._options import read_suite
 from genbench.digest import file_digest
 from genbench.errors import DataError, ExitCode
 from genbench.framing import Framing, read_square, to_square
@@ -25,6 +26,8 @@ from genbench.steps.context import StepContext
 from genbench.steps.dataset import open_splits, write_splits
 from genbench.store import Artifact, Store
 from genbench_datasets.configs.imagefolder import ImageFolderConfig
+from genbench_leaderboard.board import build_board
+from genbench_leaderboard.tables import render_terminal
 
 Load = Callable[..., RealImages]
 
@@ -440,6 +443,26 @@ def test_what_only_decoding_finds_is_named_in_full_too(load: Load, pets: Path) -
     assert (sum(sizes(real)), len(real.left_out)) == (17, 3)
 
 
+def test_a_run_without_usable_data_ends_with_one_message(run_cells: Callable[..., Any], pets: Path) -> None:
+    (pets / "cat" / "3.png").write_bytes(png_with_little_in_it(64))
+    with pytest.raises(DataError, match=r"cat/3\.png cannot be decoded as an image: .*truncated") as raised:
+        run_cells(datasets=[f"imagefolder:{pets},size=8"])
+    assert "skip_broken=true" in raised.value.hint
+    _, summary = run_cells(datasets=["toy-data", f"imagefolder:{pets},size=8"])  # the other set is measured
+    assert sorted(record.result.status for record in summary.records) == ["failed", "ok"]
+
+
+def test_what_was_left_out_and_limited_stands_on_the_board(run_cells: Callable[..., Any], pets: Path) -> None:
+    (pets / "cat" / "3.png").write_bytes(b"")
+    dataset = f"imagefolder:{pets},size=8,skip_broken=true,limit_test=2"
+    plan, summary = run_cells(datasets=[dataset], classifiers=["toy-net:recipe.batch_size_images=8"])
+    assert "left out by skip_broken: 1 file: cat/3.png" in " ".join(plan.remarks())
+    assert summary.failed == {}
+    assert summary.records[0].result.data.left_out == 1
+    said = render_terminal(build_board(summary.records))
+    assert "12 train, 3 val, 2 test; 1 file left out as unusable" in " ".join(said.split())
+
+
 def test_a_folder_is_looked_at_once_until_a_file_changes(
     registry: Registry, pets: Path, tmp_path: Path
 ) -> None:
@@ -483,6 +506,14 @@ def test_limited_rows_depend_on_labels_and_seed_alone() -> None:
     assert rows.tolist() != limited_rows(labels, 4, 20, 1).tolist()
     for most in (None, 100, 200):
         assert limited_rows(labels, 4, most, 0).tolist() == list(range(100))
+
+
+def test_the_command_line_limits_every_dataset() -> None:
+    flags = {"datasets": ("digits", "cifar10:size=16"), "classifiers": ("cnn",), "limit_test": 50}
+    suite = read_suite(None, {**flags, "limit_train": None})
+    assert [one.options for one in suite.datasets] == [{"limit_test": 50}, {"size": 16, "limit_test": 50}]
+    both = read_suite(None, {**flags, "limit_train": 70}).datasets[0].options
+    assert both == {"limit_train": 70, "limit_test": 50}
 
 
 def test_links_in_a_folder_follow_the_rules(load: Load, pets: Path, tmp_path: Path) -> None:

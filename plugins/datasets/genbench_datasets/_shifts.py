@@ -56,11 +56,15 @@ def cifar10_shifts(
     ctx: RunContext,
     size: int = _SIDE,
 ) -> Iterator[tuple[str, LabelledImages]]:
-    """Yield (name, images) of the shifts of CIFAR-10 that are read from files, brought to `size` pixels."""
+    """Yield (name, images) of the shifts of CIFAR-10 that are read from files, brought to `size` pixels.
+
+    Of each, those images that `limit_test` leaves: others would be resized for nothing.
+    """
     reading = Reading(size)
     for name, images in _read_shifts(options, files, classes, reading, ctx):
         reading.refuse_broken(f"shift {name!r}")
-        yield name, _resized(images, size)
+        left = limited_rows(images.labels, images.num_classes, options.limit_test, options.split_seed)
+        yield name, _resized(Subset(images, left), size)
 
 
 def _read_shifts(

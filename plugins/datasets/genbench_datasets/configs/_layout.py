@@ -150,7 +150,8 @@ def remarks(found: Found, val_fraction: float, test_fraction: float) -> Iterator
     if found.unused:
         yield f"not used, in no class folder: {_some(found.unused, _NAMED)}"
     if found.left_out:
-        yield f"left out by skip_broken: {len(found.left_out)} files: {_some([*found.left_out], _NAMED)}"
+        many = "1 file" if len(found.left_out) == 1 else f"{len(found.left_out):,} files"
+        yield f"left out by skip_broken: {many}: {_some([*found.left_out], _NAMED)}"
 
 
 # --------------------------------------------------------------------------------------------------- folders
