@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from genbench.cli.show_command import example
-from genbench.hookspecs import KINDS
+from genbench.hookspecs import KINDS, Kind
 from genbench.protocols import DatasetConfig
 from genbench.registry import Registry
 from genbench.spec import BARE, parse_reference
@@ -16,9 +16,9 @@ COMPONENTS = [(kind, spec.name) for kind in KINDS for spec in REGISTRY.specs(kin
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS, ids=" ".join)
-def test_an_example_has_all_that_is_required(kind: str, name: str) -> None:
-    spec = next(one for one in REGISTRY.specs(kind) if one.name == name)  # type: ignore[arg-type]
-    schema = REGISTRY.schema(spec, kind)  # type: ignore[arg-type]
+def test_an_example_has_all_that_is_required(kind: Kind, name: str) -> None:
+    spec = next(one for one in REGISTRY.specs(kind) if one.name == name)
+    schema = REGISTRY.schema(spec, kind)
     flag, text, *others = shlex.split(example(kind, name, schema))
     assert flag == f"--{kind}"
     assert others == [] if kind == "classifier" else others[-2:] == ["-c", "cnn"]
@@ -32,9 +32,11 @@ def test_an_example_has_all_that_is_required(kind: str, name: str) -> None:
 
 
 def test_the_examples_that_failed_are_right() -> None:
-    shown = {name: example(kind, name, REGISTRY.schema(REGISTRY.spec(kind, name), kind)) for kind, name in (
-        ("dataset", "imagefolder"), ("dataset", "hub"), ("filter", "cull_list"),
-    )}  # fmt: skip
+    named: dict[str, Kind] = {"imagefolder": "dataset", "hub": "dataset", "cull_list": "filter"}
+    shown = {
+        name: example(kind, name, REGISTRY.schema(REGISTRY.spec(kind, name), kind))
+        for name, kind in named.items()
+    }
     assert shown == {
         "imagefolder": "--dataset imagefolder:photos -c cnn",
         "hub": "--dataset hub:uoft-cs/cifar10 -c cnn",

@@ -14,7 +14,7 @@ from pathlib import Path
 from genbench.errors import DataError, did_you_mean
 from genbench.files import read_regular, shown
 from genbench.image_files import IMAGE_SUFFIXES
-from genbench_datasets.configs._layout import SPLIT_NAMES, Found, Labelled, Split
+from genbench_datasets.configs._layout import SPLIT_NAMES, SPLITS, Found, Labelled, Split
 
 #: What columns are called where the options do not say, the best first.
 FILE_COLUMNS = ("filename", "file_name", "file", "image", "path", "image_path", "image_id", "id")
@@ -59,9 +59,9 @@ def by_table(root: Path, files: Sequence[Path], table: Path, columns: Columns) -
     problems = [problem for row, path in named for problem in _problems(row, path, root)]
     for path, numbers in rows_of.items():
         if len(numbers) > 1:
-            problems.append(f"{shown(path.relative_to(root))} is in several lines: {', '.join(numbers)}")
+            problems.append(f"{shown(path)} is in several lines: {', '.join(numbers)}")
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-    problems += [f"{shown(path.relative_to(root))} has no line" for path in images if path not in rows_of]
+    problems += [f"{shown(path)} has no line" for path in images if path not in rows_of]
     return _found(table.name, [(row, path) for row, path in named if path and row.label], problems)
 
 
@@ -88,19 +88,18 @@ def _found(table: str, named: Sequence[tuple[_Row, Path]], problems: list[str]) 
         problems.append(
             f"{table} needs at least two classes, found {len(names)}: {', '.join(names) or 'none'}"
         )
-    for split, own in of_split.items():
-        classes = {label for label, _ in own}
+    for split, rows in of_split.items():
+        classes = {label for label, _ in rows}
         if lacking := sorted(set(names) - classes):
             problems.append(f"the split {split} lacks classes of train: {', '.join(lacking[:20])}")
         if more := sorted(classes - set(names)):
             problems.append(f"the split {split} has classes that train lacks: {', '.join(more[:20])}")
     places = {name: label for label, name in enumerate(names)}
-    splits: dict[Split, Sequence[Labelled]] = {
-        split: sorted(
-            (Labelled(path, places[label]) for label, path in own if label in places), key=_in_order
-        )
-        for split, own in sorted(of_split.items(), key=lambda item: ("train", "val", "test").index(item[0]))
-    }
+    splits: dict[Split, Sequence[Labelled]] = {}
+    for split in SPLITS:
+        own = [Labelled(path, places[label]) for label, path in of_split.get(split, ()) if label in places]
+        if split in of_split:
+            splits[split] = sorted(own, key=_in_order)
     layout = f"labels and splits of {table}" if has_splits else f"labels of {table}"
     return Found(layout, names, splits, problems=tuple(problems))
 

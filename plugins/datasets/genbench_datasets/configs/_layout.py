@@ -18,6 +18,7 @@ Layout = Literal["auto", "flat", "splits"]
 Split = Literal["train", "test", "val"]
 ImageProblem = Callable[[Path], str]
 
+SPLITS: tuple[Split, ...] = ("train", "val", "test")  #: in the order in which they are told
 #: What folders of splits, and entries of a split column, are called, in small letters.
 SPLIT_NAMES: Mapping[str, Split] = {
     "train": "train", "training": "train",
@@ -102,7 +103,7 @@ def by_folders(root: Path, files: Sequence[Path], layout: Layout) -> Found:
     names = tuple(sorted({_same(name) for name in classes}))
     problems = [] if len(names) > 1 else [_too_few(root, names)]
     train = list(_labelled(classes.values(), names, below))
-    problems += _empty_folders(root, classes.values(), train)
+    problems += _empty_folders(classes.values(), train)
     found = Found("class folders", names, {"train": train}, problems=tuple(problems))
     unused = [path for path in files if path.parent == root]
     return _with_shifts(root, replace(found, unused=_unused(root, unused)), shifts, below)
@@ -115,12 +116,11 @@ def usable(found: Found, image_problem: ImageProblem, *, root: Path, skip_broken
         DataError: Files cannot be used, or a class has no image; all of them are named.
     """
     broken = {file.path: reason for file in found.files() if (reason := _problem(file.path, image_problem))}
-    reasons = {shown(path.relative_to(root)): reason for path, reason in sorted(broken.items())}
     problems = list(found.problems)
     if skip_broken:
-        found = _without(found, broken, reasons)
+        found = _without(found, broken, root)
     else:
-        problems += [f"{name} {reason}" for name, reason in reasons.items()]
+        problems += [f"{shown(path)} {reason}" for path, reason in sorted(broken.items())]
     # A class that is empty without them is named beside them only where they were to be left out.
     counts = Counter(file.label for file in found.splits["train"])
     none_left = [name for label, name in enumerate(found.classes) if not counts[label]]
@@ -161,7 +161,7 @@ def _by_split(
     root: Path, below: Mapping[Path, Sequence[Path]], named: Mapping[Split, Path], shifts: Mapping[str, Path]
 ) -> Found:
     """Read `train/`, `test/` and `val/`, which must have the same classes."""
-    of_split = {split: _folders(path) for split, path in sorted(named.items(), key=_in_order)}
+    of_split = {split: _folders(named[split]) for split in SPLITS if split in named}
     classes = {split: {_same(path.name) for path in folders} for split, folders in of_split.items()}
     names = tuple(sorted(classes["train"]))
     problems = [] if len(names) > 1 else [_too_few(named["train"], names)]
@@ -174,7 +174,7 @@ def _by_split(
     parts: dict[Split, Sequence[Labelled]] = {}
     for split, folders in of_split.items():
         parts[split] = list(_labelled(folders, names, below))
-        problems += _empty_folders(root, folders, parts[split])
+        problems += _empty_folders(folders, parts[split])
     layout = "folders of splits: " + ", ".join(f"{named[split].name}/" for split in of_split)
     unused = [path for own in below.values() for path in own if path.parent in {root, *named.values()}]
     found = Found(layout, names, parts, problems=tuple(problems), unused=_unused(root, unused))
@@ -192,7 +192,7 @@ def _with_shifts(
         if strange:
             problems.append(f"{SHIFTS}/{name}/ has classes that train lacks: {_some(strange)}")
         parts[name] = list(_labelled(folders, found.classes, below))
-        problems += _empty_folders(root, folders, parts[name])
+        problems += _empty_folders(folders, parts[name])
     return replace(found, shifts=parts, problems=tuple(problems))
 
 
@@ -228,10 +228,6 @@ def _split_folders(root: Path, folders: Sequence[Path]) -> dict[Split, Path]:
     return found
 
 
-def _in_order(item: tuple[Split, Path]) -> int:
-    return ("train", "val", "test").index(item[0])
-
-
 def _folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
@@ -259,10 +255,10 @@ def _labelled(
             yield from (Labelled(path, label) for path in below.get(folder, ()))
 
 
-def _empty_folders(root: Path, folders: Iterable[Path], files: Sequence[Labelled]) -> list[str]:
+def _empty_folders(folders: Iterable[Path], files: Sequence[Labelled]) -> list[str]:
     filled = {parent for file in files for parent in file.path.parents}
     return [
-        f"class {path.name!r} is empty: {shown(path.relative_to(root))} holds no image"
+        f"class {path.name!r} is empty: {shown(path)} holds no image"
         for path in folders
         if path not in filled
     ]
@@ -289,7 +285,7 @@ def _problem(path: Path, image_problem: ImageProblem) -> str:
     return image_problem(path)
 
 
-def _without(found: Found, broken: Mapping[Path, str], reasons: Mapping[str, str]) -> Found:
+def _without(found: Found, broken: Mapping[Path, str], root: Path) -> Found:
     def kept(files: Sequence[Labelled]) -> list[Labelled]:
         return [file for file in files if file.path not in broken]
 
@@ -297,7 +293,7 @@ def _without(found: Found, broken: Mapping[Path, str], reasons: Mapping[str, str
         found,
         splits={name: kept(files) for name, files in found.splits.items()},
         shifts={name: kept(files) for name, files in found.shifts.items()},
-        left_out=reasons,
+        left_out={shown(path.relative_to(root)): reason for path, reason in sorted(broken.items())},
     )
 
 
