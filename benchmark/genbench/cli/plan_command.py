@@ -148,7 +148,7 @@ def _planned(registry: "Registry", store: "Store", suite: "Suite") -> "tuple[Pla
             return store.fingerprint(path) if path.exists() or not absent else "absent"
 
         try:
-            return make_plan(resolve_suite(registry, suite, file_digest)), tuple(absent)
+            return make_plan(resolve_suite(registry, suite, file_digest, store.image_problem)), tuple(absent)
         except (DataError, OSError):
             if not absent:
                 raise
@@ -236,6 +236,7 @@ def _as_text(plan: "Plan", states: "Mapping[str, State]", store: "Store") -> Ite
     yield ""
     yield plain_table(["steps", *kinds], used, right=(1, 2, 3, 4))
     yield ""
+    yield from plan.remarks()
     failed = [key for key in plan.steps if states[key] == "failed"]
     for key in failed[:_SHOWN_FAILURES]:
         failure = store.failures.find(key) or {}
