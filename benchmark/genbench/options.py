@@ -46,6 +46,27 @@ class ComponentConfig(Options):
         """Return the part of the spec's `external_data` that these options use (default: all of it)."""
         return declared
 
+    def check_machine(self) -> None:
+        """Refuse what these options need and this machine lacks: a key, a service, a licence.
+
+        Called before anything runs, where plans are made: quickly, without torch and without the network.
+
+        Raises:
+            GenbenchError: Something is missing; the message says what to do.
+        """
+
+    def check_images(self, image_shape: tuple[int, int, int]) -> None:
+        """Refuse images that cannot be used with these options, as soon as their shape is known.
+
+        Called where plans are made, without torch.
+
+        Args:
+            image_shape: Channels, height and width in pixels.
+
+        Raises:
+            GenbenchError: They are too small, or of a shape that does not fit; the message says which do.
+        """
+
 
 class ComponentRef(Options):
     """An option whose value is another component (an editor, a base model): it becomes an input step."""

@@ -5,9 +5,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from genbench import preflight
 from genbench.compose import Composer
-from genbench.errors import Interrupted, SpoiledProcessError, StoreUnwritableError, UsageError
-from genbench.executors import Event, Executor, Failure, Setup, Task
+from genbench.errors import DataError, Interrupted, SpoiledProcessError, StoreUnwritableError, UsageError
+from genbench.executors import BUILT_IN, Event, Executor, Failure, Setup, Task
 from genbench.guests import guests_of
 from genbench.interrupts import cleaning, heeded, saving
 from genbench.leases import Holder
@@ -54,12 +55,14 @@ def run(
 ) -> RunSummary:
     """Run every step that the store lacks, and return the records of the plan.
 
-    A failed step fails the cells that need it; the others still run. Ctrl-C, SIGTERM and SIGHUP save the work
-    of running steps; the next one ends the run at once.
+    A failed step fails the cells that need it; the others still run, if there are any. Ctrl-C, SIGTERM and
+    SIGHUP save the work of running steps; the next one ends the run at once.
 
     Raises:
         Interrupted: A signal; the same plan resumes where it stopped.
         StoreError: The store is full, read-only or failing.
+        GenbenchError: The plan could not succeed (`genbench.preflight`), or every cell of it needs a dataset
+            that cannot be loaded.
     """
     _check_confinement(options.confine)
     watcher = observer or Observer()
@@ -69,8 +72,12 @@ def run(
             held.enter_context(store.leases.beating())
             held.enter_context(store.leases.needing(plan.steps))
             walk = _Walk(plan, store, registry, watcher, options)
+            preflight.check(plan, walk.missing, store, registry, options.executor)
             watcher.planned([plan.steps[key] for key in walk.missing], plan)
-            for remark in _remarks(plan, store, registry):
+            for remark in (
+                *_remarks(plan, store, registry),
+                *preflight.remarks(plan, walk.missing, store, registry),
+            ):
                 watcher.notice(remark)
             if walk.missing:
                 _execute(walk, lambda: _make_executor(store, registry, options, walk))
@@ -226,6 +233,12 @@ class _Walk:
 
     def _take(self, event: Event) -> None:
         step = self._plan.steps[event.id]
+        is_needed = step.key in self._first or self._all_need(step)
+        if event.status == "failed" and event.failure is not None and is_needed:
+            # One message, and its exit code, instead of a failure of every cell.
+            self._store.leases.release(event.id)
+            self._note_failure(step, event.failure)
+            raise event.failure.error or DataError(f"{step.label}: {event.failure.reason}")
         self._observer.event(step, event)
         if event.status in {"started", "progress"}:
             return
@@ -239,13 +252,22 @@ class _Walk:
         elif event.status == "interrupted":
             # By somebody else: when we stop, nobody listens to events any more.
             self._fail(step, Failure("its worker was told to stop; the same command resumes it"))
+        elif step.stage == "dataset":
+            preflight.check_dataset(self._plan, step.key, self._store)
 
     def _fail(self, step: Step, failure: Failure) -> None:
         """Note a failure, and give up the steps that need this one."""
         if isinstance(failure.error, StoreUnwritableError | SpoiledProcessError):  # the run ends here
             raise failure.error
-        if step.key in self._first and failure.error is not None:  # no cell of it could come to be
-            raise failure.error
+        self._note_failure(step, failure)
+        self._give_up(step.key)
+
+    def _all_need(self, step: Step) -> bool:
+        """Say whether a step loads the one dataset that every cell needs."""
+        return step.stage == "dataset" and all(step.key in cell.steps for cell in self._plan.cells)
+
+    def _note_failure(self, step: Step, failure: Failure) -> None:
+        """Write why a step failed: into its log, and where the next plan finds it."""
         self.summary.failed[step.key] = failure.reason
         log = self._store.log_path(step.key)
         with self._store.writing(), log.open("a", encoding="utf-8") as file:
@@ -257,7 +279,6 @@ class _Walk:
             "document": step.document,
         }
         self._store.failures.note(step.key, note)
-        self._give_up(step.key)
 
     def _give_up(self, key: str) -> None:
         """Give up all steps that wait for a result that will not come."""
@@ -302,11 +323,7 @@ def _make_executor(store: Store, registry: Registry, options: RunOptions, walk: 
         "shares_process": name == "inline",
         "expects_guests": bool(walk.guests),
     }
-    built_in = {
-        "inline": "genbench.executors.inline:InlineExecutor",
-        "processes": "genbench.executors.processes:ProcessExecutor",
-    }
-    target = built_in.get(name) or registry.spec("executor", name).target
+    target = BUILT_IN[name].target if name in BUILT_IN else registry.spec("executor", name).target
     jobs = max(1, min(options.jobs, len(walk.missing)))
     setup = Setup(WORKER, settings, worker_threads(options.device, jobs), worker_environments(options.gpus))
     made: Executor = import_target(target, name)(setup, jobs, options.step_timeout_seconds)

@@ -18,7 +18,7 @@ from typing import Any, Self, cast
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from genbench.digest import canonical_json, digest
-from genbench.errors import GenbenchError, PluginError, UsageError, did_you_mean
+from genbench.errors import DataError, GenbenchError, PluginError, UsageError, did_you_mean, together
 from genbench.escaping import LONGEST_LABEL, exception_text, file_name, one_line
 from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
@@ -39,6 +39,8 @@ DEEPEST_OPTION = 10  #: dots of an option, and lists in lists of a value; compon
 DEEPEST_SUITE = 20  #: tables in tables of a suite's file
 MOST_ENTRIES, MOST_MIXES = 1_000, 10_000  #: of one list; the planner bounds their product
 _SHOWN_FINDINGS = 10
+COMMAND_LINE = "options"  #: the origin of a suite whose entries were typed: messages name its flags
+_MIX_ENTRY = re.compile(r"^mixes\.\d+\.")
 
 _NAME = re.compile(r"\w(?:[\w .,+=()-]*[\w+=()-])?")
 _LONGEST_NAME_BYTES = 200
@@ -110,6 +112,23 @@ class Suite(Options):
         if self.look is not None and self.look not in {*self.looks, self.seeds}:
             raise ValueError(
                 f"look {self.look} was not planned: this suite plans {[*self.looks, self.seeds]}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _all_is_used(self) -> Self:
+        """Refuse what was asked for and would have no effect."""
+        generators = [one.use for one in self.generators if one.use != BASELINE]
+        filters = [one.use for one in self.filters if one.use != BASELINE]
+        if generators and not any(mix.ratio for mix in self.mixes):
+            raise ValueError(
+                f"a ratio of 0 asks for no synthetic images, and {', '.join(generators)} would not be used; "
+                "real images alone are a row of every suite"
+            )
+        if filters and not generators:
+            raise ValueError(
+                f"there is nothing to filter for {', '.join(filters)}: name a generator, too "
+                "(genbench list generators)"
             )
         return self
 
@@ -277,7 +296,8 @@ def make_suite(content: Mapping[str, Any], origin: str) -> Suite:
     try:
         return Suite.model_validate(content)
     except ValidationError as problem:
-        raise UsageError(_explain(problem, origin, Suite), hint="docs/protocol.md describes suites") from None
+        hint = "genbench run --help" if origin == COMMAND_LINE else "docs/protocol.md describes suites"
+        raise UsageError(_explain(problem, origin, Suite), hint=hint) from None
 
 
 @dataclass(frozen=True)
@@ -293,18 +313,41 @@ class ResolvedSuite:
     reference: Resolved
     no_filter: Resolved
 
+    @property
+    def components(self) -> tuple[Resolved, ...]:
+        """All of them, those among their options included."""
+        named = (*self.datasets, *self.generators, *self.filters, *self.classifiers, *self.evaluators)
+        return tuple(one for top in (*named, self.reference) for one in _with_inner(top))
+
+
+def _with_inner(component: Resolved) -> Iterator[Resolved]:
+    """Yield a component and those among its options."""
+    yield component
+    for _, inner in component.references.values():
+        yield from _with_inner(inner)
+
 
 def resolve_suite(registry: Registry, suite: Suite, file_digest: FileDigest) -> ResolvedSuite:
     """Settle every component of a suite; the same component named twice counts once.
 
     The baseline and the check for copies are part of every suite.
+
+    Raises:
+        UsageError: A component, an option or a preset is unknown, or a value is out of bounds.
+        DataError: Files that components read cannot be had; the message names those of all components.
     """
+    lacking: dict[str, DataError] = {}
 
     def settle(kind: Kind, references: Iterable[ComponentRef]) -> tuple[Resolved, ...]:
-        found = [resolve(registry, kind, reference, suite.preset, file_digest) for reference in references]
+        found = []
+        for reference in references:
+            try:
+                found.append(resolve(registry, kind, reference, suite.preset, file_digest))
+            except DataError as problem:  # the others may lack files, too: all are named at once
+                lacking[str(problem)] = problem
         return tuple({canonical_json(component.identity): component for component in found}.values())
 
-    return ResolvedSuite(
+    resolved = ResolvedSuite(
         suite,
         datasets=settle("dataset", suite.datasets),
         generators=settle("generator", (ComponentRef(use=BASELINE), *suite.generators)),
@@ -314,6 +357,21 @@ def resolve_suite(registry: Registry, suite: Suite, file_digest: FileDigest) -> 
         reference=resolve(registry, "classifier", suite.reference, suite.preset, file_digest),
         no_filter=resolve(registry, "filter", ComponentRef(use=BASELINE), suite.preset, file_digest),
     )
+    if lacking:
+        raise together(list(lacking.values()))
+    _check_preset(suite.preset, resolved.components)
+    return resolved
+
+
+def _check_preset(preset: str, components: Iterable["Resolved"]) -> None:
+    """Refuse a preset that none of a suite's components knows: every one would run with its defaults."""
+    known = {name for component in components for name in component.config.presets}
+    if preset not in {*STANDARD_PRESETS, *known}:
+        raise UsageError(
+            f"no component of this suite has a preset {preset!r}. "
+            f"{did_you_mean(preset, {*STANDARD_PRESETS, *known})}",
+            hint="genbench show KIND NAME   (lists the presets of one component)",
+        )
 
 
 def resolve(
@@ -516,7 +574,7 @@ def scalar(text: str) -> Any:
 
 def _explain(problem: ValidationError, origin: str, schema: type[BaseModel]) -> str:
     """Turn pydantic's findings into lines that name the option, the value found and what is allowed."""
-    lines = []
+    lines, head = [], "" if origin == COMMAND_LINE else f"{origin}: "
     findings = problem.errors(include_url=False, include_context=False)
     wrong = {finding["loc"][0] for finding in findings if len(finding["loc"]) > 1}
     findings = [one for one in findings if one["type"] != "too_short" or one["loc"][0] not in wrong]
@@ -524,16 +582,24 @@ def _explain(problem: ValidationError, origin: str, schema: type[BaseModel]) -> 
         path = ".".join(str(part) for part in finding["loc"])
         if finding["type"] == "extra_forbidden":
             known = _fields_at(schema, finding["loc"][:-1])
-            lines.append(f"{origin}: unknown option {path!r}. {did_you_mean(str(finding['loc'][-1]), known)}")
+            lines.append(f"{head}unknown option {path!r}. {did_you_mean(str(finding['loc'][-1]), known)}")
         elif finding["type"] == "missing":
-            lines.append(f"{origin}: option {path!r} is missing")
+            lines.append(f"{head}option {path!r} is missing")
         else:
-            message = finding["msg"].removeprefix("Value error, ")
-            found = one_line(repr(finding["input"]), LONGEST_LABEL)
-            lines.append(f"{origin}: option {path!r} is {found}: {message}")
+            lines.append(f"{head}{_in_words(path, finding, origin)}")
     if len(findings) > _SHOWN_FINDINGS:
-        lines.append(f"{origin}: and {len(findings) - _SHOWN_FINDINGS} more")
+        lines.append(f"{head}and {len(findings) - _SHOWN_FINDINGS} more")
     return "\n".join(lines)
+
+
+def _in_words(path: str, finding: Mapping[str, Any], origin: str) -> str:
+    """Say what is wrong with the value of an option, or how several of them do not go together."""
+    message = finding["msg"].removeprefix("Value error, ")
+    flag = _MIX_ENTRY.sub("", path).replace("_", "-")
+    name = f"--{flag}" if origin == COMMAND_LINE and path else f"option {path!r}"
+    if isinstance(finding["input"], Mapping) and finding["type"] == "value_error":
+        return message if origin == COMMAND_LINE or not path else f"{name}: {message}"
+    return f"{name} is {one_line(repr(finding['input']), LONGEST_LABEL)}: {message}"
 
 
 def _fields_at(schema: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -16,7 +16,7 @@ from genbench_leaderboard.export import render_csv, render_json
 from genbench_leaderboard.further_tables import findings_table
 from genbench_leaderboard.layout import Section, section
 from genbench_leaderboard.rows import Board
-from genbench_leaderboard.sentences import FINDINGS_LEGEND, failure_line, summary
+from genbench_leaderboard.sentences import FINDINGS_LEGEND, failure_lines, summary
 from genbench_leaderboard.shown import shown
 
 __all__ = ["render_csv", "render_json", "render_markdown", "render_terminal"]
@@ -31,10 +31,10 @@ def render_markdown(board: Board) -> str:
     board = shown(board)
     blocks = ["# Leaderboard", summary(board) if board.groups else _EMPTY]
     for group in board.groups:
-        blocks += _markdown_section(section(group, board), [failure_line(one) for one in group.failures])
+        blocks += _markdown_section(section(group, board), failure_lines(group.failures))
     if board.findings:
         blocks += ["## Across the rows", _markdown_table(findings_table(board)), FINDINGS_LEGEND]
-    blocks += _markdown_list("Failed besides", [failure_line(one) for one in board.failures])
+    blocks += _markdown_list("Failed besides", failure_lines(board.failures))
     blocks += _markdown_list("Notes on the records", board.notes)
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -44,16 +44,14 @@ def render_terminal(board: Board, width: int = 120) -> str:
     board = shown(board)
     blocks = [summary(board) if board.groups else _EMPTY]
     for group in board.groups:
-        blocks += _terminal_section(
-            section(group, board), [failure_line(one) for one in group.failures], width
-        )
+        blocks += _terminal_section(section(group, board), failure_lines(group.failures), width)
     if board.findings:
         whole = findings_table(board)
         table = _terminal_table(findings_table(board, _SHOWN_FINDINGS), width)
         left_out = len(whole[0].cells) - _SHOWN_FINDINGS
         more = f" {left_out} more, with smaller values, are in the Markdown." if left_out > 0 else ""
         blocks.append(f"Across the rows\n{table}\n{FINDINGS_LEGEND}{more}")
-    blocks += _terminal_list("Failed besides", [failure_line(one) for one in board.failures], width)
+    blocks += _terminal_list("Failed besides", failure_lines(board.failures), width)
     blocks += _terminal_list("Notes on the records", board.notes, width)
     return "\n\n".join(block for block in blocks if block) + "\n"
 

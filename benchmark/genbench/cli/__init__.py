@@ -19,6 +19,7 @@ from genbench.errors import ExitCode, GenbenchError, Interrupted
 #: Every command and its one-liner, in the order of a first visit.
 COMMANDS = {
     "run": "Run a suite, or the cells that options name, and print the leaderboard.",
+    "runs": "List runs, the newest first: when, what, how much of it, and what came out.",
     "plan": "Show the cells and steps of a run, what is cached, and what it would cost.",
     "tune": "Search a classifier's recipe on the val split, and print the line for a suite.",
     "list": "List datasets, generators, filters, classifiers, evaluators or suites.",

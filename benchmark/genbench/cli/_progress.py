@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,14 @@ class Lines(AbstractContextManager["Lines"]):
     def __init__(self) -> None:
         self._total = self._finished = 0
         self._spoke: dict[str, float] = {}
+        self._failures: Counter[str] = Counter()
 
     def __exit__(self, *_: object) -> None:
-        """Nothing to clean up."""
+        """Say how many steps failed for a reason that was said once."""
+        for reason, times in self._failures.items():
+            if times > 1:
+                others = f"{times - 1} other step{'s' * (times > 2)}"
+                self.say(f"{others} FAILED alike: {reason}")
 
     @property
     def observer(self) -> Observer:
@@ -57,7 +63,9 @@ class Lines(AbstractContextManager["Lines"]):
         width = len(str(self._total))
         head = f"[{self._finished:{width}}/{self._total}] {step.label}"
         if event.failure is not None:
-            self.say(f"{head}  FAILED: {event.failure.reason}")
+            self._failures[event.failure.reason] += 1
+            if self._failures[event.failure.reason] == 1:
+                self.say(f"{head}  FAILED: {event.failure.reason}")
         else:
             self.say(f"{head}  {event.seconds:.1f} s")
 
@@ -96,6 +104,7 @@ class Bars(Lines):
 
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
+        super().__exit__()
 
     def planned(self, steps: "Sequence[Step]", plan: "Plan") -> None:
         """Open the bar of the whole run."""

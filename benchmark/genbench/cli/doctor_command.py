@@ -29,7 +29,7 @@ def command(store_folder: Path | None, plugin_files: tuple[str, ...], no_plugins
 
     `ok` is fine, `--` is something that some components need and this machine lacks, `BAD` must be fixed.
     """
-    registry = make_registry(plugin_files, no_plugins)
+    registry = make_registry(plugin_files, no_plugins, lenient=True)
     checks = (
         _versions(),
         _device(),

@@ -1,12 +1,13 @@
 """`genbench run`."""
 
 import json
+import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -20,17 +21,11 @@ from genbench.cli._options import (
     read_suite,
     store_option,
     suite_options,
+    suite_path,
     timeout_option,
 )
 from genbench.cli._output import echo
-from genbench.disk import check_output, write_output, writing_output
 from genbench.errors import ExitCode
-
-if TYPE_CHECKING:
-    from genbench.plan import Plan
-
-#: What a run writes into its folder, besides records and pictures.
-_WRITTEN = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "pictures.md", "suite.toml")
 
 
 @click.command("run")
@@ -58,9 +53,11 @@ _WRITTEN = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "pictures.m
     "-o",
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("genbench-results"),
-    show_default=True,
-    help="Folder for the leaderboard; records go to <out>/<suite>/records.",
+    help="Folder of results; each run has a folder of its own in it [default: genbench-results].",
+)
+@click.option(
+    "--name",
+    help="Name of the run and of its folder; refused where that holds another run [default: what it runs].",
 )
 @click.option(
     "--max-memory",
@@ -93,6 +90,7 @@ def command(**options: Any) -> None:
 
     SUITE is a TOML file or the name of a ready suite (`genbench list suites`); options override its entries.
     What the store already holds is not done again: after Ctrl-C or a crash, the same command resumes.
+    A run that compares something else gets a folder of its own: no board is overwritten (`genbench runs`).
 
     \b
     genbench run --generator ddpm --classifier resnet32
@@ -100,35 +98,38 @@ def command(**options: Any) -> None:
     genbench run -d imagefolder:photos -g ddpm -c resnet32 --ratio 0.5 --ratio 2
     """
     from genbench.cli._progress import make_progress
+    from genbench.publish import Publication
     from genbench.runner import run
-    from genbench.verification.layout import suite_text
     from genbench.worker import RunOptions
 
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
     suite = read_suite(options["suite"], options)
-    folder = options["out"] / suite.name
-    check_output(folder, "--out", folders=("records", "pictures"), files=_WRITTEN)
     plan = make_plan_of(registry, store, suite)
     workers = choose_workers(options["device"], options["jobs"])
+    repeat = repeat_with(sys.argv[1:])
+    out = options["out"] or _folder_of_runs(options["suite"])
+    publication = Publication.prepared(plan, suite, store, out, repeat, named=options["name"] is not None)
     run_options = RunOptions(
         **workers._asdict(),
         step_timeout_seconds=options["step_timeout"],
         checkpoint_seconds=options["checkpoint_every"],
         executor=options["executor"],
-        command=shlex.join(["genbench", *sys.argv[1:]]),
+        command=repeat,
         profile=options["profile"],
         max_memory_gib=options["max_memory_gib"],
         vectorize=options["vectorize"],
         confine=options["confine"],
     )
     began = time.time()
-    with make_progress(quiet=options["quiet"]) as progress:
+    with publication.claimed(), make_progress(quiet=options["quiet"]) as progress:
         summary = run(plan, store, registry, run_options, progress.observer)
-    with writing_output(folder, "--out", kept="every result is in the store, and nothing is run again"):
-        said = _publish(plan, summary.records, folder, store)
-        write_output(folder / "suite.toml", suite_text(suite).encode())  # what `submit` plans again
-    echo(said)
+    published = publication.publish(summary)
+    if published.board:
+        echo(published.board)
+    for line in (publication.place.notice, *published.lines):
+        if line:
+            echo(line)
     if options["profile"]:
         echo("\n".join(_profile_lines(store.root / "logs", began)))
     count = len({record.result.key for record in summary.records if record.result.status == "failed"})
@@ -138,6 +139,25 @@ def command(**options: Any) -> None:
             err=True,
         )
         sys.exit(ExitCode.CELLS_FAILED)
+
+
+def repeat_with(arguments: Sequence[str]) -> str:
+    """Return the line of a shell that repeats this call: what was typed, and the mirror that it read."""
+    from genbench.hub import MIRROR_VARIABLE
+
+    line = shlex.join(["genbench", *arguments])
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    return f"{MIRROR_VARIABLE}={shlex.quote(mirror)} {line}" if mirror else line
+
+
+def _folder_of_runs(suite: str | None) -> Path:
+    """Return where the folder of this run goes: to where it is, if it is repeated by the suite in it."""
+    from genbench.runs import FILE
+
+    place = suite_path(suite).parent if suite else None
+    if place is not None and (place / FILE).is_file():
+        return place.resolve().parent
+    return Path("genbench-results")
 
 
 def _profile_lines(logs: Path, began: float) -> Iterator[str]:
@@ -156,49 +176,3 @@ def _profile_lines(logs: Path, began: float) -> Iterator[str]:
             for name, share in found["operators"].items():
                 yield f"  {share:5.1f} % of {found['of']}  {name}"
             yield f"  trace (chrome://tracing): {file.with_name(file.name.replace('.profile.', '.trace.'))}"
-
-
-def _rendered(records: list[Any], family: str, store: Any) -> dict[str, str]:
-    """Return the board in every form, by suffix; from the store, where it was rendered before.
-
-    What a board says depends on the records and on the code that renders them, and on nothing else.
-    """
-    from genbench.digest import digest
-    from genbench.registry import package_digest
-
-    code = [package_digest("genbench"), package_digest("genbench_leaderboard")]
-    key = digest([*code, family, sorted([record.result_digest, record.run_digest] for record in records)])
-    known: dict[str, str] | None = store.boards.find(key)
-    if known is None:
-        from genbench_leaderboard.board import build_board
-        from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
-
-        board = build_board(records, family=family)
-        renders = {"txt": render_terminal, "md": render_markdown, "csv": render_csv, "json": render_json}
-        known = {suffix: render(board) for suffix, render in renders.items()}
-        store.boards.keep(key, known)
-    return known
-
-
-def _publish(plan: "Plan", records: list[Any], folder: Path, store: Any) -> str:
-    """Write the leaderboard with its records and a link to the pictures; return what to print."""
-    from genbench.pictures import write_gallery
-
-    pictures = write_gallery(plan, store, folder)
-    board = _rendered(records, plan.declared.declaration.family if plan.declared else "", store)
-    text = board.pop("txt")
-    (folder / "records").mkdir(parents=True, exist_ok=True)
-    for record in records:
-        path, content = folder / "records" / record.file_name, record.to_json().encode()
-        if not path.is_file() or path.read_bytes() != content:  # a crash may have left half of it
-            write_output(path, content)
-    board["md"] += f"\n[{pictures} pictures of these cells](pictures.md)\n" if pictures else ""
-    for suffix, form in board.items():
-        write_output(folder / f"leaderboard.{suffix}", form.encode())
-    lines = [
-        text,
-        f"written: {folder}/leaderboard.md (and .csv, .json), {len(records)} records in {folder}/records",
-    ]
-    if pictures:
-        lines.append(f"pictures: {pictures}, shown in {folder}/pictures.md")
-    return "\n".join(lines)

@@ -5,8 +5,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from genbench.errors import UsageError
 from genbench.protocols import ClassifierConfig
 from genbench_classifiers.configs._shared import ADAMW
+
+_PATCHES = (1, 2, 4, 8, 16, 32)
+_USUAL_PATCH = 4  # what `auto` takes unless a larger one leaves enough patches
+_FEWEST_ACROSS = 7  # patches across the shorter side
+_MOST_PATCHES = 4096  # attention's cost is quadratic: more would be a mistake
 
 
 class VitConfig(ClassifierConfig):
@@ -61,3 +67,41 @@ class VitConfig(ClassifierConfig):
             "recipe": {"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "epochs": 20},
         },
     }
+
+    def patch_of(self, image_shape: tuple[int, int, int]) -> int:
+        """Return the side of a patch, in pixels, for images of this shape."""
+        return choose_patch(image_shape[1:]) if self.patch == "auto" else self.patch
+
+    def check_images(self, image_shape: tuple[int, int, int]) -> None:
+        """Refuse images that the patch does not divide, or cuts into too many."""
+        _check_patch(self.patch_of(image_shape), image_shape)
+
+
+def choose_patch(sides: tuple[int, int]) -> int:
+    """Return the patch of `auto` for images of this height and width.
+
+    >>> choose_patch((32, 32)), choose_patch((8, 8)), choose_patch((224, 224))
+    (4, 4, 16)
+    """
+    dividing = [patch for patch in _PATCHES if all(side % patch == 0 for side in sides)]
+    small = [patch for patch in dividing if patch <= _USUAL_PATCH]
+    fine = [patch for patch in dividing if patch <= 16 and min(sides) // patch >= _FEWEST_ACROSS]
+    return max(small + fine)
+
+
+def _check_patch(patch: int, image_shape: tuple[int, int, int]) -> None:
+    _, height, width = image_shape
+    if height % patch or width % patch:
+        fitting = [str(other) for other in _PATCHES if height % other == 0 and width % other == 0]
+        raise UsageError(
+            f"vit cuts images into patches of {patch}x{patch}, which do not fill {height}x{width} pixels: "
+            f"height and width must be multiples of {patch}; these work here: {', '.join(fitting)}",
+            hint="--classifier vit:patch=auto, or a dataset option `size` that the patch divides",
+        )
+    patches = (height // patch) * (width // patch)
+    if patches > _MOST_PATCHES:
+        raise UsageError(
+            f"vit would cut {height}x{width} pixels into {patches} patches of {patch}x{patch}: at most "
+            f"{_MOST_PATCHES} are taken",
+            hint="a larger vit:patch=..., or images whose height and width are multiples of 16",
+        )
