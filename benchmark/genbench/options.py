@@ -25,12 +25,15 @@ class ComponentConfig(Options):
         location_fields: Options that say where something lies (paths): never part of an identity; what lies
             there is, through `source_files`.
         remark_fields: Options that are published and change no result: never part of an identity either.
+        costless_fields: Options that change what comes out and not how long it takes: `genbench plan`
+            estimates from earlier steps that differ in these.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     primary: ClassVar[str | None] = None
     location_fields: ClassVar[frozenset[str]] = frozenset()
     remark_fields: ClassVar[frozenset[str]] = frozenset()
+    costless_fields: ClassVar[frozenset[str]] = frozenset()
 
     def source_files(self) -> Mapping[str, Path]:
         """Return the files that this component reads, by names that do not depend on where they lie.

@@ -83,9 +83,16 @@ class GeneratorConfig(ComponentConfig):
     Class attributes:
         sample_fields: Options that change how images are sampled but not what is fitted: one fit serves
             all their values.
+        fit_length_fields: Options that say how long a fit goes on, and nothing else of it; `fit_length` reads
+            them.
     """
 
     sample_fields: ClassVar[frozenset[str]] = frozenset()
+    fit_length_fields: ClassVar[frozenset[str]] = frozenset()
+
+    def fit_length(self, train_images: int) -> int:
+        """Return in how many equal steps a fit is done: what it takes grows with them (`genbench plan`)."""
+        return 1
 
     def generation_cost(self) -> GenerationCost | None:
         """Return what making the images took before they came here; None where a run makes them."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genbench import terminal
 from genbench.digest import digest
 from genbench.disk import check_output, write_output, writing_output
 from genbench.errors import DataError
@@ -152,7 +153,8 @@ class Publication:
         head = f"# Repeat with, in {run.typed_in}: {one_line(run.command)}\n"
         write_output(folder / SUITE, (head + suite_text(self.suite)).encode())  # what `submit` plans again
         lines = [
-            f"written: {folder}/leaderboard.md (and .csv, .json), {len(records)} records in {folder}/records"
+            f"written: {folder}/leaderboard.md (and .csv, .json), "
+            f"{terminal.count(len(records), 'record')} in {folder}/records"
         ]
         lines += [f"pictures: {pictures}, shown in {folder}/pictures.md"] if pictures else []
         return run, board["txt"], tuple(lines)
@@ -161,8 +163,8 @@ class Publication:
 def rendered(records: Sequence[Record], family: str, command: str, store: Store) -> dict[str, str]:
     """Return a board in every form, by suffix; from the store, where it was rendered before.
 
-    What a board says depends on the records, on the command that repeats it and on the code that renders it,
-    and on nothing else.
+    What a board says depends on the records, on the command that repeats it, on the terminal's width and on
+    the code that renders it, and on nothing else.
 
     Args:
         records: Of the run.
@@ -172,7 +174,7 @@ def rendered(records: Sequence[Record], family: str, command: str, store: Store)
     """
     code = [package_digest("genbench"), package_digest("genbench_leaderboard")]
     about = sorted([record.result_digest, record.run_digest] for record in records)
-    key = digest([*code, family, command, about])
+    key = digest([*code, family, command, terminal.width(), about])
     known: dict[str, str] | None = store.boards.find(key)
     if known is None:
         from genbench_leaderboard.board import build_board

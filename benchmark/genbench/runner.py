@@ -33,6 +33,7 @@ class Observer:
     planned: Callable[[Sequence[Step], Plan], None] = lambda steps, plan: None
     event: Callable[[Step, Event], None] = lambda step, event: None
     notice: Callable[[str], None] = lambda message: None
+    waiting: Callable[[], None] = lambda: None  #: called a few times a second while steps run
 
 
 @dataclass
@@ -161,6 +162,7 @@ class _Walk:
             self._submit_ready(executor)
             if not self._running:
                 self._say_who_is_waited_for()
+            self._observer.waiting()
             # With nothing running, every step that is ready is leased by another process: look again soon.
             for event in executor.events(0.2 if self._running else 0.05):
                 self._take(event)

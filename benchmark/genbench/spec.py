@@ -374,6 +374,12 @@ def _check_preset(preset: str, components: Iterable["Resolved"]) -> None:
         )
 
 
+def _names_preset(schema: type[ComponentConfig], bare: Any) -> bool:
+    """Whether a bare value is a preset: `diffusemix:source-s1`, and `vit:source-s1`, which is no size."""
+    clear = schema.primary is None or str(bare).startswith("source-")
+    return clear and str(bare) in schema.presets
+
+
 def resolve(
     registry: Registry, kind: Kind, reference: ComponentRef, preset: str, file_digest: FileDigest
 ) -> Resolved:
@@ -395,6 +401,8 @@ def resolve(
     schema = registry.schema(spec, kind)
     chosen = dict(reference.options)
     origin = f"{kind} {spec.name!r}"
+    if _names_preset(schema, chosen.get(BARE)):
+        chosen = {"preset": chosen.pop(BARE), **chosen}
     if BARE in chosen:
         if schema.primary is None:
             raise UsageError(

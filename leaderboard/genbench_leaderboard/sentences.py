@@ -384,7 +384,7 @@ def _detectable(row: Row) -> str | None:
 
 def _gain(row: Row) -> str | None:
     gain = row.contrast.points_per_minute if row.contrast else None
-    return None if gain is None else f"{gain:.3g}"
+    return None if gain is None else f"{gain:,.0f}" if abs(gain) >= 100 else f"{gain:.3g}"
 
 
 def _copies(row: Row) -> str | None:

@@ -7,7 +7,7 @@ import pytest
 from genbench.errors import StoreError
 from genbench.executors import Event
 from genbench.metrics import Metric
-from genbench.outlook import estimate_seconds, survey
+from genbench.outlook import survey
 from genbench.plan import Plan, Step
 from genbench.records import Record
 from genbench.registry import Registry
@@ -62,17 +62,6 @@ def test_only_what_a_new_cell_needs_is_run(registry: Registry, store: Store) -> 
     ran = run_and_watch(wider, store, registry)
     assert {key for key, state in states.items() if state == "new"} == set(ran)
     assert all("seed 2" in wider.steps[key].label or "/2" in wider.steps[key].label for key in ran)
-
-
-def test_estimates_come_from_the_same_kind_of_work(registry: Registry, store: Store) -> None:
-    plan = toy_plan(registry, store)
-    assert estimate_seconds(plan, list(plan.steps), store) == (0.0, len(plan.steps))
-    run_and_watch(plan, store, registry)
-    wider = toy_plan(registry, store, seeds=4)
-    todo = [key for key, state in survey(wider, store).items() if state == "new"]
-    seconds, unknown = estimate_seconds(wider, todo, store)
-    assert unknown == 0
-    assert 0 < seconds < 60
 
 
 # ------------------------------------------------------------------------------------ what goes wrong

@@ -223,13 +223,14 @@ def test_plan_and_why_explain_without_running(finished: Finished, here: Program,
     program = here
     fresh = program("plan", *TOYS, "--seeds", "2", "-g", "toy", store="empty")
     assert "toy-data/toy/x1-standard/toy-net/1" in fresh.stdout
-    assert "no earlier run to estimate" in fresh.stdout
+    assert "time: unknown. No estimate of " in fresh.stdout
     declared = "contrasts declared: 1 with none, 0 with copies or free augmentation; seeds that confirm: 2"
     assert declared in fresh.stdout
     assert not (tmp_path / "empty" / "artifacts").exists()
     assert "nothing to run" in program("plan", *TOYS, "--seeds", "2", "-g", "toy").stdout
     more = program("plan", *TOYS, "--seeds", "3", "-g", "toy")
-    assert "core-seconds by earlier runs" in more.stdout
+    assert "by earlier runs in this store" in more.stdout
+    assert "unknown" not in more.stdout
     assert "no verdict: it takes 5 seeds" in more.stdout
     content = json.loads(program("plan", *TOYS, "--seeds", "3", "-g", "toy", "--json").stdout)
     assert {cell["state"] for cell in content["cells"]} == {"cached", "new"}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 AUGMENTS = (
     *("off", "standard", "strong", "colour", "shear_zoom"),
-    *("randaugment", "trivialaugment", "mixup", "cutmix"),
+    *("randaugment", "trivialaugment", "augmix", "mixup", "cutmix"),
 )
 
 

@@ -6,6 +6,7 @@ from genbench.cli._options import make_registry, plugin_options, ready_suites
 from genbench.cli._output import Styled, echo
 from genbench.errors import UsageError, did_you_mean
 from genbench.executors import BUILT_IN
+from genbench.terminal import entry
 
 _PLURALS = ("datasets", "generators", "filters", "classifiers", "evaluators", "executors", "suites")
 
@@ -32,7 +33,7 @@ def command(kinds: tuple[str, ...], plugin_files: tuple[str, ...], no_plugins: b
             echo("\n" if position else "", Styled(plural, bold=True))
             width = max(len(name) for name, _ in rows)
             for name, summary in rows:
-                echo(f"  {name:{width}}  {summary}")
+                echo(entry("  ", [(name, width)], summary))
     broken = [plugin.name for plugin in registry.plugins if plugin.state in {"failed", "conflict"}]
     if broken:
         echo(f"\nnot loaded: {', '.join(broken)} (genbench plugins says why)", err=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from genbench import terminal
 from genbench.cli._devices import choose_workers
 from genbench.cli._options import (
     device_option,
@@ -135,7 +136,8 @@ def command(**options: Any) -> None:
     count = len({record.result.key for record in summary.records if record.result.status == "failed"})
     if summary.failed or count:
         echo(
-            f"{count} evaluations failed; `genbench retry` clears failures, logs are in {store.root}/logs",
+            f"{terminal.count(count, 'evaluation')} failed; `genbench retry` clears failures, "
+            f"logs are in {store.root}/logs",
             err=True,
         )
         sys.exit(ExitCode.CELLS_FAILED)

@@ -12,7 +12,7 @@ from genbench.documents import Inputs, TrainDocument, the
 from genbench.errors import GenbenchError, Interrupted, ProtocolError
 from genbench.images import LabelledImages, Subset, stratified_choice, stratified_counts
 from genbench.protocols import TrainRecipe
-from genbench.recipe import Mix
+from genbench.recipe import POLICY_VERSIONS, Mix
 from genbench.records import Source
 from genbench.steps.components import build_classifier
 from genbench.steps.context import Clock, StepContext
@@ -86,6 +86,7 @@ def _training(
 ) -> Training:
     """Build the network of an arm and its images: everything that is drawn from names is settled here."""
     splits, mix, seed = open_splits(the(given.dataset)), document.mix, document.seed
+    _check_policy(document)
     classifier = build_classifier(document.component, workshop)
     recipe = classifier.recipe()
     synthetic = None
@@ -106,6 +107,21 @@ def _training(
     steps = total_steps(recipe, len(splits.train), arm_size, mix.budget, mix.budget_scale)
     network = build_network(classifier, splits.train, recipe, seed).to(ctx.device)
     return Training(Run(network, data, seed, ctx), recipe, mix, steps)
+
+
+def _check_policy(document: TrainDocument) -> None:
+    """Refuse a training whose augmentation was another one when its key was made.
+
+    Raises:
+        ProtocolError: The policy has another version here.
+    """
+    name, asked = document.mix.augment, document.policy_version
+    here = POLICY_VERSIONS.get(name, 1)
+    if asked != here:
+        raise ProtocolError(
+            f"this training asks for version {asked} of the augmentation {name!r}; this genbench has {here}",
+            hint="plan it again, or use the genbench that made its record",
+        )
 
 
 def usable(

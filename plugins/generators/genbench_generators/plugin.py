@@ -26,8 +26,8 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             target="genbench_generators.classical:Classical",
             config="genbench_generators.configs.classical:ClassicalConfig",
             version=2,
-            summary="frozen augmented copies (arm F): shift, colour, shear-zoom, RandAugment, TrivialAugment",
-            paper="arXiv:1909.13719, arXiv:2103.10158",
+            summary="frozen augmented copies (arm F): shift, colour, shear-zoom, RandAugment, AugMix, ...",
+            paper="arXiv:1909.13719, arXiv:2103.10158, arXiv:1912.02781",
             requires=("torchvision",),
         ),
         ComponentSpec(
@@ -63,6 +63,7 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             name="diffusemix",
             target="genbench_generators.diffusemix:DiffuseMix",
             config="genbench_generators.configs.diffusemix:DiffuseMixConfig",
+            version=2,
             summary="part of an image beside part of its edited copy, with a fractal blended in",
             paper="arXiv:2405.14881",
         ),
@@ -76,6 +77,7 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             name="union",
             target="genbench_generators.union:Union",
             config="genbench_generators.configs.union:UnionConfig",
+            version=2,
             summary="the images of two to four generators as one set",
         ),
         ComponentSpec(
