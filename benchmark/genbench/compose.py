@@ -196,7 +196,7 @@ class Composer:
             "index": arm.index,
             "protocol": self._plan.protocol,
             "key": planned.key,
-            "planned_indices": self._plan.planned_indices,
+            "planned_indices": self._plan.planned_indices if arm.trains else 1,
             "ratio": arm.ratio,
             "mix": arm.mix,
         }

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from genbench.digest import digest
+from genbench.errors import UsageError
+from genbench.protocols import ClassifierConfig
 from genbench.recipe import Mix
 from genbench.records import Declaration, Protocol
 from genbench.roles import FREE, NONE, OFF, STRONG, Role, RowKind, roles_of
@@ -99,3 +101,38 @@ def _additions(contenders: Sequence[Images], rows: Sequence[Images], choosing_se
             if (is_copies and other.filter.name == NONE) or is_free:
                 found.add((_question(row, choosing_seeds), digest(other.content)))
     return found
+
+
+def trains(classifier: Resolved) -> bool:
+    """Say whether a classifier takes any optimizer step: not with `recipe.epochs=0`."""
+    config = classifier.config
+    return not isinstance(config, ClassifierConfig) or config.recipe.epochs > 0
+
+
+def check_learning(classifiers: Sequence[Resolved], rows: Sequence[Images]) -> None:
+    """Refuse rows of a network that learns nothing: whatever their images are, they are the same row.
+
+    Raises:
+        UsageError: Such a classifier stands beside generators, augmentations or budgets, or has no weights.
+    """
+    for classifier in classifiers:
+        if not trains(classifier):
+            _check_evaluated(classifier, rows)
+
+
+def _check_evaluated(classifier: Resolved, rows: Sequence[Images]) -> None:
+    if not (classifier.fingerprint or classifier.external_data):
+        raise UsageError(
+            f"{classifier.label} trains nothing (recipe.epochs=0) and reads no weights: what would be "
+            "evaluated is drawn at random",
+            hint=f"{classifier.name}:weights=FILE,recipe.epochs=0",
+        )
+    if len(rows) == 1 and rows[0].generator.name == NONE:
+        return
+    made = sorted({row.generator.label for row in rows} - {NONE})
+    what = f"images of {', '.join(made)}" if made else "another augmentation or budget"
+    raise UsageError(
+        f"{classifier.label} trains nothing: {what} cannot reach it, and every row would be the same network",
+        hint="name it in a run of its own, without --generator, --augment and --budget-scale; "
+        "recipe.epochs=5 with recipe.freeze=backbone trains its head alone",
+    )

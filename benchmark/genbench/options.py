@@ -5,13 +5,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 
 class Options(BaseModel):
     """Frozen options: unknown names are errors, every field has a description and bounds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class GrownOptions(Options):
+    """Options that got new fields after results had been published under their other fields.
+
+    A new field is written only where it is set: at its default, the options mean what they meant before it
+    was there, and what is digested of them must not change, or every published result would be another one.
+
+    Class attributes:
+        added_fields: The new fields.
+    """
+
+    added_fields: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_unset_additions(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        for name in self.added_fields:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                written.pop(name, None)
+        return written
 
 
 class ComponentConfig(Options):

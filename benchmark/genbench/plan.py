@@ -11,7 +11,7 @@ from typing import Any
 from genbench.digest import differences, digest
 from genbench.documents import STAGES, Document, Stage
 from genbench.errors import ProtocolError, UsageError, did_you_mean
-from genbench.family import Family
+from genbench.family import Family, trains
 from genbench.metrics import Subject
 from genbench.recipe import Mix
 from genbench.records import Protocol
@@ -135,6 +135,11 @@ class Arm:
     def is_baseline(self) -> bool:
         """Whether it has real images alone."""
         return self.generator.name == BASELINE
+
+    @property
+    def trains(self) -> bool:
+        """Whether its network learns; weights that are evaluated as they are do not depend on a seed."""
+        return self.classifier is None or trains(self.classifier)
 
 
 @dataclass(frozen=True)

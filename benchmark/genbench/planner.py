@@ -26,7 +26,7 @@ from genbench.documents import (
     TrainDocument,
 )
 from genbench.errors import UsageError
-from genbench.family import Images, declare
+from genbench.family import Images, check_learning, declare, trains
 from genbench.hookspecs import COPY_CHECK
 from genbench.metrics import Subject
 from genbench.plan import Arm, Cell, Plan, PlannedRecord, Step, cell_name, check_comparable
@@ -51,8 +51,12 @@ def make_plan(resolved: ResolvedSuite) -> Plan:
         UsageError: It has more cells than anybody would run.
         ProtocolError: Arms that would be compared differ in more than their data.
     """
+    if not any(map(trains, resolved.classifiers)):  # every seed would be the same network
+        once = {"seeds": 1, "choosing_seeds": 0, "looks": (), "look": None}
+        resolved = replace(resolved, suite=resolved.suite.model_copy(update=once))
     _check_size(resolved)
     suite, arms = resolved.suite, list(_data_arms(resolved))
+    check_learning(resolved.classifiers, arms)
     seeds = suite.look or suite.seeds
     reference = as_component(resolved.reference)
     protocol = Protocol(
@@ -63,7 +67,7 @@ def make_plan(resolved: ResolvedSuite) -> Plan:
     for dataset in resolved.datasets:
         for classifier in resolved.classifiers:
             for generator, image_filter, mix in arms:
-                for index in range(seeds):
+                for index in range(seeds if trains(classifier) else 1):
                     arm = Arm(dataset, generator, image_filter, mix, classifier, index, mix.ratio)
                     planner.add_cell(arm)
     planner.add_suite_evaluations()
@@ -401,7 +405,7 @@ class _Planner:
         config, train = evaluator.config, self._train(arm)
         reads = config if isinstance(config, EvaluatorConfig) else EvaluatorConfig()
         with_baseline = reads.reads_baseline and not arm.is_baseline
-        with_twin = reads.reads_twin and self._resolved.suite.seeds > 1
+        with_twin = reads.reads_twin and self._resolved.suite.seeds > 1 and arm.trains
         inputs = Inputs(
             dataset=self._dataset(arm.dataset),
             predict=self._predict(arm),

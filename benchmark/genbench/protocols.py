@@ -34,11 +34,11 @@ __all__ = [
     "EXTRACTOR_WEIGHTS", "Augment", "Checkpoint", "Classifier", "ClassifierConfig", "ComponentConfig",
     "ComponentRef", "Dataset", "DatasetConfig", "DatasetFacts", "Denoiser", "Draft", "EmbeddingConfig",
     "Evaluation", "Evaluator", "EvaluatorConfig", "Filter", "FilterConfig", "FittedGenerator",
-    "GenerationCost", "Generator", "GeneratorConfig", "ImageEvaluator", "ImageSet", "InputStep", "Metric",
-    "Mix",    "ModelEvaluator", "OptionalSampledGenerator", "Options", "PredictionEvaluator", "Predictions",
-    "Record", "ReferenceClassifier", "RunContext", "SampleRequest", "SampledGenerator", "StockConfig",
-    "StockGenerator", "SuiteEvaluator",
-    "SyntheticBatch", "TrainRecipe", "Verdicts", "extractor_files",
+    "ForeignClassifier", "GenerationCost", "Generator", "GeneratorConfig", "ImageEvaluator", "ImageSet",
+    "InputStep", "Metric", "Mix", "ModelEvaluator", "OptionalSampledGenerator", "Options",
+    "PredictionEvaluator", "Predictions", "Record", "ReferenceClassifier", "RunContext", "SampleRequest",
+    "SampledGenerator", "StockConfig", "StockGenerator", "SuiteEvaluator", "SyntheticBatch", "TrainRecipe",
+    "Verdicts", "extractor_files", "only_classes",
 ]  # fmt: skip
 
 # --------------------------------------------------------------------------------------------- options
@@ -533,6 +533,25 @@ class Classifier(ABC):
         return None
 
 
+class ForeignClassifier(Classifier):
+    """A model that was trained elsewhere, of which only what it said is known. Built-in components alone."""
+
+    @abstractmethod
+    def logits(self, splits: "Mapping[str, LabelledImages]") -> "Mapping[str, npt.NDArray[np.float32]]":
+        """Return what it said of val, test and every shift, as far as that is known: `float32 [N, classes]`.
+
+        Raises:
+            DataError: It is about other images.
+        """
+
+    def build(self, num_classes: int, image_shape: tuple[int, int, int]) -> "torch.nn.Module":
+        """Say that there is no network."""
+        raise UsageError(
+            "predictions of a model are no network: evaluators that run one cannot be asked about them",
+            hint="leave the evaluator out, or give the model itself: weights=FILE (docs/classifiers.md)",
+        )
+
+
 # -------------------------------------------------------------------------------------------- evaluators
 
 
@@ -564,7 +583,7 @@ class Predictions:
     """What a trained network said about one split.
 
     Attributes:
-        logits: `float32 [N, num_classes]`.
+        logits: `float32 [N, num_classes]`; see `only_classes` of models of others.
         features: Penultimate features: `float32 [N, D]`.
         labels: True labels: `int64 [N]`.
         class_names: One name per class.
@@ -574,6 +593,15 @@ class Predictions:
     features: "npt.NDArray[np.float32]"
     labels: "npt.NDArray[np.int64]"
     class_names: tuple[str, ...]
+
+
+def only_classes(logits: "npt.NDArray[np.float32]") -> bool:
+    """Say whether logits are those of a model of which only the predicted classes are known.
+
+    Each row is then a single 1 (`ForeignClassifier`): right for accuracy, and without meaning for all that
+    reads more of logits than the largest.
+    """
+    return bool((((logits == 0) | (logits == 1)).all()) and (logits.sum(axis=1) == 1).all())
 
 
 class Evaluator(ABC):  # noqa: B024 - its four kinds have a method each, and none in common

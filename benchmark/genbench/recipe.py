@@ -3,15 +3,17 @@
 import math
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from genbench.options import Options
+from genbench.options import GrownOptions, Options
 
 
-class TrainRecipe(Options):
+class TrainRecipe(GrownOptions):
     """How a network is trained. The loop is the harness's and the same for all; this is all that varies."""
+
+    added_fields: ClassVar[frozenset[str]] = frozenset({"freeze"})
 
     optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="optimizer")
     learning_rate: float = Field(default=0.1, gt=0, description="peak learning rate")
@@ -33,13 +35,21 @@ class TrainRecipe(Options):
         default=0.0, ge=0, lt=1, description="share of the budget in which the rate rises linearly from 0"
     )
     epochs: float = Field(
-        default=20, gt=0, description="budget, in passes over the real training images of the baseline"
+        default=20,
+        ge=0,
+        description="budget, in passes over the real training images of the baseline; 0 trains nothing: "
+        "weights are evaluated as they are",
     )
     batch_size_images: int = Field(default=128, ge=1, description="images per optimizer step")
     micro_batch_images: int | None = Field(
         default=None,
         ge=1,
         description="split batches to save memory, and add the gradients up; batch norm sees the parts",
+    )
+    freeze: Literal["backbone", "head"] | None = Field(
+        default=None,
+        description="the half that keeps its weights and its batch statistics: `backbone` trains the head "
+        "alone (timm's forward_features and forward_head)",
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing")
     clip_norm: float | None = Field(default=None, gt=0, description="gradient norm above which it is clipped")
@@ -59,8 +69,11 @@ def total_steps(
     """Return the optimizer steps of an arm.
 
     With budget `steps` every arm takes those of the baseline: `epochs` passes over the real images. With
-    `epochs` it takes `epochs` passes over its own images, more steps the more images it has.
+    `epochs` it takes `epochs` passes over its own images, more steps the more images it has. Without epochs
+    there are no steps: the network is evaluated as it was built.
     """
+    if not recipe.epochs:
+        return 0
     images = real_images if budget == "steps" else arm_images
     return max(1, math.ceil(recipe.epochs * scale * images / recipe.batch_size_images))
 

@@ -81,7 +81,7 @@ def test_setting_one_entry_of_a_recipe_keeps_the_others(registry: Registry) -> N
     [
         ("cnn:widhts=[1]", r"classifier 'cnn': unknown option 'widhts'. Did you mean widths"),
         ("cnn:recipe.epoch=1", r"unknown option 'recipe.epoch'. Did you mean epochs"),
-        ("cnn:recipe.epochs=0", r"option 'recipe.epochs' is 0: Input should be greater than 0"),
+        ("cnn:recipe.epochs=-1", r"option 'recipe.epochs' is -1: Input should be greater than or equal to 0"),
         (
             "cnn:recipe.optimizer=sgdd",
             r"option 'recipe.optimizer' is 'sgdd': Input should be 'sgd', 'adam' or",

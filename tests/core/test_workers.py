@@ -9,8 +9,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from genbench.cli import _devices, doctor_command
-from genbench.cli._devices import Workers, choose_workers
+from genbench import devices
+from genbench.cli import doctor_command
+from genbench.cli._output import warn
+from genbench.devices import Workers, choose_workers
 from genbench.errors import UsageError
 from genbench.executors import Setup, Task, cores
 from genbench.executors.processes import ProcessExecutor
@@ -23,7 +25,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A machine whose driver sees some GPUs, of which torch can use some."""
 
     def make(driver: int, usable: int, cuda: str | None = "13.0") -> None:
-        monkeypatch.setattr(_devices, "driver_gpus", lambda: driver)
+        monkeypatch.setattr(devices, "driver_gpus", lambda: driver)
         monkeypatch.setattr(doctor_command, "driver_gpus", lambda: driver)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: usable > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: usable)
@@ -46,12 +48,12 @@ def test_auto_does_without_a_gpu_that_torch_cannot_use(
     machine: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine(driver=2, usable=0, cuda=None)
-    assert choose_workers("auto", None) == Workers("cpu", 0, cores())
+    assert choose_workers("auto", None, warn) == Workers("cpu", 0, cores())
     assert (
         f"sees 2 GPU(s), but torch {torch.__version__} is built for the CPU alone" in capsys.readouterr().err
     )
     machine(driver=0, usable=0)
-    assert choose_workers("auto", 3) == Workers("cpu", 0, 3)
+    assert choose_workers("auto", 3, warn) == Workers("cpu", 0, 3)
     assert capsys.readouterr().err == ""
 
 

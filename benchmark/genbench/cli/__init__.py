@@ -31,7 +31,7 @@ COMMANDS = {
     "retry": "Forget failures, so that the next run tries those steps again.",
     "store": "List, verify and clean up stored results.",
     "plugins": "Show every plugin, its state, and why one did not load.",
-    "plugin": "Check a plugin against the contract.",
+    "plugin": "Check a plugin against the contract, or write a new one.",
     "doctor": "Say what is reachable: device, mirror, cache, plugins, versions.",
     "completion": "Print what makes a shell complete commands and options.",
     "version": "Print the version.",

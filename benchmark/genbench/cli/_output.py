@@ -36,3 +36,8 @@ def _printed(part: str | Styled, most: int | None) -> str:
     if isinstance(part, str):
         return terminal_text(part, most)
     return click.style(terminal_text(part.text, most), fg=part.colour, bold=part.bold or None)
+
+
+def warn(message: str) -> None:
+    """Print a line to standard error."""
+    echo(message, err=True)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from genbench.cli._devices import driver_gpus, gpu_memory_gib, torch_gpus, unusable
 from genbench.cli._options import make_registry, make_store, plugin_options, store_option
 from genbench.cli._output import Styled, echo
+from genbench.devices import driver_gpus, gpu_memory_gib, torch_gpus, unusable
 from genbench.errors import DataError, ExitCode
 from genbench.executors import cores
 from genbench.hookspecs import KINDS

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from genbench.cli._devices import choose_workers
 from genbench.cli._options import (
     device_option,
     make_store,
     store_option,
     timeout_option,
 )
-from genbench.cli._output import Styled, echo
+from genbench.cli._output import Styled, echo, warn
+from genbench.devices import choose_workers
 from genbench.disk import check_output, write_output, writing_output
 from genbench.errors import ExitCode
 
@@ -93,7 +93,7 @@ def _wanted(options: Mapping[str, Any]) -> "Wanted":
     from genbench.worker import RunOptions
 
     how = RunOptions(
-        **choose_workers(options["device"], options["jobs"])._asdict(),
+        **choose_workers(options["device"], options["jobs"], warn)._asdict(),
         step_timeout_seconds=options["step_timeout"],
         command=COMMAND,
         keep_records=False,

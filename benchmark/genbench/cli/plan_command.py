@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from genbench.cli._devices import choose_workers, device_name
 from genbench.cli._durations import Budget, size
 from genbench.cli._options import (
     device_option,
@@ -19,7 +18,8 @@ from genbench.cli._options import (
     store_option,
     suite_options,
 )
-from genbench.cli._output import echo
+from genbench.cli._output import echo, warn
+from genbench.devices import choose_workers, device_name
 from genbench.errors import DataError, UsageError
 from genbench.terminal import filled, plain_table
 
@@ -153,7 +153,7 @@ def _cost(
     from genbench.costs import Estimator, Place
     from genbench.machine import processor
 
-    workers = choose_workers(options["device"], options["jobs"])
+    workers = choose_workers(options["device"], options["jobs"], warn)
     place = Place(device_name(workers.device), processor())
     count = max(1, min(workers.jobs, len(todo)))
     return Cost.of(plan, todo, Estimator(plan, store, registry, place), place.of("train"), count)

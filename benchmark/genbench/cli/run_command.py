@@ -12,7 +12,6 @@ from typing import Any
 import click
 
 from genbench import terminal
-from genbench.cli._devices import choose_workers
 from genbench.cli._options import (
     device_option,
     make_plan_of,
@@ -25,7 +24,8 @@ from genbench.cli._options import (
     suite_path,
     timeout_option,
 )
-from genbench.cli._output import echo
+from genbench.cli._output import echo, warn
+from genbench.devices import choose_workers
 from genbench.errors import ExitCode
 
 
@@ -107,7 +107,7 @@ def command(**options: Any) -> None:
     store = make_store(options["store_folder"])
     suite = read_suite(options["suite"], options)
     plan = make_plan_of(registry, store, suite)
-    workers = choose_workers(options["device"], options["jobs"])
+    workers = choose_workers(options["device"], options["jobs"], warn)
     repeat = repeat_with(sys.argv[1:])
     out = options["out"] or _folder_of_runs(options["suite"])
     publication = Publication.prepared(plan, suite, store, out, repeat, named=options["name"] is not None)

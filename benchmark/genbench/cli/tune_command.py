@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from genbench.cli._devices import choose_workers
 from genbench.cli._options import (
     device_option,
     make_registry,
@@ -17,7 +16,8 @@ from genbench.cli._options import (
     read_suite,
     store_option,
 )
-from genbench.cli._output import echo
+from genbench.cli._output import echo, warn
+from genbench.devices import choose_workers
 from genbench.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _make_search(options: dict[str, Any]) -> "Search":
     store = make_store(options["store_folder"])
     suite = _make_suite(options)
     classifier = resolve_suite(registry, suite, store.fingerprint).classifiers[0]
-    workers = choose_workers(options["device"], options["jobs"])
+    workers = choose_workers(options["device"], options["jobs"], warn)
     return Search(
         suite,
         make_dimensions(classifier, options["wanted"]),

@@ -9,8 +9,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -61,6 +63,21 @@ class _Worker:
         self.process.kill()
         self.process.join()
         self.connection.close()
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Let a worker start without importing the script of whoever called us.
+
+    A spawned process imports the main module of its parent again; nothing of it is needed here, and a script
+    without `if __name__ == "__main__"` would run a second time.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 class ProcessExecutor(Executor):
@@ -140,7 +157,7 @@ class ProcessExecutor(Executor):
         usual = {**dict.fromkeys(_THREAD_COUNTS, str(self._setup.threads)), **_USUAL}
         environments = self._setup.environments or ({},)
         own = {**environments[place % len(environments)], **dict.fromkeys(private)}
-        with _environment(usual, own):
+        with _environment(usual, own), _without_main():
             process.start()
         theirs.close()
         worker = _Worker(process, ours, place)

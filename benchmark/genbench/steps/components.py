@@ -35,9 +35,9 @@ def build(identity: Identity, kind: Kind, workshop: Workshop, location: Location
     return import_target(spec.target, spec.name)(build_config(identity, kind, workshop, location or {}))
 
 
-def build_classifier(identity: Identity, workshop: Workshop) -> Classifier:
-    """Build a classifier."""
-    return cast("Classifier", build(identity, "classifier", workshop))
+def build_classifier(identity: Identity, workshop: Workshop, location: Location | None = None) -> Classifier:
+    """Build a classifier; without the locations of its files it builds networks, and knows no weights."""
+    return cast("Classifier", build(identity, "classifier", workshop, location))
 
 
 def open_trained(trained: Artifact, splits: "Splits", workshop: Workshop) -> NormalisedNetwork:

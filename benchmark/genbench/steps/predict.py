@@ -19,6 +19,7 @@ from genbench.protocols import Predictions, TrainRecipe
 from genbench.steps.components import open_trained, trained_classifier
 from genbench.steps.context import StepContext
 from genbench.steps.dataset import Splits, open_splits
+from genbench.steps.foreign import hand_on, said_elsewhere
 from genbench.steps.workshop import Job
 from genbench.store import Artifact
 from genbench.training import NormalisedNetwork, predict, predict_batches
@@ -31,6 +32,10 @@ _LOGITS, _FEATURES = "answers.logits.npy", "answers.features.npy"
 def run(job: Job[PredictDocument]) -> None:
     """Ask the cell's network about every evaluated split."""
     splits, trained = open_splits(the(job.given.dataset)), the(job.given.train)
+    said = said_elsewhere(trained)
+    if said:
+        hand_on(said, job.ctx.files)
+        return
     if job.step.guest is not None:  # in this process (`--jobs 0`), to the bits that a room gives
         questions = Questions(splits, job.step.key)
         answer(job, questions.next_batch)
@@ -53,7 +58,7 @@ def write_predictions(
 
 
 def open_predictions(artifact: Artifact, splits: Splits) -> dict[str, Predictions]:
-    """Open what `write_predictions` wrote."""
+    """Open what `write_predictions` wrote; a model of others may have said nothing of a split."""
     return {
         name: Predictions(
             np.load(artifact.folder / f"{name}.logits.npy"),
@@ -62,6 +67,7 @@ def open_predictions(artifact: Artifact, splits: Splits) -> dict[str, Prediction
             images.class_names,
         )
         for name, images in splits.evaluated.items()
+        if (artifact.folder / f"{name}.logits.npy").is_file()
     }
 
 

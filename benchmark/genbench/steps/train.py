@@ -11,19 +11,21 @@ from genbench.artifacts import TrainingFacts, write_training
 from genbench.documents import Inputs, TrainDocument, the
 from genbench.errors import GenbenchError, Interrupted, ProtocolError
 from genbench.images import LabelledImages, Subset, stratified_choice, stratified_counts
-from genbench.protocols import TrainRecipe
+from genbench.plan import Step
+from genbench.protocols import ForeignClassifier, TrainRecipe
 from genbench.recipe import POLICY_VERSIONS, Mix
 from genbench.records import Source
 from genbench.steps.components import build_classifier
 from genbench.steps.context import Clock, StepContext
 from genbench.steps.dataset import open_splits
 from genbench.steps.filtering import MORE_IMAGES, open_kept
+from genbench.steps.foreign import take_over
 from genbench.steps.networks import build_network, normalisation, save_network
 from genbench.steps.profiling import profiled
 from genbench.steps.samples import SyntheticSet, open_drawn
 from genbench.steps.workshop import Facts, Job, Workshop
 from genbench.store import Artifact
-from genbench.training import Trained, TrainingData, total_steps, train
+from genbench.training import Trained, TrainingData, freeze, total_steps, train
 from genbench.training.data import resident_limit_bytes
 from genbench.training.engine import Choice
 from genbench.training.stacked import Run, pays, refusal, train_together
@@ -34,16 +36,19 @@ def run(job: Job[TrainDocument]) -> Facts:
     workshop, ctx, key = job.workshop, job.ctx, job.step.key
     if key in workshop.bundle:
         _train_announced(workshop, ctx)
-    recipe = build_classifier(job.document.component, workshop).recipe()
+    classifier = build_classifier(job.document.component, workshop, job.step.location)
+    if isinstance(classifier, ForeignClassifier):
+        return take_over(classifier, job)
+    recipe = classifier.recipe()
     if key in workshop.trained:
         trained, seconds = workshop.trained.pop(key)
         if isinstance(trained, GenbenchError):
             raise trained
         return {**_write(trained, recipe, ctx), "seconds": seconds}
     if not workshop.profile:
-        return _write(_training(job.document, job.given, workshop, ctx).alone(), recipe, ctx)
+        return _write(_training(job.step, job.given, workshop, ctx).alone(), recipe, ctx)
     with profiled(ctx, job.step.label, workshop.store.log_path(key).with_suffix("")) as watched:
-        trained = _training(job.document, job.given, workshop, watched).alone(profiled=True)
+        trained = _training(job.step, job.given, workshop, watched).alone(profiled=True)
     return _write(trained, recipe, ctx)
 
 
@@ -81,13 +86,13 @@ class Training(NamedTuple):
         )
 
 
-def _training(
-    document: TrainDocument, given: Inputs[Artifact], workshop: Workshop, ctx: StepContext
-) -> Training:
+def _training(step: Step, given: Inputs[Artifact], workshop: Workshop, ctx: StepContext) -> Training:
     """Build the network of an arm and its images: everything that is drawn from names is settled here."""
+    document = step.work
+    assert isinstance(document, TrainDocument)
     splits, mix, seed = open_splits(the(given.dataset)), document.mix, document.seed
     _check_policy(document)
-    classifier = build_classifier(document.component, workshop)
+    classifier = build_classifier(document.component, workshop, step.location)
     recipe = classifier.recipe()
     synthetic = None
     if given.sample is not None:
@@ -106,6 +111,8 @@ def _training(
     arm_size = data.real_rows + data.synthetic_rows
     steps = total_steps(recipe, len(splits.train), arm_size, mix.budget, mix.budget_scale)
     network = build_network(classifier, splits.train, recipe, seed).to(ctx.device)
+    if recipe.freeze:
+        freeze(network, recipe.freeze, splits.train.image_shape)
     return Training(Run(network, data, seed, ctx), recipe, mix, steps)
 
 
@@ -192,7 +199,7 @@ def _train_announced(workshop: Workshop, ctx: StepContext) -> None:
         clock = Clock.resumed(workshop.store.work_folder(step.key), share=1 / len(steps))
         own = ctx.for_step(step.work.seed, workshop.store.work_folder(step.key), clock)
         clocks.append(clock)
-        ready.append(_training(step.work, workshop.open_inputs(step), workshop, own))
+        ready.append(_training(step, workshop.open_inputs(step), workshop, own))
         # The images of all are on the device at once: stop before the next set would not fit.
         room -= ready[-1].run.data.resident_bytes
         if room < ready[-1].run.data.resident_bytes and step is not steps[-1]:

@@ -13,11 +13,13 @@ whole_step a step as one program: on a GPU, one CUDA graph
 stacked    several trainings at once
 lowered    bfloat16 for them
 predict    logits and penultimate features of a trained network
+halves     backbone and head of a network, and freezing one
 """
 
 from genbench.recipe import total_steps
 from genbench.training.data import TrainingData
 from genbench.training.engine import Trained, train
+from genbench.training.halves import freeze, head_parameters
 from genbench.training.ledger import Ledger
 from genbench.training.optimise import (
     AveragedWeights,
@@ -33,6 +35,8 @@ __all__ = [
     "NormalisedNetwork",
     "Trained",
     "TrainingData",
+    "freeze",
+    "head_parameters",
     "load_optimizer_tensors",
     "optimizer_tensors",
     "predict",

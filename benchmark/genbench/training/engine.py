@@ -16,6 +16,7 @@ from torch.profiler import record_function
 from genbench.errors import UsageError
 from genbench.protocols import Mix, RunContext, TrainRecipe
 from genbench.training.data import Batch, TrainingData
+from genbench.training.halves import hold_still
 from genbench.training.loop import Loop
 from genbench.training.order import BatchOrder
 from genbench.training.whole_step import OneTraining, try_whole_step
@@ -62,7 +63,7 @@ def train(  # noqa: PLR0913 - a training is seven things; how its steps are take
         data: The images of this arm.
         recipe: How to train.
         mix: Only `batch_fraction` is read here.
-        steps: Optimizer steps to take.
+        steps: Optimizer steps to take; with none the network stays as it is.
         seed: Training seed: the same for the paired arms of a comparison.
         ctx: Progress and checkpoints.
         whole_step: Whether a step is one program (see `choose_steps`).
@@ -73,6 +74,8 @@ def train(  # noqa: PLR0913 - a training is seven things; how its steps are take
         ProtocolError: A source of images never entered a gradient step.
         Interrupted: The run was asked to stop; a checkpoint is saved.
     """
+    if not steps:
+        return finish(Loop(network, data, recipe, seed, steps, ctx), 0, 0.0)
     # Invariant: what a step does depends on (seed, step) alone, so that `first` may be any step.
     order = make_order(data, recipe, mix, seed)
     loop = Loop(network, data, recipe, seed, steps, ctx)
@@ -80,6 +83,7 @@ def train(  # noqa: PLR0913 - a training is seven things; how its steps are take
     started = time.perf_counter()
     with torch.random.fork_rng(devices=_devices(ctx)):  # networks draw from the global generators
         network.train()
+        hold_still(network)
         way = choose_steps(loop, data, order, first, whole_step)
         for start, count in blocks(first, steps, order.batch_size):
             way.load(start, count)
@@ -185,7 +189,7 @@ def finish(loop: Loop, taken: int, seconds: float) -> Trained:
     }
     if loop.micro_batch is not None and loop.micro_batch != loop.recipe.micro_batch_images:
         facts["micro_batch_images"] = loop.micro_batch
-    return Trained(loop.network, loop.history, loop.ledger.close(), loop.steps, facts)
+    return Trained(loop.network, loop.history, loop.ledger.close(trained=loop.steps > 0), loop.steps, facts)
 
 
 def make_order(data: TrainingData, recipe: TrainRecipe, mix: Mix, seed: int) -> BatchOrder:

@@ -29,15 +29,19 @@ class Ledger:
         """Count the rows of one batch (a row may appear twice)."""
         self.visits.index_add_(0, rows, torch.ones_like(rows))
 
-    def close(self) -> dict[str, dict[str, int]]:
+    def close(self, *, trained: bool = True) -> dict[str, dict[str, int]]:
         """Return the totals per source: images available, distinct images used, images consumed.
+
+        Args:
+            trained: Whether there were steps at all; where weights are evaluated as they are, no image is
+                consumed, and the books say so.
 
         Raises:
             ProtocolError: A source that belongs to the training set never reached the network.
         """
         totals = {"real": _totals(self.visits[: self.real]), "synthetic": _totals(self.visits[self.real :])}
         for source, total in totals.items():
-            if total["available_images"] and not total["consumed_images"]:
+            if trained and total["available_images"] and not total["consumed_images"]:
                 raise ProtocolError(
                     f"none of the {total['available_images']} {source} images entered a gradient step",
                     hint="raise the budget (recipe.epochs), or drop the source from the mix",

@@ -38,6 +38,14 @@ class NormalisedNetwork(nn.Module):
         """Return logits."""
         return cast("torch.Tensor", self.network(self.normalise(pixels))).float()
 
+    def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Map pixels `uint8 [n, 3, H, W]` to what timm's `forward_features` maps normalised ones to."""
+        return cast("torch.Tensor", cast("Any", self.network).forward_features(self.normalise(pixels)))
+
+    def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Map what `forward_features` returned to logits, or with `pre_logits` to features `[n, D]`."""
+        return cast("torch.Tensor", cast("Any", self.network).forward_head(features, pre_logits=pre_logits))
+
 
 @torch.inference_mode()
 def predict(network: NormalisedNetwork, images: LabelledImages, precision: str, device: str) -> Outputs:

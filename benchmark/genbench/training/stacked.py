@@ -62,6 +62,10 @@ def refusal(runs: Sequence[Run], recipe: TrainRecipe, mix: Mix) -> str | None:
 
     Networks that draw random numbers (dropout) are refused, since they would draw others than alone.
     """
+    if not recipe.epochs:
+        return "nothing is trained"
+    if recipe.freeze:
+        return "half of the network is frozen"
     if recipe.compile:
         return "the recipe compiles its network"
     if recipe.micro_batch_images is not None:

@@ -3,9 +3,9 @@
 import shlex
 import sys
 
-from genbench.cli._options import make_plan_of, make_registry, make_store, read_suite
 from genbench.cli.run_command import command
 from genbench.compose import Composer
+from genbench.request import make_plan_of, make_registry, make_store, read_suite
 
 
 def main() -> None:

@@ -5,6 +5,47 @@ from abc import ABC, abstractmethod
 import torch
 from torch import nn
 
+from genbench.protocols import Classifier
+from genbench.training import head_parameters
+from genbench_classifiers._checkpoints import Tensors, load_checkpoint
+from genbench_classifiers.configs._weights import Statistics, WeightsConfig
+
+
+class BuiltIn(Classifier):
+    """A classifier whose network may start from a checkpoint."""
+
+    config: WeightsConfig
+
+    @abstractmethod
+    def fresh(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+        """Return a network with fresh weights; otherwise like `build`."""
+
+    def build(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+        """Return a network with fresh weights, or with those of the configured checkpoint.
+
+        Raises:
+            UsageError: The images do not suit it.
+            DataError: The checkpoint cannot be read, or is of another network.
+        """
+        network = self.fresh(num_classes, image_shape)
+        for path in self.config.source_files().values():
+            head = head_parameters(network, image_shape) if self.config.fresh_head else frozenset[str]()
+            name = type(self.config).__name__.removesuffix("Config").lower()
+            load_checkpoint(network, path, f"this {name}", self.renamed, head, self.advice)
+        return network
+
+    def normalisation(self) -> Statistics | None:
+        """Return what the options say that the weights expect; None is what train has."""
+        return self.config.statistics
+
+    def renamed(self, tensors: Tensors) -> Tensors:
+        """Map names of other implementations of the same architecture to those of the network."""
+        return tensors
+
+    def advice(self, tensors: Tensors) -> str:
+        """Say which options of this classifier a checkpoint that does not fit looks like."""
+        return ""
+
 
 class Network(nn.Module, ABC):
     """A network in two halves, named as in timm."""

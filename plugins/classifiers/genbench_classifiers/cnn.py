@@ -10,18 +10,17 @@ source papers: `_plain_cnns.py`.
 import torch
 from torch import nn
 
-from genbench.protocols import Classifier
 from genbench_classifiers._plain_cnns import s3_cnn, s4_cnn
-from genbench_classifiers._shared import Network, PooledHead, kaiming_init
+from genbench_classifiers._shared import BuiltIn, Network, PooledHead, kaiming_init
 from genbench_classifiers.configs.cnn import CnnConfig
 
 
-class Cnn(Classifier):
+class Cnn(BuiltIn):
     """Builds a small CNN."""
 
     config: CnnConfig
 
-    def build(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    def fresh(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
         """Return a network of the configured architecture.
 
         Raises:

@@ -6,17 +6,16 @@ ReLU and, if asked for, dropout (Srivastava et al., JMLR 15, 2014) after every h
 import torch
 from torch import nn
 
-from genbench.protocols import Classifier
-from genbench_classifiers._shared import Network, kaiming_init
+from genbench_classifiers._shared import BuiltIn, Network, kaiming_init
 from genbench_classifiers.configs.mlp import MlpConfig
 
 
-class Mlp(Classifier):
+class Mlp(BuiltIn):
     """Builds an MLP."""
 
     config: MlpConfig
 
-    def build(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    def fresh(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
         """Return a network whose penultimate features are its last hidden layer."""
         channels, height, width = image_shape
         return MlpNetwork(

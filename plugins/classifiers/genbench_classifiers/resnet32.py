@@ -5,25 +5,26 @@ one linear layer: 6n + 2 weighted layers. Departures: global pooling takes maps 
 from 4x4 pixels work, and the linear layer starts from arXiv:1502.01852, too.
 """
 
-from typing import Literal
+import re
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from genbench.protocols import Classifier
-from genbench_classifiers._shared import Network, PooledHead, kaiming_init
+from genbench_classifiers._checkpoints import Tensors
+from genbench_classifiers._shared import BuiltIn, Network, PooledHead, kaiming_init
 from genbench_classifiers.configs.resnet32 import ResNet32Config
 
 _WIDTHS = (16, 32, 64)
 
 
-class ResNet32(Classifier):
+class ResNet32(BuiltIn):
     """Builds a CIFAR ResNet of the configured depth."""
 
     config: ResNet32Config
 
-    def build(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    def fresh(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
         """Return a network with 64 penultimate features.
 
         Raises:
@@ -31,6 +32,38 @@ class ResNet32(Classifier):
         """
         self.config.check_images(image_shape)
         return ResNetNetwork(image_shape[0], self.config.depth, self.config.shortcut, num_classes)
+
+    def renamed(self, tensors: Tensors) -> Tensors:
+        """Map the names of akamaster/pytorch_resnet_cifar10 and chenyaofo/pytorch-cifar-models to ours."""
+        return renamed(tensors, self.config.depth)
+
+    def advice(self, tensors: Tensors) -> str:
+        """Say which depth and shortcut the names look like."""
+        blocks = {match[0] for name in tensors if (match := re.search(r"layer1\.\d+\.", name))}
+        depth = 6 * len(blocks) + 2
+        projected = any(re.search(r"(downsample|shortcut)\.0\.weight", name) for name in tensors)
+        found = {"depth": depth, "shortcut": "B" if projected else "A"}
+        told = [f"{name}={value}" for name, value in found.items() if value != getattr(self.config, name)]
+        known = get_args(type(self.config).model_fields["depth"].annotation)
+        return f"it looks like resnet32:{','.join(told)}" if told and depth in known else ""
+
+
+def renamed(tensors: Tensors, depth: int) -> dict[str, torch.Tensor]:
+    """Map torchvision's names for a ResNet to ours: three numbered stages are one row of blocks."""
+    blocks = (depth - 2) // 6
+
+    def block(match: re.Match[str]) -> str:
+        return f"blocks.{(int(match[1]) - 1) * blocks + int(match[2])}."
+
+    found = {}
+    for name, value in tensors.items():
+        new = re.sub(r"^layer([1-3])\.(\d+)\.", block, name)
+        new = re.sub(r"^conv1\.", "stem.", new)
+        new = re.sub(r"^bn1\.", "norm.", new)
+        new = re.sub(r"\.bn([12])\.", r".norm\1.", new)
+        new = re.sub(r"\.downsample\.", ".shortcut.", new)
+        found[re.sub(r"^(fc|linear|classifier)\.", "head.linear.", new)] = value
+    return found
 
 
 class ResNetNetwork(Network):

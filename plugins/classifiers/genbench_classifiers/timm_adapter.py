@@ -21,7 +21,7 @@ from torch import nn
 from genbench.errors import DataError, UsageError
 from genbench.files import load_tensors
 from genbench.protocols import Classifier
-from genbench_classifiers._shared import Network
+from genbench_classifiers._shared import BuiltIn, Network
 from genbench_classifiers.configs.timm import TimmConfig
 from genbench_classifiers.configs.timm_pretrained import WEIGHTS, TimmPretrainedConfig
 
@@ -30,12 +30,12 @@ _RATES = {"dropout": "drop_rate", "drop_path": "drop_path_rate"}  # our option: 
 _Size = tuple[int, int]
 
 
-class Timm(Classifier):
+class Timm(BuiltIn):
     """Builds a model with fresh weights."""
 
     config: TimmConfig
 
-    def build(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    def fresh(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
         """Return a network for images of this size.
 
         Raises:

@@ -13,20 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from genbench.protocols import Classifier
-from genbench_classifiers._shared import Network
+from genbench_classifiers._shared import BuiltIn, Network
 from genbench_classifiers.configs.vit import VitConfig
 
 _DEPTHS = {"tiny": 2, "small": 4, "medium": 8, "large": 16}
 _WIDTH, _HEAD_WIDTH, _MLP_WIDTH = 256, 64, 512
 
 
-class Vit(Classifier):
+class Vit(BuiltIn):
     """Builds a vision transformer of the configured size."""
 
     config: VitConfig
 
-    def build(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    def fresh(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
         """Return a network with 256 penultimate features.
 
         Raises:

@@ -9,7 +9,8 @@ Per class: precision, recall and F1 with the counts they rest on; `macro_f1` is 
 that the split holds. The Brier score is the mean over images of the summed squared error of all class
 probabilities, from 0 to 2 (Brier, 1950). The calibration error is the mean over 15 bins of equal width of
 |accuracy - confidence|, weighted by images (Guo et al., arXiv:1706.04599, Eq. 3). Two pictures show test: the
-confusion counts, and accuracy against confidence.
+confusion counts, and accuracy against confidence. Where only the predicted classes of a model are known, what
+reads more of the logits has no value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from genbench.errors import DataError
 from genbench.metrics import Metric
-from genbench.protocols import Evaluation, PredictionEvaluator, Predictions, RunContext
+from genbench.protocols import Evaluation, PredictionEvaluator, Predictions, RunContext, only_classes
 from genbench.records import pack_bits
 from genbench_evaluators._accuracy_pictures import draw_confusion, draw_reliability
 from genbench_evaluators.configs.accuracy import AccuracyConfig
@@ -28,6 +29,7 @@ from genbench_evaluators.configs.accuracy import AccuracyConfig
 _TOP5_CLASSES = 6  # with fewer, top-5 is always right
 _TOLERANCE = 1e-9  # against sklearn.metrics, in each metric's unit
 _BINS = 15
+_NO_LOGITS = "Needs logits: of this model, only the predicted classes are known."
 _BALANCED_NOTE = "Mean recall over the classes of the split."
 
 
@@ -57,12 +59,13 @@ class Accuracy(PredictionEvaluator):
             confusion = confusion_counts(own.logits, own.labels)
             _check_counts(split, confusion, own.labels)
             metrics += _metrics(split, own, ranks, confusion)
-            bins = reliability(own.logits, ranks == 0)
+            bins = [] if only_classes(own.logits) else reliability(own.logits, ranks == 0)
             metrics += _further_metrics(split, own, confusion, bins)
             tables[split] = {**_table(own, ranks, confusion), "reliability": [one._asdict() for one in bins]}
             if split == "test" and ctx.pictures:
                 draw_confusion(confusion, own.class_names, ctx.files / "confusion.png")
-                draw_reliability(bins, ctx.files / "reliability.png")
+                if bins:
+                    draw_reliability(bins, ctx.files / "reliability.png")
         return Evaluation(metrics, tables)
 
 
@@ -158,10 +161,17 @@ def _further_metrics(
     wrong = probabilities(predictions.logits)
     wrong[np.arange(len(wrong)), predictions.labels] -= 1
     brier = float((wrong**2).sum(axis=1).mean())
-    error = 100 * calibration_error(bins)
     on: Any = {"split": split, "n": len(wrong)}
+    macro_f1 = Metric("macro_f1", 100 * float(np.mean(f1)), "%", True, (0, 100), _TOLERANCE, **on)
+    if not bins:
+        return [
+            macro_f1,
+            Metric("brier", None, "", False, (0, 2), _TOLERANCE, _NO_LOGITS, **on),
+            Metric("calibration_error", None, "%", False, (0, 100), 1e-4, _NO_LOGITS, **on),
+        ]
+    error = 100 * calibration_error(bins)
     return [
-        Metric("macro_f1", 100 * float(np.mean(f1)), "%", True, (0, 100), _TOLERANCE, **on),
+        macro_f1,
         Metric("brier", brier, "", False, (0, 2), _TOLERANCE, **on),
         Metric("calibration_error", error, "%", False, (0, 100), 1e-4, **on),
     ]
@@ -178,9 +188,11 @@ def _metrics(
     def percent(name: str, share: float, note: str = "") -> Metric:
         return Metric(name, 100 * share, "%", True, (0, 100), _TOLERANCE, note, **on)
 
-    nats = log_loss(predictions.logits, predictions.labels)
-    loss = Metric("log_loss", nats, "nats", False, (0, None), _TOLERANCE, **on)
-    top5 = [percent("top5", float((ranks < 5).mean()))] if len(confusion) >= _TOP5_CLASSES else []
+    known = not only_classes(predictions.logits)
+    nats, note = (log_loss(predictions.logits, predictions.labels), "") if known else (None, _NO_LOGITS)
+    loss = Metric("log_loss", nats, "nats", False, (0, None), _TOLERANCE, note, **on)
+    has_top5 = known and len(confusion) >= _TOP5_CLASSES
+    top5 = [percent("top5", float((ranks < 5).mean()))] if has_top5 else []
     balanced = percent("balanced_accuracy", float(np.nanmean(recalls(confusion))), _BALANCED_NOTE)
     return [percent("top1", float((ranks == 0).mean())), *top5, balanced, loss]
 

@@ -89,6 +89,11 @@ class Features(PredictionEvaluator):
 def finite_features(who: str, predictions: Predictions) -> Floats:
     """Return the features in float64: `[n, D]`."""
     features = predictions.features.astype(np.float64)
+    if not features.shape[1]:
+        raise DataError(
+            f"{who} reads penultimate features, and predictions of a model of others have none",
+            hint="leave it out, or give the model itself: weights=FILE (docs/classifiers.md)",
+        )
     bad = int((~np.isfinite(features)).any(axis=1).sum())
     if bad:
         raise DataError(f"{who}: features are NaN or infinite for {bad} of {len(features)} test images")

@@ -5,11 +5,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from genbench.protocols import ClassifierConfig
 from genbench_classifiers.configs._shared import PAPER, SMALL_STEPS, Width, check_size, check_smallest
+from genbench_classifiers.configs._weights import WeightsConfig
 
 
-class CnnConfig(ClassifierConfig):
+class CnnConfig(WeightsConfig):
     """Options of `cnn`.
 
     `source-s4` is kyritzb/Synthetic-Data-Classification-Experiment: Keras' Adam, 900 updates of 32 of 601

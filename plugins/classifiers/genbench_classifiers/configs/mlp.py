@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from genbench.protocols import ClassifierConfig
 from genbench_classifiers.configs._shared import ADAMW, SMALL_STEPS, Width
+from genbench_classifiers.configs._weights import WeightsConfig
 
 
-class MlpConfig(ClassifierConfig):
+class MlpConfig(WeightsConfig):
     """Options of `mlp`.
 
     `source-s2` is what the DDPM report of WPI RBE474X says of its "custom MLP": rate 1e-4, 40 epochs, batches

@@ -5,11 +5,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from genbench.protocols import ClassifierConfig
 from genbench_classifiers.configs._shared import PAPER, check_size
+from genbench_classifiers.configs._weights import WeightsConfig
 
 
-class ResNet32Config(ClassifierConfig):
+class ResNet32Config(WeightsConfig):
     """Options of `resnet32`.
 
     `paper` is the recipe of chenyaofo/pytorch-cifar-models (93.5 % on CIFAR-10 with batches of 256) at

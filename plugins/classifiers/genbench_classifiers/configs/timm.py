@@ -5,11 +5,12 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from genbench.protocols import ClassifierConfig, TrainRecipe
+from genbench.protocols import TrainRecipe
 from genbench_classifiers.configs._shared import CLIPPED_ADAMW
+from genbench_classifiers.configs._weights import WeightsConfig
 
 
-class TimmConfig(ClassifierConfig):
+class TimmConfig(WeightsConfig):
     """Options of `timm`: any architecture of timm, with fresh weights."""
 
     primary: ClassVar[str | None] = "model"

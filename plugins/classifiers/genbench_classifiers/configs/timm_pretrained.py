@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from genbench import hub
 from genbench.errors import DataError
@@ -54,6 +54,15 @@ class TimmPretrainedConfig(ClassifierConfig):
         "quick": {"recipe": {**_FINE_TUNING, "epochs": 3, "batch_size_images": 64}},
         "paper": {"recipe": {**_FINE_TUNING, "epochs": 20, "precision": "bf16", "compile": True}},
     }
+
+    @model_validator(mode="after")
+    def _trains_its_head(self) -> Self:
+        if not self.recipe.epochs:
+            raise ValueError(
+                "recipe.epochs is 0, but the last layer is always drawn anew: timm:NAME,weights=FILE,"
+                "recipe.epochs=0 evaluates a checkpoint of the dataset's classes as it is"
+            )
+        return self
 
     def source_files(self) -> Mapping[str, Path]:
         """Return the weights.

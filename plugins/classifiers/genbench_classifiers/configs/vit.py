@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from genbench.errors import UsageError
-from genbench.protocols import ClassifierConfig
 from genbench_classifiers.configs._shared import ADAMW
+from genbench_classifiers.configs._weights import WeightsConfig
 
 _PATCHES = (1, 2, 4, 8, 16, 32)
 _USUAL_PATCH = 4  # what `auto` takes unless a larger one leaves enough patches
@@ -22,7 +22,7 @@ _SOURCE_S1: Mapping[str, Any] = {
 }
 
 
-class VitConfig(ClassifierConfig):
+class VitConfig(WeightsConfig):
     """Options of `vit`.
 
     `source-s1` is DALISA-2025/CS7643-final-project: Adam at 1e-3 without decay, batches of 128, cosine, 20

@@ -1,9 +1,9 @@
 """Is there a GPU, and can torch use it? The driver is asked first: without one, nobody imports torch."""
 
 import ctypes
+from collections.abc import Callable
 from typing import NamedTuple
 
-from genbench.cli._output import echo
 from genbench.errors import UsageError
 
 
@@ -21,8 +21,15 @@ class Workers(NamedTuple):
     jobs: int
 
 
-def choose_workers(device: str, jobs: int | None) -> Workers:
+def choose_workers(
+    device: str, jobs: int | None, notice: Callable[[str], None] = lambda message: None
+) -> Workers:
     """Settle what `--device` and `--jobs` mean on this machine.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`.
+        jobs: Worker processes; None is the default.
+        notice: Told where a GPU is there, and cannot be used.
 
     Raises:
         UsageError: `cuda` was asked for, and torch can use no GPU.
@@ -37,7 +44,7 @@ def choose_workers(device: str, jobs: int | None) -> Workers:
             f"--device cuda: {unusable()}", hint="genbench doctor says more; --device cpu needs no GPU"
         )
     if device == "auto" and driver_gpus():
-        echo(f"{unusable()}: running on the CPU (`genbench doctor`)", err=True)
+        notice(f"{unusable()}: running on the CPU (`genbench doctor`)")
     return Workers("cpu", 0, cores() if jobs is None else jobs)
 
 

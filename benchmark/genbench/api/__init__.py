@@ -1,0 +1,299 @@
+"""The Python interface: what the program does, for scripts and notebooks.
+
+`run`, `plan` and `leaderboard` take what the command line takes, under the names that suites use for it
+(`generators` for `--generator`), and return objects. What goes wrong is raised as a `GenbenchError`.
+
+>>> import genbench
+>>> outlook = genbench.plan(generators="classical", classifiers=["mlp", "cnn"], seeds=2)
+>>> len(outlook.cells), outlook.cells[0].name
+(8, 'digits/none/standard/mlp/0')
+>>> genbench.run(generator="classical")
+Traceback (most recent call last):
+    ...
+genbench.errors.UsageError: genbench takes no option 'generator'. Did you mean generators? ...
+"""
+
+import contextlib
+import inspect
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
+
+from genbench.api.cells import Cell
+from genbench.api.results import Board, Outlook, Records, Results
+from genbench.devices import choose_workers
+from genbench.errors import UsageError, did_you_mean
+from genbench.executors import Event
+from genbench.outlook import survey
+from genbench.plan import Plan, Step
+from genbench.publish import Publication
+from genbench.records import Record, read_records
+from genbench.request import make_plan_of, make_registry, make_store, read_suite
+from genbench.runner import Observer
+from genbench.runner import run as walk
+from genbench.store import Store
+from genbench.upkeep import saved_records
+from genbench.worker import RunOptions
+
+__all__ = ["Board", "Cell", "Outlook", "Records", "Results", "leaderboard", "plan", "run"]
+
+Component = str | Mapping[str, Any]  #: `"ddpm:timesteps=100"`, or `{"use": "ddpm", "timesteps": 100}`
+Components = Component | Sequence[Component]
+F = TypeVar("F", bound=Callable[..., Any])
+_LOG = logging.getLogger("genbench")
+_NO_RESULT = frozenset({"store", "device", "jobs", "progress", "out"})
+
+
+class PlanOptions(TypedDict, total=False):
+    """What to run: see `genbench run --help`. What can be given several times is one value or a list."""
+
+    datasets: Components
+    generators: Components
+    filters: Components
+    classifiers: Components
+    evaluators: Components
+    ratios: float | Sequence[float]
+    modes: str | Sequence[str]
+    augments: str | Sequence[str]
+    budget: Literal["steps", "epochs"]
+    budget_scales: float | Sequence[float]
+    batch_fraction: float
+    preset: str
+    seeds: int
+    choosing_seeds: int
+    looks: int | Sequence[int]
+    look: int
+    base_seed: int
+    limit_train: int
+    reference: Component
+    store: str | Path
+    plugins: str | Path | Sequence[str | Path]
+    no_plugins: bool
+
+
+class AllOptions(PlanOptions, total=False):
+    """What to run, and how.
+
+    `jobs=0` runs in this process. `out` names a folder that gets what `genbench run` writes; without it,
+    nothing is written but the store. `progress=True` prints a line per step.
+    """
+
+    device: Literal["auto", "cpu", "cuda"]
+    jobs: int
+    step_timeout: float
+    checkpoint_every: float
+    executor: str
+    max_memory: float
+    vectorize: Literal["auto", "on", "off"]
+    confine: Literal["auto", "require", "off", "all"]
+    out: str | Path
+    progress: bool
+
+
+_MANY = frozenset(
+    ("datasets", "generators", "filters", "classifiers", "evaluators", "ratios", "modes", "augments")
+) | {"budget_scales", "looks", "plugins"}
+
+
+def _shows(options: type[Any]) -> Callable[[F], F]:
+    """Let `help` and completion show the options that a function takes as keywords."""
+
+    def mark(function: F) -> F:
+        own = [one for one in inspect.signature(function).parameters.values() if one.kind != one.VAR_KEYWORD]
+        named: dict[str, Any] = {}
+        for base in reversed(options.__mro__):
+            named |= getattr(base, "__annotations__", {})
+        added = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in (options.__annotations__ | named).items()
+        ]
+        vars(function)["__signature__"] = inspect.Signature([*own, *added])
+        return function
+
+    return mark
+
+
+@_shows(AllOptions)
+def run(suite: str | Path | Mapping[str, Any] | None = None, **options: Unpack[AllOptions]) -> Results:
+    """Run a suite, or the cells that options name, and return what came out.
+
+    Args:
+        suite: The name of a ready suite, a TOML file, or the entries of one; options override them.
+        options: As on the command line; see `AllOptions`.
+
+    Returns:
+        Records, cells and the board. A cell that failed is a record with its reason, not an exception
+        (`Results.failed`).
+
+    Raises:
+        GenbenchError: A name or value is wrong (UsageError), data cannot be read (DataError), the store is
+            full (StoreError), or the run was interrupted: the same call resumes (Interrupted).
+    """
+    said = _checked(options, AllOptions)
+    asked = _Asked.of(suite, said)
+    command = _command(suite, options)
+    publication = None
+    if "out" in said:
+        publication = Publication.prepared(
+            asked.plan, asked.suite, asked.store, Path(said["out"]).expanduser(), command
+        )
+    how = RunOptions(
+        **choose_workers(said.get("device", "auto"), said.get("jobs"), _LOG.warning)._asdict(),
+        step_timeout_seconds=said.get("step_timeout"),
+        checkpoint_seconds=said.get("checkpoint_every", 30.0),
+        executor=said.get("executor", "processes"),
+        command=command,
+        max_memory_gib=said.get("max_memory"),
+        vectorize=said.get("vectorize", "auto"),
+        confine=said.get("confine", "auto"),
+    )
+    with publication.claimed() if publication else contextlib.nullcontext():
+        observer = _lines() if said.get("progress") else Observer(notice=_LOG.warning)
+        summary = walk(asked.plan, asked.store, asked.registry, how, observer)
+    published = publication.publish(summary) if publication else None
+    return Results(
+        asked.plan, asked.store, asked.registry, summary, folder=published.folder if published else None
+    )
+
+
+@_shows(PlanOptions)
+def plan(suite: str | Path | Mapping[str, Any] | None = None, **options: Unpack[PlanOptions]) -> Outlook:
+    """Return the cells and steps of a run, and which of them the store has; nothing is run.
+
+    Args:
+        suite: As for `run`.
+        options: As for `run`, as far as they say what to run.
+
+    Raises:
+        GenbenchError: As for `run`.
+    """
+    asked = _Asked.of(suite, _checked(options, PlanOptions))
+    return Outlook(asked.plan, asked.store, asked.registry, survey(asked.plan, asked.store))
+
+
+def leaderboard(
+    records: str | Path | Record | Iterable[str | Path | Record] | None = None,
+    *,
+    store: str | Path | None = None,
+    verified: Sequence[str | Path] = (),
+) -> Board:
+    """Return the board of records.
+
+    Args:
+        records: Files or folders of records, records themselves, or both; None is all records of the store.
+        store: Which store, where none are named.
+        verified: What `genbench leaderboard verify` wrote, by somebody you trust.
+
+    Raises:
+        DataError: A file is no record, or was edited.
+        UsageError: There are no records.
+    """
+    found = list(_records_of(records)) if records is not None else list(_saved(_store(store)))
+    if not found:
+        raise UsageError("no records found", hint='genbench.run(generators="ddpm", classifiers="resnet32")')
+    return Board.of(found, verified=[Path(one) for one in verified])
+
+
+# ------------------------------------------------------------------------------------------------ the request
+
+
+class _Asked:
+    """What a call asked for, settled."""
+
+    def __init__(self, registry: Any, store: Store, suite: Any) -> None:
+        self.registry, self.store, self.suite = registry, store, suite
+        self.plan: Plan = make_plan_of(registry, store, suite)
+
+    @classmethod
+    def of(cls, suite: str | Path | Mapping[str, Any] | None, said: Mapping[str, Any]) -> "_Asked":
+        registry = make_registry(tuple(map(str, said.get("plugins", ()))), said.get("no_plugins", False))
+        named = str(suite) if isinstance(suite, Path) else suite
+        return cls(registry, _store(said.get("store")), read_suite(named, said))
+
+
+def _checked(options: Mapping[str, Any], known: type[Any]) -> dict[str, Any]:
+    """Return the options that were set, those that may be given several times as tuples.
+
+    Raises:
+        UsageError: There is no such option; the message names near ones.
+    """
+    names = [name for base in reversed(known.__mro__) for name in getattr(base, "__annotations__", {})]
+    for name in options:
+        if name not in names:
+            raise UsageError(f"genbench takes no option {name!r}. {did_you_mean(name, set(names))}")
+    said = {name: value for name, value in options.items() if value is not None}
+    for name in _MANY & said.keys():
+        value = said[name]
+        is_one = isinstance(value, str | Mapping | Path) or not isinstance(value, Iterable)
+        said[name] = (value,) if is_one else tuple(value)
+    return said
+
+
+def _command(suite: object, options: Mapping[str, Any]) -> str:
+    """Return the line of a shell that repeats a call; where and how it ran is left out."""
+    said = {name: value for name, value in options.items() if value is not None and name not in _NO_RESULT}
+    words = [_written(suite)] if suite is not None else []
+    words += [f"{name}={_written(value)}" for name, value in said.items()]
+    return shlex.join(["python", "-c", f"import genbench; print(genbench.run({', '.join(words)}).board)"])
+
+
+def _written(value: object) -> str:
+    """Write a value for Python with double quotes, which need no others in a shell."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_written(key)}: {_written(one)}' for key, one in value.items())}}}"
+    if isinstance(value, str | Path):
+        return json.dumps(str(value), ensure_ascii=False)
+    if isinstance(value, Iterable):
+        return f"[{', '.join(map(_written, value))}]"
+    return repr(value)
+
+
+def _store(folder: str | Path | None) -> Store:
+    return make_store(Path(folder) if folder is not None else None)
+
+
+def _records_of(records: str | Path | Record | Iterable[str | Path | Record]) -> Iterable[Record]:
+    if isinstance(records, str | Path | Record):
+        records = [records]
+    for one in records:
+        if isinstance(one, Record):
+            yield one
+        elif not Path(one).exists():
+            raise UsageError(f"no file or folder {str(one)!r}", hint="genbench.leaderboard('FOLDER/records')")
+        else:
+            yield from read_records([Path(one)])
+
+
+def _saved(store: Store) -> Iterable[Record]:
+    for path, found in saved_records(store):
+        if isinstance(found, str):
+            _LOG.warning("left out records/%s: %s", path.name, found)
+        else:
+            yield found
+
+
+def _lines() -> Observer:
+    """Return an observer that prints a line per finished step."""
+    state = {"done": 0, "all": 0}
+
+    def say(line: str) -> None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+    def planned(steps: Sequence[Step], whole: Plan) -> None:
+        state["all"] = len(steps)
+        say(
+            f"{len(whole.cells)} cells: {len(steps)} steps to run, {len(whole.steps) - len(steps)} are cached"
+        )
+
+    def event(step: Step, news: Event) -> None:
+        if news.status in {"done", "failed"}:
+            state["done"] += 1
+            how = f"FAILED: {news.failure.reason}" if news.failure is not None else f"{news.seconds:.1f} s"
+            say(f"[{state['done']}/{state['all']}] {step.label}  {how}")
+
+    return Observer(planned=planned, event=event, notice=lambda message: say(f"note: {message}"))

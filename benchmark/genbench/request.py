@@ -1,0 +1,168 @@
+"""What is asked for, in the words of the command line: options become plugins, store, suite and plan.
+
+The program and the Python interface both start here. Nothing heavy is imported before it is called.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genbench.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from genbench.plan import Plan
+    from genbench.registry import Registry
+    from genbench.spec import Suite
+    from genbench.store import Store
+
+
+def make_registry(plugin_files: tuple[str, ...], no_plugins: bool, *, lenient: bool = False) -> "Registry":
+    """Load the plugins that the options name.
+
+    Args:
+        plugin_files: Single-file plugins, by path.
+        no_plugins: Whether those of other distributions stay out.
+        lenient: Whether the command itself says which plugins did not load.
+
+    Raises:
+        UsageError: A plugin that was named by its file did not load.
+    """
+    from genbench.registry import PluginSource, Registry
+    from genbench.registry import plugin_files as absolute
+
+    registry = Registry(PluginSource(files=absolute(plugin_files), third_party=not no_plugins))
+    if not lenient:
+        registry.check_files()
+    return registry
+
+
+def make_store(folder: Path | None) -> "Store":
+    """Open the store that the options name."""
+    from genbench.store import Store, default_root
+
+    return Store((folder or default_root()).expanduser().resolve())
+
+
+def make_plan_of(registry: "Registry", store: "Store", suite: "Suite") -> "Plan":
+    """Settle a suite's components and expand it."""
+    from genbench.planner import make_plan
+    from genbench.spec import resolve_suite
+
+    resolved = resolve_suite(registry, suite, store.fingerprint)
+    store.fingerprints.keep()
+    return make_plan(resolved)
+
+
+def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any]) -> "Suite":
+    """Build a suite from a file, a ready suite's name, or its entries; flags override them."""
+    from genbench.spec import COMMAND_LINE, load_suite, make_suite
+
+    if isinstance(suite, str):
+        content = load_suite(suite_path(suite)).model_dump(mode="json")
+    else:
+        content = dict(suite or {})
+    said = {name: value for name, value in flags.items() if value not in ((), None)}
+    mixes = _mixes(said)
+    content |= {name: said[name] for name in _WHOLE_ENTRIES if name in said}
+    if mixes:
+        content["mixes"] = mixes
+    if "classifiers" not in content:
+        raise UsageError(
+            "name at least one classifier, or a suite",
+            hint="genbench run --generator ddpm --classifier resnet32   (genbench list classifiers)",
+        )
+    if "name" in said:
+        content["name"] = said["name"]
+    made = make_suite({"name": _name(content), **content}, origin=COMMAND_LINE)
+    return _limited(made, said["limit_train"]) if "limit_train" in said else made
+
+
+def suite_path(suite: str) -> Path:
+    """Return the file of a suite: a path, the folder of a run, or the name of a ready one."""
+    if os.path.isfile(suite):  # which takes any text, however long
+        return Path(suite)
+    if os.path.isfile(os.path.join(suite, "suite.toml")):
+        return Path(suite, "suite.toml")
+    ready = {path.stem: path for path in ready_suites()}
+    if suite in ready:
+        return ready[suite]
+    raise UsageError(
+        f"no suite {suite!r}: neither a file nor a ready suite. {did_you_mean(suite, ready)}",
+        hint="genbench list suites",
+    )
+
+
+def ready_suites() -> list[Path]:
+    """Return the suites that come with genbench."""
+    return sorted((Path(__file__).parent / "suites").glob("*.toml"))
+
+
+_WHOLE_ENTRIES = (
+    "datasets",
+    "generators",
+    "filters",
+    "classifiers",
+    "evaluators",
+    "preset",
+    "seeds",
+    "choosing_seeds",
+    "looks",
+    "look",
+    "base_seed",
+    "reference",
+)
+
+
+def _mixes(said: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the cross-product of the mix options, or nothing if none was given."""
+    names = ("ratios", "modes", "augments", "budget", "budget_scales", "batch_fraction")
+    if not any(name in said for name in names):
+        return []
+    from genbench.spec import MOST_MIXES
+
+    fixed = {name: said[name] for name in ("budget", "batch_fraction") if name in said}
+    lists = ("ratios", "modes", "augments", "budget_scales")
+    count = math.prod(len(said.get(name, (None,))) for name in lists)
+    if count > MOST_MIXES:  # before they are made: every option may be given thousands of times
+        raise UsageError(f"the options name {count:,} mixes: at most {MOST_MIXES:,} are planned at once")
+    return [
+        {**fixed, "ratio": ratio, "mode": mode, "augment": augment, "budget_scale": scale}
+        for ratio in said.get("ratios", (1.0,))
+        for mode in said.get("modes", ("append",))
+        for augment in said.get("augments", ("standard",))
+        for scale in said.get("budget_scales", (1.0,))
+    ]
+
+
+def _limited(suite: "Suite", limit: int) -> "Suite":
+    """Apply `--limit-train` to every dataset."""
+    datasets = tuple(
+        entry.model_copy(update={"options": {**entry.options, "limit_train": limit}})
+        for entry in suite.datasets
+    )
+    return suite.model_copy(update={"datasets": datasets})
+
+
+def _name(content: Mapping[str, Any]) -> str:
+    """Name a run after what it runs: `digits-ddpm-resnet32`."""
+    from genbench.spec import as_suite_name
+
+    parts = [
+        content.get("datasets", ("digits",)),
+        content.get("generators", ("none",)),
+        content["classifiers"],
+    ]
+    words = [_word(item) for part in parts for item in part]
+    return as_suite_name("-".join(words))
+
+
+def _word(item: Any) -> str:
+    """Name a component: `ddpm`, and with the bare value that it was given, `imagefolder-photos`."""
+    if not isinstance(item, str):
+        return str(item["use"])
+    name, _, rest = item.partition(":")
+    bare = rest.partition(",")[0]
+    last = "" if "=" in bare else bare.rstrip("/").rpartition("/")[2]
+    return f"{name}-{last}" if last else name

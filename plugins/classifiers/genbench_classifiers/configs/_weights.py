@@ -1,0 +1,95 @@
+"""Options that the built-in classifiers share: a checkpoint to start from. Imports no torch, no numpy."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from genbench.errors import DataError
+from genbench.options import GrownOptions
+from genbench.protocols import ClassifierConfig
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".th", ".tar")
+#: Mean and standard deviation per channel, in units of 0-1, by the name of what published weights expect.
+STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar10-kuangliu": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+_CHANNELS = 3
+Six = Annotated[tuple[float, ...], Field(min_length=2 * _CHANNELS, max_length=2 * _CHANNELS)]
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+class WeightsConfig(ClassifierConfig, GrownOptions):
+    """A checkpoint, what its pixels looked like, and whether its last layer is kept."""
+
+    location_fields: ClassVar[frozenset[str]] = frozenset({"weights"})
+    added_fields: ClassVar[frozenset[str]] = frozenset({"normalisation", "fresh_head"})
+
+    weights: Path | None = Field(
+        default=None,
+        description="checkpoint to start from: safetensors, or a .pt or .pth that torch's weights-only "
+        "loader reads. Its content enters every key, its path none; say its `normalisation`, too",
+    )
+    normalisation: Literal["train", "cifar10", "cifar10-kuangliu", "imagenet"] | Six | None = Field(
+        default=None,
+        description="what the weights expect of pixels: `train`, mean and spread of this dataset's train "
+        "images (the default without weights); published ones by name; or six numbers in units of 0-1, means "
+        "then spreads: [0.5,0.5,0.5,0.5,0.5,0.5]",
+    )
+    fresh_head: bool = Field(
+        default=False,
+        description="draw the last layer anew and take the rest from `weights`: for other classes",
+    )
+
+    @field_validator("weights")
+    @classmethod
+    def _where_it_lies(cls, value: Path | None) -> Path | None:
+        """Name the file so that it is found from any folder: steps run elsewhere."""
+        return None if value is None else value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _is_told_what_weights_expect(self) -> Self:
+        if self.weights is not None and self.normalisation is None:
+            raise ValueError(
+                "weights=... needs normalisation=..., what they were trained with: a wrong one is no error, "
+                f"and costs accuracy. Allowed: train, {', '.join(STATISTICS)}, or six numbers"
+            )
+        if isinstance(self.normalisation, tuple) and min(self.normalisation[_CHANNELS:]) <= 0:
+            raise ValueError("normalisation=[...]: the last three numbers are spreads, and above 0")
+        if self.fresh_head and not self.recipe.epochs:
+            raise ValueError(
+                "fresh_head needs recipe.epochs > 0: its last layer would be evaluated untrained"
+            )
+        return self
+
+    def source_files(self) -> Mapping[str, Path]:
+        """Return the checkpoint.
+
+        Raises:
+            DataError: It is not there, or is of no form that is read.
+        """
+        if self.weights is None:
+            return {}
+        if self.weights.suffix.lower() not in SUFFIXES:
+            raise DataError(
+                f"weights={self.weights.name}: unknown form; these are read: {', '.join(SUFFIXES)}"
+            )
+        if not self.weights.is_file():
+            raise DataError(f"weights: there is no file {str(self.weights)!r}", hint="weights=FILE")
+        return {"weights": self.weights}
+
+    def external_data(self, declared: tuple[str, ...]) -> tuple[str, ...]:
+        """A network that starts from a checkpoint knows what that was trained on."""
+        return declared if self.weights is not None else ()
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Mean and standard deviation per channel, or None for those of train."""
+        if self.normalisation is None or self.normalisation == "train":
+            return None
+        if isinstance(self.normalisation, str):
+            return STATISTICS[self.normalisation]
+        return self.normalisation[:_CHANNELS], self.normalisation[_CHANNELS:]
