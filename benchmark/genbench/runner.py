@@ -152,7 +152,7 @@ class _Walk:
             for key in self.missing
             if plan.steps[key].stage == "train" and self._most_together > 1 and key not in self.guests
         }
-        self._no_data: list[GenbenchError] = []
+        self._no_data: dict[str, GenbenchError] = {}  # why a dataset or a stock cannot be read, by key
         self._waiting = dict.fromkeys(longest_first(plan, self.missing))
         #: The only steps that may run until they are done: then what is asked of stocks is checked.
         self._first = frozenset(reading_steps(plan, registry))
@@ -246,8 +246,8 @@ class _Walk:
 
     def _take(self, event: Event) -> None:
         step = self._plan.steps[event.id]
-        if event.status == "failed" and event.failure is not None and step.stage == "dataset":
-            self._stop_without_data(step, event.failure)
+        if event.status == "failed" and event.failure is not None:
+            self._stop_if_needed_by_all(step, event.failure)
         self._observer.event(step, event)
         if event.status in {"started", "progress"}:
             return
@@ -268,19 +268,22 @@ class _Walk:
         """Note a failure, and give up the steps that need this one."""
         if isinstance(failure.error, StoreUnwritableError | SpoiledProcessError):  # the run ends here
             raise failure.error
-        if step.key in self._first and failure.error is not None:  # no cell of it could come to be
-            self._note_failure(step, failure)
-            raise failure.error
         self._note_failure(step, failure)
         self._give_up(step.key)
 
-    def _stop_without_data(self, step: Step, failure: Failure) -> None:
-        """End the run where no dataset can be read: with one message, and no failure of every cell."""
-        self._no_data.append(failure.error or DataError(f"{step.label}: {failure.reason}"))
-        if len(self._no_data) == sum(one.stage == "dataset" for one in self._plan.steps.values()):
+    def _stop_if_needed_by_all(self, step: Step, failure: Failure) -> None:
+        """End the run with one message, and no failure of every cell, where no data or no stock can be read."""
+        if step.key in self._first:
+            needed: Sequence[str] = (step.key,)
+        elif step.stage == "dataset":
+            needed = [key for key, one in self._plan.steps.items() if one.stage == "dataset"]
+        else:
+            return
+        self._no_data[step.key] = failure.error or DataError(f"{step.label}: {failure.reason}")
+        if self._no_data.keys() >= set(needed):
             self._store.leases.release(step.key)
             self._note_failure(step, failure)
-            raise together(self._no_data)
+            raise together([self._no_data[key] for key in needed])
 
     def _note_failure(self, step: Step, failure: Failure) -> None:
         """Write why a step failed: into its log, and where the next plan finds it."""

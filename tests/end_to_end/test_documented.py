@@ -1,9 +1,11 @@
 """What the documentation shows, run: the guide's examples, and the README's command at `smoke`."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from genbench.errors import ExitCode
 from genbench.records import read_records
 from toy_program import Program
 
@@ -27,6 +29,24 @@ def test_the_readmes_command_at_smoke(program: Program, tmp_path: Path) -> None:
     table = (tmp_path / "genbench-results" / "digits-ddpm-resnet32" / "leaderboard.md").read_text()
     assert "| ddpm" in table
     assert "FID" in table
+
+
+@pytest.mark.slow(reason="six networks on 200 digits")
+def test_the_readmes_folder_of_images(here: Program, tmp_path: Path) -> None:
+    """The three commands under "My images exist already", as they stand there; one seed, in this process."""
+    section = (DOCS.parent / "README.md").read_text().partition("## My images exist already")[2]
+    block = section.partition("No such folder at hand?")[2].partition("```console\n")[2].partition("```")[0]
+    lines = [shlex.split(line.removeprefix("$ genbench ")) for line in block.splitlines()]
+    assert [line[0] for line in lines] == ["run", "export-images", "run"]
+    for line in lines:
+        quick = ["-j", "0", "-e", "accuracy", "--seeds", "1"] if line[0] == "run" else []
+        done = here(*line, *quick)
+        assert done.returncode == 0, done.stderr
+    assert "folder:path=synth" in done.stdout
+    assert "unknown" in done.stdout
+    short = here(*lines[-1], "-j", "0", "--ratio", "2")
+    assert short.returncode == ExitCode.USAGE
+    assert "--ratio 1 is the largest that works" in short.stderr
 
 
 @pytest.mark.slow(reason="decodes 60,000 photographs")

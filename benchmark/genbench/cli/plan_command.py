@@ -82,7 +82,7 @@ def command(**options: Any) -> None:
     states = survey(plan, store)
     todo = due_steps(plan, states)
     cost = _cost(plan, store, registry, todo, options)
-    failing = [*map(str, would_fail(plan, todo, store, registry)), *_of_stocks(plan, store, registry)]
+    failing = [str(problem) for problem in would_fail(plan, todo, store, registry)]
     if as_json(options):
         echo(json.dumps(_as_json(plan, states, failing, cost, downloads, seconds), indent=1))
     else:
@@ -108,18 +108,6 @@ def _as_wide(line: str) -> str:
         return line
     indent = " " * (len(line) - len(line.lstrip()))
     return filled(line.lstrip(), indent + "  ", indent)
-
-
-def _of_stocks(plan: "Plan", store: "Store", registry: "Registry") -> Iterator[str]:
-    """Yield what is asked in vain of images that exist already, where these were read before."""
-    parts = {part for step in plan.steps.values() for part in step.parts.components}
-    if any(registry.spec(kind, name).has_stock for kind, name in parts):
-        from genbench.stocks import check_stocks  # torch, which most plans do without
-
-        try:
-            check_stocks(plan, store, registry)
-        except UsageError as problem:
-            yield str(problem)
 
 
 def as_json(options: Mapping[str, Any]) -> bool:
