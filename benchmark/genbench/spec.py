@@ -268,7 +268,9 @@ def make_suite(content: Mapping[str, Any], origin: str) -> Suite:
     try:
         return Suite.model_validate(content)
     except ValidationError as problem:
-        raise UsageError(_explain(problem, origin, Suite), hint="docs/protocol.md describes suites") from None
+        raise UsageError(
+            _explain(problem, origin, Suite), hint="genbench docs protocol   describes suites"
+        ) from None
 
 
 @dataclass(frozen=True)

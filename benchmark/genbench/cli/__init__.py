@@ -32,6 +32,7 @@ COMMANDS = {
     "plugins": "Show every plugin, its state, and why one did not load.",
     "plugin": "Check a plugin against the contract.",
     "doctor": "Say what is reachable: device, mirror, cache, plugins, versions.",
+    "docs": "Print a page of the documentation, as it came with this version.",
     "completion": "Print what makes a shell complete commands and options.",
     "version": "Print the version.",
 }

@@ -34,7 +34,7 @@ def choose_workers(device: str, jobs: int | None) -> Workers:
         return Workers("cuda", gpus, gpus if jobs is None else jobs)
     if device == "cuda":
         raise UsageError(
-            f"--device cuda: {unusable()}", hint="genbench doctor says more; --device cpu needs no GPU"
+            f"--device cuda: {unusable()}", hint="genbench doctor   says more; --device cpu needs no GPU"
         )
     if device == "auto" and driver_gpus():
         echo(f"{unusable()}: running on the CPU (`genbench doctor`)", err=True)

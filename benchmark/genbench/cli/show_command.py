@@ -97,8 +97,9 @@ def _described(
         values = schema.presets.get(preset)
         yield filled(f"{preset}: " + (", ".join(_flat(values)) if values else "the defaults"), "    ", "  ")
     yield ""
+    needed = [f"{option}={option.upper()}" for option, default, *_ in rows if default == "required"]
     settable = [f"{option}={default}" for option, default, *_ in rows if default not in {"none", "required"}]
-    example = ":".join([spec.name, *settable[:1]])
+    example = f"{spec.name}:{','.join(needed or settable[:1])}".rstrip(":")
     yield f"example: genbench run --{kind} {example} ..." if kind != "executor" else ""
 
 
