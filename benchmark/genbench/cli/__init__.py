@@ -147,7 +147,10 @@ def _say(message: str) -> None:
     """Print a message; it may quote names and values from files of others."""
     from genbench.cli._output import echo  # here: `genbench --help` needs neither
     from genbench.escaping import LONGEST_MESSAGE
+    from genbench.terminal import as_wide
 
+    if sys.stderr.isatty():
+        message = as_wide(message)
     with contextlib.suppress(OSError):  # where errors go may be full, too
         echo(message, err=True, most=LONGEST_MESSAGE)
 

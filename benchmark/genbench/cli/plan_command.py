@@ -21,7 +21,7 @@ from genbench.cli._options import (
 )
 from genbench.cli._output import echo
 from genbench.errors import DataError, UsageError
-from genbench.terminal import filled, plain_table
+from genbench.terminal import as_wide, plain_table
 
 if TYPE_CHECKING:
     from genbench.cli._plan_cost import Cost
@@ -80,32 +80,19 @@ def command(**options: Any) -> None:
         return
     states = survey(plan, store)
     cost = _cost(plan, store, registry, due_steps(plan, states), options)
-    if as_json(options):
+    if options["as_json"]:
         echo(json.dumps(_as_json(plan, states, cost, downloads, seconds), indent=1))
     else:
         echo("\n".join(_as_text(plan, states, store)))
         for line in _cost_text(cost, downloads, seconds):
-            echo(_as_wide(line))
+            echo(line if "\n" in line else as_wide(line))
         prospects = "\n".join(_prospects(plan, store))
         if prospects:
-            echo("\n" + "\n".join(map(_as_wide, prospects.split("\n"))))
+            echo("\n" + as_wide(prospects))
 
 
 # A run's own `--budget` is one of the values of this one.
 command.params = [one for one in command.params if "--budget" not in one.opts or isinstance(one.type, Budget)]
-
-
-def _as_wide(line: str) -> str:
-    """Break a sentence where the terminal ends; a table has its width already."""
-    if "\n" in line or not line:
-        return line
-    indent = " " * (len(line) - len(line.lstrip()))
-    return filled(line.lstrip(), indent + "  ", indent)
-
-
-def as_json(options: Mapping[str, Any]) -> bool:
-    """Say whether `--json` was given."""
-    return bool(options["as_json"])
 
 
 def _budgets(given: Sequence[str | float]) -> tuple[str | None, float | None]:

@@ -1,6 +1,7 @@
 """`genbench run`."""
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -104,6 +105,8 @@ def command(**options: Any) -> None:
     from genbench.verification.layout import suite_text
     from genbench.worker import RunOptions
 
+    if options["quiet"]:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
     suite = read_suite(options["suite"], options)
