@@ -235,7 +235,7 @@ class Plan:
         found = next((cell for cell in self.cells if cell.name == name), None)
         if found is None:
             guess = did_you_mean(name, [cell.name for cell in self.cells][:12])
-            hint = "genbench plan, with the same options, prints the names"
+            hint = "`genbench plan`, with the same options, prints the names"
             raise UsageError(f"no cell {name!r} in this run. {guess}", hint=hint)
         return found
 

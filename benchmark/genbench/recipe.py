@@ -99,7 +99,7 @@ class Mix(Options):
         description="add synthetic images, replace real ones by them, or train on them alone",
     )
     augment: Augment = Field(
-        default="standard", description="on-the-fly augmentation of all images (docs/protocol.md)"
+        default="standard", description="on-the-fly augmentation of all images (`genbench docs protocol`)"
     )
     budget: Literal["steps", "epochs"] = Field(
         default="steps",

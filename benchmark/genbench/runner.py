@@ -272,7 +272,7 @@ class _Walk:
         self._give_up(step.key)
 
     def _stop_if_needed_by_all(self, step: Step, failure: Failure) -> None:
-        """End the run with one message, and no failure of every cell, where no data or no stock can be read."""
+        """End the run with one message where no data, or no stock, can be read: all cells would fail."""
         if step.key in self._first:
             needed: Sequence[str] = (step.key,)
         elif step.stage == "dataset":

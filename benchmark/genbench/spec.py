@@ -300,7 +300,9 @@ def make_suite(content: Mapping[str, Any], origin: str) -> Suite:
     try:
         return Suite.model_validate(content)
     except ValidationError as problem:
-        hint = "genbench run --help" if origin == COMMAND_LINE else "docs/protocol.md describes suites"
+        hint = (
+            "genbench run --help" if origin == COMMAND_LINE else "genbench docs protocol   (describes suites)"
+        )
         raise UsageError(_explain(problem, origin, Suite), hint=hint) from None
 
 

@@ -103,6 +103,8 @@ def command(**options: Any) -> None:
     from genbench.runner import run
     from genbench.worker import RunOptions
 
+    if options["quiet"]:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
     suite = read_suite(options["suite"], options)
