@@ -23,7 +23,7 @@ from genbench.store import Artifact
 from genbench.upgrades import metric_of_schema_1
 
 _EVALUATION, _LEDGER, _HISTORY, _TRAINING = "evaluation.json", "ledger.json", "history.json", "training.json"
-_COUNTS, _FILTER, _CURVE = "counts.json", "filter.json", "curve.json"
+_COUNTS, _FILTER, _CURVE, _STOCK = "counts.json", "filter.json", "curve.json", "stock.json"
 CARD = "dataset.json"  #: the facts of a dataset, beside its splits
 _METRICS, _SOURCES = TypeAdapter(tuple[Metric, ...]), TypeAdapter(dict[str, Source])
 _METRIC_FORM = 2  # of evaluation.json: metrics with fields
@@ -127,6 +127,17 @@ def read_counts(folder: Path) -> Sampled:
     with _understood("set of images"):
         content = json.loads((folder / _COUNTS).read_text(encoding="utf-8"))
         return TypeAdapter(Sampled).validate_python(content)
+
+
+def write_stock(class_counts: Sequence[int], folder: Path) -> None:
+    """Write how many images of each class a generator's stock has."""
+    _write(folder / _STOCK, {"class_counts": list(class_counts)})
+
+
+def read_stock(artifact: Artifact) -> Sequence[int]:
+    """Read what `write_stock` wrote."""
+    with _understood("stock"):
+        return [int(count) for count in artifact.read_json(_STOCK)["class_counts"]]
 
 
 def write_filter_report(

@@ -43,6 +43,8 @@ from genbench.records import (
 )
 from genbench.store import Artifact, Store
 
+_BEFORE = "generation"  # stage of costs that arose before the images came here
+
 
 class Composer:
     """Composes the records of one plan.
@@ -169,7 +171,13 @@ class Composer:
             hardware={**source["hardware"], **facts},
             versions=source["versions"],
             commit=source.get("commit", ""),
-            costs=tuple(_cost(one) for one in manifests if _stage(one) not in {"dataset", "evaluate"}),
+            costs=(
+                *(
+                    Cost(_BEFORE, cost.seconds, 0, cost.device)
+                    for cost in planned.arm.generator.generation_costs
+                ),
+                *(_cost(one) for one in manifests if _stage(one) not in {"dataset", "evaluate"}),
+            ),
             plugins=tuple(dict.fromkeys(code for one in manifests for code in _plugin_codes(one))),
             curves=self._curves(manifests, trained),
         )

@@ -48,6 +48,16 @@ def choose_workers(
     return Workers("cpu", 0, cores() if jobs is None else jobs)
 
 
+def device_name(device: str) -> str:
+    """Return `cpu`, or the name of the first GPU: what manifests call the device of a run."""
+    if device == "cpu":
+        return "cpu"
+    driver, ordinal = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
+    name = ctypes.create_string_buffer(256)
+    found = driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(ordinal), 0)
+    return "cuda" if found or driver.cuDeviceGetName(name, 256, ordinal) else name.value.decode()
+
+
 def driver_gpus() -> int:
     """Return how many CUDA devices the driver sees; 0 without a driver."""
     try:

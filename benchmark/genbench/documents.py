@@ -197,16 +197,25 @@ class FilterDocument(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainDocument(Document):
-    """Train a classifier on an arm."""
+    """Train a classifier on an arm.
+
+    Attributes:
+        component: The classifier.
+        mix: How images form the training set.
+        seed: Training seed.
+        policy_version: Version of the policy that the mix's `augment` names; 1 is not written.
+    """
 
     stage = "train"
 
     component: Identity
     mix: Mix
     seed: int
+    policy_version: int = 1
 
     def _own(self) -> dict[str, Any]:
-        return {"component": self.component, "mix": self.mix.model_dump(mode="json"), "seed": self.seed}
+        own = {"component": self.component, "mix": self.mix.model_dump(mode="json"), "seed": self.seed}
+        return own if self.policy_version == 1 else {**own, "policy_version": self.policy_version}
 
 
 @dataclass(frozen=True, kw_only=True)

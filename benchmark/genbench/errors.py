@@ -3,7 +3,7 @@
 A message says what was found, what is allowed, and the next command to type.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from enum import IntEnum
 
@@ -97,6 +97,14 @@ class Interrupted(GenbenchError):  # noqa: N818 - being asked to stop is no erro
     """The run was asked to stop, and stopped with its work saved."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+def together(found: Sequence[GenbenchError]) -> GenbenchError:
+    """Return several findings as one error, with the exit code of the first."""
+    if len(found) == 1:
+        return found[0]
+    lines = [f"{len(found)} things would keep this from running:", *(f"- {one}" for one in found)]
+    return type(found[0])("\n".join(lines))
 
 
 def did_you_mean(found: str, known: Iterable[str]) -> str:

@@ -6,7 +6,6 @@ Both forms load with `datasets`. Labels are the intended classes; nobody has loo
 import csv
 import io
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from genbench.escaping import (
     markdown_span,
     markdown_text,
 )
+from genbench.image_files import folder_names
 from genbench.images import LabelledImages
 from genbench.plan import Plan, Step
 from genbench.steps.filtering import open_kept
@@ -34,7 +34,6 @@ from genbench.store import Artifact, Store
 
 Form = Literal["imagefolder", "parquet"]
 _COMMAND = "made by"  # of the card's facts, the one that is a command
-_LONGEST_FOLDER = 100  # characters of a class's name
 _ROWS = 1000  # images in memory at a time
 _MANIFEST: tuple[str, ...] = ("file", "label", "class", "seed", "parent", "prompt", "generator_key")
 
@@ -120,7 +119,7 @@ class _Row:
 def _rows(found: CellImages) -> Iterator[_Row]:
     """Yield the kept images in order."""
     made, names = found.made, found.made.images.class_names
-    folders = _folder_names(names)
+    folders = folder_names(names)
     for start in range(0, len(found.kept), _ROWS):
         rows = found.kept[start : start + _ROWS]
         for row, pixels in zip(rows.tolist(), made.images.batch(rows).numpy(), strict=True):
@@ -193,15 +192,6 @@ def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
     content = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(content, "png")
     return content.getvalue()
-
-
-def _folder_names(classes: tuple[str, ...]) -> list[str]:
-    """Name a folder per class, safe on any disk: readers number classes in the order of their folders."""
-    safe = [re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:_LONGEST_FOLDER] for name in classes]
-    if safe == sorted(set(safe)) and all(name.strip(".") for name in safe):  # `..` is no folder of its own
-        return safe
-    width = len(str(len(safe) - 1))
-    return [f"{label:0{width}d}-{name}" for label, name in enumerate(safe)]
 
 
 # ------------------------------------------------------------------------------------------------ the card

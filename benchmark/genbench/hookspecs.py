@@ -55,6 +55,7 @@ class ComponentSpec:
         resources: What it needs to run.
         external_data: What it learned from beyond `train` (weights, captions, judges); such rows rank apart.
         needs_fit: Generators: whether `fit` must run before `sample`.
+        has_stock: Generators: whether its images exist already (`StockGenerator`); with `needs_fit`.
         needs_reserve: `real_extra` alone: hand over the reserve of held-out real images instead of `train`.
         reads: Evaluators: splits it reads besides `train` and `val`.
     """
@@ -69,6 +70,7 @@ class ComponentSpec:
     resources: Resources = Resources()
     external_data: tuple[str, ...] = ()
     needs_fit: bool = False
+    has_stock: bool = False
     needs_reserve: bool = False
     reads: tuple[str, ...] = ()
 
@@ -81,6 +83,10 @@ class ComponentSpec:
             module, _, attribute = getattr(self, option).partition(":")
             if not module or not attribute.isidentifier():
                 raise PluginError(f"component {self.name!r}: {option} must be 'module:Class'")
+        if self.has_stock and not self.needs_fit:
+            raise PluginError(
+                f"component {self.name!r} says has_stock without needs_fit: its images are found in `fit`"
+            )
 
 
 RESERVE_OWNER = "real_extra"  #: the one generator whose images are real ones

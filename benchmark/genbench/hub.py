@@ -5,14 +5,56 @@ cluster needs. It is read first; then the Hub's cache on this machine; then, unl
 Hub itself.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from genbench.errors import DataError
 
 MIRROR_VARIABLE = "GENBENCH_HUB_MIRROR"
+_SECONDS_TO_ASK = 5.0
+
+
+class Absent(NamedTuple):
+    """Files that are neither in the mirror nor in the cache: a run fetches them first."""
+
+    repository: str
+    patterns: tuple[str, ...]
+    kind: Literal["dataset", "model"]
+
+    def download_bytes(self) -> int | None:
+        """Ask the Hub how large they are; None where it cannot be asked, or does not say."""
+        if os.environ.get("HF_HUB_OFFLINE") == "1":
+            return None
+        try:
+            from huggingface_hub import HfApi
+
+            about = HfApi().repo_info(
+                self.repository, repo_type=self.kind, files_metadata=True, timeout=_SECONDS_TO_ASK
+            )
+        except Exception:  # whatever it and its HTTP clients raise: the size is not known
+            return None
+        files = getattr(about, "siblings", None) or []
+        sizes = [one.size for one in files if any(fnmatch(one.rfilename, each) for each in self.patterns)]
+        return None if None in sizes or not sizes else sum(one for one in sizes if one is not None)
+
+
+_absent: ContextVar[dict[Absent, None] | None] = ContextVar("absent", default=None)
+
+
+@contextlib.contextmanager
+def looking() -> Iterator[dict[Absent, None]]:
+    """Fetch nothing within: what would be fetched is noted, and `find` names files that are not there."""
+    noted: dict[Absent, None] = {}
+    mark = _absent.set(noted)
+    try:
+        yield noted
+    finally:
+        _absent.reset(mark)
 
 
 def mirror() -> Path | None:
@@ -51,7 +93,11 @@ def find(
         if files:
             return files
         tried.append(f"mirror {folder}: no {repository}/{' or '.join(patterns)}")
+    noted = _absent.get()
     for offline in (True, False):
+        if noted is not None and not offline:
+            noted[Absent(repository, tuple(patterns), kind)] = None
+            return {pattern: (folder or Path()) / repository / pattern for pattern in patterns}
         try:
             files = _matching(_snapshot(repository, patterns, kind, offline=offline), patterns)
             if files:

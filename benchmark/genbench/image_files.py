@@ -6,7 +6,8 @@ Of an animated image, the first frame counts. Whatever Pillow's decoders raise b
 """
 
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 #: What is tried, as Pillow calls it: formats of pixels that need no other program and no other file.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+
+#: How such files are called.
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 
 #: A quarter of a GiB as RGB, which is where Pillow warns. A photograph of 61 megapixels is read.
 MOST_PIXELS = (1 << 28) // 3
@@ -50,6 +54,7 @@ _STARTS = {
     b"8BPS": "a Photoshop document",
     b"\x00\x00\x01\x00": "an icon",
 }
+_LONGEST_FOLDER = 100  # characters of a class's name
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # tags of TIFF
 
 
@@ -77,6 +82,15 @@ def check_image(source: bytes | Path, name: str) -> None:
     """
     with _opened(source, name) as image:
         image.verify()
+
+
+def folder_names(classes: Sequence[str]) -> list[str]:
+    """Name a folder per class, safe on any disk: readers number classes in the order of their folders."""
+    safe = [re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:_LONGEST_FOLDER] for name in classes]
+    if safe == sorted(set(safe)) and all(name.strip(".") for name in safe):  # `..` is no folder of its own
+        return safe
+    width = len(str(len(safe) - 1))
+    return [f"{label:0{width}d}-{name}" for label, name in enumerate(safe)]
 
 
 def upright(image: "Image.Image") -> "Image.Image":

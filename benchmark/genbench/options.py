@@ -53,12 +53,15 @@ class ComponentConfig(Options):
         location_fields: Options that say where something lies (paths): never part of an identity; what lies
             there is, through `source_files`.
         remark_fields: Options that are published and change no result: never part of an identity either.
+        costless_fields: Options that change what comes out and not how long it takes: `genbench plan`
+            estimates from earlier steps that differ in these.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     primary: ClassVar[str | None] = None
     location_fields: ClassVar[frozenset[str]] = frozenset()
     remark_fields: ClassVar[frozenset[str]] = frozenset()
+    costless_fields: ClassVar[frozenset[str]] = frozenset()
 
     def source_files(self) -> Mapping[str, Path]:
         """Return the files that this component reads, by names that do not depend on where they lie.
@@ -73,6 +76,27 @@ class ComponentConfig(Options):
     def external_data(self, declared: tuple[str, ...]) -> tuple[str, ...]:
         """Return the part of the spec's `external_data` that these options use (default: all of it)."""
         return declared
+
+    def check_machine(self) -> None:
+        """Refuse what these options need and this machine lacks: a key, a service, a licence.
+
+        Called before anything runs, where plans are made: quickly, without torch and without the network.
+
+        Raises:
+            GenbenchError: Something is missing; the message says what to do.
+        """
+
+    def check_images(self, image_shape: tuple[int, int, int]) -> None:
+        """Refuse images that cannot be used with these options, as soon as their shape is known.
+
+        Called where plans are made, without torch.
+
+        Args:
+            image_shape: Channels, height and width in pixels.
+
+        Raises:
+            GenbenchError: They are too small, or of a shape that does not fit; the message says which do.
+        """
 
 
 class ComponentRef(Options):

@@ -34,24 +34,6 @@ def survey(plan: Plan, store: Store) -> dict[str, State]:
     return states
 
 
-def estimate_seconds(plan: Plan, keys: Sequence[str], store: Store) -> tuple[float, int]:
-    """Estimate the wall seconds of steps from finished ones of the same kind: (seconds, steps unknown)."""
-    by_kind: dict[str, list[float]] = {}
-    by_key = {str(line.get("key")): line for line in store.index.lines()}
-    for key, line in by_key.items():
-        manifest = store.manifest(key)
-        if manifest is not None and line.get("seconds") is not None:
-            by_kind.setdefault(kind_of_work(manifest["document"]), []).append(float(line["seconds"]))
-    total, unknown = 0.0, 0
-    for key in keys:
-        known = by_kind.get(kind_of_work(plan.steps[key].document))
-        if known is None:
-            unknown += 1
-        else:
-            total += sum(known) / len(known)
-    return total, unknown
-
-
 def changed_code(plan: Plan, store: Store, registry: Registry) -> Iterator[str]:
     """Name plugins whose code changed since cached results were made, while their versions did not."""
     seen: set[str] = set()
@@ -99,6 +81,15 @@ def missing_steps(plan: Plan, store: Store) -> list[str]:
     for key in reversed(plan.steps):
         if key in needed:
             needed |= {used for used in plan.steps[key].inputs.values() if store.open(used) is None}
+    return [key for key in plan.steps if key in needed]
+
+
+def due_steps(plan: Plan, states: Mapping[str, State]) -> list[str]:
+    """Return the steps that a run would take, as far as it is seen without reading what is cached."""
+    needed = {key for key in plan.records if states[key] != "cached"}
+    for key in reversed(plan.steps):
+        if key in needed:
+            needed |= {used for used in plan.steps[key].inputs.values() if states[used] != "cached"}
     return [key for key in plan.steps if key in needed]
 
 

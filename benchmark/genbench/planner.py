@@ -31,7 +31,7 @@ from genbench.hookspecs import COPY_CHECK
 from genbench.metrics import Subject
 from genbench.plan import Arm, Cell, Plan, PlannedRecord, Step, cell_name, check_comparable
 from genbench.protocols import EmbeddingConfig, EvaluatorConfig, FilterConfig, GeneratorConfig
-from genbench.recipe import Mix
+from genbench.recipe import POLICY_VERSIONS, Mix
 from genbench.records import Component, Protocol
 from genbench.seeding import derive_seed
 from genbench.spec import BASELINE, Parts, Resolved, ResolvedSuite
@@ -82,7 +82,8 @@ def as_component(resolved: Resolved, *also: Resolved) -> Component:
         also: Others whose external data count as its own.
     """
     external = dict.fromkeys(data for one in (resolved, *also) for data in one.external_data)
-    remarks = {name: getattr(resolved.config, name) for name in resolved.config.remark_fields}
+    published = resolved.config.remark_fields & Component.__dataclass_fields__.keys()
+    remarks = {name: getattr(resolved.config, name) for name in published}
     return Component(**resolved.identity, label=resolved.label, external_data=tuple(external), **remarks)
 
 
@@ -218,6 +219,9 @@ class _Planner:
         return tuple(found)
 
     def _fit(self, dataset: Resolved, generator: Resolved, index: int) -> str:
+        has_stock = generator.spec.has_stock
+        index = 0 if has_stock else index  # what exists is found once: seeds draw from it
+
         def make() -> str:
             config = generator.config
             left_out = config.sample_fields if isinstance(config, GeneratorConfig) else frozenset[str]()
@@ -230,6 +234,8 @@ class _Planner:
                 seed=self._seed("generator", dataset, generator, index),
             )
             label = f"fit {generator.label} on {dataset.label}, seed {index}"
+            if has_stock:
+                label = f"read {generator.label} for {dataset.label}"
             return self._add(document, label, generator)
 
         return self._once(("fit", id(dataset), id(generator), index), make)
@@ -323,7 +329,10 @@ class _Planner:
         return self._once(("reference", id(dataset), id(classifier)), make)
 
     def _add_train(self, classifier: Resolved, mix: Mix, inputs: Inputs[str], seed: int, label: str) -> str:
-        document = TrainDocument(component=classifier.identity, mix=mix, inputs=inputs, seed=seed)
+        version = POLICY_VERSIONS.get(mix.augment, 1)
+        document = TrainDocument(
+            component=classifier.identity, mix=mix, inputs=inputs, seed=seed, policy_version=version
+        )
         return self._add(document, label, classifier)
 
     def _predict(self, arm: Arm) -> str:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -34,12 +34,11 @@ __all__ = [
     "EXTRACTOR_WEIGHTS", "Augment", "Checkpoint", "Classifier", "ClassifierConfig", "ComponentConfig",
     "ComponentRef", "Dataset", "DatasetConfig", "DatasetFacts", "Denoiser", "Draft", "EmbeddingConfig",
     "Evaluation", "Evaluator", "EvaluatorConfig", "Filter", "FilterConfig", "FittedGenerator",
-    "ForeignClassifier",
-    "Generator", "GeneratorConfig", "ImageEvaluator", "ImageSet", "InputStep", "Metric", "Mix",
-    "ModelEvaluator", "OptionalSampledGenerator", "Options", "PredictionEvaluator", "Predictions",
-    "Record", "ReferenceClassifier", "RunContext", "SampleRequest", "SampledGenerator", "SuiteEvaluator",
-    "SyntheticBatch", "TrainRecipe", "Verdicts", "extractor_files",
-    "only_classes",
+    "ForeignClassifier", "GenerationCost", "Generator", "GeneratorConfig", "ImageEvaluator", "ImageSet",
+    "InputStep", "Metric", "Mix", "ModelEvaluator", "OptionalSampledGenerator", "Options",
+    "PredictionEvaluator", "Predictions", "Record", "ReferenceClassifier", "RunContext", "SampleRequest",
+    "SampledGenerator", "StockConfig", "StockGenerator", "SuiteEvaluator", "SyntheticBatch", "TrainRecipe",
+    "Verdicts", "extractor_files", "only_classes",
 ]  # fmt: skip
 
 # --------------------------------------------------------------------------------------------- options
@@ -66,15 +65,79 @@ class DatasetConfig(ComponentConfig):
     augment_flip: bool = Field(default=True, description="whether the standard augmentation mirrors images")
 
 
+class GenerationCost(NamedTuple):
+    """What making images took before they came here.
+
+    Attributes:
+        seconds: All in all; None: unknown.
+        device: On what; empty: unknown.
+    """
+
+    seconds: float | None
+    device: str = ""
+
+
 class GeneratorConfig(ComponentConfig):
     """The options of a generator.
 
     Class attributes:
         sample_fields: Options that change how images are sampled but not what is fitted: one fit serves
             all their values.
+        fit_length_fields: Options that say how long a fit goes on, and nothing else of it; `fit_length` reads
+            them.
     """
 
     sample_fields: ClassVar[frozenset[str]] = frozenset()
+    fit_length_fields: ClassVar[frozenset[str]] = frozenset()
+
+    def fit_length(self, train_images: int) -> int:
+        """Return in how many equal steps a fit is done: what it takes grows with them (`genbench plan`)."""
+        return 1
+
+    def generation_cost(self) -> GenerationCost | None:
+        """Return what making the images took before they came here; None where a run makes them."""
+        return None
+
+
+class StockConfig(GeneratorConfig):
+    """The options that every `StockGenerator` has: how its images are drawn, and what is known of them."""
+
+    sample_fields: ClassVar[frozenset[str]] = frozenset({"draw"})
+    remark_fields: ClassVar[frozenset[str]] = frozenset(
+        {"made_from", "generation_seconds", "generation_device"}
+    )
+
+    draw: Literal["seeded", "whole"] = Field(
+        default="seeded",
+        description="`seeded`: each seed draws its images, class by class, none twice; `whole`: every seed "
+        "uses all images, as many of each class as there are, and --ratio must say how many that is",
+    )
+    made_from: str = Field(
+        default="",
+        max_length=200,
+        description="what the maker of the images had learned from: `train` if from these training images "
+        "alone; anything else is shown, and the row ranks with those that use external data; empty: unknown",
+    )
+    generation_seconds: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e9,
+        description="what making all of the images took, learning included; none: unknown, and so is the "
+        "row's cost",
+    )
+    generation_device: str = Field(
+        default="", max_length=100, description="the device that the images were made on"
+    )
+
+    def generation_cost(self) -> GenerationCost:
+        """Return what was told."""
+        return GenerationCost(self.generation_seconds, self.generation_device)
+
+    def external_data(self, declared: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what the maker had learned from, as far as it was told."""
+        if self.made_from == "train":
+            return ()
+        return (self.made_from,) if self.made_from else declared
 
 
 class FilterConfig(ComponentConfig):
@@ -247,6 +310,8 @@ class Dataset(ABC):
 
 # -------------------------------------------------------------------------------------------- generators
 
+_STOCK_BATCH = 256  # images in memory at a time
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -279,7 +344,8 @@ class SampleRequest:
         seeds: One seed per image: `int64 [n]`. Image i depends on `labels[i]`, `seeds[i]`,
             `source_indices[i]` and row i of `drafts` alone, however the request was split.
         source_indices: For each image, a training image of its class to start from: `int64 [n]`. It is the
-            one that the first of `drafts` started from, if that started from any.
+            one that the first of `drafts` started from, if that started from any. Of a `StockGenerator`: a
+            row of its stock.
         train: The training images (or the reserve, where the spec says `needs_reserve`).
         drafts: What the generators of `SampledGenerator` options made, by option.
     """
@@ -338,6 +404,43 @@ class Generator(ABC):
     def load(self, folder: Path) -> None:
         """Read back what `save` wrote; called on a fresh instance before `sample`."""
         raise NotImplementedError(f"{type(self).__name__} says needs_fit and does not implement load")
+
+
+class StockGenerator(Generator):
+    """A generator whose images exist already: they are found once, and handed out.
+
+    Its spec says `needs_fit` and `has_stock`, its options are a `StockConfig`. `fit` finds the images, once
+    for all seeds. The harness draws from `stock`, class by class, by the seed, none twice, and a top-up
+    continues where the draw before it ended; what is asked for is held against what is there before anything
+    else runs.
+    """
+
+    @abstractmethod
+    def stock(self) -> "LabelledImages":
+        """Return all images, of train's classes and size; called after `fit`, and after `load`."""
+
+    def class_names(self) -> Sequence[str]:
+        """Return the classes of the images; asked by the conformance kit alone, before `fit`."""
+        return ()
+
+    def sample(self, request: SampleRequest, ctx: RunContext) -> Iterator[SyntheticBatch]:
+        """Yield the rows of the stock that `request.source_indices` names.
+
+        Raises:
+            UsageError: They were meant to be rows of something else: another generator's images, to edit.
+        """
+        import numpy as np
+
+        images = self.stock()
+        for start in range(0, len(request), _STOCK_BATCH):
+            rows = request.source_indices[start : start + _STOCK_BATCH]
+            labels = request.labels[start : start + _STOCK_BATCH]
+            if (rows >= len(images)).any() or not np.array_equal(images.labels[rows], labels):
+                raise UsageError(
+                    "its images exist already: it neither edits images nor starts from those of others",
+                    hint="union:first=NAME,second=NAME puts the images of two generators together",
+                )
+            yield SyntheticBatch(images.batch(rows), labels, np.full(len(rows), -1, dtype=np.int64))
 
 
 class Denoiser(ABC):

@@ -1,23 +1,49 @@
-"""What a run leaves in its folder: the board in every form, records, pictures, and the suite."""
+"""What a run leaves in its folder: board, records, pictures, the suite, and what `genbench runs` lists.
+
+    FOLDER/leaderboard.md, .csv, .json   the board of this run
+    FOLDER/records/*.json                every measurement, and what failed at the last attempt
+    FOLDER/pictures.md, pictures/        what evaluators drew
+    FOLDER/suite.toml                    the run as a suite
+    FOLDER/run.json                      one line of the index (`genbench.runs`)
+
+A run that measured nothing writes no board; a success is never removed or replaced by a failure.
+"""
 
 import contextlib
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from genbench import terminal
 from genbench.digest import digest
 from genbench.disk import check_output, write_output, writing_output
+from genbench.errors import DataError
+from genbench.escaping import markdown_span, one_line
 from genbench.pictures import write_gallery
 from genbench.plan import Plan
-from genbench.records import Record
+from genbench.records import Record, read_record
 from genbench.registry import package_digest
 from genbench.runner import RunSummary
+from genbench.runs import (
+    BOARDS,
+    RECORDS,
+    SUITE,
+    WRITTEN,
+    Place,
+    Run,
+    choose_place,
+    claimed,
+    finish,
+    new_run,
+    now,
+    scope_of,
+)
 from genbench.spec import Suite
 from genbench.store import Store
 from genbench.verification.layout import suite_text
 
-#: What is written, besides records and pictures.
-_WRITTEN = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "pictures.md", "suite.toml")
 _KEPT = "every result is in the store, and nothing is run again"
 
 
@@ -27,11 +53,13 @@ class Published:
 
     Attributes:
         folder: Where.
-        board: The board as text for a terminal.
+        run: What the index says of it.
+        board: The board as text for a terminal; empty where nothing was measured.
         lines: What to say of the files.
     """
 
     folder: Path
+    run: Run
     board: str
     lines: tuple[str, ...]
 
@@ -44,16 +72,20 @@ class Publication:
         plan: What is run.
         suite: The suite that it was made of.
         store: Where results are.
-        folder: Where it is written.
+        place: The folder.
+        run: What the index says of it as yet.
     """
 
     plan: Plan
     suite: Suite
     store: Store
-    folder: Path
+    place: Place
+    run: Run
 
     @classmethod
-    def prepared(cls, plan: Plan, suite: Suite, store: Store, out: Path, command: str) -> "Publication":
+    def prepared(
+        cls, plan: Plan, suite: Suite, store: Store, out: Path, command: str, *, named: bool = False
+    ) -> "Publication":
         """Choose the folder of a run, and see that it can be written.
 
         Args:
@@ -62,18 +94,20 @@ class Publication:
             store: Where results are.
             out: Where the folders of runs are.
             command: What repeats it.
+            named: Whether somebody chose the suite's name as that of the folder.
 
         Raises:
-            UsageError: Something is in the way.
+            UsageError: The chosen name is another run's, or something is in the way.
             OutputError: The disk is full or failing.
         """
-        folder = out / suite.name
-        check_output(folder, "--out", folders=("records", "pictures"), files=_WRITTEN)
-        return cls(plan, suite, store, folder)
+        scope = scope_of(plan)
+        place = choose_place(out, suite, scope, named=named)
+        check_output(place.folder, "--out", folders=(RECORDS, "pictures"), files=WRITTEN)
+        return cls(plan, suite, store, place, new_run(plan, suite, place, command, scope))
 
     def claimed(self) -> contextlib.AbstractContextManager[None]:
         """Mark the folder as this run's, while it runs."""
-        return contextlib.nullcontext()
+        return claimed(self.place, self.run, self.store)
 
     def publish(self, summary: RunSummary) -> Published:
         """Write what a run left.
@@ -81,42 +115,150 @@ class Publication:
         Raises:
             OutputError: It cannot be written.
         """
-        folder, records = self.folder, summary.records
+        folder = self.place.folder
         with writing_output(folder, "--out", kept=_KEPT):
-            pictures = write_gallery(self.plan, self.store, folder)
-            declared = self.plan.declared
-            board = _rendered(records, declared.declaration.family if declared else "", self.store)
-            text = board.pop("txt")
-            (folder / "records").mkdir(parents=True, exist_ok=True)
-            for record in records:
-                path, content = folder / "records" / record.file_name, record.to_json().encode()
-                if not path.is_file() or path.read_bytes() != content:  # a crash may have left half of it
-                    write_output(path, content)
-            board["md"] += f"\n[{pictures} pictures of these cells](pictures.md)\n" if pictures else ""
-            for suffix, form in board.items():
-                write_output(folder / f"leaderboard.{suffix}", form.encode())
-            write_output(folder / "suite.toml", suite_text(self.suite).encode())  # what `submit` plans again
+            (folder / RECORDS).mkdir(parents=True, exist_ok=True)
+            records = _with_successes_of_before(summary.records, folder / RECORDS)
+            cells = [one for one in records if one.result.subject == "cell"]
+            measured = len(_cells(one for one in cells if one.result.status == "ok"))
+            run = self.run.model_copy(
+                update={
+                    "ended": now(),
+                    "state": "done",
+                    "measured": measured,
+                    "failed": len(_cells(one for one in cells if one.result.status != "ok")),
+                }
+            )
+            _write_records(records, folder / RECORDS)
+            board: str = ""
+            lines: tuple[str, ...] = (
+                f"nothing was measured: no board; what failed is in {folder / RECORDS}",
+            )
+            if measured:
+                run, board, lines = self._write_board(run, records)
+            finish(folder, run, self.store)
+        return Published(folder, run, board, lines)
+
+    def _write_board(self, run: Run, records: Sequence[Record]) -> tuple[Run, str, tuple[str, ...]]:
+        folder = self.place.folder
+        pictures = write_gallery(self.plan, self.store, folder)
+        declared = self.plan.declared
+        family = declared.declaration.family if declared else ""
+        board = rendered(records, family, run.command, self.store)
+        run = run.model_copy(update={"headline": headline(json.loads(board["json"]))})
+        page = board["md"] + f"\n{_where_to_type(run)}\n"
+        page += f"\n[{pictures} pictures of these cells](pictures.md)\n" if pictures else ""
+        for name, content in zip(BOARDS, (page, board["csv"], board["json"]), strict=True):
+            write_output(folder / name, content.encode())
+        head = f"# Repeat with, in {run.typed_in}: {one_line(run.command)}\n"
+        write_output(folder / SUITE, (head + suite_text(self.suite)).encode())  # what `submit` plans again
         lines = [
-            f"written: {folder}/leaderboard.md (and .csv, .json), {len(records)} records in {folder}/records"
+            f"written: {folder}/leaderboard.md (and .csv, .json), "
+            f"{terminal.count(len(records), 'record')} in {folder}/records"
         ]
         lines += [f"pictures: {pictures}, shown in {folder}/pictures.md"] if pictures else []
-        return Published(folder, text, tuple(lines))
+        return run, board["txt"], tuple(lines)
 
 
-def _rendered(records: Sequence[Record], family: str, store: Store) -> dict[str, str]:
-    """Return the board in every form, by suffix; from the store, where it was rendered before.
+def rendered(records: Sequence[Record], family: str, command: str, store: Store) -> dict[str, str]:
+    """Return a board in every form, by suffix; from the store, where it was rendered before.
 
-    What a board says depends on the records and on the code that renders them, and on nothing else.
+    What a board says depends on the records, on the command that repeats it, on the terminal's width and on
+    the code that renders it, and on nothing else.
+
+    Args:
+        records: Of the run.
+        family: What its suite declared; empty for all.
+        command: What repeats the run; a record may be of an earlier one.
+        store: Where boards are kept.
     """
     code = [package_digest("genbench"), package_digest("genbench_leaderboard")]
-    key = digest([*code, family, sorted([record.result_digest, record.run_digest] for record in records)])
+    about = sorted([record.result_digest, record.run_digest] for record in records)
+    key = digest([*code, family, command, terminal.width(), about])
     known: dict[str, str] | None = store.boards.find(key)
     if known is None:
         from genbench_leaderboard.board import build_board
         from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
 
-        board = build_board(records, family=family)
+        board = build_board(records, family=family, command=command)
         renders = {"txt": render_terminal, "md": render_markdown, "csv": render_csv, "json": render_json}
         known = {suffix: render(board) for suffix, render in renders.items()}
         store.boards.keep(key, known)
     return known
+
+
+def headline(board: Mapping[str, Any]) -> str:
+    """Say in a line what came out: the first row of the first table that is held against `none`.
+
+    Args:
+        board: As `leaderboard.json` has it.
+    """
+    rows = [row for group in board["groups"][:1] for row in group["rows"]]
+    held = [row for row in rows if row["contrast"] and row["contrast"]["found"]]
+    if not held:
+        plain = next((row for row in rows if row["top1"]), None)
+        return f"{plain['generator']} {plain['top1']['mean']:.2f} %" if plain else ""
+    row, contrast = held[0], held[0]["contrast"]
+    against = contrast["against"].partition(",")[0]
+    said = f"{row['generator']} {row['mix']}: {contrast['found']['mean']:+.2f} points to {against}"
+    said += f", {contrast['verdict']}" if contrast["role"] == "contender" else ", a control"
+    rest = len(held) - 1
+    return one_line(said + (f"; and {rest} more row{'s' * (rest > 1)}" if rest else ""))
+
+
+# ------------------------------------------------------------------------------------------------- records
+
+
+def _with_successes_of_before(records: Sequence[Record], folder: Path) -> list[Record]:
+    """Replace a failure by what an earlier attempt at the same evaluation left here, if that succeeded."""
+    before: dict[str, Record] = {}
+    if any(record.result.status != "ok" for record in records):
+        before = {
+            record.result.key: record for _, record in _readable(folder) if record.result.status == "ok"
+        }
+    return [
+        before.get(record.result.key, record) if record.result.status != "ok" else record
+        for record in records
+    ]
+
+
+def _write_records(records: Sequence[Record], folder: Path) -> None:
+    """Write the records of a run, and remove what failed at an earlier attempt and is no part of this one."""
+    names = {record.file_name for record in records}
+    for record in records:
+        path, content = folder / record.file_name, record.to_json().encode()
+        if not path.is_file() or path.read_bytes() != content:  # a crash may have left half of it
+            write_output(path, content)
+    for path, record in _readable(folder, names):
+        if record.result.status != "ok":
+            path.unlink(missing_ok=True)
+
+
+def _readable(folder: Path, without: set[str] | None = None) -> Iterator[tuple[Path, Record]]:
+    """Yield the records in a folder; what cannot be read as one is left alone."""
+    for path in sorted(folder.glob("*.json")):
+        if path.name not in (without or ()):
+            with contextlib.suppress(DataError):
+                yield path, read_record(path, inside=folder.resolve())
+
+
+def _cells(records: Iterator[Record]) -> set[tuple[object, ...]]:
+    """Return the cells that records are about, several evaluations of one counted once."""
+    return {
+        (
+            *(digest(one.identity) if one else "" for one in _components(record)),
+            record.result.mix,
+            record.result.index,
+        )
+        for record in records
+    }
+
+
+def _components(record: Record) -> tuple[Any, ...]:
+    result = record.result
+    return result.dataset, result.generator, result.filter, result.classifier
+
+
+def _where_to_type(run: Run) -> str:
+    place = markdown_span(run.typed_in)
+    return f"Type the command in the folder {place}, as seen from this page: its paths begin there."

@@ -1,5 +1,7 @@
 """How a network is trained, and on which images: the data that the training engine and the plan share."""
 
+import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import ClassVar, Literal
 
@@ -61,9 +63,29 @@ class TrainRecipe(GrownOptions):
     compile: bool = Field(default=False, description="torch.compile the network (5 to 60 s, then faster)")
 
 
+def total_steps(
+    recipe: TrainRecipe, real_images: int, arm_images: int, budget: str, scale: float = 1.0
+) -> int:
+    """Return the optimizer steps of an arm.
+
+    With budget `steps` every arm takes those of the baseline: `epochs` passes over the real images. With
+    `epochs` it takes `epochs` passes over its own images, more steps the more images it has. Without epochs
+    there are no steps: the network is evaluated as it was built.
+    """
+    if not recipe.epochs:
+        return 0
+    images = real_images if budget == "steps" else arm_images
+    return max(1, math.ceil(recipe.epochs * scale * images / recipe.batch_size_images))
+
+
 Augment = Literal[
-    "off", "standard", "strong", "colour", "shear_zoom", "randaugment", "trivialaugment", "mixup", "cutmix"
-]
+    "off", "standard", "strong", "colour", "shear_zoom", "randaugment", "trivialaugment", "augmix",
+    "mixup", "cutmix",
+]  # fmt: skip
+#: What a name of `Augment` means now, where that is not what it meant at first: keys of trainings hold it.
+POLICY_VERSIONS: Mapping[str, int] = {
+    "strong": 2, "colour": 2, "randaugment": 2, "trivialaugment": 2
+}  # fmt: skip
 
 
 class Mix(Options):

@@ -257,10 +257,14 @@ class Result:
 
 @dataclass(frozen=True, config=STRICT)
 class Cost:
-    """What one stage of a cell took: wall seconds, peak memory in bytes, and on which device."""
+    """What one stage of a cell took: wall seconds, peak memory in bytes, and on which device.
+
+    Stage `generation` is what making the images took before they came here, as their owner told it; its
+    seconds are None where nobody did.
+    """
 
     stage: str
-    seconds: Seconds
+    seconds: Seconds | None
     peak_memory_bytes: Count = 0
     device: str = ""
 

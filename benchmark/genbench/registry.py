@@ -124,6 +124,20 @@ class Registry:
             )
         return found
 
+    def check_files(self) -> None:
+        """Refuse to go on without a plugin that somebody named by its file (`--plugin`).
+
+        Raises:
+            UsageError: One does not exist, did not load, or claims a name that is taken.
+        """
+        for plugin in self.plugins:
+            if not plugin.is_installed and plugin.state in {"failed", "conflict"}:
+                reason = plugin.reason.removeprefix("UsageError: ").removeprefix("PluginError: ")
+                raise UsageError(
+                    f"--plugin {plugin.origin}: {reason}",
+                    hint="genbench plugins --plugin FILE says what became of every plugin",
+                )
+
     def owner(self, kind: Kind, name: str) -> Plugin:
         """Return the plugin that registered a component."""
         return self._owners[kind, name]

@@ -18,12 +18,24 @@ if TYPE_CHECKING:
     from genbench.store import Store
 
 
-def make_registry(plugin_files: tuple[str, ...], no_plugins: bool) -> "Registry":
-    """Load the plugins that the options name."""
+def make_registry(plugin_files: tuple[str, ...], no_plugins: bool, *, lenient: bool = False) -> "Registry":
+    """Load the plugins that the options name.
+
+    Args:
+        plugin_files: Single-file plugins, by path.
+        no_plugins: Whether those of other distributions stay out.
+        lenient: Whether the command itself says which plugins did not load.
+
+    Raises:
+        UsageError: A plugin that was named by its file did not load.
+    """
     from genbench.registry import PluginSource, Registry
     from genbench.registry import plugin_files as absolute
 
-    return Registry(PluginSource(files=absolute(plugin_files), third_party=not no_plugins))
+    registry = Registry(PluginSource(files=absolute(plugin_files), third_party=not no_plugins))
+    if not lenient:
+        registry.check_files()
+    return registry
 
 
 def make_store(folder: Path | None) -> "Store":
@@ -45,7 +57,7 @@ def make_plan_of(registry: "Registry", store: "Store", suite: "Suite") -> "Plan"
 
 def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any]) -> "Suite":
     """Build a suite from a file, a ready suite's name, or its entries; flags override them."""
-    from genbench.spec import load_suite, make_suite
+    from genbench.spec import COMMAND_LINE, load_suite, make_suite
 
     if isinstance(suite, str):
         content = load_suite(suite_path(suite)).model_dump(mode="json")
@@ -61,14 +73,18 @@ def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any]) 
             "name at least one classifier, or a suite",
             hint="genbench run --generator ddpm --classifier resnet32   (genbench list classifiers)",
         )
-    made = make_suite({"name": _name(content), **content}, origin="options")
+    if "name" in said:
+        content["name"] = said["name"]
+    made = make_suite({"name": _name(content), **content}, origin=COMMAND_LINE)
     return _limited(made, said["limit_train"]) if "limit_train" in said else made
 
 
 def suite_path(suite: str) -> Path:
-    """Return the file of a suite: a path, or the name of a ready one."""
+    """Return the file of a suite: a path, the folder of a run, or the name of a ready one."""
     if os.path.isfile(suite):  # which takes any text, however long
         return Path(suite)
+    if os.path.isfile(os.path.join(suite, "suite.toml")):
+        return Path(suite, "suite.toml")
     ready = {path.stem: path for path in ready_suites()}
     if suite in ready:
         return ready[suite]
@@ -138,9 +154,15 @@ def _name(content: Mapping[str, Any]) -> str:
         content.get("generators", ("none",)),
         content["classifiers"],
     ]
-    words = [
-        str(item if isinstance(item, str) else item["use"]).partition(":")[0]
-        for part in parts
-        for item in part
-    ]
+    words = [_word(item) for part in parts for item in part]
     return as_suite_name("-".join(words))
+
+
+def _word(item: Any) -> str:
+    """Name a component: `ddpm`, and with the bare value that it was given, `imagefolder-photos`."""
+    if not isinstance(item, str):
+        return str(item["use"])
+    name, _, rest = item.partition(":")
+    bare = rest.partition(",")[0]
+    last = "" if "=" in bare else bare.rstrip("/").rpartition("/")[2]
+    return f"{name}-{last}" if last else name

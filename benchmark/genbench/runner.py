@@ -5,9 +5,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from genbench import preflight
 from genbench.compose import Composer
-from genbench.errors import Interrupted, SpoiledProcessError, StoreUnwritableError, UsageError
-from genbench.executors import Event, Executor, Failure, Setup, Task
+from genbench.errors import DataError, Interrupted, SpoiledProcessError, StoreUnwritableError, UsageError
+from genbench.executors import BUILT_IN, Event, Executor, Failure, Setup, Task
 from genbench.guests import guests_of
 from genbench.interrupts import cleaning, heeded, saving
 from genbench.leases import Holder
@@ -17,6 +18,7 @@ from genbench.planner import without_failed
 from genbench.records import Record
 from genbench.registry import Registry, import_target
 from genbench.rooms import can_confine
+from genbench.stocks import check_stocks, reading_steps
 from genbench.store import Store
 from genbench.worker import RunOptions, worker_environments, worker_threads
 
@@ -31,6 +33,7 @@ class Observer:
     planned: Callable[[Sequence[Step], Plan], None] = lambda steps, plan: None
     event: Callable[[Step, Event], None] = lambda step, event: None
     notice: Callable[[str], None] = lambda message: None
+    waiting: Callable[[], None] = lambda: None  #: called a few times a second while steps run
 
 
 @dataclass
@@ -53,12 +56,14 @@ def run(
 ) -> RunSummary:
     """Run every step that the store lacks, and return the records of the plan.
 
-    A failed step fails the cells that need it; the others still run. Ctrl-C, SIGTERM and SIGHUP save the work
-    of running steps; the next one ends the run at once.
+    A failed step fails the cells that need it; the others still run, if there are any. Ctrl-C, SIGTERM and
+    SIGHUP save the work of running steps; the next one ends the run at once.
 
     Raises:
         Interrupted: A signal; the same plan resumes where it stopped.
         StoreError: The store is full, read-only or failing.
+        GenbenchError: The plan could not succeed (`genbench.preflight`), or every cell of it needs a dataset
+            that cannot be loaded.
     """
     _check_confinement(options.confine)
     watcher = observer or Observer()
@@ -68,8 +73,12 @@ def run(
             held.enter_context(store.leases.beating())
             held.enter_context(store.leases.needing(plan.steps))
             walk = _Walk(plan, store, registry, watcher, options)
+            preflight.check(plan, walk.missing, store, registry, options.executor)
             watcher.planned([plan.steps[key] for key in walk.missing], plan)
-            for remark in _remarks(plan, store, registry):
+            for remark in (
+                *_remarks(plan, store, registry),
+                *preflight.remarks(plan, walk.missing, store, registry),
+            ):
                 watcher.notice(remark)
             if walk.missing:
                 _execute(walk, lambda: _make_executor(store, registry, options, walk))
@@ -112,6 +121,8 @@ def _execute(walk: "_Walk", make_executor: Callable[[], Executor]) -> None:
 class _Walk:
     """The state of one walk through a plan.
 
+    Images that exist already are read first; nothing else runs before it is known that they are enough.
+
     Invariant: a step that was missing is waiting, running, done (in the store) or given up, never two of
     these. It is submitted when none of its inputs is waiting or running. A step whose input failed is given
     up, but for the evaluation of a suite, which is planned anew without that input.
@@ -132,6 +143,8 @@ class _Walk:
             if plan.steps[key].stage == "train" and self._most_together > 1 and key not in self.guests
         }
         self._waiting = dict.fromkeys(longest_first(plan, self.missing))
+        #: The only steps that may run until they are done: then what is asked of stocks is checked.
+        self._first = frozenset(reading_steps(plan, registry))
         self._running: set[str] = set()
         self._blocked: dict[str, Holder] = {}
         self._told: set[tuple[int, str]] = set()
@@ -143,9 +156,13 @@ class _Walk:
     def go(self, executor: Executor) -> None:
         """Submit steps as their inputs are done, until none is left."""
         while self._waiting or self._running:
+            if self._first and not any(key in self._waiting or key in self._running for key in self._first):
+                check_stocks(self._plan, self._store, self._registry)
+                self._first = frozenset()
             self._submit_ready(executor)
             if not self._running:
                 self._say_who_is_waited_for()
+            self._observer.waiting()
             # With nothing running, every step that is ready is leased by another process: look again soon.
             for event in executor.events(0.2 if self._running else 0.05):
                 self._take(event)
@@ -154,6 +171,8 @@ class _Walk:
         for key in list(self._waiting):
             if executor.free <= 0:
                 return
+            if self._first and key not in self._first:
+                continue
             bundle = [one for one in self._together(key) if self._claim(one)]
             if bundle:
                 self._running.update(bundle)
@@ -216,6 +235,11 @@ class _Walk:
 
     def _take(self, event: Event) -> None:
         step = self._plan.steps[event.id]
+        if event.status == "failed" and event.failure is not None and self._all_need(step):
+            # One message, and its exit code, instead of a failure of every cell.
+            self._store.leases.release(event.id)
+            self._note_failure(step, event.failure)
+            raise event.failure.error or DataError(f"{step.label}: {event.failure.reason}")
         self._observer.event(step, event)
         if event.status in {"started", "progress"}:
             return
@@ -229,11 +253,25 @@ class _Walk:
         elif event.status == "interrupted":
             # By somebody else: when we stop, nobody listens to events any more.
             self._fail(step, Failure("its worker was told to stop; the same command resumes it"))
+        elif step.stage == "dataset":
+            preflight.check_dataset(self._plan, step.key, self._store)
 
     def _fail(self, step: Step, failure: Failure) -> None:
         """Note a failure, and give up the steps that need this one."""
         if isinstance(failure.error, StoreUnwritableError | SpoiledProcessError):  # the run ends here
             raise failure.error
+        if step.key in self._first and failure.error is not None:  # no cell of it could come to be
+            self._note_failure(step, failure)
+            raise failure.error
+        self._note_failure(step, failure)
+        self._give_up(step.key)
+
+    def _all_need(self, step: Step) -> bool:
+        """Say whether a step loads the one dataset that every cell needs."""
+        return step.stage == "dataset" and all(step.key in cell.steps for cell in self._plan.cells)
+
+    def _note_failure(self, step: Step, failure: Failure) -> None:
+        """Write why a step failed: into its log, and where the next plan finds it."""
         self.summary.failed[step.key] = failure.reason
         log = self._store.log_path(step.key)
         with self._store.writing(), log.open("a", encoding="utf-8") as file:
@@ -245,7 +283,6 @@ class _Walk:
             "document": step.document,
         }
         self._store.failures.note(step.key, note)
-        self._give_up(step.key)
 
     def _give_up(self, key: str) -> None:
         """Give up all steps that wait for a result that will not come."""
@@ -290,11 +327,7 @@ def _make_executor(store: Store, registry: Registry, options: RunOptions, walk: 
         "shares_process": name == "inline",
         "expects_guests": bool(walk.guests),
     }
-    built_in = {
-        "inline": "genbench.executors.inline:InlineExecutor",
-        "processes": "genbench.executors.processes:ProcessExecutor",
-    }
-    target = built_in.get(name) or registry.spec("executor", name).target
+    target = BUILT_IN[name].target if name in BUILT_IN else registry.spec("executor", name).target
     jobs = max(1, min(options.jobs, len(walk.missing)))
     setup = Setup(WORKER, settings, worker_threads(options.device, jobs), worker_environments(options.gpus))
     made: Executor = import_target(target, name)(setup, jobs, options.step_timeout_seconds)

@@ -6,6 +6,7 @@
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,10 +18,11 @@ from typing import Any, Self, cast
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from genbench.digest import canonical_json, digest
-from genbench.errors import GenbenchError, PluginError, UsageError, did_you_mean
+from genbench.errors import DataError, GenbenchError, PluginError, UsageError, did_you_mean, together
 from genbench.escaping import LONGEST_LABEL, exception_text, file_name, one_line
 from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
+from genbench.protocols import GenerationCost, GeneratorConfig
 from genbench.recipe import Mix
 from genbench.registry import Registry
 from genbench.untrusted import parse_json, parse_toml, read_text
@@ -29,7 +31,7 @@ STANDARD_PRESETS = ("smoke", "quick", "paper")
 BASELINE = "none"  #: the generator that is always added: real images alone
 FileDigest = Callable[[Path], str]
 BARE = ""  #: the value of `name:VALUE`, until the config says which option that is
-_OUTER_COMMA = re.compile(r",(?![^\[]*\])")  # a comma that is not inside [...]
+_OUTER_COMMA = re.compile(r",(?![^\[]*\])(?![^{]*\})")  # a comma that is not inside [...] or {...}
 #: Of a suite's file: the longest that comes with genbench has 2 KB, a thousand long entries have 200.
 MOST_SUITE_BYTES = 2**20
 LONGEST_REFERENCE = 4_000  #: characters of `name:option=value,...`
@@ -37,6 +39,8 @@ DEEPEST_OPTION = 10  #: dots of an option, and lists in lists of a value; compon
 DEEPEST_SUITE = 20  #: tables in tables of a suite's file
 MOST_ENTRIES, MOST_MIXES = 1_000, 10_000  #: of one list; the planner bounds their product
 _SHOWN_FINDINGS = 10
+COMMAND_LINE = "options"  #: the origin of a suite whose entries were typed: messages name its flags
+_MIX_ENTRY = re.compile(r"^mixes\.\d+\.")
 
 _NAME = re.compile(r"\w(?:[\w .,+=()-]*[\w+=()-])?")
 _LONGEST_NAME_BYTES = 200
@@ -108,6 +112,23 @@ class Suite(Options):
         if self.look is not None and self.look not in {*self.looks, self.seeds}:
             raise ValueError(
                 f"look {self.look} was not planned: this suite plans {[*self.looks, self.seeds]}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _all_is_used(self) -> Self:
+        """Refuse what was asked for and would have no effect."""
+        generators = [one.use for one in self.generators if one.use != BASELINE]
+        filters = [one.use for one in self.filters if one.use != BASELINE]
+        if generators and not any(mix.ratio for mix in self.mixes):
+            raise ValueError(
+                f"a ratio of 0 asks for no synthetic images, and {', '.join(generators)} would not be used; "
+                "real images alone are a row of every suite"
+            )
+        if filters and not generators:
+            raise ValueError(
+                f"there is nothing to filter for {', '.join(filters)}: name a generator, too "
+                "(genbench list generators)"
             )
         return self
 
@@ -214,6 +235,13 @@ class Resolved:
         own = self.config.external_data(self.spec.external_data)
         return tuple(dict.fromkeys([*own, *inner]))
 
+    @property
+    def generation_costs(self) -> tuple[GenerationCost, ...]:
+        """What making images took before they came here: those of this component, and of its options'."""
+        own = self.config.generation_cost() if isinstance(self.config, GeneratorConfig) else None
+        inner = [cost for _, component in self.references.values() for cost in component.generation_costs]
+        return tuple([own, *inner] if own is not None else inner)
+
     def options(self, *, without: frozenset[str] = frozenset()) -> Mapping[str, Any]:
         """Return the identity with some options left out."""
         config = {name: value for name, value in self.identity["config"].items() if name not in without}
@@ -268,7 +296,8 @@ def make_suite(content: Mapping[str, Any], origin: str) -> Suite:
     try:
         return Suite.model_validate(content)
     except ValidationError as problem:
-        raise UsageError(_explain(problem, origin, Suite), hint="docs/protocol.md describes suites") from None
+        hint = "genbench run --help" if origin == COMMAND_LINE else "docs/protocol.md describes suites"
+        raise UsageError(_explain(problem, origin, Suite), hint=hint) from None
 
 
 @dataclass(frozen=True)
@@ -284,18 +313,41 @@ class ResolvedSuite:
     reference: Resolved
     no_filter: Resolved
 
+    @property
+    def components(self) -> tuple[Resolved, ...]:
+        """All of them, those among their options included."""
+        named = (*self.datasets, *self.generators, *self.filters, *self.classifiers, *self.evaluators)
+        return tuple(one for top in (*named, self.reference) for one in _with_inner(top))
+
+
+def _with_inner(component: Resolved) -> Iterator[Resolved]:
+    """Yield a component and those among its options."""
+    yield component
+    for _, inner in component.references.values():
+        yield from _with_inner(inner)
+
 
 def resolve_suite(registry: Registry, suite: Suite, file_digest: FileDigest) -> ResolvedSuite:
     """Settle every component of a suite; the same component named twice counts once.
 
     The baseline and the check for copies are part of every suite.
+
+    Raises:
+        UsageError: A component, an option or a preset is unknown, or a value is out of bounds.
+        DataError: Files that components read cannot be had; the message names those of all components.
     """
+    lacking: dict[str, DataError] = {}
 
     def settle(kind: Kind, references: Iterable[ComponentRef]) -> tuple[Resolved, ...]:
-        found = [resolve(registry, kind, reference, suite.preset, file_digest) for reference in references]
+        found = []
+        for reference in references:
+            try:
+                found.append(resolve(registry, kind, reference, suite.preset, file_digest))
+            except DataError as problem:  # the others may lack files, too: all are named at once
+                lacking[str(problem)] = problem
         return tuple({canonical_json(component.identity): component for component in found}.values())
 
-    return ResolvedSuite(
+    resolved = ResolvedSuite(
         suite,
         datasets=settle("dataset", suite.datasets),
         generators=settle("generator", (ComponentRef(use=BASELINE), *suite.generators)),
@@ -305,6 +357,27 @@ def resolve_suite(registry: Registry, suite: Suite, file_digest: FileDigest) -> 
         reference=resolve(registry, "classifier", suite.reference, suite.preset, file_digest),
         no_filter=resolve(registry, "filter", ComponentRef(use=BASELINE), suite.preset, file_digest),
     )
+    if lacking:
+        raise together(list(lacking.values()))
+    _check_preset(suite.preset, resolved.components)
+    return resolved
+
+
+def _check_preset(preset: str, components: Iterable["Resolved"]) -> None:
+    """Refuse a preset that none of a suite's components knows: every one would run with its defaults."""
+    known = {name for component in components for name in component.config.presets}
+    if preset not in {*STANDARD_PRESETS, *known}:
+        raise UsageError(
+            f"no component of this suite has a preset {preset!r}. "
+            f"{did_you_mean(preset, {*STANDARD_PRESETS, *known})}",
+            hint="genbench show KIND NAME   (lists the presets of one component)",
+        )
+
+
+def _names_preset(schema: type[ComponentConfig], bare: Any) -> bool:
+    """Whether a bare value is a preset: `diffusemix:source-s1`, and `vit:source-s1`, which is no size."""
+    clear = schema.primary is None or str(bare).startswith("source-")
+    return clear and str(bare) in schema.presets
 
 
 def resolve(
@@ -322,10 +395,14 @@ def resolve(
     Raises:
         UsageError: The component, a preset or an option is unknown, or a value is out of bounds.
     """
+    if kind == "generator":
+        _check_no_folder(registry, reference)
     spec = registry.spec(kind, reference.use)
     schema = registry.schema(spec, kind)
     chosen = dict(reference.options)
     origin = f"{kind} {spec.name!r}"
+    if _names_preset(schema, chosen.get(BARE)):
+        chosen = {"preset": chosen.pop(BARE), **chosen}
     if BARE in chosen:
         if schema.primary is None:
             raise UsageError(
@@ -355,6 +432,32 @@ def resolve(
         fingerprint=digest(files) if files else "",
         paths=tuple(map(str, paths.values())),
     )
+
+
+def _check_no_folder(registry: Registry, reference: ComponentRef) -> None:
+    """Say what to type to whoever names a folder of images, or a dataset, where a generator is wanted.
+
+    Raises:
+        UsageError: It is no generator, but one of these.
+    """
+    name, place = reference.use, reference.options.get(BARE)
+    if any(spec.name == name for spec in registry.specs("generator")):
+        return
+    is_dataset = any(spec.name == name for spec in registry.specs("dataset"))
+    if name == "hub" and place:
+        place = f"hub:{place}"
+    if is_dataset and place:
+        raise UsageError(
+            f"{name!r} is a dataset: it brings real images. For images that somebody generated there is the "
+            "generator 'folder'",
+            hint=f"--generator folder:{place}",
+        )
+    if os.path.exists(os.path.expanduser(name)):  # which takes any text
+        raise UsageError(
+            f"generator {name!r} is a file or folder, not a generator. If it holds generated images, the "
+            "generator 'folder' hands them out",
+            hint=f"--generator folder:{name}",
+        )
 
 
 def _validated(
@@ -479,7 +582,7 @@ def scalar(text: str) -> Any:
 
 def _explain(problem: ValidationError, origin: str, schema: type[BaseModel]) -> str:
     """Turn pydantic's findings into lines that name the option, the value found and what is allowed."""
-    lines = []
+    lines, head = [], "" if origin == COMMAND_LINE else f"{origin}: "
     findings = problem.errors(include_url=False, include_context=False)
     wrong = {finding["loc"][0] for finding in findings if len(finding["loc"]) > 1}
     findings = [one for one in findings if one["type"] != "too_short" or one["loc"][0] not in wrong]
@@ -487,17 +590,24 @@ def _explain(problem: ValidationError, origin: str, schema: type[BaseModel]) -> 
         path = ".".join(str(part) for part in finding["loc"])
         if finding["type"] == "extra_forbidden":
             known = _fields_at(schema, finding["loc"][:-1])
-            lines.append(f"{origin}: unknown option {path!r}. {did_you_mean(str(finding['loc'][-1]), known)}")
+            lines.append(f"{head}unknown option {path!r}. {did_you_mean(str(finding['loc'][-1]), known)}")
         elif finding["type"] == "missing":
-            lines.append(f"{origin}: option {path!r} is missing")
+            lines.append(f"{head}option {path!r} is missing")
         else:
-            message = finding["msg"].removeprefix("Value error, ")
-            found = one_line(repr(finding["input"]), LONGEST_LABEL)
-            option = f"option {path!r} is {found}: " if path else ""  # of none: several do not go together
-            lines.append(f"{origin}: {option}{message}")
+            lines.append(f"{head}{_in_words(path, finding, origin)}")
     if len(findings) > _SHOWN_FINDINGS:
-        lines.append(f"{origin}: and {len(findings) - _SHOWN_FINDINGS} more")
+        lines.append(f"{head}and {len(findings) - _SHOWN_FINDINGS} more")
     return "\n".join(lines)
+
+
+def _in_words(path: str, finding: Mapping[str, Any], origin: str) -> str:
+    """Say what is wrong with the value of an option, or how several of them do not go together."""
+    message = finding["msg"].removeprefix("Value error, ")
+    flag = _MIX_ENTRY.sub("", path).replace("_", "-")
+    name = f"--{flag}" if origin == COMMAND_LINE and path else f"option {path!r}"
+    if isinstance(finding["input"], Mapping) and finding["type"] == "value_error":
+        return message if origin == COMMAND_LINE or not path else f"{name}: {message}"
+    return f"{name} is {one_line(repr(finding['input']), LONGEST_LABEL)}: {message}"
 
 
 def _fields_at(schema: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -5,6 +5,7 @@
     rooms/<key>/           home of the process that runs a plugin's code for a step
     records/*.json         what was measured, by evaluation; composed anew from artifacts when needed
     logs/<key>.log         what the last attempt said
+    index_of_runs/*.json   where the folders of runs are (`genbench.runs`); may be lost
     damaged/               artifacts that failed their check, set aside
 
 Beside these lie caches (`genbench.caches`: index.jsonl, fingerprints.json, failures, boards) and the marks of

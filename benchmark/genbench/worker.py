@@ -78,7 +78,10 @@ def make_worker(
     from genbench.steps import Rooms, Workshop
     from genbench.steps.limits import limit_memory
     from genbench.steps.provenance import choose_arithmetic
+    from genbench.steps.remarks import keep_remarks
 
+    if not shares_process:
+        keep_remarks()
     rooms = None if shares_process else Rooms(source, options.confine, options.max_memory_gib)
     if rooms is not None and expects_guests:  # first: a server has no context on a GPU, and no limits
         import genbench.steps.preloaded  # noqa: F401 - rooms are forked from what is loaded now

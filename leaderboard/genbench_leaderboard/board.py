@@ -47,7 +47,10 @@ BUDGET_RISE_POINTS = 0.5
 
 
 def build_board(
-    records: Iterable[Record], verified: Mapping[str, Checked] | None = None, family: str = ""
+    records: Iterable[Record],
+    verified: Mapping[str, Checked] | None = None,
+    family: str = "",
+    command: str = "",
 ) -> Board:
     """Compute everything that is published from records.
 
@@ -55,6 +58,7 @@ def build_board(
         records: In any order.
         verified: What others found about them (`verification.read_verified`).
         family: Show what this family declared, and nothing else; empty for all.
+        command: What repeats all of it; empty for the commands that the records name.
 
     Raises:
         DataError: A record lacks what its status promises.
@@ -67,7 +71,7 @@ def build_board(
     judgements = all_judgements(raw, image_sets)
     contrasts = all_contrasts(raw, judgements)
     groups = tuple(
-        _group(_Sources(position, raw, contrasts, judgements, image_sets, known), title)
+        _group(_Sources(position, raw, contrasts, judgements, image_sets, known, command), title)
         for position, title in enumerate(_titles(raw))
     )
     entries = [entry for group in raw for entry in group.entries.values()]
@@ -87,6 +91,13 @@ class _Sources(NamedTuple):
     judgements: Judgements
     image_sets: ImageSets
     verified: Mapping[str, Checked]
+    command: str = ""
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """What repeats the group."""
+        named = {record.run.command for record in _measured(self.group) if record.run.command}
+        return (self.command,) if self.command else tuple(sorted(named))
 
     @property
     def group(self) -> RawGroup:
@@ -126,7 +137,7 @@ def _group(sources: _Sources, title: str) -> Group:
         failures=tuple(sorted(group.failures, key=_failure_order)),
         environments=environments,
         provenance=provenance(group, _image_records(group, sources.image_sets)),
-        commands=tuple(sorted({record.run.command for record in _measured(group) if record.run.command})),
+        commands=sources.commands,
     )
 
 

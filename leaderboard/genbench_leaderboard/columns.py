@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 NOTHING = "-"
+UNKNOWN = "unknown"  #: a cost that nobody told
 _ROUNDING = 1e-9  # a distance below it is one of a set to itself
 
 

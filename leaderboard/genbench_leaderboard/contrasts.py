@@ -139,11 +139,13 @@ def external_data(entry: Entry, group: RawGroup) -> tuple[str, ...]:
 
 
 def cost_of(entry: Entry) -> Cost | None:
-    """Add up the stages of each cell; mean over seeds."""
+    """Add up the stages of each cell; mean over seeds. Unknown, where a part is."""
     runs = [entry.measured[index].run.costs for index in sorted(entry.measured)]
     if not runs or not all(runs):
         return None
-    seconds = math.fsum(cost.seconds for costs in runs for cost in costs) / len(runs)
+    parts = [cost.seconds for costs in runs for cost in costs]
+    known = [seconds for seconds in parts if seconds is not None]
+    seconds = math.fsum(known) / len(runs) if len(known) == len(parts) else None
     peak = max(cost.peak_memory_bytes for costs in runs for cost in costs)
     devices = {cost.device for costs in runs for cost in costs if cost.device}
     return Cost(seconds, peak, tuple(sorted(devices)))
@@ -349,7 +351,9 @@ def _complete(contrast: Contrast, entry: Entry, other: Entry) -> Contrast:
             contrast, detectable_points=found.detectable(level), guarded_points=found.guarded(level)
         )
     cost, base_cost = cost_of(entry), cost_of(other)
-    extra = cost.seconds - base_cost.seconds if cost and base_cost else 0.0
+    extra = 0.0
+    if cost and base_cost and cost.seconds is not None and base_cost.seconds is not None:
+        extra = cost.seconds - base_cost.seconds
     if contrast.verdict == "better" and contrast.question == "helps" and extra > _NO_TIME:
         return replace(contrast, points_per_minute=found.mean / (extra / 60))
     return contrast

@@ -10,15 +10,16 @@ from pydantic import TypeAdapter
 from genbench.digest import canonical_json
 from genbench.escaping import csv_cell, json_text
 from genbench.metrics import shown_range
+from genbench_leaderboard.columns import UNKNOWN
 from genbench_leaderboard.crossed import Interval
-from genbench_leaderboard.rows import Board, Distance, Group, Row
+from genbench_leaderboard.rows import Board, Cost, Distance, Group, Row
 from genbench_leaderboard.statistics import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 3
-_MOST_DISTANCES = 1_000  # columns: every row has all of them, so they multiply
+_MOST_METRICS = 5_000  # columns: every row has all of them, so they multiply
 _BOARD = TypeAdapter(Board)
 
 
@@ -30,7 +31,11 @@ def render_json(board: Board) -> str:
 
 
 def render_csv(board: Board) -> str:
-    """Return one line per row; a missing value is empty, distances are columns by metric name."""
+    """Return one line per row; a missing value is empty.
+
+    Distances, shifts, classes and whatever else was measured are columns by name:
+    `fid[reference,n=200,train]`, `shift[noisy].top1`, `class[cat].delta_points`, `measure[name by AUTHOR]`.
+    """
     lines, columns = _lines(board)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -48,13 +53,19 @@ def to_frame(board: Board) -> "pd.DataFrame":
 
 
 def _lines(board: Board) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the rows of all groups, and the columns: distances last, by name."""
+    """Return the rows of all groups, and the columns: those of metrics last, by name."""
     lines = [_line(group, row) for group in board.groups for row in group.rows]
     names: dict[str, None] = {}
     for line in lines:
         names |= dict.fromkeys(line)
-    distances = sorted(name for name in names if "[" in name)[:_MOST_DISTANCES]
-    return lines, [name for name in names if "[" not in name] + distances
+    metrics = sorted((name for name in names if "[" in name), key=_in_order)[:_MOST_METRICS]
+    return lines, [name for name in names if "[" not in name] + metrics
+
+
+def _in_order(name: str) -> tuple[int, str]:
+    """Sort distances before shifts, classes, and other measurements, each by name."""
+    kinds = ("shift[", "class[", "measure[")
+    return next((place for place, kind in enumerate(kinds, 1) if name.startswith(kind)), 0), name
 
 
 def _line(group: Group, row: Row) -> dict[str, Any]:
@@ -85,11 +96,33 @@ def _line(group: Group, row: Row) -> dict[str, Any]:
         "family": group.declared.family if group.declared else "",
         "budget_limited": row.budget_limited is not None,
         "mixed_environment": row.mixed_environment,
-        "cost_seconds": row.cost.seconds if row.cost else None,
+        "cost_seconds": _seconds(row.cost),
         "peak_memory_bytes": row.cost.peak_memory_bytes if row.cost else None,
         "devices": " ".join(row.cost.devices) if row.cost else "",
     }
-    return line | {_distance(one): one.mean for one in row.distances}
+    return line | {_distance(one): one.mean for one in row.distances} | _further(row)
+
+
+def _further(row: Row) -> dict[str, Any]:
+    """Return what the further tables show: shifts, gains of classes, and whatever evaluators measured."""
+    line: dict[str, Any] = {}
+    for shift in row.shifts:
+        line[f"shift[{shift.name}].top1"] = shift.top1.mean
+        line[f"shift[{shift.name}].delta_points"] = shift.difference.mean if shift.difference else None
+    for gain in row.classes:
+        line[f"class[{gain.name}].delta_points"] = gain.difference.mean
+        line[f"class[{gain.name}].p_holm"] = gain.adjusted_p
+    for one in row.measures:
+        by = f" by {one.by}" if one.by else ""
+        line[f"measure[{one.value.identity.label}{by}]"] = one.value.value
+    return line
+
+
+def _seconds(cost: Cost | None) -> float | str | None:
+    """Return seconds; `unknown` where making the images took time that nobody told."""
+    if cost is None:
+        return None
+    return UNKNOWN if cost.seconds is None else cost.seconds
 
 
 def _estimate(name: str, value: Estimate | None) -> dict[str, Any]:

@@ -205,7 +205,8 @@ def settle(
 ) -> tuple[list[Record], list[str]]:
     """Keep one record per result key: the best verified one that succeeded, else the newest of these.
 
-    What any attempt declared was declared, and is kept with it.
+    What any attempt declared was declared, and is kept with it. A failure is left out where the same cell,
+    as people name it, succeeded later under another key: its data were mended, or a component's version.
 
     Returns:
         The records, in an order that does not depend on the given one, and notes on results that differ.
@@ -228,7 +229,30 @@ def settle(
             )
             notes += _disagreement(tried)
         kept.append(_with_all_declared(tried))
-    return kept, notes
+    return _without_mended(kept), notes
+
+
+def _without_mended(records: Sequence[Record]) -> list[Record]:
+    """Leave out failures of cells that succeeded later."""
+    succeeded: dict[object, str] = {}
+    for record in records:
+        if record.result.status == "ok":
+            name = _name_of_cell(record)
+            succeeded[name] = max(record.run.created, succeeded.get(name, ""))
+    return [
+        record
+        for record in records
+        if record.result.status == "ok" or succeeded.get(_name_of_cell(record), "") < record.run.created
+    ]
+
+
+def _name_of_cell(record: Record) -> object:
+    """Return what people call an evaluation of a cell: neither versions nor the content of files."""
+    result = record.result
+    parts = (result.dataset, result.generator, result.filter, result.classifier, result.evaluator)
+    names = tuple(part.name if part else "" for part in parts)
+    protocol = (result.protocol.version, result.protocol.preset, result.protocol.base_seed)
+    return (result.subject, names, protocol, result.index, result.ratio, result.mix)
 
 
 def _with_all_declared(tried: Sequence[Record]) -> Record:

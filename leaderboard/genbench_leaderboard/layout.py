@@ -6,7 +6,7 @@ from typing import Literal
 
 from genbench.escaping import shortened
 from genbench_leaderboard import sentences
-from genbench_leaderboard.columns import NOTHING, Column, Table
+from genbench_leaderboard.columns import NOTHING, UNKNOWN, Column, Table
 from genbench_leaderboard.crossed import SEEDS_FOR_INTERVAL
 from genbench_leaderboard.further_tables import difference, distance_columns, further_tables, p_value
 from genbench_leaderboard.rows import BASELINE, Board, Cost, Group, Row
@@ -144,7 +144,7 @@ def _cost(cost: Cost | None, rows: Sequence[Row]) -> str:
     if cost is None:
         return NOTHING
     where = f" {', '.join(cost.devices)}" if len(_devices(rows)) > 1 else ""
-    return duration(cost.seconds) + where
+    return UNKNOWN if cost.seconds is None else duration(cost.seconds) + where
 
 
 def duration(seconds: float) -> str:

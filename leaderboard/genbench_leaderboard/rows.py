@@ -39,9 +39,17 @@ class Distance:
 
 @dataclass(frozen=True)
 class Cost:
-    """Fit + filter + sample + train of one cell: mean wall seconds over seeds, largest memory peak."""
+    """Fit + filter + sample + train of one cell: mean wall seconds over seeds, largest memory peak.
 
-    seconds: float
+    What making images took before they came here is part of it; where nobody told, the whole is unknown.
+
+    Attributes:
+        seconds: None: unknown.
+        peak_memory_bytes: Of what was measured.
+        devices: Where.
+    """
+
+    seconds: float | None
     peak_memory_bytes: int
     devices: tuple[str, ...]
 

@@ -40,6 +40,7 @@ CHECKED_LEGEND = (
 )
 MEASURES_LEGEND = "Means over seeds, of image sets and of cells. Exploratory: nothing is ranked by them."
 FINDINGS_LEGEND = "Over all rows of a dataset together. Exploratory."
+_SHOWN_NAMES = 3  # of rows that failed alike
 
 
 def count(number: int, one: str, many: str) -> str:
@@ -60,6 +61,25 @@ def failure_line(failure: Failure) -> str:
     """Write a failed record in one line."""
     log = f" (log: {failure.log})" if failure.log else ""
     return f"failed: {failure.name}, seed {failure.index}: {failure.reason}{log}"
+
+
+def failure_lines(failures: Iterable[Failure]) -> list[str]:
+    """Write failed records, those with the same cause in one line.
+
+    A reason begins with the step that failed, which is another one for every seed.
+    """
+    causes: dict[str, list[Failure]] = {}
+    for failure in failures:
+        _, _, cause = failure.reason.partition(": ")
+        causes.setdefault(cause or failure.reason, []).append(failure)
+    lines = []
+    for first, *others in causes.values():
+        rest = f"; and {count(len(others), 'other', 'others')} alike" if others else ""
+        names = list(dict.fromkeys(one.name for one in others if one.name != first.name))
+        more = ", ..." if len(names) > _SHOWN_NAMES else ""
+        of = f" (of {', '.join(names[:_SHOWN_NAMES])}{more})" if names else ""
+        lines.append(f"{failure_line(first)}{rest}{of}")
+    return lines
 
 
 def intro(group: Group) -> str:
@@ -193,6 +213,8 @@ def _mark_notes(group: Group) -> list[str]:
     if any(row.external_data for row in group.rows):
         data = sorted({one for row in group.rows for one in row.external_data})
         found.append(f"{EXTERNAL} external data, ranked apart: {', '.join(data)}.")
+    if any(row.cost is not None and row.cost.seconds is None for row in group.rows):
+        found.append("cost unknown: the images were there already, and nobody said what making them took.")
     return found
 
 
@@ -362,7 +384,7 @@ def _detectable(row: Row) -> str | None:
 
 def _gain(row: Row) -> str | None:
     gain = row.contrast.points_per_minute if row.contrast else None
-    return None if gain is None else f"{gain:.3g}"
+    return None if gain is None else f"{gain:,.0f}" if abs(gain) >= 100 else f"{gain:.3g}"
 
 
 def _copies(row: Row) -> str | None:

@@ -7,7 +7,7 @@ import pytest
 from genbench.errors import StoreError
 from genbench.executors import Event
 from genbench.metrics import Metric
-from genbench.outlook import estimate_seconds, survey
+from genbench.outlook import survey
 from genbench.plan import Plan, Step
 from genbench.records import Record
 from genbench.registry import Registry
@@ -64,17 +64,6 @@ def test_only_what_a_new_cell_needs_is_run(registry: Registry, store: Store) -> 
     assert all("seed 2" in wider.steps[key].label or "/2" in wider.steps[key].label for key in ran)
 
 
-def test_estimates_come_from_the_same_kind_of_work(registry: Registry, store: Store) -> None:
-    plan = toy_plan(registry, store)
-    assert estimate_seconds(plan, list(plan.steps), store) == (0.0, len(plan.steps))
-    run_and_watch(plan, store, registry)
-    wider = toy_plan(registry, store, seeds=4)
-    todo = [key for key, state in survey(wider, store).items() if state == "new"]
-    seconds, unknown = estimate_seconds(wider, todo, store)
-    assert unknown == 0
-    assert 0 < seconds < 60
-
-
 # ------------------------------------------------------------------------------------ what goes wrong
 
 
@@ -111,33 +100,33 @@ def of_suite(summary: RunSummary) -> Record:
     return found
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        ("exit", "SystemExit: 7"),
-        ("raise", "RuntimeError: the toy broke"),
-        ("kill", "its process was killed by SIGKILL (often: out of memory)"),
-        ("hang", "no end within 15 s (--step-timeout)"),
-    ],
-)
-def test_a_fault_of_a_suite_evaluator_is_one_failed_step(
-    registry: Registry, store: Store, fault: str, reason: str
-) -> None:
-    options = RunOptions(jobs=1, step_timeout_seconds=15)
-    plan, summary = with_suite_evaluator(registry, store, fault, options)
-    assert list(summary.failed.values()) == [reason]
-    cells = [record for record in summary.records if record.result.subject == "cell"]
-    assert [record.result.status for record in cells] == ["ok", "ok"]
-    failed = of_suite(summary)
-    label = plan.steps[failed.result.key].label
-    assert (failed.result.status, failed.result.reason) == ("failed", f"{label}: {reason}")
-    assert reason in (store.root / failed.run.log).read_text()
-    assert store.failures.keys() == {failed.result.key}
+SUITE_FAULTS = {
+    "exit": "SystemExit: 7",
+    "raise": "RuntimeError: the toy broke",
+    "kill": "its process was killed by SIGKILL (often: out of memory)",
+    "hang": "no end within 15 s (--step-timeout)",
+}
+
+
+@pytest.mark.slow(reason="four runs with a worker, one of them until its time limit")
+def test_a_fault_of_a_suite_evaluator_is_one_failed_step(registry: Registry, store: Store) -> None:
+    run(toy_plan(registry, store, seeds=1), store, registry, RunOptions(jobs=0))  # the cells, once for all
+    for fault, reason in SUITE_FAULTS.items():
+        options = RunOptions(jobs=1, step_timeout_seconds=15)
+        plan, summary = with_suite_evaluator(registry, store, fault, options)
+        assert list(summary.failed.values()) == [reason]
+        cells = [record for record in summary.records if record.result.subject == "cell"]
+        assert [record.result.status for record in cells] == ["ok", "ok"]
+        failed = of_suite(summary)
+        label = plan.steps[failed.result.key].label
+        assert (failed.result.status, failed.result.reason) == ("failed", f"{label}: {reason}")
+        assert reason in (store.root / failed.run.log).read_text()
+        assert store.failures.find(failed.result.key)
+    assert len(store.failures.keys()) == len(SUITE_FAULTS)
     _, again = with_suite_evaluator(registry, store, "", RunOptions(jobs=0))
     assert again.ran == 1  # the evaluation of the suite alone
-    assert of_suite(again).result.metrics == (
-        Metric("records", 3, average="none"),
-    )  # and the check for copies
+    (metric,) = of_suite(again).result.metrics
+    assert metric == Metric("records", 3, average="none")  # and the check for copies
 
 
 def test_an_exit_in_this_process_is_one_failed_step_too(registry: Registry, store: Store) -> None:

@@ -25,7 +25,7 @@ from genbench.steps import context
 from genbench.steps.context import Clock, StepContext
 from genbench.steps.filtering import check_left, open_kept
 from genbench.steps.provenance import forget_peak_memory, peak_memory_bytes
-from genbench.steps.requests import Judged, plan_request
+from genbench.steps.requests import Judged, Supply, plan_request
 from genbench.steps.samples import SyntheticSet, _kept_shard, note_copies, open_sample, write_sample
 from genbench.steps.train import arm_images, usable
 from genbench.store import Artifact, Store
@@ -208,9 +208,11 @@ def test_a_top_up_asks_for_what_is_missing_and_goes_on(make_images: MakeImages) 
 
 def test_a_top_up_takes_no_held_out_image_twice(make_images: MakeImages) -> None:
     train, reserve = make_images(40), make_images(60, seed=5)  # 15 of each class
-    first = plan_request(train, Asked(1.0), 3, held_out=reserve)
+    first = plan_request(train, Asked(1.0), 3, supply=Supply(reserve, is_reserve=True))
     judged = Judged(np.full(4, 10), np.array([10, 5, 5, 5]))
-    more = plan_request(train, Asked(1.0, top_up=1, most=4.0), 3, held_out=reserve, judged=judged)
+    more = plan_request(
+        train, Asked(1.0, top_up=1, most=4.0), 3, supply=Supply(reserve, is_reserve=True), judged=judged
+    )
     assert np.bincount(more.labels, minlength=4).tolist() == [0, 5, 5, 5]  # all that are left
     assert not set(first.source_indices.tolist()) & set(more.source_indices.tolist())
 

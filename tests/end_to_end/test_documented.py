@@ -1,36 +1,13 @@
 """What the documentation shows, run: the guide's examples, and the README's command at `smoke`."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from genbench.records import read_records
+from toy_program import Program
 
 DOCS = Path(__file__).parents[2] / "docs"
-Program = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Program:
-    """Run `genbench ARGUMENTS` in an empty folder."""
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        settings = {
-            **os.environ,
-            "GENBENCH_STORE": str(tmp_path / "store"),
-            "OMP_NUM_THREADS": "1",
-            **environment,
-        }
-        line = [sys.executable, "-m", "genbench.cli", *arguments]
-        return subprocess.run(
-            line, env=settings, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
-        )
-
-    return run
 
 
 @pytest.mark.slow(reason="the whole of the first table at smoke")

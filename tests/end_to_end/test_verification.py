@@ -41,8 +41,8 @@ from genbench.worker import RunOptions
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.tables import render_markdown
 from genbench_leaderboard.verification import read_verified
+from toy_program import TOY_PLUGIN, Program
 
-TOY_PLUGIN = Path(__file__).parents[1] / "toy_plugin.py"
 SUITE = {
     "name": "quick rows",
     "preset": "smoke",
@@ -807,69 +807,52 @@ def test_recounted_names_what_is_missing_and_what_is_too_many(made: Made) -> Non
 
 # ------------------------------------------------------------------------------------- as users do it
 
-Program = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Program:
-    """Run `genbench ARGUMENTS` in an empty folder; each store is named."""
-
-    def call(*arguments: str, store: str = "store") -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "GENBENCH_STORE": str(tmp_path / store), "OMP_NUM_THREADS": "1"}
-        line = [sys.executable, "-m", "genbench.cli", *arguments]
-        return subprocess.run(
-            line, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
-        )
-
-    return call
-
-
 ROWS = ("-d", "digits:limit_train=100", "-c", "mlp", "-g", "copies", "-e", "accuracy")
 QUICK = ("--preset", "smoke", "--seeds", "2", "--reference", "mlp")
 
 
 @pytest.mark.slow(reason="a run, two verifications, three boards")
-def test_a_strangers_rows_from_the_run_to_the_board(program: Program, tmp_path: Path) -> None:
+def test_a_strangers_rows_from_the_run_to_the_board(program: Program, here: Program, tmp_path: Path) -> None:
     """What docs/results-repository says: run, submit, verify, board; then the same with an edited cost."""
     done = program("run", *ROWS, *QUICK, "--jobs", "1")
     assert done.returncode == 0, done.stderr
-    done = program("leaderboard", "submit", "-o", "submissions/mine")
+    done = here("leaderboard", "submit", "-o", "submissions/mine")
     assert done.returncode == 0, done.stderr
     assert "6 records of 4 cells" in done.stdout
     (tmp_path / "verifications").mkdir()
     line = ("leaderboard", "verify", "submissions/mine", "-o", "verifications/mine.json")
-    done = program(*line, "--rerun", "1", "--seed", "3", store="other")
+    done = here(*line, "--rerun", "1", "--seed", "3", store="other")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 reported, 3 recomputed, 2 reproduced; 0 contradicted" in done.stdout
     assert "(--rerun 1 --seed 3)" in done.stdout
     board = ("leaderboard", "submissions", "--verified", "verifications")
-    shown = program(*board, "--format", "markdown").stdout
+    shown = here(*board, "--format", "markdown").stdout
     assert "| checked" in shown
     assert "| recomputed " in shown
 
     forger = Forger(tmp_path / "submissions" / "mine", tmp_path, Store(tmp_path / "other"))
     forger.record(put(0.001, "run", "costs", 0, "seconds"))
-    edited = program(*board).stdout  # before anybody verifies it again: an edited record has no level
+    edited = here(*board).stdout  # before anybody verifies it again: an edited record has no level
     assert "reported" in edited.partition("top-1: accuracy")[0]
-    done = program(*line, store="other")
+    done = here(*line, store="other")
     assert done.returncode == 5
     assert "contradiction: run.costs.0.seconds is 0.001, and should be" in done.stdout
     assert "1 contradicted" in done.stdout
-    assert "run.costs.0.seconds is 0.001" in program(*board).stdout
+    assert "run.costs.0.seconds is 0.001" in here(*board).stdout
 
 
 @pytest.mark.slow(reason="a run with its workers")
-def test_rows_of_a_plugin_are_submitted_and_reported(program: Program, tmp_path: Path) -> None:
+def test_rows_of_a_plugin_are_submitted_and_reported(program: Program, here: Program, tmp_path: Path) -> None:
     plugin = ("--plugin", str(TOY_PLUGIN))
     done = program("run", *ROWS, "-g", "toy", *QUICK, *plugin, "--jobs", "1", "-o", "out")
     assert done.returncode == 0, done.stderr
     folder = ("--run", "out/digits-copies-toy-mlp")
-    done = program("leaderboard", "submit", *folder, "-o", "mine", "--no-plugins")
+    done = here("leaderboard", "submit", *folder, "-o", "mine", "--no-plugins")
     assert done.returncode == 2
     assert "unknown generator 'toy'" in done.stderr
-    done = program("leaderboard", "submit", *folder, "-o", "mine", *plugin)
+    done = here("leaderboard", "submit", *folder, "-o", "mine", *plugin)
     assert done.returncode == 0, done.stderr
-    done = program("leaderboard", "verify", "mine")
+    done = here("leaderboard", "verify", "mine")
     assert done.returncode == 0, done.stdout
     assert "not recomputed: the generator 'toy' is no built-in one: its code is not run here" in done.stdout
     assert (
@@ -879,7 +862,7 @@ def test_rows_of_a_plugin_are_submitted_and_reported(program: Program, tmp_path:
     assert "6 reported, 4 recomputed, 0 reproduced; 0 contradicted" in done.stdout
     forger = Forger(tmp_path / "mine", tmp_path, Store(tmp_path / "store"))
     forger.record(put(0.5, "result", "metrics", 3, "value"), generator="toy")
-    done = program("leaderboard", "verify", "mine")
+    done = here("leaderboard", "verify", "mine")
     assert done.returncode == 5
     assert "contradiction: metric log_loss is 0.5, and recomputed " in done.stdout
 

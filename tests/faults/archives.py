@@ -24,11 +24,11 @@ import pytest
 from faults.bounds import bounded
 from faults.campaign import Size, Trial
 from faults.images import FOREIGN, SOUND, png_with
+from genbench.arrays import load_array, load_arrays
 from genbench.errors import DataError
+from genbench.parquet import ParquetRows
 from genbench.testing.context import MemoryContext
 from genbench_datasets._archives import class_folders
-from genbench_datasets._arrays import load_array, load_arrays
-from genbench_datasets._arrow import ParquetRows
 from genbench_datasets._tables import read_parquet, with_labels
 from genbench_datasets.configs.imagefolder import ImageFolderConfig
 from genbench_datasets.imagefolder import ImageFolder

@@ -55,7 +55,8 @@ def trials(size: Size) -> Iterator[Trial]:
     for number, payload in enumerate(PAYLOADS):
         yield Trial(f"everywhere: {payload[:20]!r}", _everywhere(payload), 1)
         if size == "long" or number == 0:
-            yield Trial(f"in every place: {payload[:20]!r}", _in_every_place(payload), len(_PLACES))
+            some = _PLACES if size == "long" else _PLACES[::3]  # all of them together are in `everywhere`
+            yield Trial(f"in every place: {payload[:20]!r}", _in_every_place(payload, some), len(some))
     names = PAYLOADS[:1] if size == "short" else PAYLOADS
     yield Trial("in every name", _in_every_name(names), len(names))
     for target, holds in _TARGETS.items():
@@ -136,9 +137,9 @@ def _everywhere(payload: str) -> Callable[[Path], None]:
     return attempt
 
 
-def _in_every_place(payload: str) -> Callable[[Path], None]:
+def _in_every_place(payload: str, some: list[Place]) -> Callable[[Path], None]:
     def attempt(_: Path) -> None:
-        for path in _PLACES:
+        for path in some:
             pages = _pages({path: payload})
             assert_dead(pages)
             if pages:

@@ -23,10 +23,13 @@ def test_nothing_is_lost_and_nothing_let_in(trial: Trial, tmp_path: Path) -> Non
     trial.attempt(folder)
 
 
-@pytest.mark.parametrize("family", FORKING)
-def test_nothing_is_lost_and_nothing_let_in_by_a_family_that_forks(family: str) -> None:
+@pytest.mark.timeout(900)
+@pytest.mark.slow(reason="some fifty small runs")
+@pytest.mark.parametrize("families", [FORKING[::2], FORKING[1::2]], ids=" and ".join)
+def test_nothing_is_lost_and_nothing_let_in_by_families_that_fork(families: tuple[str, ...]) -> None:
+    """Two processes for all of them: each begins with the imports and the runs that others are held to."""
     folder = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, str(folder), "--short", family], capture_output=True, text=True, check=False
+        [sys.executable, str(folder), "--short", *families], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr

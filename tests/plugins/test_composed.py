@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from genbench.digest import file_digest
 from genbench.errors import GenbenchError, UsageError
 from genbench.images import TensorImages, open_images
 from genbench.plan import Plan
 from genbench.protocols import Draft, SampleRequest
+from genbench.registry import Registry
 from genbench.runner import RunSummary
+from genbench.seeding import counter_bits
+from genbench.spec import Resolved, parse_reference, resolve
 from genbench.store import Store
 from genbench.testing import MemoryContext
 from genbench.testing.suites import GeneratorConformance
-from genbench_generators._fractals import draw_fractals
+from genbench_generators._fractals import draw_fractals, mandelbrot
 from genbench_generators.configs.chain import ChainConfig
 from genbench_generators.configs.copies import CopiesConfig
 from genbench_generators.configs.diffusemix import DiffuseMixConfig
@@ -97,6 +101,39 @@ def test_a_union_takes_every_image_from_one_part_with_its_source_and_prompt(make
         part = drafts["first" if first else "second"]
         assert torch.equal(batch.images[row], part.images.batch([row])[0])
         assert batch.source_indices[row] == part.source_indices[row]
+
+
+@pytest.mark.parametrize("shares", [(795, 5122), (1, 1)])
+def test_a_union_keeps_its_shares(make_images: MakeImages, shares: tuple[float, float]) -> None:
+    """Each image by its own seed alone: the shares are kept up to chance, five standard errors of it."""
+    from genbench_generators.union import Union
+
+    union, count = Union(UnionConfig(shares=shares)), 4000
+    seeds = counter_bits(3, torch.arange(count)).numpy()
+    from_first = union._parts_of(seeds, 2) == 0
+    wanted = shares[0] / sum(shares)
+    assert abs(from_first.mean() - wanted) < 5 * (wanted * (1 - wanted) / count) ** 0.5
+    assert (union._parts_of(seeds[7:9], 2) == union._parts_of(seeds, 2)[7:9]).all()
+    parts = {name: _draft(make_images, place) for place, name in enumerate(("first", "second"))}
+    request = _request(make_images, **parts)
+    (batch,) = union.sample(request, MemoryContext)  # type: ignore[arg-type]
+    for row, place in enumerate(union._parts_of(request.seeds, 2)):
+        part = parts["second" if place else "first"]
+        assert torch.equal(batch.images[row], part.images.batch([row])[0])
+
+
+def test_shares_are_one_per_part(registry: Registry) -> None:
+    def shares(text: str) -> Any:
+        return resolve(registry, "generator", parse_reference(f"union:{text}"), "quick", str).config
+
+    assert shares("shares=795+5122").shares == shares("shares=[795,5122]").shares == (795, 5122)
+    assert shares("third=copies,shares=1+2+3").shares == (1, 2, 3)
+    assert shares("third=copies").shares == ()
+    with pytest.raises(UsageError, match=r"3 shares for 2 parts \(first, second\)"):
+        shares("shares=1+2+3")
+    for wrong in ("shares=0+1", "shares=much", "shares=-1+2"):
+        with pytest.raises(UsageError, match="shares"):
+            shares(wrong)
 
 
 # --------------------------------------------------------------------------------------------------- chain
@@ -208,13 +245,73 @@ def test_a_mask_keeps_the_original_on_its_side(orientation: Any, corner: tuple[i
     assert mask.mean() == 0.5
     assert set(np.unique(mask)) == {0.0, 1.0}
     soft = make_mask(8, 8, orientation, 0.5, 0.5)
-    assert soft.mean() == 0.5
-    assert len(np.unique(soft)) == 6  # four pixels of blend
+    assert soft.mean() == pytest.approx(0.5)
+    assert len(np.unique(soft.round(9))) == 6  # four pixels of blend
 
 
 def test_a_cut_leaves_at_least_a_pixel_to_the_edited_copy() -> None:
     assert make_mask(8, 8, "left", 0.999, 0.0).mean() == 7 / 8
     assert make_mask(8, 8, "left", 0.0, 0.0).mean() == 0  # S1's "1 in 32 is all generated"
+
+
+def test_the_official_mask_and_sums_are_the_published_codes() -> None:
+    """Written again from khawar-islam/diffuseMix (augment/utils.py, combine_images and blend_images_...)."""
+    rng = np.random.default_rng(0)
+    x, e, fractal = rng.integers(0, 256, (3, 3, 256, 256)).astype(np.uint8)
+    config = DiffuseMixConfig(**DiffuseMixConfig.presets["official"])
+    ramp = np.concatenate([np.zeros(118), np.linspace(0, 1, 20), np.ones(118)])
+    for orientation, theirs in (("left", ramp[None]), ("top", ramp[:, None])):
+        mask = make_mask(256, 256, orientation, 0.5, config.edge_fraction)  # type: ignore[arg-type]
+        assert np.abs(mask - (1 - theirs)).max() < 1e-12
+        hybrid = (1 - theirs) * (x.astype(np.float32) / 255) + theirs * (e.astype(np.float32) / 255)
+        hybrid = np.clip(hybrid * 255, 0, 255).astype(np.uint8).astype(np.float32)
+        wanted = np.clip((1 - 0.20) * hybrid + 0.20 * fractal.astype(np.float32), 0, 255).astype(np.uint8)
+        found = mix(x, e, mask, fractal.astype(np.float32), config.blend, down=config.rounding == "down")
+        assert (found != wanted).mean() < 0.001
+        assert (mix(x, e, mask, fractal.astype(np.float32), config.blend) != wanted).mean() > 0.3
+
+
+def test_fractals_of_a_folder_are_read_and_their_content_is_the_identity(
+    make_images: MakeImages, registry: Registry, tmp_path: Any
+) -> None:
+    from PIL import Image
+
+    def resolved(folder: Any) -> Resolved:
+        reference = parse_reference(f"diffusemix:editor=copies,fractals={folder}")
+        return resolve(registry, "generator", reference, "quick", file_digest)
+
+    for place, name in enumerate(("here", "there", "other")):
+        (tmp_path / name).mkdir()
+        for number, level in enumerate((10, 200 + place // 2)):
+            Image.new("RGB", (20, 30), (level, 0, 0)).save(tmp_path / name / f"{number}.png")
+    here, there, other = (resolved(tmp_path / name) for name in ("here", "there", "other"))
+    assert here.identity == there.identity != other.identity
+    assert here.config.fractals == "folder"  # type: ignore[attr-defined]
+    assert str(tmp_path) not in str(here.identity)
+    request = _request(make_images, editor=_draft(make_images, 5))
+    config = DiffuseMixConfig(fractals=str(tmp_path / "here"), blend=1.0)  # type: ignore[arg-type]
+    (batch,) = DiffuseMix(config).sample(request, MemoryContext)  # type: ignore[arg-type]
+    assert set(batch.images[:, 0].unique().tolist()) == {10, 200}
+    (tmp_path / "empty").mkdir()
+    for wrong, message in (
+        ("mandelbrt", "'mandelbrt', which is not a folder"),
+        (tmp_path / "empty", "no image"),
+    ):
+        with pytest.raises(GenbenchError, match=message):
+            resolved(wrong)
+    with pytest.raises(UsageError, match="'ifs' are drawn: write fractals=FOLDER"):
+        resolved(f"ifs,fractal_folder={tmp_path}")
+
+
+def test_mandelbrot_is_the_set_of_s1() -> None:
+    """What escapes and what does not, by hand; the crops stay where S1 draws them."""
+    plane = mandelbrot(np.random.default_rng(1))
+    assert plane.shape == (32, 32)
+    assert plane.max() == 1  # the main cardioid is in every crop
+    assert plane.min() in {0.01, 0.02}  # |c| > 2: within at the first step alone, or |c| <= 2 for one more
+    pictures = draw_fractals("mandelbrot", 60, 0, 24, 24)
+    hues = {tuple(picture[:, 12, 12].round(-1)) for picture in pictures}
+    assert len(hues) >= 6
 
 
 def test_mix_by_hand() -> None:

@@ -31,7 +31,7 @@ from genbench_generators.ddpm import Ddpm
 from genbench_generators.sdedit import SdEdit
 
 NAMES = ("classical", "copies", "ddpm", "none", "sdedit")
-VARIANTS = ("flip_crop", "colour", "shear_zoom", "randaugment", "trivialaugment")
+VARIANTS = ("flip_crop", "colour", "shear_zoom", "randaugment", "trivialaugment", "augmix")
 SMALL: dict[str, Any] = {
     **DdpmConfig.presets["smoke"],
     "fit_steps": 6,

@@ -18,11 +18,12 @@ from PIL import Image
 from pydantic import ValidationError
 
 from genbench.errors import DataError
+from genbench.parquet import ParquetRows
 from genbench.protocols import RunContext
+from genbench.synsets import imagenet_synsets, synsets
 from genbench.testing.suites import DatasetConformance
 from genbench_datasets import hub as hub_module
-from genbench_datasets._arrow import ParquetRows
-from genbench_datasets._imagenet import imagenet_synsets, objectnet_synsets, renamed_to, synsets
+from genbench_datasets._imagenet import objectnet_synsets, renamed_to
 from genbench_datasets._tables import read_parquet
 from genbench_datasets.configs._tables import PUBLISHED
 from genbench_datasets.configs.hub import HubConfig
@@ -442,7 +443,7 @@ from pathlib import Path
 import numpy as np, PIL.Image, datasets.table
 from genbench.testing import MemoryContext
 from genbench_datasets._archives import class_folders
-from genbench_datasets._arrow import ParquetRows
+from genbench.parquet import ParquetRows
 file, ctx = Path(sys.argv[1]), MemoryContext(Path(sys.argv[2]))
 def peak():  # getrusage would give what the process that started this one held
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])

@@ -17,14 +17,14 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 
 from genbench import hub
+from genbench import unpacking as _unpacking
+from genbench.arrays import load_array, load_arrays
 from genbench.errors import DataError
 from genbench.files import load_tensors
+from genbench.parquet import ParquetRows
 from genbench.protocols import RunContext
-from genbench_datasets import _unpacking
-from genbench_datasets._arrays import load_array, load_arrays
-from genbench_datasets._arrow import ParquetRows
+from genbench.unpacking import unpacked
 from genbench_datasets._tables import read_parquet
-from genbench_datasets._unpacking import unpacked
 from genbench_datasets.configs.digits import DigitsConfig
 from genbench_datasets.digits import Digits
 from genbench_generators._pipeline_files import find_pipeline

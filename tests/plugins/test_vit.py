@@ -12,8 +12,8 @@ from genbench.protocols import TrainRecipe
 from genbench.registry import Registry
 from genbench.spec import parse_reference, resolve
 from genbench.testing.suites import ClassifierConformance
-from genbench_classifiers.configs.vit import VitConfig
-from genbench_classifiers.vit import Block, Vit, choose_patch
+from genbench_classifiers.configs.vit import VitConfig, choose_patch
+from genbench_classifiers.vit import Block, Vit
 
 
 class TestVit(ClassifierConformance):

@@ -154,6 +154,14 @@ def test_the_one_liners_are_the_commands_first_lines() -> None:
         assert found.help.splitlines()[0].startswith(line.split(".")[0].split(",")[0][:30]), name
 
 
+def test_every_exit_code_is_documented_in_one_place() -> None:
+    from genbench.errors import ExitCode
+
+    page = (ROOT / "docs" / "results.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| .+ \|$", page.partition("## Exit codes")[2], flags=re.MULTILINE)
+    assert [int(row) for row in rows] == [int(code) for code in ExitCode]
+
+
 def test_every_hook_is_in_the_plugin_guide() -> None:
     guide = (ROOT / "docs" / "writing-a-plugin.md").read_text()
     hooks = [name for name in dir(Hooks) if name.startswith("genbench_")]

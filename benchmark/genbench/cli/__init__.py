@@ -13,16 +13,17 @@ from typing import NoReturn
 
 import click
 
-from genbench import interrupts
-from genbench.errors import ExitCode, GenbenchError, Interrupted
+from genbench import __version__, interrupts
+from genbench.errors import ExitCode, GenbenchError, Interrupted, UsageError, did_you_mean
 
 #: Every command and its one-liner, in the order of a first visit.
 COMMANDS = {
     "run": "Run a suite, or the cells that options name, and print the leaderboard.",
+    "runs": "List runs, the newest first: when, what, how much of it, and what came out.",
     "plan": "Show the cells and steps of a run, what is cached, and what it would cost.",
     "tune": "Search a classifier's recipe on the val split, and print the line for a suite.",
     "list": "List datasets, generators, filters, classifiers, evaluators or suites.",
-    "show": "Show one component: what it does, its options, presets and paper.",
+    "show": "Show one component or suite: what it does, its options, presets and paper.",
     "leaderboard": "Render records as markdown, text, CSV or JSON.",
     "preview": "Draw the synthetic images of a cell: a row per class.",
     "export-images": "Write the synthetic images of a cell, with their manifest and a data card.",
@@ -30,8 +31,9 @@ COMMANDS = {
     "retry": "Forget failures, so that the next run tries those steps again.",
     "store": "List, verify and clean up stored results.",
     "plugins": "Show every plugin, its state, and why one did not load.",
-    "plugin": "Check a plugin against the contract.",
+    "plugin": "Check a plugin against the contract, or write a new one.",
     "doctor": "Say what is reachable: device, mirror, cache, plugins, versions.",
+    "completion": "Print what makes a shell complete commands and options.",
     "version": "Print the version.",
 }
 _EPILOG = (
@@ -61,6 +63,17 @@ class LazyGroup(click.Group):
 
         return next((command for command in Registry().commands() if command.name == cmd_name), None)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one is near."""
+        found = self.get_command(ctx, args[0]) if args and not args[0].startswith("-") else None
+        if found is None and args and not args[0].startswith("-"):
+            raise UsageError(
+                f"no command {args[0]!r}. {did_you_mean(args[0], COMMANDS)}", hint="genbench --help"
+            )
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the one-liners without importing a command."""
         with formatter.section("Commands"):
@@ -68,6 +81,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", prog_name="genbench", message="%(version)s")
 def program() -> None:
     """Does training on generated images make an image classifier better, where, and at what cost?
 

@@ -18,7 +18,7 @@ __all__ = ["make_plan_of", "make_registry", "make_store", "read_suite", "ready_s
 Command = Callable[..., Any]
 AUGMENTS = (
     *("off", "standard", "strong", "colour", "shear_zoom"),
-    *("randaugment", "trivialaugment", "mixup", "cutmix"),
+    *("randaugment", "trivialaugment", "augmix", "mixup", "cutmix"),
 )
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from genbench.cli._output import echo
 from genbench.escaping import LONGEST_LABEL, LONGEST_MESSAGE, one_line
 from genbench.runner import Observer
+from genbench.terminal import count
 
 if TYPE_CHECKING:
     from genbench.executors import Event
     from genbench.plan import Plan, Step
 
 _PLAIN_SECONDS = 15.0  # a long step says how far it is this often, where there are no bars
+_SHOWN_RUNNING = 4
+_FIRST_SECONDS = 3.0  # and so early it is said what happens before the first step is done
 
 
 class Lines(AbstractContextManager["Lines"]):
@@ -23,27 +27,66 @@ class Lines(AbstractContextManager["Lines"]):
     def __init__(self) -> None:
         self._total = self._finished = 0
         self._spoke: dict[str, float] = {}
+        self._failures: Counter[str] = Counter()  # reasons
+        self._running: dict[str, tuple[str, float]] = {}  # label and beginning, by key
+        self._began = self._last_line = time.monotonic()
 
-    def __exit__(self, *_: object) -> None:
-        """Nothing to clean up."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Say how many steps failed for a reason that was said once, and why some were not taken."""
+        for reason, times in self._failures.items():
+            if times > 1:
+                self.say(f"{count(times - 1, 'other step')} FAILED alike: {reason}")
+        if kind is None:
+            self.finish()
+
+    def finish(self) -> None:
+        """Say what became of steps that were neither done nor failed here."""
+        left = self._total - self._finished
+        if left > 0 and self._failures:
+            self.say(f"{count(left, 'step')} not run: what they need failed")
+        elif left > 0:
+            self.say(f"{count(left, 'step')} not run here: another genbench did them meanwhile")
 
     @property
     def observer(self) -> Observer:
         """What the runner talks to."""
-        return Observer(planned=self.planned, event=self.event, notice=self.notice)
+        return Observer(self.planned, self.event, self.notice, self.waiting)
 
     def planned(self, steps: "Sequence[Step]", plan: "Plan") -> None:
         """Say how much is to do."""
-        self._total = len(steps)
-        self.say(f"{len(plan.cells)} cells, {len(plan.steps)} steps: {len(steps)} to run, the rest is cached")
+        self._total, self._began = len(steps), time.monotonic()
+        rest = len(plan.steps) - len(steps)
+        told = "nothing to run, all is cached" if not steps else f"{len(steps)} to run"
+        cached = f", {rest} cached or not needed" if steps and rest else ""
+        self.say(f"{count(len(plan.cells), 'cell')}, {count(len(plan.steps), 'step')}: {told}{cached}")
 
     def event(self, step: "Step", event: "Event") -> None:
         """Take news of one step."""
-        if event.status == "progress":
+        if event.status == "started":
+            self._running[event.id] = (step.label, time.monotonic())
+            self.started(step, event)
+        elif event.status == "progress":
             self.progress(step, event)
         elif event.status in {"done", "failed"}:
+            self._running.pop(event.id, None)
             self._finished += 1
             self.finished(step, event)
+
+    def started(self, step: "Step", event: "Event") -> None:
+        """Nothing: `waiting` tells of steps that take long."""
+
+    def waiting(self) -> None:
+        """Say what is going on, where nothing was said for a while."""
+        now = time.monotonic()
+        patience = _PLAIN_SECONDS if self._last_line >= self._began + _FIRST_SECONDS else _FIRST_SECONDS
+        if now - max(self._last_line, self._began) < patience or not self._total:
+            return
+        if not self._running:
+            first = "starting workers, which load torch"
+            since = self._last_line if self._finished else self._began
+            self.say(f"  {'waiting' if self._finished else first}: {now - since:.0f} s so far")
+        for label, began in list(self._running.values())[:_SHOWN_RUNNING]:
+            self.say(f"  {label}: {now - began:.0f} s so far")
 
     def progress(self, step: "Step", event: "Event") -> None:
         """Say how far a step is, now and then."""
@@ -57,7 +100,9 @@ class Lines(AbstractContextManager["Lines"]):
         width = len(str(self._total))
         head = f"[{self._finished:{width}}/{self._total}] {step.label}"
         if event.failure is not None:
-            self.say(f"{head}  FAILED: {event.failure.reason}")
+            self._failures[event.failure.reason] += 1
+            if self._failures[event.failure.reason] == 1:
+                self.say(f"{head}  FAILED: {event.failure.reason}")
         else:
             self.say(f"{head}  {event.seconds:.1f} s")
 
@@ -67,6 +112,7 @@ class Lines(AbstractContextManager["Lines"]):
 
     def say(self, line: str) -> None:
         """Print one line."""
+        self._last_line = time.monotonic()
         echo(one_line(line, LONGEST_MESSAGE), err=True)
 
 
@@ -94,13 +140,26 @@ class Bars(Lines):
         self._bars.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        super().__exit__(kind)
         self._bars.stop()
 
     def planned(self, steps: "Sequence[Step]", plan: "Plan") -> None:
         """Open the bar of the whole run."""
         super().planned(steps, plan)
-        self._overall = self._bars.add_task("steps", total=len(steps), metrics="")
+        if steps:
+            self._overall = self._bars.add_task(
+                "steps", total=len(steps), metrics="starting workers, which load torch"
+            )
+
+    def waiting(self) -> None:
+        """Nothing: the bars say since when."""
+
+    def started(self, step: "Step", event: "Event") -> None:
+        """Open a bar for the step, which says since when it runs; how far it is follows, if it tells."""
+        self._bars.update(self._overall, metrics="")
+        label = one_line(step.label, LONGEST_LABEL)
+        self._tasks[event.id] = self._bars.add_task(label, total=None, metrics="")
 
     def progress(self, step: "Step", event: "Event") -> None:
         """Move a step's bar."""
@@ -137,6 +196,12 @@ class Silence(Lines):
         self._total = len(steps)
 
     def progress(self, step: "Step", event: "Event") -> None:
+        """Say nothing."""
+
+    def waiting(self) -> None:
+        """Say nothing."""
+
+    def finish(self) -> None:
         """Say nothing."""
 
     def finished(self, step: "Step", event: "Event") -> None:

@@ -15,6 +15,7 @@ from genbench.devices import driver_gpus, gpu_memory_gib, torch_gpus, unusable
 from genbench.errors import DataError, ExitCode
 from genbench.executors import cores
 from genbench.hookspecs import KINDS
+from genbench.terminal import count, filled
 
 if TYPE_CHECKING:
     from genbench.hookspecs import ComponentSpec
@@ -29,7 +30,7 @@ def command(store_folder: Path | None, plugin_files: tuple[str, ...], no_plugins
 
     `ok` is fine, `--` is something that some components need and this machine lacks, `BAD` must be fixed.
     """
-    registry = make_registry(plugin_files, no_plugins)
+    registry = make_registry(plugin_files, no_plugins, lenient=True)
     checks = (
         _versions(),
         _device(),
@@ -42,7 +43,8 @@ def command(store_folder: Path | None, plugin_files: tuple[str, ...], no_plugins
     )
     bad = False
     for state, title, finding in itertools.chain(*checks):
-        echo(_MARKS[state], f" {title:10} {finding}")
+        first, *more = filled(finding, " " * 15, f"    {title:10} ").split("\n")
+        echo(_MARKS[state], first[len(_MARKS[state].text) :], *(f"\n{line}" for line in more))
         bad = bad or state == "bad"
     if bad:
         sys.exit(ExitCode.USAGE)
@@ -133,7 +135,7 @@ def _hub() -> Iterator[Finding]:
 
 def _plugins(registry: "Registry") -> Iterator[Finding]:
     for plugin in registry.plugins:
-        finding = plugin.reason or f"{len(plugin.components)} components"
+        finding = plugin.reason or count(len(plugin.components), "component")
         state: State = "ok" if plugin.state in {"ok", "disabled"} else "bad"
         yield state, "plugin", f"{plugin.name} ({plugin.origin}): {finding}"
 

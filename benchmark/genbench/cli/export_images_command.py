@@ -7,13 +7,15 @@ from typing import Any
 
 import click
 
-from genbench.cli._options import planned, plugin_options, store_option, suite_options
+from genbench.cli._named import named_argument, named_cells, row_name, with_images
+from genbench.cli._options import plugin_options, store_option, suite_options
 from genbench.cli._output import echo
 from genbench.disk import check_output, writing_output
+from genbench.errors import GenbenchError, UsageError
 
 
 @click.command("export-images")
-@click.argument("cell")
+@named_argument
 @suite_options
 @click.option(
     "--to",
@@ -31,18 +33,32 @@ from genbench.disk import check_output, writing_output
 def command(**options: Any) -> None:
     """Write the synthetic images of a cell, with their manifest and a data card.
 
-    CELL is a name that `genbench plan` prints; the other options are those of the run.
+    FOLDER is one that `genbench run` wrote, followed by the name of a row if it has several; RECORD is a file
+    of a run's `records`; CELL is a name that `genbench plan` prints, or that of a row, and the other options
+    are then those of the run.
 
     \b
+    genbench export-images genbench-results/digits-ddpm-resnet32 ddpm
     genbench export-images digits/ddpm/x1-standard/resnet32/0 -g ddpm -c resnet32 --to parquet
     """
     from genbench.export import cell_images, export_images
 
-    folder = options["output"] or Path(options["cell"].replace("/", "-").replace(":", "-"))
+    named = named_cells(options["what"], options)
+    cells = with_images(named.cells)
+    if len(cells) != 1:
+        rows = ", ".join(repr(row_name(cell)) for cell in cells) or "none: these are baselines"
+        raise UsageError(
+            f"{options['what']} has {len(cells)} rows with synthetic images: {rows}",
+            hint=f"genbench export-images {options['what']} ROW",
+        )
+    cell = cells[0]
+    folder = options["output"] or Path(cell.name.replace("/", "-").replace(":", "-"))
     check_output(folder, "--output", folders=("train",))
-    _, store, plan = planned(options)
-    found = cell_images(plan, store, options["cell"])
-    arm = plan.find_cell(options["cell"]).arm
+    try:
+        found = cell_images(named.plan, named.store, cell.name)
+    except GenbenchError as problem:
+        raise GenbenchError(problem.message, hint=f"{named.command}   makes them") from problem
+    arm = cell.arm
     card = {
         "generator": arm.generator.label,
         "dataset": arm.dataset.label,
@@ -52,6 +68,6 @@ def command(**options: Any) -> None:
     }
     with writing_output(folder, "--output"):
         count = export_images(found, options["form"], folder, card)
-    echo(f"{count} images in {folder}")
+    echo(f"{count} image{'s' * (count != 1)} in {folder}")
     how = f'"imagefolder", data_dir="{folder}"' if options["form"] == "imagefolder" else f'"{folder}"'
     echo(f"datasets.load_dataset({how}) reads them")

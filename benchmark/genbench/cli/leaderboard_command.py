@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from genbench.store import Store
 
 _FORMATS = ("text", "markdown", "csv", "json")
+_BY_SUFFIX = {".md": "markdown", ".markdown": "markdown", ".csv": "csv", ".json": "json", ".txt": "text"}
 _COMMANDS = {
     "submit": "Pack records, predictions and the plan of a run, for others to verify.",
     "verify": "Recompute a submission from its predictions, and name what contradicts.",
@@ -61,9 +62,7 @@ class _Leaderboard(click.Group):
     "--format",
     "form",
     type=click.Choice(_FORMATS),
-    default="text",
-    show_default=True,
-    help="How to write it.",
+    help="How to write it [default: by the suffix of --out: .md, .csv, .json, .txt; else text].",
 )
 @click.option(
     "-o",
@@ -81,7 +80,7 @@ class _Leaderboard(click.Group):
 @store_option
 def command(
     records: tuple[Path, ...],
-    form: str,
+    form: str | None,
     out: Path | None,
     verified: tuple[Path, ...],
     store_folder: Path | None,
@@ -89,7 +88,7 @@ def command(
     """Render records as markdown, text, CSV or JSON; without paths, all records of the store.
 
     \b
-    genbench leaderboard leaderboard/records --format markdown -o leaderboard/README.md
+    genbench leaderboard leaderboard/records -o leaderboard/README.md
     genbench leaderboard submissions --verified verifications
     """
     from genbench.records import read_records
@@ -98,10 +97,12 @@ def command(
     from genbench_leaderboard.verification import read_verified
 
     if out is not None:
+        form = form or _form_of(out)
         check_output(out, "--out")
     found = list(read_records(records)) if records else list(_saved(make_store(store_folder)))
     if not found:
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
+    form = form or "text"
     render = {"text": render_terminal, "markdown": render_markdown, "csv": render_csv, "json": render_json}[
         form
     ]
@@ -112,6 +113,21 @@ def command(
         with writing_output(out, "--out"):
             write_output(out, content.encode())
         echo(f"written: {out}", err=True)
+
+
+def _form_of(out: Path) -> str:
+    """Return the form that a file's suffix stands for; a file without one is text.
+
+    Raises:
+        UsageError: The suffix stands for none.
+    """
+    suffix = out.suffix.lower()
+    if suffix and suffix not in _BY_SUFFIX:
+        raise UsageError(
+            f"--out {out}: no form of a board is called {suffix}; known are {', '.join(_BY_SUFFIX)}",
+            hint=f"genbench leaderboard ... --format {'|'.join(_FORMATS)} -o {out}",
+        )
+    return _BY_SUFFIX.get(suffix, "text")
 
 
 def _saved(store: "Store") -> "Iterator[Record]":

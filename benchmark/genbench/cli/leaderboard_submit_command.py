@@ -8,6 +8,7 @@ from genbench.cli._options import make_plan_of, make_registry, make_store, plugi
 from genbench.cli._output import echo
 from genbench.disk import writing_output
 from genbench.errors import UsageError
+from genbench.terminal import count
 
 _RESULTS = Path("genbench-results")  # where `genbench run` puts its folders
 
@@ -66,8 +67,8 @@ def command(
     for name in packed.left_out:
         echo(f"left out {name}: it failed, or was not run", err=True)
     echo(
-        f"{packed.records} records of {len(packed.cells)} cells, {packed.files} files, "
-        f"{packed.size_bytes / 2**20:.1f} MiB: {folder}"
+        f"{count(packed.records, 'record')} of {count(len(packed.cells), 'cell')}, "
+        f"{count(packed.files, 'file')}, {packed.size_bytes / 2**20:.1f} MiB: {folder}"
     )
     echo(f"  check it as others will: genbench leaderboard verify {folder}")
 

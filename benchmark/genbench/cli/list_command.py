@@ -5,12 +5,10 @@ import click
 from genbench.cli._options import make_registry, plugin_options, ready_suites
 from genbench.cli._output import Styled, echo
 from genbench.errors import UsageError, did_you_mean
+from genbench.executors import BUILT_IN
+from genbench.terminal import entry
 
 _PLURALS = ("datasets", "generators", "filters", "classifiers", "evaluators", "executors", "suites")
-_BUILT_IN_EXECUTORS = (
-    ("inline", "in this process, one step at a time (what --jobs 0 uses)"),
-    ("processes", "in persistent worker processes on this machine (the default)"),
-)
 
 
 @click.command("list")
@@ -22,19 +20,20 @@ def command(kinds: tuple[str, ...], plugin_files: tuple[str, ...], no_plugins: b
     KIND is datasets, generators, filters, classifiers, evaluators, executors or suites.
     """
     wanted = [_plural(kind) for kind in kinds] or list(_PLURALS)
-    registry = make_registry(plugin_files, no_plugins)
+    registry = make_registry(plugin_files, no_plugins, lenient=True)
     for position, plural in enumerate(wanted):
         if plural == "suites":
             rows = [(path.stem, _first_comment(path.read_text(encoding="utf-8"))) for path in ready_suites()]
         else:
             kind = plural.removesuffix("s")
             rows = [(spec.name, spec.summary) for spec in registry.specs(kind)]  # type: ignore[arg-type]
-            rows = [*_BUILT_IN_EXECUTORS, *rows] if kind == "executor" else rows
+            if kind == "executor":
+                rows = [*((name, one.summary) for name, one in BUILT_IN.items()), *rows]
         if rows:
             echo("\n" if position else "", Styled(plural, bold=True))
             width = max(len(name) for name, _ in rows)
             for name, summary in rows:
-                echo(f"  {name:{width}}  {summary}")
+                echo(entry("  ", [(name, width)], summary))
     broken = [plugin.name for plugin in registry.plugins if plugin.state in {"failed", "conflict"}]
     if broken:
         echo(f"\nnot loaded: {', '.join(broken)} (genbench plugins says why)", err=True)

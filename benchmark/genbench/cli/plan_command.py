@@ -2,17 +2,34 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from genbench.cli._options import planned, plugin_options, store_option, suite_options
-from genbench.cli._output import echo
+from genbench.cli._durations import Budget, size
+from genbench.cli._options import (
+    device_option,
+    make_registry,
+    make_store,
+    plugin_options,
+    read_suite,
+    store_option,
+    suite_options,
+)
+from genbench.cli._output import echo, warn
+from genbench.devices import choose_workers, device_name
+from genbench.errors import DataError, UsageError
+from genbench.terminal import filled, plain_table
 
 if TYPE_CHECKING:
+    from genbench.cli._plan_cost import Cost
+    from genbench.hub import Absent
     from genbench.outlook import State
     from genbench.plan import Plan
+    from genbench.registry import Registry
+    from genbench.spec import Suite
     from genbench.store import Store
 
 _SHOWN_CELLS = 30
@@ -21,19 +38,88 @@ _SHOWN_FAILURES = 5
 
 @click.command("plan")
 @suite_options
-@click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
+@click.option(
+    "--budget",
+    "budgets",
+    type=Budget(),
+    multiple=True,
+    metavar="TIME|steps|epochs",
+    help="A time by the clock, such as 30s, 90m, 2h or 1d: say what of the run fits into it. `steps` and "
+    "`epochs` are those of a run; both may be given.",
+)
+@device_option
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=0),
+    help="Workers that would share the work [default: cores, or the number of GPUs].",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole plan, with its cost, as JSON.")
 @store_option
 @plugin_options
 def command(**options: Any) -> None:
-    """Show the cells and steps of a run, what is cached, and what it would cost.
+    """Show the cells and steps of a run, what is cached, and what the rest would cost.
 
-    Takes the same SUITE and options as `genbench run`, and runs nothing.
+    Takes the same SUITE and options as `genbench run`, runs nothing and downloads nothing. Time is estimated
+    from earlier steps of the same work on the same kind of device, and is unknown where there are none.
+
+    \b
+    genbench plan -g ddpm -c resnet32
+    genbench plan -g ddpm -c resnet32 --budget 90m
     """
-    from genbench.outlook import survey
+    from genbench.outlook import due_steps, survey
+    from genbench.preflight import remarks, would_fail
 
-    _, store, plan = planned(options)
+    options["budget"], seconds = _budgets(options.pop("budgets"))
+    registry = make_registry(options["plugin_files"], options["no_plugins"])
+    store = make_store(options["store_folder"])
+    plan, absent = _planned(registry, store, read_suite(options["suite"], options))
+    downloads = [(one, one.download_bytes()) for one in absent]
+    if plan is None:
+        echo("\n".join(_download_lines(downloads)))
+        echo("the plan depends on these files: `genbench run` fetches them, and then runs")
+        return
     states = survey(plan, store)
-    echo(json.dumps(_as_json(plan, states), indent=1) if as_json(options) else _as_text(plan, states, store))
+    todo = due_steps(plan, states)
+    cost = _cost(plan, store, registry, todo, options)
+    failing = [*map(str, would_fail(plan, todo, store, registry)), *_of_stocks(plan, store, registry)]
+    if as_json(options):
+        echo(json.dumps(_as_json(plan, states, failing, cost, downloads, seconds), indent=1))
+    else:
+        echo("\n".join(_as_text(plan, states, store)))
+        for line in _cost_text(cost, downloads, seconds):
+            echo(_as_wide(line))
+        prospects = "\n".join(_prospects(plan, store))
+        if prospects:
+            echo("\n" + "\n".join(map(_as_wide, prospects.split("\n"))))
+        for problem in failing:
+            echo(f"would fail: {problem}")
+        for remark in remarks(plan, todo, store, registry):
+            echo(_as_wide(f"note: {remark}"))
+
+
+# A run's own `--budget` is one of the values of this one.
+command.params = [one for one in command.params if "--budget" not in one.opts or isinstance(one.type, Budget)]
+
+
+def _as_wide(line: str) -> str:
+    """Break a sentence where the terminal ends; a table has its width already."""
+    if "\n" in line or not line:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()))
+    return filled(line.lstrip(), indent + "  ", indent)
+
+
+def _of_stocks(plan: "Plan", store: "Store", registry: "Registry") -> Iterator[str]:
+    """Yield what is asked in vain of images that exist already, where these were read before."""
+    parts = {part for step in plan.steps.values() for part in step.parts.components}
+    if any(registry.spec(kind, name).has_stock for kind, name in parts):
+        from genbench.stocks import check_stocks  # torch, which most plans do without
+
+        try:
+            check_stocks(plan, store, registry)
+        except UsageError as problem:
+            yield str(problem)
 
 
 def as_json(options: Mapping[str, Any]) -> bool:
@@ -41,8 +127,87 @@ def as_json(options: Mapping[str, Any]) -> bool:
     return bool(options["as_json"])
 
 
-def _as_json(plan: "Plan", states: "Mapping[str, State]") -> dict[str, Any]:
+def _budgets(given: Sequence[str | float]) -> tuple[str | None, float | None]:
+    """Part the budget of a training from that of the user."""
+    words = [one for one in given if isinstance(one, str)]
+    times = [one for one in given if isinstance(one, float)]
+    if len(words) > 1 or len(times) > 1:
+        raise UsageError("--budget: give one time, and one of steps and epochs", hint="genbench plan --help")
+    return next(iter(words), None), next(iter(times), None)
+
+
+def _planned(registry: "Registry", store: "Store", suite: "Suite") -> "tuple[Plan | None, Sequence[Absent]]":
+    """Plan a suite without fetching anything; no plan where it takes files that are not here."""
+    from genbench import hub
+    from genbench.planner import make_plan
+    from genbench.spec import resolve_suite
+
+    with hub.looking() as absent:
+
+        def file_digest(path: Path) -> str:
+            return store.fingerprint(path) if path.exists() or not absent else "absent"
+
+        try:
+            return make_plan(resolve_suite(registry, suite, file_digest)), tuple(absent)
+        except (DataError, OSError):
+            if not absent:
+                raise
+        finally:
+            store.fingerprints.keep()
+    return None, tuple(absent)
+
+
+def _cost(
+    plan: "Plan", store: "Store", registry: "Registry", todo: Sequence[str], options: Mapping[str, Any]
+) -> "Cost":
+    """Estimate the steps to run on the device and with the workers that a run would have."""
+    from genbench.cli._plan_cost import Cost
+    from genbench.costs import Estimator, Place
+    from genbench.machine import processor
+
+    workers = choose_workers(options["device"], options["jobs"], warn)
+    place = Place(device_name(workers.device), processor())
+    count = max(1, min(workers.jobs, len(todo)))
+    return Cost.of(plan, todo, Estimator(plan, store, registry, place), place.of("train"), count)
+
+
+def _cost_text(
+    cost: "Cost", downloads: "Sequence[tuple[Absent, int | None]]", budget: float | None
+) -> Iterator[str]:
+    from genbench.cli._plan_cost import budget_lines, cost_lines, cost_table
+
+    if not cost.todo:
+        yield "nothing to run: every step is cached"
+        return
+    header, rows = cost_table(cost)
+    yield plain_table(header, rows, right=(1, 3, 4, 5))
+    yield ""
+    yield from cost_lines(cost)
+    yield from _download_lines(downloads)
+    if budget is not None:
+        yield from budget_lines(cost, budget)
+
+
+def _download_lines(downloads: "Sequence[tuple[Absent, int | None]]") -> Iterator[str]:
+    for absent, count in downloads:
+        much = "size unknown: the Hub cannot be asked" if count is None else size(count)
+        yield f"download: {absent.kind} {absent.repository} ({', '.join(absent.patterns)}), {much}"
+    if not downloads:
+        yield "download: nothing"
+
+
+def _as_json(
+    plan: "Plan",
+    states: "Mapping[str, State]",
+    failing: Sequence[str],
+    cost: "Cost",
+    downloads: "Sequence[tuple[Absent, int | None]]",
+    budget: float | None,
+) -> dict[str, Any]:
+    from genbench.cli._plan_cost import budget_lines, cost_json
+
     return {
+        "would_fail": failing,
         "cells": [
             {"name": cell.name, "state": _cell_state(cell.steps, states), "steps": cell.steps}
             for cell in plan.cells
@@ -51,38 +216,34 @@ def _as_json(plan: "Plan", states: "Mapping[str, State]") -> dict[str, Any]:
             key: {"label": step.label, "state": states[key], "document": step.document}
             for key, step in plan.steps.items()
         },
+        "cost": cost_json(cost),
+        "downloads": [{**absent._asdict(), "bytes": count} for absent, count in downloads],
+        "budget": None if budget is None else list(budget_lines(cost, budget)),
     }
 
 
-def _as_text(plan: "Plan", states: "Mapping[str, State]", store: "Store") -> str:
-    from tabulate import tabulate
-
-    from genbench.outlook import estimate_seconds
+def _as_text(plan: "Plan", states: "Mapping[str, State]", store: "Store") -> Iterator[str]:
     from genbench.plan import STAGES
 
     cell_rows = [(cell.name, _cell_state(cell.steps, states)) for cell in plan.cells]
-    lines = [tabulate(cell_rows[:_SHOWN_CELLS], headers=["cell", "state"], tablefmt="simple")]
+    yield plain_table(["cell", "state"], cell_rows[:_SHOWN_CELLS])
     if len(cell_rows) > _SHOWN_CELLS:
-        lines.append(f"... and {len(cell_rows) - _SHOWN_CELLS} more (--json lists all)")
+        yield f"... and {len(cell_rows) - _SHOWN_CELLS} more (--json lists all)"
     counts = Counter((step.stage, states[key]) for key, step in plan.steps.items())
     kinds: tuple[State, ...] = ("cached", "new", "stale", "failed")
-    step_rows = [(stage, *(counts[stage, kind] or "" for kind in kinds)) for stage in STAGES]
+    step_rows = [(stage, *(str(counts[stage, kind] or "") for kind in kinds)) for stage in STAGES]
     used = [row for row in step_rows if any(row[1:])]
-    lines += ["", tabulate(used, headers=["steps", *kinds], tablefmt="simple"), ""]
+    yield ""
+    yield plain_table(["steps", *kinds], used, right=(1, 2, 3, 4))
+    yield ""
     failed = [key for key in plan.steps if states[key] == "failed"]
     for key in failed[:_SHOWN_FAILURES]:
         failure = store.failures.find(key) or {}
-        lines.append(f"failed: {plan.steps[key].label}: {failure.get('reason', '')}")
+        yield f"failed: {plan.steps[key].label}: {failure.get('reason', '')}"
     if len(failed) > _SHOWN_FAILURES:
-        lines.append(
-            f"... and {len(failed) - _SHOWN_FAILURES} more failed steps (genbench why CELL has each reason)"
-        )
+        yield f"... and {len(failed) - _SHOWN_FAILURES} more failed steps (genbench why CELL has each reason)"
     if any(state == "stale" for state in states.values()):
-        lines.append("stale: results of another component version exist; `genbench why CELL` names it")
-    todo = [key for key, state in states.items() if state != "cached"]
-    seconds, unknown = estimate_seconds(plan, todo, store)
-    lines.append(_estimate(len(todo), seconds, unknown))
-    return "\n".join([*lines, "", *_prospects(plan, store)])
+        yield "stale: results of another component version exist; `genbench why CELL` names it"
 
 
 def _prospects(plan: "Plan", store: "Store") -> Iterator[str]:
@@ -109,21 +270,6 @@ def _prospects(plan: "Plan", store: "Store") -> Iterator[str]:
         from genbench_leaderboard.prospects import expectations  # here: it takes numpy and scipy
 
         yield from expectations(records, declared, pairs)
-
-
-def _estimate(todo: int, seconds: float, unknown: int) -> str:
-    if not todo:
-        return "nothing to run: every step is cached"
-    if unknown == todo:
-        return f"{todo} steps to run; no earlier run to estimate their cost from"
-    known = (
-        f"about {seconds / 60:.1f} core-minutes by earlier runs"
-        if seconds >= 60
-        else f"about {seconds:.0f} core-seconds by earlier runs"
-    )
-    return f"{todo} steps to run: {known}" + (
-        f", and {unknown} steps without an earlier run" if unknown else ""
-    )
 
 
 def _cell_state(steps: tuple[str, ...], states: "Mapping[str, State]") -> "State":

@@ -1,10 +1,10 @@
 """`genbench plugin`."""
 
+import shlex
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,15 +12,66 @@ from genbench.cli._options import make_registry, plugin_options
 from genbench.cli._output import echo
 from genbench.errors import ExitCode, UsageError, did_you_mean
 
+if TYPE_CHECKING:
+    from genbench.hookspecs import Kind
+    from genbench.registry import Registry
+
+_KINDS = ("generator", "filter", "classifier", "evaluator", "dataset")
+
 
 @click.group("plugin")
 def command() -> None:
-    """Check a plugin against the contract."""
+    """Check a plugin against the contract, or write a new one."""
+
+
+@command.command("new")
+@click.argument("name")
+@click.option("--kind", required=True, type=click.Choice(_KINDS), help="What it is.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder of the new package [default: ./NAME].",
+)
+def new(name: str, kind: str, out: Path | None) -> None:
+    """Write a package with a small plugin that works, to be edited.
+
+    \b
+    Example:
+      genbench plugin new my-gen --kind generator
+    """
+    from genbench.hookspecs import KINDS
+    from genbench.registry import Registry
+    from genbench.scaffold import names_for, write_plugin
+
+    names = names_for(name, next(known for known in KINDS if known == kind), Registry())
+    folder = out or Path(names.distribution)
+    files = write_plugin(names, folder)
+    echo(
+        f"{folder}/ holds {kind} {names.component!r} in {len(files)} files; it works, and is yours to change:"
+    )
+    for file in files:
+        if file.suffix == ".py" and file.name != "__init__.py":
+            echo(f"  {folder / file}")
+    echo("Next:")
+    place = shlex.quote(str(folder) if folder.is_absolute() else f"./{folder}")
+    echo(f"  pip install -e {place} && genbench list {kind}s")
+    if kind != "dataset":
+        echo(f"  genbench plugin check {names.component}")
+    echo(f"  genbench {names.trial}")
+    echo(f"  pytest {place}")
 
 
 @command.command("check")
 @click.argument("component", metavar="NAME[:OPTION=VALUE,...]")
 @click.option("--kind", help="Kind of the component, if several kinds have one of that name.")
+@click.option(
+    "-d",
+    "--dataset",
+    metavar="NAME[:...]",
+    help="Dataset whose classes and images take the place of made-up ones.",
+)
 @click.option(
     "--image-size",
     type=click.IntRange(min=2),
@@ -29,30 +80,40 @@ def command() -> None:
     help="Pixels of the made-up images.",
 )
 @plugin_options
-def check(component: str, kind: str | None, image_size: int, **options: Any) -> None:
+def check(component: str, kind: str | None, dataset: str | None, image_size: int, **options: Any) -> None:
     """Run the conformance kit on one component; exit code 1 if a check fails."""
-    from genbench.hookspecs import KINDS
-    from genbench.testing import CHECKS, checks_of, make_subject
+    from genbench.testing import checks_of, make_subject, outcomes
 
     registry = make_registry(options["plugin_files"], options["no_plugins"])
-    name = component.partition(":")[0]
+    chosen = _kind_of(registry, component.partition(":")[0], kind)
+    with tempfile.TemporaryDirectory() as folder:
+        subject = make_subject(registry, chosen, component, Path(folder), image_size, dataset)
+    found = []
+    for outcome in outcomes(subject, checks_of(subject)):
+        found.append(outcome.status)
+        said = f": {outcome.message}" if outcome.message else ""
+        echo(f"{outcome.status:4} {outcome.check.__name__}{said}")
+    failed, skipped = found.count("FAIL"), found.count("skip")
+    if failed:
+        note = f"; {skipped} that rest on them were not asked" if skipped else ""
+        echo(f"{failed} of {len(found)} checks failed{note}")
+        sys.exit(ExitCode.CELLS_FAILED)
+    echo(f"all {len(found)} checks passed")
+
+
+def _kind_of(registry: "Registry", name: str, kind: str | None) -> "Kind":
+    """Return the one kind that has a component of a name.
+
+    Raises:
+        UsageError: None has, or several have and none was chosen.
+    """
+    from genbench.hookspecs import KINDS
+    from genbench.testing import CHECKS
+
     kinds = [known for known in KINDS if any(spec.name == name for spec in registry.specs(known))]
     chosen = [known for known in kinds if known in CHECKS and kind in (None, known)]
-    if len(chosen) != 1:
-        every = [spec.name for known in KINDS for spec in registry.specs(known)]
-        found = f"--kind must be one of {', '.join(kinds)}" if kinds else did_you_mean(name, every)
-        raise UsageError(f"no single component {name!r}. {found}", hint="genbench list")
-    failed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        subject = make_subject(registry, cast("Any", chosen[0]), component, Path(folder), image_size)
-    for conforms in checks_of(subject):
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                conforms(replace(subject, work=Path(folder)))
-            except Exception as problem:  # a check tells by raising, and a plugin may raise anything
-                failed += 1
-                echo(f"FAIL {conforms.__name__}: {type(problem).__name__}: {problem}")
-            else:
-                echo(f"ok   {conforms.__name__}")
-    if failed:
-        sys.exit(ExitCode.CELLS_FAILED)
+    if len(chosen) == 1:
+        return chosen[0]
+    every = [spec.name for known in KINDS for spec in registry.specs(known)]
+    found = f"--kind must be one of {', '.join(kinds)}" if kinds else did_you_mean(name, every)
+    raise UsageError(f"no single component {name!r}. {found}", hint="genbench list")

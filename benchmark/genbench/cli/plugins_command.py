@@ -13,7 +13,7 @@ from genbench.errors import ExitCode
 @plugin_options
 def command(plugin_files: tuple[str, ...], no_plugins: bool) -> None:
     """Show every plugin, its state, and why one did not load; exit code 2 if one did not."""
-    registry = make_registry(plugin_files, no_plugins)
+    registry = make_registry(plugin_files, no_plugins, lenient=True)
     width = max(len(plugin.name) for plugin in registry.plugins)
     for plugin in registry.plugins:
         names = ", ".join(name for _, name in plugin.components)

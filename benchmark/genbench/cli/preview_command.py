@@ -5,17 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from genbench.cli._options import planned, plugin_options, store_option, suite_options
+from genbench.cli._named import Named, named_argument, named_cells, with_images
+from genbench.cli._options import plugin_options, store_option, suite_options
 from genbench.cli._output import echo
 from genbench.disk import check_output, writing_output
+from genbench.errors import GenbenchError, UsageError
 
 if TYPE_CHECKING:
     from genbench.export import CellImages
+    from genbench.plan import Cell
     from genbench.preview import Tile
 
 
 @click.command("preview")
-@click.argument("cell")
+@named_argument
 @suite_options
 @click.option(
     "--columns", type=click.IntRange(1, 100), default=10, show_default=True, help="Images per class."
@@ -28,39 +31,74 @@ if TYPE_CHECKING:
     metavar="SEED",
     help="Sample anew, with the same noise for every class: one noise per column.",
 )
-@click.option("--output", type=click.Path(path_type=Path), help="A PNG file [default: named after the cell].")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="A PNG file, or a folder for several [default: named after the cell; `previews` in a run's folder].",
+)
 @store_option
 @plugin_options
 def command(**options: Any) -> None:
-    """Draw the synthetic images of a cell: a row per class.
+    """Draw synthetic images, a row per class: of a cell, of a row, or of every row of a run.
 
-    CELL is a name that `genbench plan` prints; the other options are those of the run.
+    FOLDER is one that `genbench run` wrote; the name of a row may follow it, as the board prints it.
+    RECORD is a file of a run's `records`. CELL is a name that `genbench plan` prints, or that of a row; the
+    other options are then those of the run.
 
     \b
-    genbench preview digits/ddpm/x1-standard/resnet32/0 -g ddpm -c resnet32
-    genbench preview digits/ddpm/x1-standard/resnet32/0 -g ddpm -c resnet32 --fixed-noise 12
+    genbench preview genbench-results/digits-ddpm-resnet32
+    genbench preview genbench-results/digits-ddpm-resnet32 "ddpm, +1.0x standard"
+    genbench preview ddpm -g ddpm -c resnet32 --fixed-noise 12
+    """
+    named = named_cells(options["what"], options)
+    cells = with_images(named.cells)
+    if not cells:
+        raise UsageError(f"{named.cells[0].name} is a baseline: it has no synthetic images")
+    for cell in cells:
+        path = _path(cell, named, options["output"], alone=len(cells) == 1)
+        check_output(path, "--output")
+        _draw(cell, named, path, options)
+
+
+def _path(cell: "Cell", named: Named, output: Path | None, *, alone: bool) -> Path:
+    name = cell.name.replace("/", "-").replace(":", "-") + ".png"
+    if output is not None:
+        return output if alone and not output.is_dir() else output / name
+    folder = named.folder / "previews" if named.folder is not None else Path()
+    return folder / name
+
+
+def _draw(cell: "Cell", named: Named, path: Path, options: dict[str, Any]) -> None:
+    """Draw the images of one cell.
+
+    Raises:
+        GenbenchError: They are not in the store; the message says what makes them.
     """
     from genbench.export import cell_images
     from genbench.preview import draw_grid
     from genbench.steps import Workshop, sample_with_fixed_noise
 
-    path = options["output"] or Path(options["cell"].replace("/", "-").replace(":", "-") + ".png")
-    check_output(path, "--output")
-    registry, store, plan = planned(options)
-    found = cell_images(plan, store, options["cell"])
-    images = found.made.images
+    try:
+        found = cell_images(named.plan, named.store, cell.name)
+    except GenbenchError as problem:
+        raise GenbenchError(problem.message, hint=f"{named.command}   makes them") from problem
+    images, columns = found.made.images, options["columns"]
     if options["noise_seed"] is None:
-        rows = _stored(found, store, options["columns"], options["sources"])
-        title = f"{options['cell']}: {len(found.kept)} of {found.made.counts.asked_images} images"
+        rows = _stored(found, named.store, columns, options["sources"])
+        kept, asked = len(found.kept), found.made.counts.asked_images
+        shown = sum(tile is not None for row in rows for tile in row) // (1 + options["sources"])
+        dropped = f" that were kept of {asked}" if kept != asked else ""
+        title = f"{cell.name}: {shown} of {kept} images{dropped}"
     else:
-        tiles = sample_with_fixed_noise(
-            found.step, Workshop(store, registry), options["columns"], options["noise_seed"]
-        )
+        workshop = Workshop(named.store, named.registry)
+        tiles = sample_with_fixed_noise(found.step, workshop, columns, options["noise_seed"])
         rows = [list(tiles[label]) for label in range(images.num_classes)]
-        title = f"{options['cell']}: noise {options['noise_seed']}, one per column"
+        title = f"{cell.name}: noise {options['noise_seed']}, one per column"
     with writing_output(path, "--output"):
+        path.parent.mkdir(parents=True, exist_ok=True)
         draw_grid(rows, images.class_names, title, path)
-    echo(f"{path}: {len(rows)} classes, {options['columns']} images each")
+    classes = f"{len(rows)} class{'es' * (len(rows) != 1)}"
+    echo(f"{path}: {classes}, up to {columns} images each")
 
 
 def _stored(found: "CellImages", store: Any, columns: int, sources: bool) -> "list[list[Tile | None]]":

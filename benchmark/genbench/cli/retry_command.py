@@ -6,6 +6,7 @@ import click
 
 from genbench.cli._options import make_store, store_option
 from genbench.cli._output import echo
+from genbench.terminal import count
 
 
 @click.command("retry")
@@ -26,4 +27,5 @@ def command(text: str, store_folder: Path | None) -> None:
             store.remove(key)
             store.failures.forget(key)
             forgotten += 1
-    echo(f"{forgotten} failures forgotten; run the same `genbench run` again")
+    again = "; type the same `genbench run` again" if forgotten else ""
+    echo(f"{count(forgotten, 'failure')} forgotten{again}")

@@ -1,15 +1,17 @@
 """`genbench run`."""
 
 import json
+import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from genbench import terminal
 from genbench.cli._options import (
     device_option,
     make_plan_of,
@@ -19,6 +21,7 @@ from genbench.cli._options import (
     read_suite,
     store_option,
     suite_options,
+    suite_path,
     timeout_option,
 )
 from genbench.cli._output import echo, warn
@@ -51,9 +54,11 @@ from genbench.errors import ExitCode
     "-o",
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("genbench-results"),
-    show_default=True,
-    help="Folder for the leaderboard; records go to <out>/<suite>/records.",
+    help="Folder of results; each run has a folder of its own in it [default: genbench-results].",
+)
+@click.option(
+    "--name",
+    help="Name of the run and of its folder; refused where that holds another run [default: what it runs].",
 )
 @click.option(
     "--max-memory",
@@ -86,6 +91,7 @@ def command(**options: Any) -> None:
 
     SUITE is a TOML file or the name of a ready suite (`genbench list suites`); options override its entries.
     What the store already holds is not done again: after Ctrl-C or a crash, the same command resumes.
+    A run that compares something else gets a folder of its own: no board is overwritten (`genbench runs`).
 
     \b
     genbench run --generator ddpm --classifier resnet32
@@ -101,34 +107,59 @@ def command(**options: Any) -> None:
     store = make_store(options["store_folder"])
     suite = read_suite(options["suite"], options)
     plan = make_plan_of(registry, store, suite)
-    command_line = shlex.join(["genbench", *sys.argv[1:]])
-    publication = Publication.prepared(plan, suite, store, options["out"], command_line)
     workers = choose_workers(options["device"], options["jobs"], warn)
+    repeat = repeat_with(sys.argv[1:])
+    out = options["out"] or _folder_of_runs(options["suite"])
+    publication = Publication.prepared(plan, suite, store, out, repeat, named=options["name"] is not None)
     run_options = RunOptions(
         **workers._asdict(),
         step_timeout_seconds=options["step_timeout"],
         checkpoint_seconds=options["checkpoint_every"],
         executor=options["executor"],
-        command=command_line,
+        command=repeat,
         profile=options["profile"],
         max_memory_gib=options["max_memory_gib"],
         vectorize=options["vectorize"],
         confine=options["confine"],
     )
     began = time.time()
-    with make_progress(quiet=options["quiet"]) as progress:
+    with publication.claimed(), make_progress(quiet=options["quiet"]) as progress:
         summary = run(plan, store, registry, run_options, progress.observer)
     published = publication.publish(summary)
-    echo("\n".join([published.board, *published.lines]))
+    if published.board:
+        echo(published.board)
+    for line in (publication.place.notice, *published.lines):
+        if line:
+            echo(line)
     if options["profile"]:
         echo("\n".join(_profile_lines(store.root / "logs", began)))
     count = len({record.result.key for record in summary.records if record.result.status == "failed"})
     if summary.failed or count:
         echo(
-            f"{count} evaluations failed; `genbench retry` clears failures, logs are in {store.root}/logs",
+            f"{terminal.count(count, 'evaluation')} failed; `genbench retry` clears failures, "
+            f"logs are in {store.root}/logs",
             err=True,
         )
         sys.exit(ExitCode.CELLS_FAILED)
+
+
+def repeat_with(arguments: Sequence[str]) -> str:
+    """Return the line of a shell that repeats this call: what was typed, and the mirror that it read."""
+    from genbench.hub import MIRROR_VARIABLE
+
+    line = shlex.join(["genbench", *arguments])
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    return f"{MIRROR_VARIABLE}={shlex.quote(mirror)} {line}" if mirror else line
+
+
+def _folder_of_runs(suite: str | None) -> Path:
+    """Return where the folder of this run goes: to where it is, if it is repeated by the suite in it."""
+    from genbench.runs import FILE
+
+    place = suite_path(suite).parent if suite else None
+    if place is not None and (place / FILE).is_file():
+        return place.resolve().parent
+    return Path("genbench-results")
 
 
 def _profile_lines(logs: Path, began: float) -> Iterator[str]:

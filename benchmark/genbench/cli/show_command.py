@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
 import click
 
-from genbench.cli._options import make_registry, plugin_options
+from genbench import terminal
+from genbench.cli._options import make_registry, plugin_options, suite_path
 from genbench.cli._output import Styled, echo
 from genbench.hookspecs import KINDS
+from genbench.terminal import filled
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -20,22 +22,29 @@ if TYPE_CHECKING:
 
     from genbench.hookspecs import ComponentSpec
     from genbench.protocols import ComponentConfig
+    from genbench.registry import Registry
 
 
 @click.command("show")
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", type=click.Choice([*KINDS, "suite"]))
 @click.argument("name")
 @plugin_options
 def command(kind: Any, name: str, plugin_files: tuple[str, ...], no_plugins: bool) -> None:
-    """Show one component: what it does, its options, presets and paper.
+    """Show one component or suite: what it does, its options, presets and paper.
+
+    Of a suite: what it declares, its rows, and how large it is; NAME may be a file. `genbench plan` says
+    what it would cost.
 
     \b
     genbench show generator ddpm
-    genbench show classifier resnet32
+    genbench show suite digits-quick
     """
     from genbench.registry import import_target
 
     registry = make_registry(plugin_files, no_plugins)
+    if kind == "suite":
+        echo("\n".join(_suite_lines(registry, name)))
+        return
     spec = registry.spec(kind, name)
     schema = cast("type[ComponentConfig]", import_target(spec.config, name))
     owner = registry.owner(kind, name)
@@ -43,13 +52,21 @@ def command(kind: Any, name: str, plugin_files: tuple[str, ...], no_plugins: boo
         echo(*([line] if isinstance(line, str) else line))
 
 
+def _suite_lines(registry: "Registry", name: str) -> Iterator[str]:
+    """Yield what a suite says of itself, and what it comes to; no data are looked for."""
+    from genbench.cli._suite_page import suite_page
+
+    yield from suite_page(registry, suite_path(name))
+
+
 def _described(
     kind: str, spec: "ComponentSpec", schema: "type[ComponentConfig]", owner: str
 ) -> Iterator[str | tuple[Styled, str]]:
     """Yield the page, line by line; a line that begins in bold as two parts."""
-    yield Styled(f"{kind} {spec.name}", bold=True), f"  (version {spec.version}, plugin {owner})"
-    yield f"  {spec.summary}"
+    yield Styled(f"{kind} {spec.name}", bold=True), f"  (version {spec.version})"
+    yield filled(spec.summary, "  ")
     facts = {
+        "plugin": owner,
         "paper": spec.paper,
         "requires": ", ".join(spec.requires),
         "external data": ", ".join(spec.external_data),
@@ -60,13 +77,12 @@ def _described(
     }
     for title, fact in facts.items():
         if fact:
-            yield f"  {title}: {fact}"
+            yield filled(f"{title}: {fact}", "    ", "  ")
     yield ""
     method = _method(spec.target.partition(":")[0])
     if method:
         yield Styled("method", bold=True), ""
-        yield textwrap.indent(method, "  ")
-        yield ""
+        yield from _paragraphs(method)
     primary = f"  ({spec.name}:VALUE sets {schema.primary})" if schema.primary else ""
     yield Styled("options", bold=True), primary
     rows = sorted(_option_rows(schema), key=lambda row: row[0].count("."))  # the recipe's come last
@@ -74,16 +90,25 @@ def _described(
     default_width = max((len(row[1]) for row in rows), default=0)
     for option, default, allowed, description in rows:
         bounds = f"  [{allowed}]" if allowed else ""
-        yield f"  {option:{width}}  {default:{default_width}}  {description}{bounds}"
+        yield terminal.entry("  ", [(option, width), (default, default_width)], description + bounds)
     yield ""
     yield Styled("presets", bold=True), ""
     for preset in dict.fromkeys(("smoke", "quick", "paper", *schema.presets)):
         values = schema.presets.get(preset)
-        yield f"  {preset}: " + (", ".join(_flat(values)) if values else "the defaults")
+        yield filled(f"{preset}: " + (", ".join(_flat(values)) if values else "the defaults"), "    ", "  ")
     yield ""
     settable = [f"{option}={default}" for option, default, *_ in rows if default not in {"none", "required"}]
     example = ":".join([spec.name, *settable[:1]])
     yield f"example: genbench run --{kind} {example} ..." if kind != "executor" else ""
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """Yield documentation as wide as the terminal; what is indented (a formula, a list) keeps its lines."""
+    for paragraph in text.split("\n\n"):
+        lines = paragraph.splitlines()
+        is_prose = not any(line.startswith((" ", "* ", "- ")) or "  " in line.strip() for line in lines)
+        yield filled(" ".join(lines), "  ") if is_prose else textwrap.indent(paragraph, "  ")
+        yield ""
 
 
 def _method(module: str) -> str:

@@ -11,6 +11,7 @@ import click
 from genbench.cli._options import make_store, store_option
 from genbench.cli._output import echo
 from genbench.errors import ExitCode
+from genbench.terminal import count
 
 if TYPE_CHECKING:
     from genbench.store import Store
@@ -40,7 +41,7 @@ def list_artifacts(store_folder: Path | None) -> None:
         echo("  empty")
     failed = store.failures.keys()
     if failed:
-        echo(f"  {len(failed)} failed steps (genbench retry forgets them)")
+        echo(f"  {count(len(failed), 'failed step')} (genbench retry forgets them)")
 
 
 @command.command("verify")
@@ -55,7 +56,8 @@ def verify(repair: bool, store_folder: Path | None) -> None:
     store = make_store(store_folder)
     read = sum(1 for _ in store.finished())
     damaged = _repaired(store) if repair else _damaged(store)
-    echo(f"{read} results read, {damaged} {'repairs' if repair else 'damaged'}")
+    found = count(damaged, "repair") if repair else f"{damaged} damaged"
+    echo(f"{count(read, 'result')} read, {found}")
     if damaged and not repair:
         echo(
             "a run makes again what it needs; `genbench store verify --repair` moves the damaged away",
@@ -113,7 +115,7 @@ def collect(stages: tuple[str, ...], dry_run: bool, store_folder: Path | None) -
     for reason, places in _spared(garbage).items():
         echo(f"  spared: {reason:16} {len(places):6} {_mebibytes(places)}")
     verb = "would free" if dry_run else "freed"
-    echo(f"{verb} {_mebibytes(removed).strip()} from {len(removed)} places in {store.root}")
+    echo(f"{verb} {_mebibytes(removed).strip()} from {count(len(removed), 'place')} in {store.root}")
 
 
 def _check_stages(stages: Iterable[str]) -> None:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from genbench.cli._options import planned, plugin_options, store_option, suite_options
+from genbench.cli._named import named_argument, named_cells
+from genbench.cli._options import plugin_options, store_option, suite_options
 from genbench.cli._output import Styled, echo
 from genbench.digest import differences
+from genbench.terminal import entry, filled
 
 if TYPE_CHECKING:
     from genbench.plan import Plan, Step
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("why")
-@click.argument("cell")
+@named_argument
 @suite_options
 @click.option("--document", is_flag=True, help="Print the whole key document of every step.")
 @store_option
@@ -24,25 +26,29 @@ if TYPE_CHECKING:
 def command(**options: Any) -> None:
     """Explain the identity of a cell, and what differs from the nearest result.
 
-    CELL is a name that `genbench plan` prints; the other options are those of the run.
+    CELL is a name that `genbench plan` prints, or that of a row; the other options are then those of the run.
+    FOLDER is one that `genbench run` wrote, which the name of a row may follow; RECORD is a file of its
+    `records`.
 
     \b
     genbench why digits/ddpm/x1-standard/resnet32/0 -g ddpm -c resnet32
+    genbench why genbench-results/digits-ddpm-resnet32 ddpm
     """
-    _, store, plan = planned(options)
-    cell = plan.find_cell(options["cell"])
-    echo(Styled(cell.name, bold=True))
-    for key in cell.steps:
-        echo("\n".join(_explained(plan, store, plan.steps[key], options["document"])))
+    named = named_cells(options["what"], options)
+    for position, cell in enumerate(named.cells):
+        echo("\n" if position else "", Styled(cell.name, bold=True))
+        for key in cell.steps:
+            step = named.plan.steps[key]
+            echo("\n".join(_explained(named.plan, named.store, step, options["document"])))
 
 
 def _explained(plan: "Plan", store: "Store", step: "Step", whole: bool) -> Iterator[str]:
     """Yield what there is to say about one step."""
     state = "cached" if store.has(step.key) else "failed" if store.failures.find(step.key) else "not there"
-    yield f"\n{step.stage:9} {step.key[:16]}  {state}  {step.label}"
+    yield "\n" + entry("", [(step.stage, 8), (step.key[:16], 16), (state, 9)], step.label)
     failure = store.failures.find(step.key)
     if failure is not None and state == "failed":
-        yield f"  reason: {failure['reason']}"
+        yield filled(f"reason: {failure['reason']}", "    ", "  ")
         yield f"  log: {store.root / failure['log']}"
     if whole:
         yield json.dumps(step.document, indent=1, sort_keys=True)
@@ -66,4 +72,4 @@ def _nearest(store: "Store", step: "Step") -> Iterator[str]:
         return
     yield f"  nearest stored result: {best_key[:16]}, which differs in"
     for path, there, here in best:
-        yield f"    {path}: stored {json.dumps(there)}, wanted {json.dumps(here)}"
+        yield filled(f"{path}: stored {json.dumps(there)}, wanted {json.dumps(here)}", "      ", "    ")

@@ -9,6 +9,7 @@ requests    which images are asked for;  samples  a sampled set on its way and i
 networks    networks from names and from artifacts;  extractors  frozen ones
 stages      which function does which
 visits      a stranger's step from outside;  guest  the same from inside its room
+remarks     what libraries print during a step
 provenance  hardware, versions and commit, for the manifest;  profiling  where the time of a training goes
 """
 

@@ -13,6 +13,7 @@ from genbench.steps import sample
 from genbench.steps.context import Clock, Report, StepContext
 from genbench.steps.evaluate import suite_records
 from genbench.steps.provenance import commit, forget_peak_memory, hardware, peak_memory_bytes, versions
+from genbench.steps.remarks import noted_in
 from genbench.steps.stages import STAGES
 from genbench.steps.visits import SHARED, visit, watched
 from genbench.steps.workshop import Facts, Job, Workshop
@@ -42,7 +43,7 @@ def execute(step: Step, workshop: Workshop, report: Report) -> None:
     store = workshop.store
     given = workshop.open_inputs(step)
     records = suite_records(given, workshop) if given.records else []
-    with _logger(store, step.key) as log:
+    with _logger(store, step.key) as log, noted_in(log):
         log.info("%s (%s)", step.label, step.key)
 
         def fill(folder: Path) -> Mapping[str, Any]:

@@ -1,10 +1,13 @@
 """The `fit` step: a generator learns from the training images."""
 
+from pathlib import Path
 from typing import cast
 
-from genbench.artifacts import write_curve
+from genbench.artifacts import write_curve, write_stock
 from genbench.documents import FitDocument, the
-from genbench.protocols import Generator
+from genbench.errors import PluginError
+from genbench.images import LabelledImages
+from genbench.protocols import Generator, StockGenerator
 from genbench.steps.components import build, open_references
 from genbench.steps.dataset import open_splits
 from genbench.steps.workshop import Job
@@ -18,4 +21,22 @@ def run(job: Job[FitDocument]) -> None:
     job.ctx.dataset = splits.facts
     generator.fit(splits.train, job.ctx)
     generator.save(job.ctx.files)
+    if isinstance(generator, StockGenerator):
+        _write_stock(generator, splits.train, job.ctx.files)
     write_curve(job.ctx.curve, job.ctx.files)
+
+
+def _write_stock(generator: StockGenerator, train: LabelledImages, folder: Path) -> None:
+    """Note how many images of each class there are: what is asked for is held against it.
+
+    Raises:
+        PluginError: They are not of train's classes and size.
+    """
+    images = generator.stock()
+    found, expected = (*images.image_shape, *images.class_names), (*train.image_shape, *train.class_names)
+    if found != expected:
+        raise PluginError(
+            f"{type(generator).__name__} has a stock of {list(images.image_shape)} in {images.num_classes} "
+            f"classes where {list(train.image_shape)} in the {train.num_classes} of train are needed"
+        )
+    write_stock(images.class_counts().tolist(), folder)

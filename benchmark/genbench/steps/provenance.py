@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from genbench import __version__
+from genbench.machine import processor
 
 _LIBRARIES = ("torch", "torchvision", "diffusers", "timm", "numpy", "scipy", "datasets")
 
@@ -25,7 +26,7 @@ def hardware(device: str) -> Mapping[str, Any]:
 
     facts = {
         "device": device,
-        "processor": _processor(),
+        "processor": processor(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -113,13 +114,3 @@ def peak_memory_bytes(device: str) -> int:
         return 1024 * int(next(line for line in status if line.startswith("VmHWM")).split()[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak) if sys.platform == "darwin" else int(peak) * 1024
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

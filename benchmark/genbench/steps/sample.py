@@ -7,24 +7,37 @@ from typing import Any, cast
 
 from genbench.documents import SampleDocument, the
 from genbench.errors import GenbenchError, UsageError
+from genbench.hookspecs import ComponentSpec
 from genbench.plan import Step
-from genbench.protocols import Generator, SampleRequest
+from genbench.protocols import Generator, SampleRequest, StockGenerator
 from genbench.steps.components import build, open_references
 from genbench.steps.context import StepContext
 from genbench.steps.dataset import open_splits
 from genbench.steps.filtering import judged_so_far
-from genbench.steps.requests import fixed_noise_request, plan_request
-from genbench.steps.samples import note_copies, open_sample, sample_whole, write_empty, write_sample
+from genbench.steps.requests import Supply, fixed_noise_request, plan_request
+from genbench.steps.samples import (
+    mark_whole,
+    note_copies,
+    open_sample,
+    sample_whole,
+    write_empty,
+    write_sample,
+)
 from genbench.steps.workshop import Job, Workshop
 
 
 def run(job: Job[SampleDocument]) -> None:
     """Sample a generator; a top-up, if anything is missing."""
-    asked, request = job.document.images, _request(job)
+    asked = job.document.images
+    generator = _generator(job) if _spec(job).has_stock else None  # what can be asked for lies there
+    supply = _supply(job, generator)
+    request = _request(job, supply)
     if asked.top_up and not len(request):
         write_empty(request, job.ctx.files)
     else:
-        write_sample(_generator(job), request, job.ctx, job.ctx.files, asked.top_up)
+        write_sample(generator or _generator(job), request, job.ctx, job.ctx.files, asked.top_up)
+    if supply is not None and supply.is_whole:
+        mark_whole(job.ctx.files)
 
 
 def finish(job: Job[SampleDocument]) -> None:
@@ -62,9 +75,12 @@ def sample_with_fixed_noise(step: Step, workshop: Workshop, columns: int, seed: 
         )
         document = cast("SampleDocument", step.work)
         job = Job(step, document, workshop.open_inputs(step), workshop, ctx)
-        request, generator = _request(job), _generator(job)
+        generator = _generator(job)
+        request = _request(job, _supply(job, generator))
         if request.drafts:
             raise UsageError(f"{step.label}: cannot choose the noise of another generator's images")
+        if isinstance(generator, StockGenerator):
+            raise UsageError(f"{step.label}: the images exist already, and no noise can be chosen for them")
         fixed = fixed_noise_request(request, columns, seed)
         shard = sample_whole(generator, fixed, ctx)
     return shard.reshape(-1, columns, *shard.shape[1:])
@@ -82,17 +98,29 @@ def _generator(job: Job[SampleDocument]) -> Generator:
     return generator
 
 
-def _request(job: Job[SampleDocument]) -> SampleRequest:
-    """Settle what the generator is asked for."""
-    component, splits = job.document.component, open_splits(the(job.given.dataset))
-    held_out = None
-    if job.workshop.registry.spec("generator", component["use"]).needs_reserve:
-        if splits.reserve is None:
+def _spec(job: Job[SampleDocument]) -> ComponentSpec:
+    return job.workshop.registry.spec("generator", job.document.component["use"])
+
+
+def _supply(job: Job[SampleDocument], generator: Generator | None) -> Supply | None:
+    """Return the images that are handed out; None for a generator that makes its own."""
+    component = job.document.component
+    if _spec(job).needs_reserve:
+        reserve = open_splits(the(job.given.dataset)).reserve
+        if reserve is None:
             raise GenbenchError(
                 f"{component['use']} needs held-out real images, and the dataset has no reserve",
                 hint="--dataset NAME:reserve=N",
             )
-        held_out = splits.reserve
+        return Supply(reserve, is_reserve=True)
+    if isinstance(generator, StockGenerator):
+        return Supply(generator.stock(), is_whole=component["config"]["draw"] == "whole")
+    return None
+
+
+def _request(job: Job[SampleDocument], supply: Supply | None) -> SampleRequest:
+    """Settle what the generator is asked for."""
+    train = open_splits(the(job.given.dataset)).train
     drafts = {option: open_sample(artifact).as_draft() for option, artifact in job.given.drafts.items()}
     judged = judged_so_far(job.given.filter) if job.given.filter else None
-    return plan_request(splits.train, job.document.images, job.ctx.step_seed, drafts, held_out, judged)
+    return plan_request(train, job.document.images, job.ctx.step_seed, drafts, supply, judged)

@@ -38,6 +38,7 @@ AGAIN_ROUNDS = 3  #: how often an image that came out blank or failed is asked f
 _USELESS_SHARE = 0.5  # of a set: more faults than this, and asking again would not help
 NO_FAULT = ""
 _BATCH_IMAGES = 512
+_WHOLE = "whole.json"
 _EMPTY_BATCHES = 1000  # in a row: a generator that yields more will never end
 
 
@@ -51,6 +52,7 @@ class SyntheticSet:
         sources: Training image that each was made from, or -1: `int64 [N]`.
         prompts: Text that each was made with, or an empty string.
         counts: Images asked for, attempts, usable images, faults, and copies of real ones.
+        is_whole: Whether they are all images of a stock, as many of each class as there are: all are used.
     """
 
     images: LabelledImages
@@ -58,6 +60,7 @@ class SyntheticSet:
     sources: npt.NDArray[np.int64]
     prompts: Sequence[str]
     counts: Sampled
+    is_whole: bool = False
 
     def as_draft(self) -> Draft:
         """Return the set as another generator sees it."""
@@ -74,7 +77,13 @@ def open_sample(artifact: Artifact) -> SyntheticSet:
         sources=np.load(folder / "sources.npy"),
         prompts=[texts[number] for number in of] if of else [""] * len(np.load(folder / "seeds.npy")),
         counts=read_counts(artifact.folder),
+        is_whole=(folder / _WHOLE).is_file(),
     )
+
+
+def mark_whole(folder: Path) -> None:
+    """Note of a written set that it is a whole stock."""
+    (folder / _WHOLE).write_text("{}")
 
 
 def open_drawn(given: Inputs[Artifact]) -> SyntheticSet:

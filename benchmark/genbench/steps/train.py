@@ -13,7 +13,7 @@ from genbench.errors import GenbenchError, Interrupted, ProtocolError
 from genbench.images import LabelledImages, Subset, stratified_choice, stratified_counts
 from genbench.plan import Step
 from genbench.protocols import ForeignClassifier, TrainRecipe
-from genbench.recipe import Mix
+from genbench.recipe import POLICY_VERSIONS, Mix
 from genbench.records import Source
 from genbench.steps.components import build_classifier
 from genbench.steps.context import Clock, StepContext
@@ -91,6 +91,7 @@ def _training(step: Step, given: Inputs[Artifact], workshop: Workshop, ctx: Step
     document = step.work
     assert isinstance(document, TrainDocument)
     splits, mix, seed = open_splits(the(given.dataset)), document.mix, document.seed
+    _check_policy(document)
     classifier = build_classifier(document.component, workshop, step.location)
     recipe = classifier.recipe()
     synthetic = None
@@ -115,6 +116,21 @@ def _training(step: Step, given: Inputs[Artifact], workshop: Workshop, ctx: Step
     return Training(Run(network, data, seed, ctx), recipe, mix, steps)
 
 
+def _check_policy(document: TrainDocument) -> None:
+    """Refuse a training whose augmentation was another one when its key was made.
+
+    Raises:
+        ProtocolError: The policy has another version here.
+    """
+    name, asked = document.mix.augment, document.policy_version
+    here = POLICY_VERSIONS.get(name, 1)
+    if asked != here:
+        raise ProtocolError(
+            f"this training asks for version {asked} of the augmentation {name!r}; this genbench has {here}",
+            hint="plan it again, or use the genbench that made its record",
+        )
+
+
 def usable(
     synthetic: SyntheticSet, verdicts: Artifact | None, train: LabelledImages, ratio: float, seed: int
 ) -> Subset:
@@ -124,6 +140,8 @@ def usable(
         ProtocolError: A class has fewer images than the arm needs.
     """
     kept = np.arange(len(synthetic.images)) if verdicts is None else open_kept(verdicts)
+    if synthetic.is_whole:
+        return Subset(synthetic.images, kept)
     labels = synthetic.images.labels[kept]
     wanted = stratified_counts(train.class_counts(), round(ratio * len(train)))
     there = np.bincount(labels, minlength=train.num_classes)

@@ -1,6 +1,6 @@
 """`MemoryContext`: a run context for tests, with checkpoints in memory."""
 
-import copy
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +23,8 @@ class MemoryContext(RunContext):
         step_seed: Seed of the step.
         stop_after: Ask for a checkpoint at the n-th question, and stop there; None never does.
         inputs: Artifacts of `ComponentRef` options.
+        questions: How often `checkpoint_due` was asked so far.
+        reports: How often progress was reported.
     """
 
     work: Path
@@ -33,7 +35,8 @@ class MemoryContext(RunContext):
     dataset: DatasetFacts = field(default_factory=DatasetFacts)
     saved: Checkpoint | None = None
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("genbench.testing"))
-    _questions: int = 0
+    questions: int = 0
+    reports: int = 0
 
     def __post_init__(self) -> None:
         self.files = self.work / "files"
@@ -49,18 +52,23 @@ class MemoryContext(RunContext):
 
     def progress(self, done: int, total: int, **metrics: float) -> None:
         """Check the numbers, and tell nobody."""
+        self.reports += 1
         if not 0 <= done <= total:
             raise AssertionError(f"progress {done} of {total}: must lie between 0 and the total")
 
     def checkpoint_due(self) -> bool:
         """Say yes at question `stop_after`."""
-        self._questions += 1
-        return self.stop_after is not None and self._questions >= self.stop_after
+        self.questions += 1
+        return self.stop_after is not None and self.questions >= self.stop_after
 
     def checkpoint(self, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
-        """Keep a copy, and stop."""
+        """Keep a copy, as it would come back from a file, and stop.
+
+        Raises:
+            TypeError: `meta` is no JSON.
+        """
         copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-        self.saved = Checkpoint(copies, copy.deepcopy(dict(meta)))
+        self.saved = Checkpoint(copies, json.loads(json.dumps(dict(meta))))
         raise Interrupted("stopped")
 
     def restore(self) -> Checkpoint | None:

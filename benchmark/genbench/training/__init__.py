@@ -1,7 +1,8 @@
 """The one training engine: every classifier of every arm goes through this loop.
 
 data       images on the device, shifted, mirrored and normalised a batch at a time
-augment    what follows shift and flip: RandAugment-like operations, CutMix and mixup, batched
+augment    what follows shift and flip: RandAugment and its like, CutMix and mixup, batched
+operations what RandAugment and its like do to an image, to torchvision's pixels
 order      which image enters which step: permutations from names, no state
 schedule   learning rate by step, in closed form
 optimise   optimizers, averaged weights, and their state as flat tensors
@@ -15,8 +16,9 @@ predict    logits and penultimate features of a trained network
 halves     backbone and head of a network, and freezing one
 """
 
+from genbench.recipe import total_steps
 from genbench.training.data import TrainingData
-from genbench.training.engine import Trained, total_steps, train
+from genbench.training.engine import Trained, train
 from genbench.training.halves import freeze, head_parameters
 from genbench.training.ledger import Ledger
 from genbench.training.optimise import (

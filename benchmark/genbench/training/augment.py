@@ -1,20 +1,29 @@
-"""What a mix's `augment` adds to the standard augmentation, batched.
+"""What a mix's `augment` adds to the standard augmentation, batched on the device.
 
-* `randaugment` (Cubuk et al., arXiv:1909.13719): two operations per image; ours draws from twelve that need
-  no histogram (Equalize and AutoContrast are left out, Cutout is CutMix's business), each at a magnitude
-  drawn uniformly up to the paper's level 9 of 10.
-* `trivialaugment` (Mueller and Hutter, arXiv:2103.10158): one of the same operations, at any magnitude.
-* `colour`: brightness, contrast and saturation, each changed by up to 40 %, one after another.
-* `shear_zoom`: S4's: a shear of at most 0.2 degrees (Keras counts so), each axis zoomed by 0.8 to 1.2.
+Each name means what it means in torchvision, and what `classical` of the same name freezes into its copies;
+`operations.py` says how exactly the pixels agree.
+
+* `randaugment` (Cubuk et al., arXiv:1909.13719) is torchvision's `RandAugment()`: two of 14 operations per
+  image, at magnitude 9 of 0 to 30. `trivialaugment` (Mueller and Hutter, arXiv:2103.10158) is
+  `TrivialAugmentWide()`: one of the same 14, at any of 31 magnitudes, over wider ranges; it shifts by up to
+  32 pixels, whatever the image's size. Nearest neighbours, black from outside.
+* `augmix` (Hendrycks et al., arXiv:1912.02781) is `AugMix()`: three chains of one to three of 13 operations
+  at severity 3, bilinear, mixed with one another and with the image. The images alone: the paper's
+  consistency loss (Jensen-Shannon) is not part of it, since arms would be trained by different losses.
+* `colour` is `ColorJitter(0.4, 0.4, 0.4, 0.1)`: brightness, contrast, saturation and hue, in random order.
+* `shear_zoom`: S4's: a shear of at most 0.2 degrees (Keras counts so), each axis zoomed by 0.8 to 1.2; black
+  comes from outside, where Keras and `classical:shear_zoom` repeat the border.
 * `mixup` (Zhang et al., arXiv:1710.09412) and `cutmix` (Yun et al., arXiv:1905.04899, Sec. 3.2) with the
   batch's next image; the share is uniform, that is Beta(1, 1); labels are mixed alike.
-* `strong`: RandAugment, then CutMix with probability one half.
+* `strong`: RandAugment with STRONG, then CutMix STRONG: tuned on val of CIFAR-10
+  (docs/tuning/).
 
-Geometric operations of one image are composed into one affine map and resampled once.
+A policy whose result changes gets another number in `recipe.POLICY_VERSIONS`.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,15 +31,27 @@ import torch
 import torch.nn.functional as F
 
 from genbench.seeding import counter_uniform
+from genbench.training.operations import (
+    AUGMIX,
+    RANDAUGMENT,
+    SETTINGS,
+    TRIVIALAUGMENT_WIDE,
+    Interpolation,
+    Space,
+    apply_operations,
+    plain_settings,
+    settings_table,
+)
 
-OPERATIONS = (
-    "identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y",
-    "brightness", "contrast", "saturation", "posterize", "solarize", "invert",
-)  # fmt: skip
-_ANY = range(len(OPERATIONS))
-_GEOMETRIC = frozenset(range(1, 6))  # places of rotate to translate_y
-_COLOURS = tuple(range(place, place + 1) for place in range(6, 9))  # brightness, contrast, saturation
 _SHEAR_DEGREES, _ZOOM = 0.2, 0.2
+_JITTER: Mapping[str, float] = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+_CHAINS, _LONGEST, _SEVERITY = 3, 3, 3  # of AugMix
+_MIXING, _SHEARING, _JITTERING, _CHAINING = (
+    tuple(range(100, 104)),
+    tuple(range(104, 107)),
+    tuple(range(107, 112)),
+    tuple(range(112, 119)),
+)
 
 
 @dataclass(frozen=True)
@@ -38,45 +59,70 @@ class Policy:
     """What happens to each image after the standard augmentation.
 
     Attributes:
-        turns: For each operation in turn, which of `OPERATIONS` it is drawn from.
-        largest: Its largest magnitude, as a share of the full range.
+        space: What operations are drawn from, with their magnitudes.
+        turns: How many operations each image gets, one after another.
+        level: At which magnitude of the space; None draws one of all for each operation.
+        form: What is done in turns: `drawn` operations, ColorJitter's (`jitter`), or AugMix' chains of them
+            (`chains`), whose magnitudes are drawn up to its severity.
         zoom: Whether the image is sheared and zoomed as S4 does.
         mixing: How it is mixed with the batch's next image.
         mixing_probability: How often.
     """
 
-    turns: tuple[range, ...] = ()
-    largest: float = 1.0
+    space: Space | None = None
+    turns: int = 0
+    level: int | None = None
+    form: Literal["drawn", "jitter", "chains"] = "drawn"
     zoom: bool = False
     mixing: Literal["none", "cutmix", "mixup"] = "none"
     mixing_probability: float = 1.0
 
     @property
-    def counters(self) -> tuple[int, ...]:
-        """The last counters of an image's draws, in the order in which `apply_policy` takes them.
+    def names(self) -> frozenset[str]:
+        """All operations that it can draw."""
+        return frozenset(_JITTER if self.form == "jitter" else self.space.names if self.space else ())
 
-        Three for each turn (which, how much, which sign), four for mixing, three for shear and zoom.
-        """
-        turns = tuple(range(3 * len(self.turns)))
-        mixing = () if self.mixing == "none" else tuple(range(100, 104))
-        return turns + mixing + (tuple(range(104, 107)) if self.zoom else ())
+    @property
+    def interpolation(self) -> Interpolation:
+        """How its geometric operations resample."""
+        return "bilinear" if self.form == "chains" else "nearest"
+
+    @property
+    def all_turns(self) -> int:
+        """Operations per image, those of all chains together."""
+        return _CHAINS * _LONGEST if self.form == "chains" else self.turns
+
+    @property
+    def plain_counters(self) -> tuple[int, ...]:
+        """The last counters of the draws that `apply_policy` takes as they are."""
+        return (() if self.mixing == "none" else _MIXING) + (_SHEARING if self.zoom else ())
+
+    @property
+    def rows(self) -> int:
+        """How many numbers per image `draw_for_policy` settles."""
+        weights = _CHAINS + 1 if self.form == "chains" else 0
+        return self.all_turns * SETTINGS + weights + len(self.plain_counters)
 
 
-POLICIES: Mapping[str, Policy] = {
-    "colour": Policy(_COLOURS, largest=0.4),
+POLICIES: dict[str, Policy] = {
+    "colour": Policy(turns=len(_JITTER), form="jitter"),
     "shear_zoom": Policy(zoom=True),
-    "randaugment": Policy((_ANY, _ANY), largest=0.9),
-    "trivialaugment": Policy((_ANY,)),
+    "randaugment": Policy(RANDAUGMENT, turns=2, level=9),
+    "trivialaugment": Policy(TRIVIALAUGMENT_WIDE, turns=1),
+    "augmix": Policy(AUGMIX, form="chains"),
     "mixup": Policy(mixing="mixup"),
     "cutmix": Policy(mixing="cutmix"),
-    "strong": Policy((_ANY, _ANY), largest=0.9, mixing="cutmix", mixing_probability=0.5),
+    "strong": Policy(RANDAUGMENT, turns=2, level=9, mixing="cutmix", mixing_probability=0.5),
 }
 
 
+# ---------------------------------------------------------------------------------------------- what is drawn
+
+
 def draw_for_policy(
-    policy: Policy, seed: int, identities: torch.Tensor, visits: torch.Tensor
+    policy: Policy, seed: int, identities: torch.Tensor, visits: torch.Tensor, height: int, width: int
 ) -> torch.Tensor:
-    """Draw all that a policy needs from (seed, image, visit): `float32 [..., draws, B]`, in [0, 1).
+    """Settle all that a policy does to each image from (seed, image, visit): `float32 [..., policy.rows, B]`.
 
     For one batch or for many at once, with the same bits: a batch then launches its arithmetic alone.
 
@@ -85,53 +131,131 @@ def draw_for_policy(
         seed: Seed of the stream.
         identities: Number of each image: `int64 [..., B]`.
         visits: How often each was drawn before: of the same shape.
+        height: Height of the images, in pixels.
+        width: Their width.
     """
-    counters = torch.tensor(policy.counters, dtype=torch.int64).to(identities.device)
-    return counter_uniform(seed, identities[..., None, :], visits[..., None, :], counters[:, None])
+
+    def uniform(counters: Sequence[int]) -> torch.Tensor:
+        last = torch.tensor(counters, dtype=torch.int64).to(identities.device)
+        return counter_uniform(seed, identities[..., None, :], visits[..., None, :], last[:, None])
+
+    parts = list[torch.Tensor]()
+    if policy.form == "jitter":
+        parts = [_jitter_settings(uniform(_JITTERING), height, width).flatten(-3, -2)]
+    elif policy.space is not None:
+        settings = _drawn_settings(policy, policy.space, uniform(range(3 * policy.all_turns)), height, width)
+        if policy.form == "chains":
+            settings, weights = _chained(settings, uniform(_CHAINING), height, width)
+            parts.append(weights)
+        parts.insert(0, settings.flatten(-3, -2))
+    if policy.plain_counters:
+        parts.append(uniform(policy.plain_counters))
+    return torch.cat(parts, dim=-2)
+
+
+def _drawn_settings(
+    policy: Policy, space: Space, draws: torch.Tensor, height: int, width: int
+) -> torch.Tensor:
+    """Draw operation, magnitude and sign of each turn: `[..., 3 turns, B]` to `[..., turns, SETTINGS, B]`."""
+    which, how_much, side = (draws[..., place::3, :] for place in range(3))
+    operation = (which * len(space.names)).long()
+    among = _SEVERITY if policy.form == "chains" else space.bins
+    level = (how_much * among).long() if policy.level is None else torch.full_like(operation, policy.level)
+    table = torch.from_numpy(settings_table(space, height, width)).to(draws.device).flatten(0, 2)
+    return table[(operation * space.bins + level) * 2 + (side >= 0.5)].movedim(-1, -2)
+
+
+def _jitter_settings(draws: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Draw the order of ColorJitter and its amounts: `[..., 5, B]` to `[..., turns, SETTINGS, B]`."""
+    orders = torch.tensor(list(itertools.permutations(range(len(_JITTER))))).to(draws.device)
+    order = orders[(draws[..., 0, :] * len(orders)).long()].movedim(-1, -2)  # [..., turns, B]
+    each = [
+        plain_settings(name, (2 * draws[..., 1 + place, :] - 1) * most, height, width)
+        for place, (name, most) in enumerate(_JITTER.items())
+    ]
+    settings = torch.stack(each, dim=-3).movedim(-1, -2)  # [..., operations, SETTINGS, B]
+    return settings.gather(-3, order[..., None, :].expand_as(settings))
+
+
+def _chained(
+    settings: torch.Tensor, draws: torch.Tensor, height: int, width: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cut AugMix' chains to their lengths and draw its weights: settings, and `[..., 1 + chains, B]`.
+
+    The weight of the image is uniform, which is Beta(1, 1); those of the chains share the rest as a flat
+    Dirichlet distribution does, that is as exponential draws.
+    """
+    lengths = 1 + (draws[..., :_CHAINS, :] * _LONGEST).long()
+    places = torch.arange(_LONGEST, device=draws.device)[:, None]
+    kept = (places < lengths[..., None, :]).flatten(-3, -2)  # [..., chains x longest, B]
+    nothing = plain_settings("identity", torch.zeros(1, device=draws.device), height, width).movedim(-1, -2)
+    settings = torch.where(kept[..., None, :], settings, nothing)
+    shares = -torch.log1p(-draws[..., _CHAINS : 2 * _CHAINS, :])
+    own = draws[..., 2 * _CHAINS :, :]
+    weights = (1 - own) * shares / shares.sum(dim=-2, keepdim=True).clamp(min=1e-30)
+    return settings, torch.cat([own, weights], dim=-2)
+
+
+# -------------------------------------------------------------------------------------------- what is applied
 
 
 def apply_policy(
-    policy: Policy, pixels: torch.Tensor, uniforms: torch.Tensor
+    policy: Policy, pixels: torch.Tensor, drawn: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Apply a policy's operations to each image, then mix within the batch.
 
     Args:
         policy: One of `POLICIES`.
         pixels: `uint8 [B, H, W, 3]`.
-        uniforms: What `draw_for_policy` drew for these images: `float32 [draws, B]`.
+        drawn: What `draw_for_policy` settled for these images: `float32 [policy.rows, B]`.
 
     Returns:
         Pixels `uint8 [B, H, W, 3]`; the row that each image was mixed with `int64 [B]`; the share of the
         image that is its own `float32 [B]`, or None if the policy mixes nothing.
     """
-    images = pixels.permute(0, 3, 1, 2).float() / 255
-    affine = torch.eye(3, device=pixels.device).expand(len(pixels), 3, 3)
-    for turn, among in enumerate(policy.turns):
-        which, how_much, side = uniforms[3 * turn : 3 * turn + 3].unbind()
-        choice = among.start + (which * len(among)).long()
-        level = policy.largest * how_much
-        sign = torch.where(side < 0.5, -1.0, 1.0)
-        images = _photometric(images, choice, level, sign, among)
-        if _GEOMETRIC & set(among):
-            affine = affine @ _geometric(choice, level * sign)
-    draws = uniforms[3 * len(policy.turns) :].unbind()
-    if policy.zoom:
-        affine = _sheared_and_zoomed(draws[-3:])
-    images = _resample(images, affine) if policy.turns or policy.zoom else images
-    mixed, weight = _mixed(policy, images, draws)
+    changed = pixels.permute(0, 3, 1, 2).contiguous()
+    turns = drawn[: policy.all_turns * SETTINGS].view(policy.all_turns, SETTINGS, len(pixels))
+    if policy.form == "chains":
+        changed = _apply_chains(policy, changed, turns, drawn[policy.all_turns * SETTINGS :])
+    else:
+        for settings in turns.unbind():
+            changed = apply_operations(changed, settings, policy.names, policy.interpolation)
     partner = torch.roll(torch.arange(len(pixels), device=pixels.device), -1)
+    if not policy.plain_counters:
+        return changed.permute(0, 2, 3, 1).contiguous(), partner, None
+    draws = drawn[-len(policy.plain_counters) :].unbind()
+    images = changed.float() / 255
+    if policy.zoom:
+        images = _sheared_and_zoomed(images, draws[-3:])
+    mixed, weight = _mixed(policy, images, draws)
     return (mixed * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous(), partner, weight
 
 
-def _sheared_and_zoomed(draws: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return each image's affine map: `float32 [B, 3, 3]`."""
+def _apply_chains(
+    policy: Policy, pixels: torch.Tensor, turns: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Mix each image with its chains of operations: `uint8 [B, 3, H, W]`; all chains are one batch."""
+    settings = turns.view(_CHAINS, _LONGEST, SETTINGS, len(pixels)).permute(1, 2, 0, 3).flatten(2)
+    chains = pixels.repeat(_CHAINS, 1, 1, 1)
+    for each in settings.unbind():
+        chains = apply_operations(chains, each, policy.names, policy.interpolation)
+    own, *others = weights[:, :, None, None, None].unbind()
+    mixed = own * pixels
+    for weight, chain in zip(others, chains.chunk(_CHAINS), strict=True):
+        mixed = mixed + weight * chain
+    return mixed.byte()
+
+
+def _sheared_and_zoomed(images: torch.Tensor, draws: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Shear and zoom about the centre: `float32 [B, 3, H, W]`; black comes from outside."""
     angle, *zooms = (2 * draw - 1 for draw in draws)
     angle = angle * math.radians(_SHEAR_DEGREES)
     maps = torch.eye(3, device=angle.device).repeat(len(angle), 1, 1)
     maps[:, 0, 0] = torch.cos(angle) * (1 + _ZOOM * zooms[0])
     maps[:, 1, 0] = -torch.sin(angle) * (1 + _ZOOM * zooms[0])
     maps[:, 1, 1] = 1 + _ZOOM * zooms[1]
-    return maps
+    grid = F.affine_grid(maps[:, :2], list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def _mixed(
@@ -146,59 +270,6 @@ def _mixed(
     share = torch.where(chosen, draws[1], torch.ones_like(draws[1]))
     own = share[:, None, None, None]
     return own * images + (1 - own) * torch.roll(images, -1, dims=0), share
-
-
-def _geometric(choice: torch.Tensor, amount: torch.Tensor) -> torch.Tensor:
-    """Return each image's affine map in normalised coordinates: `float32 [B, 3, 3]`; identity for others."""
-    maps = torch.eye(3, device=amount.device).repeat(len(amount), 1, 1)
-
-    def where(name: str) -> torch.Tensor:
-        return choice == OPERATIONS.index(name)
-
-    angle = torch.where(where("rotate"), amount * math.radians(30), torch.zeros_like(amount))
-    maps[:, 0, 0] = maps[:, 1, 1] = torch.cos(angle)
-    maps[:, 0, 1] = torch.where(where("shear_x"), amount * 0.3, -torch.sin(angle))
-    maps[:, 1, 0] = torch.where(where("shear_y"), amount * 0.3, torch.sin(angle))
-    maps[:, 0, 2] = torch.where(where("translate_x"), amount * 0.6, torch.zeros_like(amount))  # 30 % of width
-    maps[:, 1, 2] = torch.where(where("translate_y"), amount * 0.6, torch.zeros_like(amount))
-    return maps
-
-
-def _resample(images: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
-    grid = F.affine_grid(affine[:, :2], list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
-def _photometric(
-    images: torch.Tensor,
-    choice: torch.Tensor,
-    level: torch.Tensor,
-    sign: torch.Tensor,
-    among: range = _ANY,
-) -> torch.Tensor:
-    """Apply each image's colour operation, if it drew one: `float32 [B, 3, H, W]`, 0-1.
-
-    Every operation that can have been drawn is computed for all images, and taken where it was.
-    """
-    factor = (1 + level * sign)[:, None, None, None]
-    grey = images.mean(dim=1, keepdim=True)
-    mean = grey.mean(dim=(2, 3), keepdim=True)
-    depth = torch.exp2((8 - (level * 4).round()).clamp(min=4))[:, None, None, None]
-    threshold = (1 - level)[:, None, None, None]
-    operations: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
-        "brightness": lambda x: x * factor,
-        "contrast": lambda x: mean + (x - mean) * factor,
-        "saturation": lambda x: grey + (x - grey) * factor,
-        "posterize": lambda x: torch.floor(x * 255 * depth / 256) / depth * 256 / 255,
-        "solarize": lambda x: torch.where(x >= threshold, 1 - x, x),
-        "invert": lambda x: 1 - x,
-    }
-    changed = images
-    for place in among:
-        operation = operations.get(OPERATIONS[place])
-        if operation is not None:
-            changed = torch.where((choice == place)[:, None, None, None], operation(images), changed)
-    return changed.clamp(0, 1)
 
 
 def _cutmix(

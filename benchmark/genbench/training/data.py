@@ -43,7 +43,7 @@ class Drawn(NamedTuple):
         targets: Its class: `int64`.
         top: Row of the padded image where its window begins: `int64`; `left`: its column.
         mirrored: Whether it is mirrored: `bool`.
-        uniforms: What the policy of `augment` draws for it: `float32 [draws, B]`, or `[steps, draws, B]`.
+        policy: What the policy of `augment` does to it: `float32 [rows, B]`, or `[steps, rows, B]`.
     """
 
     host_rows: torch.Tensor
@@ -54,7 +54,7 @@ class Drawn(NamedTuple):
     top: torch.Tensor
     left: torch.Tensor
     mirrored: torch.Tensor
-    uniforms: torch.Tensor
+    policy: torch.Tensor
 
     def at(self, place: int) -> "Drawn":
         """Return one of several steps."""
@@ -153,15 +153,15 @@ class TrainingData:
         visits = draw.visits.to(self._device, non_blocking=True)
         identities = self._identities[rows]
         offsets = self._offsets(identities, visits)
-        uniforms = self._policy_draws(identities, visits)
-        return Drawn(draw.rows, rows, identities, visits, self._labels[rows], *offsets, uniforms)
+        policy = self._policy_draws(identities, visits)
+        return Drawn(draw.rows, rows, identities, visits, self._labels[rows], *offsets, policy)
 
     def make(self, drawn: Drawn) -> Batch:
         """Return the batch of one step."""
         pixels = self._gather(drawn)
         other, weight = drawn.targets, None
         if self._policy is not None:
-            pixels, pasted, weight = apply_policy(self._policy, pixels, drawn.uniforms)
+            pixels, pasted, weight = apply_policy(self._policy, pixels, drawn.policy)
             other = other if weight is None else other[pasted]
         return Batch(self._normalised(pixels), drawn.targets, other, weight)
 
@@ -201,9 +201,10 @@ class TrainingData:
         return top, left, (counter_bits(self._seeds["flip"], identities, visits) >> 40) % 2 == 1
 
     def _policy_draws(self, identities: torch.Tensor, visits: torch.Tensor) -> torch.Tensor:
-        """Draw what the policy needs; without one, nothing: `float32 [..., 0, B]`."""
+        """Settle what the policy does; without one, nothing: `float32 [..., 0, B]`."""
         if self._policy is not None:
-            return draw_for_policy(self._policy, self._seeds["strong"], identities, visits)
+            _, height, width = self.image_shape
+            return draw_for_policy(self._policy, self._seeds["strong"], identities, visits, height, width)
         return torch.empty(*identities.shape[:-1], 0, identities.shape[-1], device=identities.device)
 
     def _fits(self) -> bool:

@@ -5,7 +5,6 @@ drawn from names, so that a run that was killed and resumed is the run that was 
 The last weights are used: there is no early stopping, and neither val nor test is seen here.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Protocol
@@ -44,21 +43,6 @@ class Trained(NamedTuple):
     ledger: dict[str, dict[str, int]]
     steps: int
     run: dict[str, float]
-
-
-def total_steps(
-    recipe: TrainRecipe, real_images: int, arm_images: int, budget: str, scale: float = 1.0
-) -> int:
-    """Return the optimizer steps of an arm.
-
-    With budget `steps` every arm takes those of the baseline: `epochs` passes over the real images. With
-    `epochs` it takes `epochs` passes over its own images, more steps the more images it has. Without epochs
-    there are no steps: the network is evaluated as it was built.
-    """
-    if not recipe.epochs:
-        return 0
-    images = real_images if budget == "steps" else arm_images
-    return max(1, math.ceil(recipe.epochs * scale * images / recipe.batch_size_images))
 
 
 def train(  # noqa: PLR0913 - a training is seven things; how its steps are taken is the eighth

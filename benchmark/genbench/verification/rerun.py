@@ -61,7 +61,7 @@ def compared(claimed: Record, again: Record) -> tuple[Rerun, list[str]]:
     is_same = _kind(claimed) == _kind(again)
     found, tolerance = (unequal(claimed, again, run=False), 0.0) if is_same else _far(claimed, again)
     seconds, reported = (
-        min(sum(cost.seconds for cost in one.run.costs), _MOST_SECONDS) for one in (again, claimed)
+        min(sum(cost.seconds or 0.0 for cost in one.run.costs), _MOST_SECONDS) for one in (again, claimed)
     )
     lines = [f"run again: {line}" for line in found]
     return Rerun(not found, is_same, tolerance, seconds, reported), lines

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from genbench_classifiers._shared import Network, check_smallest, kaiming_init
+from genbench_classifiers._shared import Network, kaiming_init
 
 
 class PlainCnn(Network):
@@ -46,12 +46,7 @@ class PlainCnn(Network):
 
 
 def s3_cnn(image_shape: tuple[int, int, int], num_classes: int) -> PlainCnn:
-    """Build the network that stands for S3's.
-
-    Raises:
-        UsageError: The image is smaller than 16x16 pixels.
-    """
-    check_smallest("cnn with architecture s3 has two 5x5 convolutions without padding", image_shape, 16)
+    """Build the network that stands for S3's; images have 16x16 pixels or more."""
     channels, *sides = image_shape
     layers: list[nn.Module] = []
     for before, width in ((channels, 6), (6, 16)):
@@ -65,12 +60,7 @@ def s3_cnn(image_shape: tuple[int, int, int], num_classes: int) -> PlainCnn:
 
 
 def s4_cnn(image_shape: tuple[int, int, int], outputs: int) -> PlainCnn:
-    """Build S4's network.
-
-    Raises:
-        UsageError: The image is smaller than 22x22 pixels.
-    """
-    check_smallest("cnn with architecture s4 has three 3x3 convolutions without padding", image_shape, 22)
+    """Build S4's network; images have 22x22 pixels or more."""
     channels, *sides = image_shape
     layers: list[nn.Module] = []
     for before, width in ((channels, 32), (32, 64), (64, 128)):

@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import nn
 
-from genbench.errors import UsageError
 from genbench.protocols import Classifier
 from genbench.training import head_parameters
 from genbench_classifiers._checkpoints import Tensors, load_checkpoint
@@ -94,26 +93,3 @@ def kaiming_init(network: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def check_size(component: str, image_shape: tuple[int, int, int], halvings: int, hint: str = "") -> None:
-    """Refuse images that cannot be halved so often.
-
-    Raises:
-        UsageError: They are too small; the message says which sizes work.
-    """
-    check_smallest(f"{component} halves the image {halvings} times", image_shape, 2**halvings, hint)
-
-
-def check_smallest(what: str, image_shape: tuple[int, int, int], smallest: int, hint: str = "") -> None:
-    """Refuse images below `smallest` pixels in height or width.
-
-    Raises:
-        UsageError: They are; the message begins with `what`, the reason.
-    """
-    _, height, width = image_shape
-    if min(height, width) < smallest:
-        raise UsageError(
-            f"{what}: it takes {smallest}x{smallest} pixels or more, found {height}x{width}",
-            hint=hint or "choose a larger dataset option `size`, or the classifier mlp, which takes any size",
-        )

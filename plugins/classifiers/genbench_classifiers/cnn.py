@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from genbench_classifiers._plain_cnns import s3_cnn, s4_cnn
-from genbench_classifiers._shared import BuiltIn, Network, PooledHead, check_size, kaiming_init
+from genbench_classifiers._shared import BuiltIn, Network, PooledHead, kaiming_init
 from genbench_classifiers.configs.cnn import CnnConfig
 
 
@@ -26,17 +26,12 @@ class Cnn(BuiltIn):
         Raises:
             UsageError: The image is too small for it.
         """
+        self.config.check_images(image_shape)
         if self.config.architecture == "s3":
             return s3_cnn(image_shape, num_classes)
         if self.config.architecture == "s4":
             return s4_cnn(image_shape, outputs=1 if num_classes == 2 else num_classes)
         widths = self.config.widths
-        check_size(
-            f"cnn with {len(widths)} widths",
-            image_shape,
-            len(widths) - 1,
-            hint="cnn:widths=[32] takes any size",
-        )
         return CnnNetwork(image_shape[0], widths, num_classes, self.config.dropout)
 
 

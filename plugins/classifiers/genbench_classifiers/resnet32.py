@@ -13,11 +13,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from genbench_classifiers._checkpoints import Tensors
-from genbench_classifiers._shared import BuiltIn, Network, PooledHead, check_size, kaiming_init
+from genbench_classifiers._shared import BuiltIn, Network, PooledHead, kaiming_init
 from genbench_classifiers.configs.resnet32 import ResNet32Config
 
 _WIDTHS = (16, 32, 64)
-_HALVINGS = 2  # the second and third stage
 
 
 class ResNet32(BuiltIn):
@@ -31,7 +30,7 @@ class ResNet32(BuiltIn):
         Raises:
             UsageError: The image is smaller than 4x4 pixels.
         """
-        check_size("resnet32", image_shape, _HALVINGS)
+        self.config.check_images(image_shape)
         return ResNetNetwork(image_shape[0], self.config.depth, self.config.shortcut, num_classes)
 
     def renamed(self, tensors: Tensors) -> Tensors:

@@ -13,16 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from genbench.errors import UsageError
 from genbench_classifiers._shared import BuiltIn, Network
 from genbench_classifiers.configs.vit import VitConfig
 
 _DEPTHS = {"tiny": 2, "small": 4, "medium": 8, "large": 16}
 _WIDTH, _HEAD_WIDTH, _MLP_WIDTH = 256, 64, 512
-_PATCHES = (1, 2, 4, 8, 16, 32)
-_USUAL_PATCH = 4  # what `auto` takes unless a larger one leaves enough patches
-_FEWEST_ACROSS = 7  # patches across the shorter side
-_MOST_PATCHES = 4096  # attention's cost is quadratic: more would be a mistake
 
 
 class Vit(BuiltIn):
@@ -37,43 +32,14 @@ class Vit(BuiltIn):
             UsageError: No patch divides the image, or the configured one does not.
         """
         config = self.config
-        patch = choose_patch(image_shape[1:]) if config.patch == "auto" else config.patch
-        _check_patch(patch, image_shape)
-        network = VitNetwork(image_shape, patch, _DEPTHS[config.size], num_classes, config.dropout)
+        config.check_images(image_shape)
+        network = VitNetwork(
+            image_shape, config.patch_of(image_shape), _DEPTHS[config.size], num_classes, config.dropout
+        )
         network.embedding_dropout.p = config.embedding_dropout
         nn.init.normal_(network.class_token, std=config.token_std)
         nn.init.normal_(network.positions, std=config.token_std)
         return network
-
-
-def choose_patch(sides: tuple[int, int]) -> int:
-    """Return the patch of `auto` for images of this height and width.
-
-    >>> choose_patch((32, 32)), choose_patch((8, 8)), choose_patch((224, 224))
-    (4, 4, 16)
-    """
-    dividing = [patch for patch in _PATCHES if all(side % patch == 0 for side in sides)]
-    small = [patch for patch in dividing if patch <= _USUAL_PATCH]
-    fine = [patch for patch in dividing if patch <= 16 and min(sides) // patch >= _FEWEST_ACROSS]
-    return max(small + fine)
-
-
-def _check_patch(patch: int, image_shape: tuple[int, int, int]) -> None:
-    _, height, width = image_shape
-    if height % patch or width % patch:
-        fitting = [str(other) for other in _PATCHES if height % other == 0 and width % other == 0]
-        raise UsageError(
-            f"vit cuts images into patches of {patch}x{patch}, which do not fill {height}x{width} pixels: "
-            f"height and width must be multiples of {patch}; these work here: {', '.join(fitting)}",
-            hint="--classifier vit:patch=auto, or a dataset option `size` that the patch divides",
-        )
-    patches = (height // patch) * (width // patch)
-    if patches > _MOST_PATCHES:
-        raise UsageError(
-            f"vit would cut {height}x{width} pixels into {patches} patches of {patch}x{patch}: at most "
-            f"{_MOST_PATCHES} are taken",
-            hint="a larger vit:patch=..., or images whose height and width are multiples of 16",
-        )
 
 
 class VitNetwork(Network):

@@ -14,9 +14,9 @@ import numpy as np
 from genbench.errors import DataError
 from genbench.files import read_regular
 from genbench.image_files import check_image
+from genbench.parquet import write_arrow
 from genbench.protocols import RunContext
-from genbench_datasets._arrow import write_arrow
-from genbench_datasets._unpacking import MOST_FILE_BYTES, Unpacked, unpacked
+from genbench.unpacking import MOST_FILE_BYTES, Unpacked, unpacked
 from genbench_datasets.configs._tables import ARCHIVES
 
 _BATCH_BYTES = 8 << 20  # encoded images in memory at a time

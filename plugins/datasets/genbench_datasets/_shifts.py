@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from genbench.arrays import load_array, load_arrays
 from genbench.errors import DataError
 from genbench.images import LabelledImages, TensorImages
+from genbench.parquet import first_column, named_labels
 from genbench.protocols import RunContext
 from genbench.seeding import derive_seed
-from genbench_datasets._arrays import load_array, load_arrays
 from genbench_datasets._corruptions import CORRUPTIONS, corrupted
-from genbench_datasets._tables import first_column, named_labels, read_parquet, with_labels
+from genbench_datasets._tables import read_parquet, with_labels
 from genbench_datasets.configs._shifts import ShiftOptions
 
 _OTHER_NAMES = {"car": "automobile", "plane": "airplane"}

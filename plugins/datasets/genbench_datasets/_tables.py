@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,10 @@ import torch
 from genbench.errors import DataError
 from genbench.files import said
 from genbench.images import ArrowImages, LabelledImages, TensorImages, memory_limit_bytes
+from genbench.parquet import check_column, label_values, open_parquet
 from genbench.protocols import RunContext
-from genbench_datasets._arrow import open_parquet
 
 _ROWS = 16  # encoded images in memory at a time
-_UNLABELLED = (-1, "")  # how sets on the Hub write that a label is hidden
-_CLASS_TYPES = frozenset(
-    {"string", "large_string", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
-)
 
 
 def read_parquet(files: Sequence[Path], ctx: RunContext) -> Any:
@@ -54,7 +50,7 @@ def labelled(
     Raises:
         DataError: A column is missing, a label is empty, or an image cannot be decoded; the row is named.
     """
-    labels = np.asarray(_labels_column(table, label_column, "the table"), dtype=np.int64)
+    labels = np.asarray(label_values(table, label_column, "the table"), dtype=np.int64)
     return with_labels(table, image_column, labels, class_names, size, ctx)
 
 
@@ -91,54 +87,6 @@ def held_if_small(encoded: ArrowImages, ctx: RunContext) -> LabelledImages:
         done += len(batch)
         ctx.progress(done, len(encoded))
     return TensorImages(pixels, encoded.labels, encoded.class_names)
-
-
-def named_labels(table: Any, column: str, owner: str) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Return the names of a column's classes, and the class of each row: `int64 [N]`.
-
-    A column of words or whole numbers has the classes that occur in it, in their order.
-
-    Raises:
-        DataError: The column is missing or is of another type, or a row has no label; `owner` is named.
-    """
-    raw, feature = _labels_column(table, column, owner), table.features[column]
-    if type(feature).__name__ == "ClassLabel":
-        return list(feature.names), np.asarray(raw, dtype=np.int64)
-    if getattr(feature, "dtype", "") not in _CLASS_TYPES:
-        raise DataError(
-            f"{owner}: classes must be a ClassLabel, words or whole numbers; {column!r} is {said(feature)}",
-            hint="set label_column=COLUMN",
-        )
-    values, labels = np.unique(np.asarray(raw), return_inverse=True)
-    return [str(value) for value in values], labels.astype(np.int64)
-
-
-def first_column(columns: Mapping[str, Any], *names: str) -> str:
-    """Return the first of `names` that is a column: public sets call theirs `img` or `image`."""
-    for name in names:
-        if name in columns:
-            return name
-    raise DataError(
-        f"the table has none of the columns {', '.join(names)}. Found: {said(', '.join(columns))}"
-    )
-
-
-def _labels_column(table: Any, column: str, owner: str) -> list[Any]:
-    check_column(table, column, owner)
-    raw = list(table[column])
-    missing = [row for row, label in enumerate(raw) if label is None or label in _UNLABELLED]
-    if missing:
-        raise DataError(
-            f"{owner}: {len(missing)} of {len(raw)} rows have no label, the first is row {missing[0]}",
-            hint="hidden labels of a competition cannot be scored: choose another split",
-        )
-    return raw
-
-
-def check_column(table: Any, column: str, owner: str) -> None:
-    """Raise a DataError that names `owner`, the column and those there are, where the column is missing."""
-    if column not in table.column_names:
-        raise DataError(f"{owner} has no column {column!r}. Found: {said(', '.join(table.column_names))}")
 
 
 @contextlib.contextmanager

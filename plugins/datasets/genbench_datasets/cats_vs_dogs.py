@@ -8,8 +8,9 @@ the whole set. Which 601 images S4 had is not known. Images are cropped to a squ
 
 from genbench.errors import DataError
 from genbench.images import RealImages, Subset, stratified_choice, stratified_counts
+from genbench.parquet import first_column
 from genbench.protocols import Dataset, RunContext
-from genbench_datasets._tables import first_column, labelled, read_parquet
+from genbench_datasets._tables import labelled, read_parquet
 from genbench_datasets.configs.cats_vs_dogs import CatsVsDogsConfig
 
 CLASS_NAMES = ("cat", "dog")

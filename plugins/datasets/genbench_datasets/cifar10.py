@@ -2,9 +2,10 @@
 
 from genbench.errors import DataError
 from genbench.images import RealImages
+from genbench.parquet import first_column
 from genbench.protocols import Dataset, RunContext
 from genbench_datasets._shifts import cifar10_shifts, computed_shifts
-from genbench_datasets._tables import first_column, labelled, read_parquet
+from genbench_datasets._tables import labelled, read_parquet
 from genbench_datasets.configs.cifar10 import Cifar10Config, shift_files
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

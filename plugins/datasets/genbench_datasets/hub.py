@@ -26,13 +26,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from genbench.errors import DataError
 from genbench.images import LabelledImages, RealImages, Subset, stratified_choice, stratified_counts
+from genbench.parquet import ParquetRows, check_column, named_labels
 from genbench.protocols import Dataset, RunContext
 from genbench.seeding import generator
+from genbench.synsets import imagenet_synsets
 from genbench_datasets._archives import class_folders
-from genbench_datasets._arrow import ParquetRows
-from genbench_datasets._imagenet import imagenet_synsets, renamed_to
+from genbench_datasets._imagenet import renamed_to
 from genbench_datasets._shifts import class_map
-from genbench_datasets._tables import check_column, named_labels, with_labels
+from genbench_datasets._tables import with_labels
 from genbench_datasets.configs.hub import CLASS_MAPS, HubConfig
 
 Renamed = Mapping[str, str | None]

@@ -15,7 +15,7 @@ import numpy as np
 
 from genbench.errors import DataError
 from genbench.files import shown, tree_files
-from genbench.image_files import check_image
+from genbench.image_files import SUFFIXES, check_image
 from genbench.images import (
     ArrowImages,
     LabelledImages,
@@ -26,7 +26,7 @@ from genbench.images import (
 )
 from genbench.protocols import Dataset, RunContext
 from genbench_datasets._tables import held_if_small
-from genbench_datasets.configs.imagefolder import IMAGE_SUFFIXES, ImageFolderConfig
+from genbench_datasets.configs.imagefolder import ImageFolderConfig
 
 _SHIFTS = "shifts"
 
@@ -98,11 +98,11 @@ def _folders(folder: Path) -> list[Path]:
 
 def _checked(files: Sequence[Path], folder: Path) -> Sequence[Path]:
     """Return a class's images; anything else in the folder is an error that names it."""
-    strange = [path for path in files if path.suffix.lower() not in IMAGE_SUFFIXES]
+    strange = [path for path in files if path.suffix.lower() not in SUFFIXES]
     if strange:
         raise DataError(
             f"{shown(strange[0])} is not an image ({len(strange)} such files). "
-            f"Known: {', '.join(sorted(IMAGE_SUFFIXES))}",
+            f"Known: {', '.join(sorted(SUFFIXES))}",
             hint="move files that are not images out of the class folders",
         )
     chained = [path for path in files if "::" in str(path)]

@@ -17,13 +17,6 @@ from genbench_generators._unet import pad, padded_size
 from genbench_generators.configs.ddpm import DdpmConfig
 
 
-def fit_steps(config: DdpmConfig, images: int) -> int:
-    """Return the optimizer steps of a fit: `epochs` passes over the images, or `fit_steps`."""
-    if config.epochs is None:
-        return config.fit_steps
-    return max(1, math.ceil(config.epochs * images / config.batch_size_images))
-
-
 def learning_rate(config: DdpmConfig, step: int, steps: int) -> float:
     """Return the rate of a step: warm-up, then constant or half a cosine to 0.
 
@@ -63,7 +56,7 @@ class DdpmFit:
     ) -> None:
         self.network, self.config, self.ctx = network, config, ctx
         self._classifier = classifier
-        self.steps = fit_steps(config, len(train))
+        self.steps = config.fit_length(len(train))
         self._images = TrainingImages(train, config.batch_size_images, ctx)
         self._no_class = train.num_classes
         self._size = padded_size(config, *train.image_shape[1:])

@@ -1,27 +1,37 @@
-"""Fractals that `diffusemix` blends in: drawn here from a seed, none is downloaded.
+"""Fractals that `diffusemix` blends in: drawn here from a seed, or read from a folder.
 
-`mandelbrot`: crops of the Mandelbrot set at its boundary, coloured by the smooth escape time. `ifs`: iterated
-function systems of random affine contractions, played as a chaos game, the way FractalDB draws them
-(arXiv:2101.08515, Sec. 3.1); the density of visits is shown on a log scale. The paper's own set is a download
-of unstated origin.
+`mandelbrot`: S1's (DALISA-2025/CS7643-final-project, final/diffusemix_core.py): crops of the Mandelbrot set
+of 3 / zoom by 3 / zoom, zoom in [0.5, 2), about a centre in [-0.7, 0) + [-0.5, 0.5) i, at 32 x 32 points;
+the value is the share of 100 iterations that stay within 2; coloured by one of six of matplotlib's maps
+from the least value to the largest, and saved as the 24 x 24 pixels that matplotlib leaves of a square inch
+at 32 dots per inch. Departures: seeded, and reduced to 24 x 24 by area rather than by matplotlib's own
+resampling.
+
+`ifs`: iterated function systems of random affine contractions, played as a chaos game, the way FractalDB
+draws them (arXiv:2101.08515, Sec. 3.1); the density of visits is shown on a log scale. The paper's own set
+is a download of unstated origin: where a user has it, `fractals=FOLDER` reads it.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from genbench.image_files import open_image
+
 Plane = npt.NDArray[np.float64]
 _SIDE_LEAST = 64  # drawn at least this large, then reduced: a fractal of 8 x 8 points is noise
-_ESCAPE_STEPS = 96
+_S1_POINTS, _S1_PIXELS, _S1_STEPS = 32, 24, 100
+_S1_MAPS = ("inferno", "magma", "plasma", "viridis", "twilight", "ocean")
 _LEAST_FILLED = 0.12  # share of the picture that must not be black
 _ORBITS, _ORBIT_STEPS, _FIRST_STEPS = 4096, 48, 12
 _TRIES = 100
 
 
 def draw_fractals(kind: str, count: int, seed: int, height: int, width: int) -> npt.NDArray[np.float32]:
-    """Draw a set of fractals: `float32 [count, 3, height, width]`, 0-255."""
+    """Draw a set of fractals, `mandelbrot` or `ifs`: `float32 [count, 3, height, width]`, 0-255."""
     import torch
     import torch.nn.functional as F
 
@@ -29,35 +39,62 @@ def draw_fractals(kind: str, count: int, seed: int, height: int, width: int) -> 
     planes = []
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        plane = _filled(mandelbrot if kind == "mandelbrot" else iterated_functions, rng, side)
-        planes.append(_coloured(_equalised(plane), rng))
+        if kind == "mandelbrot":
+            planes.append(_mandelbrot_picture(rng))
+        else:
+            planes.append(_coloured(_equalised(_filled(rng, side)), rng))
     drawn = torch.from_numpy(np.stack(planes)).float()
     small = F.interpolate(drawn, (height, width), mode="bilinear", antialias=True, align_corners=False)
     reduced: npt.NDArray[np.float32] = (small.clamp(0, 1) * 255).numpy()
     return reduced
 
 
-def mandelbrot(rng: np.random.Generator, side: int) -> Plane:
-    """Draw a crop at the boundary of the Mandelbrot set: `float64 [side, side]`, 0 inside.
+def read_fractals(files: Mapping[str, Path], height: int, width: int) -> npt.NDArray[np.float32]:
+    """Read a folder's images, resized as Pillow does by default: `float32 [count, 3, height, width]`, 0-255.
 
-    The value is the smooth iteration count n + 1 - log2(log |z_n|) of z <- z^2 + c.
+    Raises:
+        DataError: A file is no image, or is too large; it is named.
     """
-    angle = rng.uniform(0, 2 * math.pi)
-    centre = (
-        np.exp(1j * angle) / 2 - np.exp(2j * angle) / 4
-    )  # on the main cardioid, the boundary's largest part
-    span = 10 ** rng.uniform(-1.6, 0.0)
-    axis = np.linspace(-span / 2, span / 2, side)
+    pictures = []
+    for name, path in files.items():
+        with open_image(path, f"diffusemix: {name} in fractals") as image:
+            pictures.append(np.asarray(image.convert("RGB").resize((width, height)), dtype=np.float32))
+    return np.stack(pictures).transpose(0, 3, 1, 2)
+
+
+def _mandelbrot_picture(rng: np.random.Generator) -> Plane:
+    """Draw one of S1's pictures: `float64 [3, 24, 24]`, 0-1."""
+    from matplotlib import colormaps
+
+    plane = mandelbrot(rng)
+    span = plane.max() - plane.min()
+    coloured = colormaps[str(rng.choice(_S1_MAPS))]((plane - plane.min()) / (span or 1.0))[:, :, :3]
+    return _by_area(_by_area(coloured).transpose(1, 0, 2)).transpose(2, 1, 0)
+
+
+def _by_area(lines: Plane) -> Plane:
+    """Reduce the first axis from 32 to 24 points by area."""
+    until = np.concatenate([np.zeros((1, *lines.shape[1:])), lines.cumsum(axis=0)])
+    edges = np.arange(_S1_PIXELS + 1) * (_S1_POINTS / _S1_PIXELS)
+    whole = np.minimum(edges.astype(np.int64), _S1_POINTS - 1)
+    part = (edges - whole)[:, None, None]
+    at_edges = until[whole] * (1 - part) + until[whole + 1] * part
+    return np.asarray(np.diff(at_edges, axis=0) * (_S1_PIXELS / _S1_POINTS))
+
+
+def mandelbrot(rng: np.random.Generator) -> Plane:
+    """Draw a crop of the Mandelbrot set as S1 does: `float64 [32, 32]`, the share of iterations within 2."""
+    zoom = rng.uniform(0.5, 2.0)
+    centre = complex(rng.uniform(-0.7, 0.0), rng.uniform(-0.5, 0.5))
+    axis = np.linspace(-1.5, 1.5, _S1_POINTS) / zoom
     c = centre + axis[None, :] + 1j * axis[:, None]
     z = np.zeros_like(c)
-    smooth = np.zeros(c.shape)
-    inside = np.ones(c.shape, dtype=bool)
-    for step in range(_ESCAPE_STEPS):
+    within = np.zeros(c.shape)
+    for _ in range(_S1_STEPS):
+        inside = np.abs(z) <= 2
         z[inside] = z[inside] ** 2 + c[inside]
-        escaped = inside & (np.abs(z) > 16)
-        smooth[escaped] = step + 1 - np.log2(np.log(np.abs(z[escaped])))
-        inside &= ~escaped
-    return np.where(inside, 0.0, smooth)
+        within += inside
+    return within / _S1_STEPS
 
 
 def iterated_functions(rng: np.random.Generator, side: int) -> Plane:
@@ -86,13 +123,14 @@ def iterated_functions(rng: np.random.Generator, side: int) -> Plane:
     return np.log1p(np.bincount(flat, minlength=side * side).reshape(side, side).astype(np.float64))
 
 
-def _filled(draw: Callable[[np.random.Generator, int], Plane], rng: np.random.Generator, side: int) -> Plane:
+def _filled(rng: np.random.Generator, side: int) -> Plane:
     """Draw until enough of the picture is filled, as FractalDB does; the fullest, if none is."""
-    best = draw(rng, side)
+    best = iterated_functions(rng, side)
     for _ in range(_TRIES):
         if (best != 0).mean() >= _LEAST_FILLED:
             break
-        best = max(best, draw(rng, side), key=lambda plane: float((plane != 0).mean()))
+        again = iterated_functions(rng, side)
+        best = max(best, again, key=lambda plane: float((plane != 0).mean()))
     return best
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from genbench.errors import UsageError
+from genbench_generators.configs.image_variations import check_key
 
 _PART = 8  # characters: the shortest part of a key that counts as one
 _SEPARATORS = re.compile(r"[\W_]+", re.ASCII)  # what a part may be torn apart by
@@ -88,17 +89,13 @@ def read_key(variable: str) -> Secret:
     """
     if not variable:
         return Secret("")
+    check_key(variable)
     key = os.environ.get(variable, "").strip()
-    hint = f"export {variable}=..., or key_env= for a service that needs no key"
-    if not key:
-        raise UsageError(
-            f"image_variations: key_env names {variable}, which is not set in the environment", hint=hint
-        )
     if not all("!" <= character <= "~" for character in key):
         raise UsageError(
             f"image_variations: the key in {variable} holds a space, a line break or another character that "
             "no key has: printable ASCII is allowed",
-            hint=hint,
+            hint=f"export {variable}=..., or key_env= for a service that needs no key",
         )
     return Secret(key)
 

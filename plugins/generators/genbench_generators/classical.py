@@ -4,12 +4,13 @@ Each copy is augmented once, when the set is made; what changes from epoch to ep
 
 * `flip_crop`: the shift of He et al. (arXiv:1512.03385, Sec. 4.2): pad with black, crop back. The pad is a
   share of the side, 4 pixels of 32 and 1 pixel of 8.
-* `colour`: torchvision's ColorJitter.
+* `colour`: torchvision's ColorJitter: brightness, contrast, saturation and hue, in random order.
 * `shear_zoom`: Keras' `ImageDataGenerator(shear_range, zoom_range)` as the S4 repository uses it: the shear
   angle is in degrees (so that its 0.2 moves nothing one could see), each axis is zoomed by its own factor,
   pixels from outside repeat the border. Departure: the resampling is torch's, not scipy's.
 * `randaugment`: RandAugment (arXiv:1909.13719); `trivialaugment`: TrivialAugment, wide (arXiv:2103.10158);
-  both as in torchvision. They turn images by up to 30 and 135 degrees, which can make a 9 of a 6.
+  `augmix`: AugMix (arXiv:1912.02781), its images, without its loss. All three are torchvision's, as the mix's
+  `augment` of the same name is. They turn images by up to 30 or 135 degrees, which can make a 9 of a 6.
 * `mixup`: lambda x + (1 - lambda) x' (arXiv:1710.09412); `cutmix`: a rectangle of x' pasted into x, its area
   1 - lambda (arXiv:1905.04899, Sec. 3.1); lambda ~ Beta(alpha, alpha). A frozen copy has one label, so the
   partner x' is drawn from the class of x: what is lost against the papers is mixing across classes, which
@@ -95,6 +96,8 @@ def _transform(config: ClassicalConfig) -> Transform:
         transform = v2.ColorJitter(strength, strength, strength, strength / 4)
     elif config.variant == "randaugment":
         transform = v2.RandAugment(config.randaugment_operations, config.randaugment_magnitude)
+    elif config.variant == "augmix":
+        transform = v2.AugMix()
     else:
         transform = v2.TrivialAugmentWide()
     return transform

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from genbench.errors import UsageError
+
 Width = Annotated[int, Field(ge=1, le=16384)]
 ADAMW: Mapping[str, Any] = {
     "optimizer": "adamw",
@@ -34,3 +36,26 @@ SMALL_STEPS: Mapping[str, Any] = {
     "epochs": 40,
     "batch_size_images": 32,
 }
+
+
+def check_size(component: str, image_shape: tuple[int, int, int], halvings: int, hint: str = "") -> None:
+    """Refuse images that cannot be halved so often.
+
+    Raises:
+        UsageError: They are too small; the message says which sizes work.
+    """
+    check_smallest(f"{component} halves the image {halvings} times", image_shape, 2**halvings, hint)
+
+
+def check_smallest(what: str, image_shape: tuple[int, int, int], smallest: int, hint: str = "") -> None:
+    """Refuse images below `smallest` pixels in height or width.
+
+    Raises:
+        UsageError: They are; the message begins with `what`, the reason.
+    """
+    _, height, width = image_shape
+    if min(height, width) < smallest:
+        raise UsageError(
+            f"{what}: it takes {smallest}x{smallest} pixels or more, found {height}x{width}",
+            hint=hint or "choose a larger dataset option `size`, or the classifier mlp, which takes any size",
+        )

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from genbench_classifiers.configs._shared import PAPER, SMALL_STEPS, Width
+from genbench_classifiers.configs._shared import PAPER, SMALL_STEPS, Width, check_size, check_smallest
 from genbench_classifiers.configs._weights import WeightsConfig
 
 
@@ -48,3 +48,16 @@ class CnnConfig(WeightsConfig):
         if self.architecture != "pooled" and idle:
             raise ValueError(f"architecture {self.architecture!r} is fixed: it does not take {idle[0]!r}")
         return self
+
+    def check_images(self, image_shape: tuple[int, int, int]) -> None:
+        """Refuse images that the architecture would shrink to nothing."""
+        if self.architecture == "pooled":
+            what, hint = f"cnn with {len(self.widths)} widths", "cnn:widths=[32] takes any size"
+            check_size(what, image_shape, len(self.widths) - 1, hint)
+        elif self.architecture == "s3":
+            check_smallest(
+                "cnn with architecture s3 has two 5x5 convolutions without padding", image_shape, 16
+            )
+        else:
+            what = "cnn with architecture s4 has three 3x3 convolutions without padding"
+            check_smallest(what, image_shape, 22)

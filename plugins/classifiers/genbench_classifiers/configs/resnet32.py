@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from genbench_classifiers.configs._shared import PAPER
+from genbench_classifiers.configs._shared import PAPER, check_size
 from genbench_classifiers.configs._weights import WeightsConfig
 
 
@@ -50,3 +50,7 @@ class ResNet32Config(WeightsConfig):
             },
         },
     }
+
+    def check_images(self, image_shape: tuple[int, int, int]) -> None:
+        """Refuse images below 4x4 pixels: the second and third stage halve them."""
+        check_size("resnet32", image_shape, halvings=2)

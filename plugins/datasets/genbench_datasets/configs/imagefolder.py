@@ -10,10 +10,6 @@ from genbench.errors import DataError
 from genbench.files import tree_files
 from genbench.protocols import DatasetConfig
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-)
-
 
 class ImageFolderConfig(DatasetConfig):
     """Options of `imagefolder`."""

@@ -49,6 +49,13 @@ class PipelineConfig(GeneratorConfig):
             "batch_size_images",
         }
     )
+    fit_length_fields: ClassVar[frozenset[str]] = frozenset({"lora_steps"})
+    costless_fields: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("template", "prompts", "negative_prompt"),
+            *("lora_learning_rate", "lora_template", "lora_drop_fraction"),
+        }
+    )
 
     model: str = Field(min_length=1, description="Hub id or local folder of the pipeline; its content counts")
     template: str = Field(
@@ -135,6 +142,10 @@ class PipelineConfig(GeneratorConfig):
         if "{prompt}" in self.template and not self.prompts and self.prompt_file is None:
             raise ValueError(f"template {self.template!r} needs prompts, and there are none")
         return self
+
+    def fit_length(self, train_images: int) -> int:
+        """Return the optimizer steps of fine-tuning."""
+        return self.lora_steps
 
     def all_prompts(self) -> tuple[str, ...]:
         """Return `prompts`, or those in `prompt_file`."""

@@ -3,7 +3,8 @@
 STYLED = {"use": "style_transfer", "preset": "source-s4"}
 
 
-VARIATIONS = {"use": "image_variations"}  # what they may cost is for the user to say
+#: DALL-E 2's variations; what they may cost is for the user to say.
+VARIATIONS = {"use": "image_variations", "preset": "source-s4"}
 
 
 ORIGINALS_AND_VARIATIONS = {"use": "union", "first": "copies", "second": VARIATIONS}

@@ -21,7 +21,7 @@ class ClassicalConfig(GeneratorConfig):
     }
 
     variant: Literal[
-        "flip_crop", "colour", "shear_zoom", "randaugment", "trivialaugment", "mixup", "cutmix"
+        "flip_crop", "colour", "shear_zoom", "randaugment", "trivialaugment", "augmix", "mixup", "cutmix"
     ] = Field(default="flip_crop", description="which augmentation is applied to each copy, once")
     shift_fraction: float = Field(
         default=0.125, ge=0, le=0.5, description="flip_crop: largest shift as a share of the image's side"

@@ -12,6 +12,10 @@ class CvaeConfig(GeneratorConfig):
     """Options of `cvae`. The defaults are `quick`."""
 
     sample_fields: ClassVar[frozenset[str]] = frozenset({"temperature", "micro_batch_images"})
+    fit_length_fields: ClassVar[frozenset[str]] = frozenset({"fit_steps"})
+    costless_fields: ClassVar[frozenset[str]] = frozenset(
+        {"beta", "learning_rate", "warmup_fraction", "temperature"}
+    )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"channels": 8, "latent_dimensions": 8, "fit_steps": 60},
         "paper": {
@@ -50,3 +54,7 @@ class CvaeConfig(GeneratorConfig):
     micro_batch_images: int = Field(
         default=128, ge=1, description="images per network call; the last batch is padded to it"
     )
+
+    def fit_length(self, train_images: int) -> int:
+        """Return the optimizer steps of a fit."""
+        return self.fit_steps

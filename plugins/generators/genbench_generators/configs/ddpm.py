@@ -1,5 +1,6 @@
 """Options of `ddpm`. Imports neither torch nor numpy."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -29,6 +30,14 @@ _SAMPLING = frozenset(
 )
 
 
+_COSTLESS = frozenset(
+    {
+        *("timesteps", "schedule", "beta_start", "beta_end", "label_dropout", "clip_prediction", "variance"),
+        *("learning_rate", "warmup_fraction", "warmup_gain", "learning_rate_schedule", "weight_decay"),
+    }
+)
+
+
 class DdpmConfig(GeneratorConfig):
     """Options of `ddpm`.
 
@@ -43,6 +52,8 @@ class DdpmConfig(GeneratorConfig):
     """
 
     sample_fields: ClassVar[frozenset[str]] = _SAMPLING
+    fit_length_fields: ClassVar[frozenset[str]] = frozenset({"fit_steps", "epochs"})
+    costless_fields: ClassVar[frozenset[str]] = _COSTLESS
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {
             "channels": 8,
@@ -208,3 +219,9 @@ class DdpmConfig(GeneratorConfig):
         if self.guidance_interval[0] > self.guidance_interval[1]:
             raise ValueError("guidance_interval must be (low, high) with low <= high")
         return self
+
+    def fit_length(self, train_images: int) -> int:
+        """Return the optimizer steps of a fit: `epochs` passes over the images, or `fit_steps`."""
+        if self.epochs is None:
+            return self.fit_steps
+        return max(1, math.ceil(self.epochs * train_images / self.batch_size_images))

@@ -1,5 +1,6 @@
 """Options of `image_variations`. Imports neither torch nor numpy."""
 
+import os
 from collections.abc import Mapping
 from ipaddress import ip_address
 from string import Formatter
@@ -8,7 +9,21 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from genbench.errors import UsageError
 from genbench.protocols import GeneratorConfig
+
+
+def check_key(variable: str) -> None:
+    """Refuse a variable of the environment that should hold a key and does not; none is named by "".
+
+    Raises:
+        UsageError: It is not set, or empty.
+    """
+    if variable and not os.environ.get(variable, "").strip():
+        raise UsageError(
+            f"image_variations: key_env names {variable}, which is not set in the environment",
+            hint=f"export {variable}=..., or key_env= for a service that needs no key",
+        )
 
 
 class Origin(NamedTuple):
@@ -114,6 +129,10 @@ class VariationsConfig(GeneratorConfig):
     timeout_seconds: float = Field(
         default=180.0, gt=0, le=3600, description="longest time for a whole answer"
     )
+
+    def check_machine(self) -> None:
+        """Refuse to start without the key."""
+        check_key(self.key_env)
 
     @field_validator("base_url")
     @classmethod

@@ -7,12 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from genbench import hub
-from genbench.errors import DataError
-from genbench.files import tree_files
 from genbench.protocols import ComponentRef, GeneratorConfig, InputStep
-
-STYLE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
-
+from genbench_generators.configs._image_folders import image_files
 
 WEIGHTS = "model.safetensors"
 
@@ -50,6 +46,13 @@ class StyleTransferConfig(GeneratorConfig):
             "steps",
             "style",
             "style_weight",
+        }
+    )
+    fit_length_fields: ClassVar[frozenset[str]] = frozenset({"fit_steps"})
+    costless_fields: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("alpha", "learning_rate", "style", "style_seed", "style_weight", "start_noise"),
+            *("fit_learning_rate", "fit_style_weight"),
         }
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -166,6 +169,10 @@ class StyleTransferConfig(GeneratorConfig):
             raise ValueError(f"style_blur_pixels must be odd, found {self.style_blur_pixels}")
         return self
 
+    def fit_length(self, train_images: int) -> int:
+        """Return the optimizer steps of the decoder; `gatys` fits nothing."""
+        return self.fit_steps if self.method == "adain" else 1
+
     def external_data(self, declared: tuple[str, ...]) -> tuple[str, ...]:
         """Return none for drawn styles and the reference encoder."""
         styles, weights = declared
@@ -190,20 +197,5 @@ class StyleTransferConfig(GeneratorConfig):
         """
         if self.styles is None:
             return {}
-        folder = self.styles.expanduser()
-        if not folder.is_dir():
-            raise DataError(
-                f"style_transfer: styles is {str(self.styles)!r}, which is not a folder",
-                hint="style_transfer:styles=FOLDER, or leave it out: styles are drawn",
-            )
-        found = {
-            path.relative_to(folder).as_posix(): path
-            for path in tree_files(folder)
-            if path.suffix.lower() in STYLE_SUFFIXES
-        }
-        if not found:
-            raise DataError(
-                f"style_transfer: styles is {str(self.styles)!r}, which holds no image",
-                hint=f"put images there: {', '.join(sorted(STYLE_SUFFIXES))}",
-            )
-        return found
+        otherwise = "style_transfer:styles=FOLDER, or leave it out: styles are drawn"
+        return image_files(self.styles, "style_transfer: styles", otherwise)

@@ -9,6 +9,7 @@ encrypted files and other methods than those of the published archives are refus
 import gzip
 import io
 import stat
+import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ MOST_FILES = 200_000  #: in an archive: ImageNet-Sketch has 50,889
 MOST_FILE_BYTES = 64 << 20  #: of a file in an archive; the largest image of ImageNet fills 16 MB
 MOST_GROWTH = 20  #: how many times its size an archive may fill unpacked
 SMALLEST_LIMIT_BYTES = 1 << 30  #: what any archive may fill unpacked
+_LOCAL_HEADER_BYTES = 30  # before the name of a file in a zip
 _MOST_HEADER_BYTES = 64 << 10  # of one file's long name and further facts in a tar
 _MOST_SHARED_BYTES = 1 << 20  # of all facts in a tar that hold for several files: they stay in memory
 _MOST_CONTENTS_BYTES = 64 << 20  # of a zip's table of contents, which is read whole
@@ -66,12 +68,7 @@ def zip_member(packed: zipfile.ZipFile, info: zipfile.ZipInfo, most_bytes: int) 
     Raises:
         DataError: It is larger than `most_bytes`, encrypted, or packed by another method than deflation.
     """
-    name = shown(info.filename)
-    if info.flag_bits & _ENCRYPTED:
-        raise DataError(f"{name} is encrypted", hint="unpack it with its password, and use the folder")
-    if info.compress_type not in _METHODS:
-        allowed = ", ".join(f"{method} ({number})" for number, method in _METHODS.items())
-        raise DataError(f"{name} is packed by method {info.compress_type}; allowed: {allowed}")
+    name = _readable(info)
     _check_bytes(name, info.file_size, most_bytes)
     with packed.open(info) as content:
         found = content.read(most_bytes + 1)
@@ -80,30 +77,91 @@ def zip_member(packed: zipfile.ZipFile, info: zipfile.ZipInfo, most_bytes: int) 
     return found
 
 
+def unpack_member(packed: zipfile.ZipFile, info: zipfile.ZipInfo, place: Path, most_bytes: int) -> None:
+    """Write a file of a zip to `place`, a megabyte in memory at a time.
+
+    Raises:
+        DataError: It is larger than `most_bytes`, encrypted, or packed by another method than deflation.
+    """
+    name, written = _readable(info), 0
+    _check_bytes(name, info.file_size, most_bytes)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with packed.open(info) as content, place.open("wb") as file:
+        while part := content.read(1 << 20):
+            written += len(part)
+            _check_bytes(name, written, info.file_size)
+            file.write(part)
+    if written != info.file_size:
+        raise DataError(f"{name} claims {info.file_size:,} bytes, and holds {written:,}")
+
+
+def stored_at(file: IO[bytes], info: zipfile.ZipInfo) -> int:
+    """Return where the content of a file begins that a zip stores as it is.
+
+    Raises:
+        DataError: It is encrypted, or not where the table of contents says.
+    """
+    name = _readable(info)
+    file.seek(info.header_offset)
+    header = file.read(_LOCAL_HEADER_BYTES)
+    if len(header) < _LOCAL_HEADER_BYTES or not header.startswith(b"PK\x03\x04"):
+        raise DataError(f"{name} is not where the table of contents says")
+    name_bytes, extra_bytes = struct.unpack("<HH", header[26:30])
+    return info.header_offset + _LOCAL_HEADER_BYTES + int(name_bytes) + int(extra_bytes)
+
+
+def zip_images(packed: zipfile.ZipFile, file: IO[bytes]) -> dict[str, zipfile.ZipInfo]:
+    """Return the files of a zip by name, hidden ones left out, after checks of what it says of itself.
+
+    Raises:
+        DataError: It is refused, as `unpacked` would.
+    """
+    found = {}
+    for name, info in _zip_members(packed, file):
+        if not info.is_dir() and not any(part.startswith((".", "__MACOSX")) for part in name.parts):
+            found[name.as_posix()] = info
+    return found
+
+
 def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
     """Open a zip; a table of contents that would fill the memory is refused."""
     return zipfile.ZipFile(_SmallReads(file))
 
 
+def _readable(info: zipfile.ZipInfo) -> str:
+    """Return a zip's file's name, for messages, if it can be read."""
+    name = shown(info.filename)
+    if info.flag_bits & _ENCRYPTED:
+        raise DataError(f"{name} is encrypted", hint="unpack it with its password, and use the folder")
+    if info.compress_type not in _METHODS:
+        allowed = ", ".join(f"{method} ({number})" for number, method in _METHODS.items())
+        raise DataError(f"{name} is packed by method {info.compress_type}; allowed: {allowed}")
+    return name
+
+
 def _zip_files(file: IO[bytes]) -> Iterator[Unpacked]:
-    names = _Names()
     with open_zip(file) as packed:
-        infos = packed.infolist()
-        allowed = _allowed_bytes(file)
-        claimed = sum(info.file_size for info in infos)
-        if claimed > allowed:
-            raise _grown(claimed, allowed)
-        for info in infos:
-            name = names.checked(info.orig_filename, is_folder=info.is_dir())
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-                raise DataError(f"{shown(info.filename)} is no plain file: links and devices are not read")
+        for name, info in _zip_members(packed, file):
             if not info.is_dir() and not name.name.startswith("."):
                 yield Unpacked(name, zip_member(packed, info, MOST_FILE_BYTES))
 
 
+def _zip_members(packed: zipfile.ZipFile, file: IO[bytes]) -> Iterator[tuple[PurePosixPath, zipfile.ZipInfo]]:
+    """Yield what a zip holds, folders included, each after its name and kind were checked."""
+    names, infos, allowed = _Names(), packed.infolist(), most_growth_of(file)
+    claimed = sum(info.file_size for info in infos)
+    if claimed > allowed:
+        raise _grown(claimed, allowed)
+    for info in infos:
+        name = names.checked(info.orig_filename, is_folder=info.is_dir())
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
+            raise DataError(f"{shown(info.filename)} is no plain file: links and devices are not read")
+        yield name, info
+
+
 def _tar_files(file: IO[bytes]) -> Iterator[Unpacked]:
-    names, allowed = _Names(), _allowed_bytes(file)
+    names, allowed = _Names(), most_growth_of(file)
     with gzip.open(file) as packed:
         content = _Counted(packed, allowed)
         with tarfile.open(fileobj=content, mode="r|", tarinfo=_checked_headers()) as stream:
@@ -220,7 +278,8 @@ class _SmallReads(io.RawIOBase):
         return True
 
 
-def _allowed_bytes(file: IO[bytes]) -> int:
+def most_growth_of(file: IO[bytes]) -> int:
+    """Return how many bytes an archive may fill unpacked."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     return max(SMALLEST_LIMIT_BYTES, MOST_GROWTH * size)

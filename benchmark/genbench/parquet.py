@@ -7,7 +7,7 @@ memory at a time: 100 images, as sets on the Hub are written.
 
 import copy
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,10 @@ _IMAGES = 16  # in memory at a time: those of ImageNet have 0.1 MB, of ObjectNet
 _ROWS_IN_ANY = 1_000_000  # rows that a file of any size may have, and one more for each of its bytes
 _BYTES_IN_ANY = 256 << 20  # bytes that a row group's column may fill uncompressed, however small it is
 _MOST_GROWTH = 20  # how many times its size may be that: images hardly compress
+_UNLABELLED = (-1, "")  # how sets on the Hub write that a label is hidden
+_CLASS_TYPES = frozenset(
+    {"string", "large_string", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
+)
 _VALUES = 1 << 16  # in memory at a time, of a column that fits in it
 
 
@@ -143,6 +147,59 @@ def open_parquet(file: Path) -> Any:
         if not 0 <= full <= allowed:
             raise DataError(f"{file} claims a column of {full:,} bytes; {allowed:,} are allowed for its size")
     return parquet
+
+
+def named_labels(table: Any, column: str, owner: str) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Return the names of a column's classes, and the class of each row: `int64 [N]`.
+
+    A column of words or whole numbers has the classes that occur in it, in their order.
+
+    Raises:
+        DataError: The column is missing or is of another type, or a row has no label; `owner` is named.
+    """
+    raw, feature = label_values(table, column, owner), table.features[column]
+    if type(feature).__name__ == "ClassLabel":
+        return list(feature.names), np.asarray(raw, dtype=np.int64)
+    if getattr(feature, "dtype", "") not in _CLASS_TYPES:
+        raise DataError(
+            f"{owner}: classes must be a ClassLabel, words or whole numbers; {column!r} is {said(feature)}",
+            hint="set label_column=COLUMN",
+        )
+    values, labels = np.unique(np.asarray(raw), return_inverse=True)
+    return [str(value) for value in values], labels.astype(np.int64)
+
+
+def first_column(columns: Mapping[str, Any], *names: str) -> str:
+    """Return the first of `names` that is a column: public sets call theirs `img` or `image`."""
+    for name in names:
+        if name in columns:
+            return name
+    raise DataError(
+        f"the table has none of the columns {', '.join(names)}. Found: {said(', '.join(columns))}"
+    )
+
+
+def label_values(table: Any, column: str, owner: str) -> list[Any]:
+    """Return the values of a column of classes.
+
+    Raises:
+        DataError: It is missing, or a row has no label; `owner` is named.
+    """
+    check_column(table, column, owner)
+    raw = list(table[column])
+    missing = [row for row, label in enumerate(raw) if label is None or label in _UNLABELLED]
+    if missing:
+        raise DataError(
+            f"{owner}: {len(missing)} of {len(raw)} rows have no label, the first is row {missing[0]}",
+            hint="hidden labels of a competition cannot be scored: choose another split",
+        )
+    return raw
+
+
+def check_column(table: Any, column: str, owner: str) -> None:
+    """Raise a DataError that names `owner`, the column and those there are, where the column is missing."""
+    if column not in table.column_names:
+        raise DataError(f"{owner} has no column {column!r}. Found: {said(', '.join(table.column_names))}")
 
 
 def _features(file: Path) -> Any:

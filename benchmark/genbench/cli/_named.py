@@ -1,0 +1,196 @@
+"""The cells that somebody means: by a cell's or a row's name, a run's folder, or the file of a record.
+
+A run's folder holds its suite, and a record lies in one or says which command made it: neither asks for the
+options of the run again.
+"""
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from genbench.cli._options import make_plan_of, make_registry, make_store, read_suite, ready_suites
+from genbench.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from genbench.plan import Cell, Plan
+    from genbench.records import Record
+    from genbench.registry import Registry
+    from genbench.spec import Suite
+    from genbench.store import Store
+
+_SUITE, _RECORDS = "suite.toml", "records"
+_SHOWN_ROWS = 12
+
+#: The argument of commands that take any of these names.
+named_argument: Callable[[Any], Any] = click.argument("what", metavar="CELL|FOLDER|RECORD")
+
+
+class Named(NamedTuple):
+    """Cells, with what is needed to open them.
+
+    Attributes:
+        registry: The components.
+        store: Where results are.
+        plan: The run that the cells are part of.
+        cells: Those that were named, in the plan's order.
+        folder: The run's, if one was named.
+        command: What runs them.
+    """
+
+    registry: "Registry"
+    store: "Store"
+    plan: "Plan"
+    cells: "Sequence[Cell]"
+    folder: Path | None
+    command: str
+
+
+def named_cells(what: str, options: Mapping[str, Any]) -> Named:
+    """Return the cells that are meant.
+
+    Args:
+        what: A cell or row of the run that `options` describe; a run's folder, of which `options["suite"]`
+            may name a row; or a record's file.
+        options: Those of the command.
+
+    Raises:
+        UsageError: There is no such thing; the message lists what there is.
+    """
+    place = Path(what)
+    registry = make_registry(options["plugin_files"], options["no_plugins"])
+    store = make_store(options["store_folder"])
+    if place.is_dir():
+        file = _suite_of(place)
+        plan = make_plan_of(registry, store, read_suite(str(file), options))
+        row = options["suite"]
+        cells = _rows(plan, row, file.parent) if row else plan.cells
+        return Named(registry, store, plan, cells, file.parent, f"genbench run {shlex.quote(str(file))}")
+    if place.is_file():
+        record = _record(place)
+        suite, command = _suite_of_record(place, record, options)
+        plan = make_plan_of(registry, store, suite)
+        return Named(registry, store, plan, _cells_of(plan, record, place), None, command)
+    if what.endswith(".json") or what.startswith((".", "/", "~")):
+        raise UsageError(
+            f"{what} is neither a folder nor a file", hint="a run is named as genbench-results/RUN"
+        )
+    plan = make_plan_of(registry, store, read_suite(options["suite"], options))
+    command = "the same options with `genbench run`"
+    return Named(registry, store, plan, _rows(plan, what, None), None, command)
+
+
+def row_name(cell: "Cell") -> str:
+    """Name a cell's row as the board prints it: `ddpm, +1.0x standard`."""
+    arm = cell.arm
+    images = arm.generator.label + (f" + {arm.filter.label}" if arm.filter.name != "none" else "")
+    return f"{images}, {arm.mix.label}" if arm.mix is not None else images
+
+
+def with_images(cells: "Sequence[Cell]") -> "list[Cell]":
+    """Return the first cell of every row of synthetic images: those of other networks show the same."""
+    found: dict[tuple[str, ...], Cell] = {}
+    for cell in cells:
+        arm = cell.arm
+        if cell.sample:
+            about = (arm.dataset.label, arm.generator.label, arm.filter.label, str(arm.ratio))
+            found.setdefault(about, cell)
+    return list(found.values())
+
+
+# ------------------------------------------------------------------------------------------------ private
+
+
+def _suite_of(folder: Path) -> Path:
+    """Return the suite that a run left in its folder; its `records` may be named instead."""
+    for place in (folder, *([folder.parent] if folder.name == _RECORDS else [])):
+        if (place / _SUITE).is_file():
+            return place / _SUITE
+    runs = sorted(one.parent.name for one in folder.glob(f"*/{_SUITE}"))
+    inside = f" It holds {', '.join(runs[:_SHOWN_ROWS])}: name one of these." if runs else ""
+    raise UsageError(
+        f"{folder} is no folder of a run: it has no {_SUITE}.{inside}",
+        hint="genbench run ... -o FOLDER writes FOLDER/RUN",
+    )
+
+
+def _rows(plan: "Plan", name: str, folder: Path | None) -> "Sequence[Cell]":
+    """Return the cells of a name: a cell, a row as plan or board name it, or a generator."""
+    found = [cell for cell in plan.cells if name == cell.name]
+    found = found or [cell for cell in plan.cells if name in {cell.name.rpartition("/")[0], row_name(cell)}]
+    found = found or [cell for cell in plan.cells if name == cell.arm.generator.label]
+    if found:
+        return found
+    if folder is None and "/" in name:
+        plan.find_cell(name)  # which says what is near
+    rows = list(
+        dict.fromkeys(name for cell in plan.cells for name in (cell.arm.generator.label, row_name(cell)))
+    )
+    raise UsageError(
+        f"no cell or row {name!r} in this run. {did_you_mean(name, rows[:_SHOWN_ROWS])}",
+        hint=f"genbench plan {folder / _SUITE if folder else '...'}   lists its cells",
+    )
+
+
+def _record(path: Path) -> "Record":
+    from genbench.records import read_records
+
+    return next(iter(read_records([path])))
+
+
+def _suite_of_record(path: Path, record: "Record", options: Mapping[str, Any]) -> "tuple[Suite, str]":
+    """Find the run that a record is part of, and what runs it."""
+    records = path.resolve().parent
+    beside = records.parent / _SUITE if records.name == _RECORDS else None
+    ready = {file.stem: file for file in ready_suites()}.get(records.name)
+    for file in (beside, ready):
+        if file is not None and file.is_file():
+            return read_suite(str(file), options), f"genbench run {shlex.quote(str(file))}"
+    said = _words(record.run.command)
+    try:
+        from genbench.cli.run_command import command
+
+        # Options of the suite alone: a record of somebody else's must not make us load their plugins.
+        flags = command.make_context("run", said).params
+    except (click.ClickException, click.exceptions.Exit) as problem:
+        raise UsageError(
+            f"{path} does not say how it was made: {record.run.command!r}",
+            hint="genbench preview CELL SUITE   names the run itself",
+        ) from problem
+    return read_suite(flags["suite"], flags), record.run.command
+
+
+def _words(command: str) -> list[str]:
+    """Return the arguments of `[NAME=VALUE ...] genbench run ...`."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ["--unreadable"]
+    while words and "=" in words[0]:
+        del words[0]
+    return words[2:] if words[:2] == ["genbench", "run"] else ["--unreadable"]
+
+
+def _cells_of(plan: "Plan", record: "Record", path: Path) -> "Sequence[Cell]":
+    """Return the cells that a record is about: one, or those that share an image set."""
+    about = record.result
+    names = [about.generator.label, about.filter.label, about.dataset.label]
+
+    def is_meant(cell: "Cell") -> bool:
+        arm = cell.arm
+        labels = [arm.generator.label, arm.filter.label, arm.dataset.label]
+        if labels != names or (arm.index, arm.ratio) != (about.index, about.ratio):
+            return False
+        if about.classifier is None or arm.classifier is None:
+            return True
+        return arm.mix == about.mix and arm.classifier.label == about.classifier.label
+
+    cells = [cell for cell in plan.cells if is_meant(cell)]
+    if not cells:
+        raise UsageError(
+            f"{path} is about {', '.join(names)}, seed {about.index}: no cell of the run that it names",
+            hint="genbench plan ... prints its cells",
+        )
+    return cells

@@ -1,0 +1,88 @@
+"""What is asked of images that exist already, held against what is there: before anything else of a run.
+
+A stock is read once, for all seeds. As soon as it and its dataset are in the store, every `sample` step that
+draws from it is checked: what is asked for in vain would else be found by every cell, one after the other.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from genbench.artifacts import read_stock
+from genbench.documents import FitDocument, SampleDocument
+from genbench.errors import UsageError
+from genbench.images import stratified_counts
+from genbench.plan import Plan, Step
+from genbench.registry import Registry
+from genbench.steps.dataset import open_splits
+from genbench.steps.requests import largest_ratio, whole_problem
+from genbench.store import Store
+
+_NAMED = 10  # classes that a message names
+
+
+def reading_steps(plan: Plan, registry: Registry) -> list[str]:
+    """Return the keys of the steps that read stocks, and of those that load their datasets."""
+    found: dict[str, None] = {}
+    for key, step in plan.steps.items():
+        if isinstance(step.work, FitDocument) and _has_stock(step, registry):
+            found |= dict.fromkeys([*step.inputs.values(), key])
+    return list(found)
+
+
+def check_stocks(plan: Plan, store: Store, registry: Registry) -> None:
+    """Hold every draw of a plan against the stock that it is from, where both are in the store.
+
+    Raises:
+        UsageError: A class has too few images, or all are to be used and the ratio says another number.
+    """
+    for step in _draws(plan, registry):
+        work = step.work
+        assert isinstance(work, SampleDocument)
+        stock = store.open(step.inputs["fit"])
+        dataset = store.open(step.inputs["dataset"])
+        if stock is None or dataset is None:
+            continue
+        train = open_splits(dataset).train
+        there, counts = np.array(read_stock(stock), dtype=np.int64), train.class_counts()
+        asked, name = work.images, step.label.removeprefix("sample ").rpartition(" x")[0]
+        if work.component["config"]["draw"] == "whole":
+            problem = whole_problem(int(there.sum()), len(train), asked)
+            if problem:
+                raise UsageError(f"{name}: {problem.message}", hint=problem.hint)
+            continue
+        wanted = stratified_counts(counts, round(asked.ratio * len(train)))
+        short = np.flatnonzero(there < wanted)
+        if len(short):
+            lines = [
+                f"  {train.class_names[label]}: {there[label]:,} found, {wanted[label]:,} wanted"
+                for label in short[:_NAMED].tolist()
+            ]
+            more = [f"  and {len(short) - _NAMED} classes more"] if len(short) > _NAMED else []
+            most = largest_ratio(counts, there)
+            raise UsageError(
+                "\n".join(
+                    [
+                        f"{name} has too few images for --ratio {asked.ratio:g}: {wanted.sum():,} for "
+                        f"{len(train):,} training images, as many of each class as train has",
+                        *lines,
+                        *more,
+                    ]
+                ),
+                hint=f"--ratio {most} is the largest that works" if most else "no ratio works",
+            )
+
+
+def _draws(plan: Plan, registry: Registry) -> Iterator[Step]:
+    """Yield the steps that draw from stocks: one of all seeds, which ask for the same."""
+    seen = set()
+    for step in plan.steps.values():
+        if isinstance(step.work, SampleDocument) and _has_stock(step, registry):
+            about = (step.inputs["fit"], step.work.images, step.work.component["config"]["draw"])
+            if about not in seen:
+                seen.add(about)
+                yield step
+
+
+def _has_stock(step: Step, registry: Registry) -> bool:
+    return registry.spec("generator", step.document["component"]["use"]).has_stock

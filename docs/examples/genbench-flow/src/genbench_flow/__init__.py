@@ -1,0 +1,1 @@
+"""A generator plugin for genbench: conditional flow matching."""

@@ -1,0 +1,173 @@
+"""The board as plain text for a terminal, as wide as that is: from 60 columns up.
+
+A table that does not fit, though its spare columns are left out and words wrapped, becomes a list: what a row
+says stands below its name. Nothing is cut in mid-word.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from genbench import terminal
+from genbench_leaderboard.columns import NOTHING, Column
+from genbench_leaderboard.further_tables import findings_table
+from genbench_leaderboard.layout import Section, section
+from genbench_leaderboard.rows import Board
+from genbench_leaderboard.sentences import FINDINGS_LEGEND, failure_lines, summary
+from genbench_leaderboard.shown import shown
+
+NO_RECORDS = "No records of cells: run a suite first (genbench run)."
+_SHOWN_FINDINGS = 10
+
+
+def render_terminal(board: Board, width: int | None = None) -> str:
+    """Return the board as plain text, at most `width` characters wide (by default the terminal's)."""
+    width = width or terminal.width()
+    board = shown(board)
+    blocks = [_filled(summary(board), width) if board.groups else NO_RECORDS]
+    for group in board.groups:
+        blocks += _terminal_section(section(group, board), failure_lines(group.failures), width)
+    if board.findings:
+        whole = findings_table(board)
+        table = _terminal_table(findings_table(board, _SHOWN_FINDINGS), width)
+        left_out = len(whole[0].cells) - _SHOWN_FINDINGS
+        more = f" {left_out} more, with smaller values, are in the Markdown." if left_out > 0 else ""
+        blocks.append(f"Across the rows\n{table}\n{_filled(FINDINGS_LEGEND + more, width)}")
+    blocks += _terminal_list("Failed besides", failure_lines(board.failures), width)
+    blocks += _terminal_list("Notes on the records", board.notes, width)
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _terminal_section(part: Section, failures: Sequence[str], width: int) -> list[str]:
+    title = _filled(part.title, width)
+    rule = "═" * max(map(len, title.splitlines()))
+    blocks = [f"{title}\n{rule}\n{_filled(part.intro, width)}"]
+    blocks += [_terminal_table(part.table, width), "\n".join(_filled(text, width) for text in part.legend)]
+    blocks += ["\n".join(_item(note, width) for note in part.notes)]
+    blocks += _terminal_list("Failed", failures, width)
+    for further in part.further:
+        table = _terminal_table(further.columns, width)
+        left_out = len(_used(further.columns)) - len(_narrowed(further.columns, width))
+        more = f" {left_out} more columns are in the Markdown." if left_out else ""
+        blocks += [f"{further.title}\n{table}\n{_filled(further.legend + more, width)}"]
+    blocks.append(_filled(part.environment, width))
+    if part.commands:
+        blocks.append("Repeat with:\n" + "\n".join(f"  {command}" for command in part.commands))
+    return blocks
+
+
+def _terminal_table(columns: Sequence[Column], width: int) -> str:
+    """Draw the columns in a rounded box, nothing but space between them; a list where they do not fit."""
+    if not columns or not columns[0].cells:
+        return ""
+    kept = _narrowed(columns, width)
+    lines = _wrapped(kept, width)
+    if lines is None:
+        return _as_list(kept, width)
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    drawn = [
+        "  ".join(
+            text.rjust(size) if column.align == "right" else text.ljust(size)
+            for text, size, column in zip(line, widths, kept, strict=True)
+        )
+        for line in lines
+    ]
+    rule = "─" * (len(drawn[0]) + 2)
+    header, *body = (f"│ {line} │" for line in drawn)
+    return "\n".join([f"╭{rule}╮", header, f"├{rule}┤", *body, f"╰{rule}╯"])
+
+
+def _as_list(columns: Sequence[Column], width: int) -> str:
+    """Return every row as its name, the columns of words that it begins with, and a line for the others."""
+    named = next((place for place, column in enumerate(columns) if column.align == "right"), 1) or 1
+    blocks = []
+    for row in zip(*(column.cells for column in columns), strict=True):
+        facts = [
+            f"{column.name}: {cell}"
+            for column, cell in zip(columns[named:], row[named:], strict=True)
+            if cell != NOTHING
+        ]
+        name = ", ".join(cell for cell in row[:named] if cell != NOTHING)
+        # The space inside a fact does not part it from its name.
+        told = _filled("; ".join(fact.replace(" ", "\u00a0") for fact in facts), width - 4)
+        told = textwrap.indent(told.replace("\u00a0", " "), "    ")
+        blocks.append(f"  {_filled(name, width - 2)}\n{told}")
+    return "\n".join(blocks)
+
+
+def _natural(column: Column) -> int:
+    return max(len(text) for text in (column.name, *column.cells))
+
+
+def _table_width(widths: Iterable[int]) -> int:
+    return 2 + sum(width + 2 for width in widths)
+
+
+def _narrowed(columns: Sequence[Column], width: int) -> list[Column]:
+    """Leave out spare columns from the right until the table fits, and always an unused filter."""
+    kept = _used(columns)
+    widths = [_natural(column) for column in kept]
+    for place in reversed(range(len(kept))):
+        if kept[place].spare and _table_width(widths) > width:
+            del kept[place], widths[place]
+    return kept
+
+
+def _used(columns: Sequence[Column]) -> list[Column]:
+    return [column for column in columns if not (column.name == "filter" and column.spare)]
+
+
+def _wrapped(columns: Sequence[Column], width: int) -> list[list[str]] | None:
+    """Return header and rows, columns of words wrapped until the table fits; None if it does not."""
+    widths = [_natural(column) for column in columns]
+    least = {
+        place: max(len(piece) for cell in (column.name, *column.cells) for piece in _pieces(cell))
+        for place, column in enumerate(columns)
+        if column.align == "left"
+    }
+    while _table_width(widths) > width:
+        loose = [place for place in least if widths[place] > least[place]]
+        if not loose:
+            return None
+        widths[max(loose, key=widths.__getitem__)] -= 1
+    lines = [[column.name for column in columns]]
+    for row in zip(*(column.cells for column in columns), strict=True):
+        cells = [_folded(cell, size) for cell, size in zip(row, widths, strict=True)]
+        for depth in range(max(map(len, cells))):
+            lines.append([cell[depth] if depth < len(cell) else "" for cell in cells])
+    return lines
+
+
+def _pieces(text: str) -> list[str]:
+    """Split where a name may be wrapped: after a space, comma, colon or underscore."""
+    return re.findall(r"[^\s,:_]*[\s,:_]?", text)[:-1] or [""]
+
+
+def _folded(text: str, size: int) -> list[str]:
+    """Fold a cell into lines of at most `size` characters."""
+    lines = [""]
+    for piece in _pieces(text):
+        if lines[-1] and len((lines[-1] + piece).rstrip()) > size:
+            lines.append("")
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
+
+
+def _filled(text: str, width: int) -> str:
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def _item(text: str, width: int) -> str:
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent="· ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _terminal_list(title: str, lines: Iterable[str], width: int) -> list[str]:
+    items = [_item(line, width) for line in lines]
+    return [f"{title}\n" + "\n".join(items)] if items else []

@@ -1,0 +1,216 @@
+"""Generated images as they were found: opened part by part, in the dataset's size, with labels of their own.
+
+Nothing is decoded before it is asked for. Arrays are mapped from where they lie, inside a `.npz`, too.
+"""
+
+import contextlib
+import json
+import weakref
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from genbench.errors import DataError
+from genbench.files import open_regular, read_regular, said, shown
+from genbench.image_files import SUFFIXES, check_image
+from genbench.images import LabelledImages, read_square
+from genbench.unpacking import MOST_FILE_BYTES, open_zip, zip_images, zip_member
+from genbench_generators.configs._layouts import LIST, Part
+
+Labels = npt.NDArray[np.int64]
+_MOST_LIST_BYTES = 512 << 20  # of a dataset.json: a million images take 40 MB
+
+
+@dataclass(frozen=True)
+class Found:
+    """The images of one part.
+
+    Attributes:
+        images: In the size of the dataset, labelled by the part's own classes.
+        numbered: Whether these are numbers of labels, and not names.
+        stays: Whether pixels are read from where they lie, and can be read in any order.
+        check: Looks at the header of image i, and raises a DataError; None where pixels are raw.
+    """
+
+    images: LabelledImages
+    numbered: bool = False
+    stays: bool = True
+    check: Callable[[int], None] | None = None
+
+
+def brought_to_size(source: bytes | Path, size: int, name: str) -> npt.NDArray[np.uint8]:
+    """Bring an encoded image to the dataset's size, as the dataset's own are: `uint8 [3, size, size]`."""
+    return read_square(source, size, name, as_photograph=True)
+
+
+# ----------------------------------------------------------------------------------------- images by file
+
+
+class EncodedImages(LabelledImages):
+    """Encoded images, each opened when it is asked for.
+
+    Args:
+        names: What messages call each.
+        opened: Returns the file or the content of image i.
+        labels: `int64 [N]`.
+        class_names: One name per class.
+        size: Height and width that they are brought to.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        opened: Callable[[int], bytes | Path],
+        labels: Labels,
+        class_names: Sequence[str],
+        size: int,
+    ) -> None:
+        self._names, self._opened, self._size = names, opened, size
+        self.labels, self.class_names = labels, tuple(class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return 3, self._size, self._size
+
+    def batch(self, indices: Sequence[int] | npt.NDArray[np.int64] | torch.Tensor) -> torch.Tensor:
+        """Return the images at `indices`: `uint8 [n, 3, H, W]`.
+
+        Raises:
+            DataError: One cannot be decoded; it is named.
+        """
+        rows = np.asarray(indices, dtype=np.int64).tolist()
+        pixels = np.empty((len(rows), *self.image_shape), dtype=np.uint8)
+        for place, row in enumerate(rows):
+            pixels[place] = brought_to_size(self._opened(row), self._size, self._names[row])
+        return torch.from_numpy(pixels)
+
+    def check(self, row: int) -> None:
+        """Look at the header of an image."""
+        check_image(self._opened(row), self._names[row])
+
+
+def _encoded(
+    part: Part, names: Sequence[str], classes: Sequence[str], opened: Callable[[int], bytes | Path], size: int
+) -> Found:
+    """Return images with the class of each, in the order of classes and of files."""
+    if not names:
+        raise DataError(f"folder: {part.place} holds no image in a class folder")
+    known = {name: label for label, name in enumerate(sorted(set(classes)))}
+    labels = np.array([known[name] for name in classes], dtype=np.int64)
+    images = EncodedImages([f"{part.place}: {name}" for name in names], opened, labels, list(known), size)
+    return Found(images, check=images.check)
+
+
+def open_tree(part: Part, size: int) -> Found:
+    names = sorted(part.files)
+    return _encoded(
+        part, names, [PurePosixPath(name).parts[0] for name in names], lambda i: part.files[names[i]], size
+    )
+
+
+def open_labelled(part: Part, size: int) -> Found:
+    listed = _listed(part.place, read_regular(part.files[LIST], _MOST_LIST_BYTES), part.files)
+    names = list(listed)
+    found = _encoded(part, names, [str(listed[name]) for name in names], lambda i: part.files[names[i]], size)
+    return Found(found.images, numbered=True, check=found.check)
+
+
+def open_packed(part: Part, size: int) -> Found:
+    """Open a zip of class folders, or one that `dataset.json` labels, for as long as its images live."""
+    with contextlib.ExitStack() as held:
+        file = held.enter_context(open_regular(part.files["images.zip"]))
+        try:
+            packed = open_zip(file)
+            members = zip_images(packed, file)
+        except DataError as problem:
+            reason = f"folder: {part.place} cannot be read: {problem.message}"
+            raise DataError(reason, hint=problem.hint) from None
+        except Exception as problem:  # zipfile raises nearly every kind on broken files
+            raise DataError(f"folder: {part.place} cannot be read as a zip: {said(problem)}") from None
+        if LIST in members:
+            listed = _listed(part.place, zip_member(packed, members[LIST], _MOST_LIST_BYTES), members)
+            names, classes = list(listed), [str(label) for label in listed.values()]
+        else:
+            names, classes = _in_class_folders(members)
+
+        def opened(row: int) -> bytes:
+            return _member(packed, members[names[row]], f"{part.place}: {names[row]}")
+
+        found = _encoded(part, names, classes, opened, size)
+        weakref.finalize(found.images, held.pop_all().close)
+    return Found(found.images, numbered=LIST in members, check=found.check)
+
+
+def _in_class_folders(members: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the images of a zip with the class of each; they may lie in a folder, or in `train`."""
+    top = {PurePosixPath(name).parts[0] for name in members if "/" in name}
+    inner = "train/" if "train" in top and any(name.count("/") > 1 for name in members) else ""
+    if len(top) == 1 and all(name.count("/") > 1 for name in members):
+        inner = f"{next(iter(top))}/"
+    names = [
+        name
+        for name in sorted(members)
+        if name.startswith(inner) and "/" in name[len(inner) :] and _is_image(name)
+    ]
+    return names, [name[len(inner) :].partition("/")[0] for name in names]
+
+
+def _member(packed: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> bytes:
+    try:
+        return zip_member(packed, info, MOST_FILE_BYTES)
+    except Exception as problem:  # as above
+        raise DataError(f"{name} cannot be read: {said(problem)}") from None
+
+
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def _listed(place: str, content: bytes, there: Mapping[str, Any]) -> dict[str, int]:
+    """Return the labels of a StyleGAN `dataset.json` by file.
+
+    Raises:
+        DataError: It is none, has no labels, or names a file that is not there.
+    """
+    try:
+        labels = json.loads(content)["labels"]
+        if labels is None:
+            raise DataError(f"folder: {place}: {LIST} says that its images have no labels")
+        found = {str(name): label for name, label in labels}
+    except DataError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DataError(
+            f'folder: {place}: {LIST} is not {{"labels": [["00000/img00000000.png", 6], ...]}}'
+        ) from None
+    odd = next((name for name, label in found.items() if type(label) is not int), None)
+    if odd is not None:
+        raise DataError(
+            f"folder: {place}: {LIST} gives {shown(odd)} the label {said(found[odd])}, no whole number"
+        )
+    missing = [name for name in found if name not in there]
+    if missing or len(found) != len(labels):
+        what = f"names {shown(missing[0])}, which is not there" if missing else "names a file twice"
+        raise DataError(f"folder: {place}: {LIST} {what} ({len(missing)} such files)")
+    return found
+
+
+# ------------------------------------------------------------------------------------- problems, all at once
+
+
+def problems_of(found: Found, told: Callable[[int], None]) -> Iterator[str]:
+    """Look at every header of a part, and yield what is wrong."""
+    for row in range(len(found.images)):
+        told(row)
+        if found.check is not None:
+            try:
+                found.check(row)
+            except DataError as problem:
+                yield problem.message

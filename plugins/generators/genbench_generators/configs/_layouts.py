@@ -1,0 +1,264 @@
+"""Which files a set of generated images consists of, and in which layout: by their names alone.
+
+Imports neither torch nor numpy. What cannot be labelled images, whatever is in it, is refused here, before a
+plan is made: the message says why, and how to convert it.
+"""
+
+import glob
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from genbench import hub
+from genbench.errors import DataError
+from genbench.files import shown, tree_files
+from genbench.image_files import SUFFIXES
+
+Kind = Literal["tree", "labelled", "zip", "npz", "parquet", "rows"]
+LIST = "dataset.json"  #: where StyleGAN and EDM keep labels
+ROW_LABELS = "labels.npy"  #: how the labels beside a `.bin` are called among the files of a part
+_BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
+_PARQUET = ("data/*.parquet", "*/*.parquet", "*.parquet")
+_SHOWN = 10
+_PICKLES = frozenset({".pickle", ".pkl", ".p", ".pth", ".pt"})
+_PACKED = frozenset({".tar", ".gz", ".tgz", ".xz", ".7z", ".rar", ".bz2"})
+#: Classes of sets that tell generated images from real ones, and nothing else.
+_ORIGINS = frozenset({"fake", "real", "ai", "nature", "generated", "synthetic", "0_real", "1_fake"})
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files that are read together.
+
+    Attributes:
+        kind: `tree`: images by class folder; `labelled`: images that `dataset.json` labels; `zip`: either of
+            them, in an archive; `npz`: arrays; `parquet`: a table in one or more files; `rows`: Sehwag's
+            `.bin` of pixels, with labels.
+        place: What messages call it.
+        files: Its files, by names that do not depend on where they lie.
+    """
+
+    kind: Kind
+    place: str
+    files: Mapping[str, Path]
+
+
+def find_parts(path: str, *, follow_links: bool) -> list[Part]:
+    """Find the files that `path` names: a file, a folder, a pattern of either, or `hub:ORG/NAME[/PATTERN]`.
+
+    Raises:
+        DataError: There are none, or they are in no layout that holds classes.
+    """
+    if path.startswith("hub:"):
+        return list(_from_hub(path.removeprefix("hub:")))
+    places = [Path(one).expanduser() for one in _expanded(path)]
+    found = [part for place in places for part in _parts_at(place, follow_links)]
+    if not found:
+        raise DataError(f"folder: {shown(path)} holds no image", hint="genbench show generator folder")
+    return found
+
+
+def origins_only(classes: Sequence[str]) -> bool:
+    """Say whether classes tell only what is real: FAKE and REAL, ai and nature."""
+    return bool(classes) and {one.casefold() for one in classes} <= _ORIGINS
+
+
+def no_classes(place: str) -> DataError:
+    """Return what is said of a set that knows real from generated, and nothing else."""
+    return DataError(
+        f"folder: {shown(place)} tells generated images from real ones (FAKE and REAL, ai and nature), and "
+        "not of which class an image is: a classifier cannot learn its classes from it",
+        hint="sort the generated images into a folder per class, PATH/cat/1.png, by the list that their "
+        "publisher made them from; leave the real ones out",
+    )
+
+
+def _expanded(path: str) -> Iterator[str]:
+    """Yield what a path names: `{1,2}` as in a shell, then patterns, in the order of names."""
+    if Path(path).expanduser().exists():
+        yield path
+        return
+    braces = _BRACES.search(path)
+    if braces:
+        for word in braces.group(1).split(","):
+            yield from _expanded(path[: braces.start()] + word + path[braces.end() :])
+        return
+    found = sorted(glob.glob(str(Path(path).expanduser()))) if glob.has_magic(path) else []
+    if not found:
+        raise DataError(
+            f"folder: {shown(path)!r} does not exist",
+            hint="--generator folder:PATH, a folder or file of generated images, or folder:hub:ORG/NAME",
+        )
+    yield from found
+
+
+def _from_hub(name: str) -> Iterator[Part]:
+    """Yield what lies in a repository on the Hub: of a data set, or of a model, as EDM's images for SVHN."""
+    organisation, _, rest = name.partition("/")
+    repository, _, pattern = rest.partition("/")
+    named = f"{organisation}/{repository}"
+    patterns = (pattern,) if pattern else _PARQUET
+    try:
+        files = hub.find(named, patterns, "dataset")
+    except DataError as problem:
+        if not pattern:
+            hint = (
+                f"folder:hub:{named}/FILE names files that are not parquet, patterns included. {problem.hint}"
+            )
+            raise DataError(problem.message, hint=hint) from None
+        files = hub.find(named, patterns, "model")
+    images = {one: file for one, file in files.items() if file.suffix.lower() in SUFFIXES}
+    if images:
+        yield Part(
+            "tree", f"hub:{name}", {"/".join(PurePosixPath(one).parts[-2:]): images[one] for one in images}
+        )
+        return
+    tables = {one: file for one, file in files.items() if file.suffix == ".parquet"}
+    if tables:
+        yield _table(f"hub:{name}", tables)
+    for one, file in files.items():
+        if one not in tables:
+            yield _part_of_file(file)
+
+
+def _parts_at(place: Path, follow_links: bool) -> Iterator[Part]:
+    """Yield what is at a place: usually one part."""
+    if not place.is_dir():
+        yield _part_of_file(place)
+    elif (place / LIST).is_file():
+        yield Part("labelled", shown(place), dict(_below(place, place, follow_links)) | {LIST: place / LIST})
+    else:
+        yield _part_of_folder(place, follow_links)
+
+
+def _part_of_folder(place: Path, follow_links: bool) -> Part:
+    here = sorted(one for one in place.iterdir() if not one.name.startswith("."))
+    files = [one for one in here if one.is_file()]
+    tables = {
+        one.relative_to(place).as_posix(): one for pattern in _PARQUET for one in sorted(place.glob(pattern))
+    }
+    arrays = [one for one in files if one.suffix in {".npz", ".bin"}]
+    if tables:
+        return _table(shown(place), tables)
+    if len(arrays) == 1:
+        return _part_of_file(arrays[0])
+    if arrays:
+        names = ", ".join(one.name for one in arrays[:_SHOWN])
+        raise DataError(
+            f"folder: {shown(place)} holds several files of arrays, which may hold the same images: {names}",
+            hint=f"folder:{shown(arrays[0])} for one, 'folder:{shown(place)}/*{arrays[0].suffix}' for all",
+        )
+    folders = [one for one in here if one.is_dir()]
+    for one in files:
+        if one.suffix.lower() in _PICKLES:
+            _part_of_file(one)
+    if not folders:
+        raise _no_class_folders(place, files)
+    return _tree(place, {one.name for one in folders}, follow_links)
+
+
+def _tree(place: Path, names: set[str], follow_links: bool) -> Part:
+    """Return a folder of class folders; of one that is split, the training images."""
+    split = place / "train"
+    is_split = "train" in names and any(one.is_dir() for one in split.iterdir())  # else a class of that name
+    root = split if is_split else place
+    below = dict(_below(root, place, follow_links))
+    classes = {PurePosixPath(one).parts[0] for one in below if "/" in one}
+    parents = {PurePosixPath(one).parts[-2] for one in below if "/" in one}
+    if origins_only(sorted(classes)) or origins_only(sorted(parents)):
+        raise no_classes(str(place))
+    images = {one: path for one, path in below.items() if "/" in one}
+    strange = [one for one in images if PurePosixPath(one).suffix.lower() not in SUFFIXES]
+    if strange and all(
+        PurePosixPath(one).suffix.lower() in {".zip", ".csv", ".txt", ".json"} for one in images
+    ):
+        raise _no_class_folders(place, [images[one] for one in strange])
+    if strange:
+        listed = ", ".join(shown(one) for one in strange[:_SHOWN])
+        more = f" and {len(strange) - _SHOWN} more" if len(strange) > _SHOWN else ""
+        raise DataError(
+            f"folder: {shown(root)} holds files that are no images in its class folders: {listed}{more}. "
+            f"Known: {', '.join(sorted(SUFFIXES))}",
+            hint="move files that are not images out of the class folders",
+        )
+    if not images:
+        raise _no_class_folders(root, list(below.values()))
+    return Part("tree", shown(place), images)
+
+
+def _below(root: Path, top: Path, follow_links: bool) -> Iterator[tuple[str, Path]]:
+    hint = "folder:PATH,follow_links=true to read it, or copy what it leads to: cp -rL PATH COPY"
+    for one in tree_files(root, top=top, follow_links=follow_links, hint=hint):
+        yield one.relative_to(root).as_posix(), one
+
+
+def _table(place: str, tables: Mapping[str, Path]) -> Part:
+    """Return parquet files as one table: those called `train`, where any is."""
+    train = [name for name in sorted(tables) if PurePosixPath(name).name.startswith("train")]
+    files = {f"{number:05d}.parquet": tables[name] for number, name in enumerate(train or sorted(tables))}
+    return Part("parquet", place, files)
+
+
+def _part_of_file(file: Path) -> Part:
+    suffix, name = file.suffix.lower(), shown(file)
+    if suffix == ".npz":
+        return Part("npz", name, {"arrays.npz": file})
+    if suffix == ".parquet":
+        return _table(name, {file.name: file})
+    if suffix == ".zip":
+        return Part("zip", name, {"images.zip": file})
+    if suffix == ".bin":
+        return Part("rows", name, {"images.bin": file, ROW_LABELS: _labels_beside(file)})
+    if suffix in _PICKLES:
+        raise DataError(
+            f"folder: {name} is a pickle: reading one runs whatever code its author put in; none is read",
+            hint="where you trust it: python -c \"import pickle, numpy; d = pickle.load(open('FILE', 'rb')); "
+            "numpy.savez('FILE.npz', image=d['data'], label=d['extrapolated_targets'])\"",
+        )
+    if suffix == ".npy":
+        raise DataError(
+            f"folder: {name} is one array, and images need labels",
+            hint="python -c \"import numpy; numpy.savez('FILE.npz', image=numpy.load('IMAGES.npy'), "
+            "label=numpy.load('LABELS.npy'))\"",
+        )
+    if suffix in _PACKED:
+        raise DataError(f"folder: {name} is packed", hint="unpack it, and name the folder")
+    raise DataError(
+        f"folder: {name} is in no known layout; known are folders of class folders, .npz, .parquet, .zip "
+        f"with class folders or {LIST}, and .bin with labels",
+        hint="genbench show generator folder",
+    )
+
+
+def _labels_beside(file: Path) -> Path:
+    """Return the labels of a `.bin`: `..._labels.npy` beside it."""
+    stem = file.stem
+    likely = [file.with_name(f"{one}_labels.npy") for one in (stem.removesuffix("_images"), stem)]
+    others = sorted(file.parent.glob("*_labels.npy"))
+    found = [one for one in likely if one.is_file()] or (others if len(others) == 1 else [])
+    if not found:
+        raise DataError(
+            f"folder: {shown(file)} holds pixels without labels, and there is no {likely[0].name} beside it",
+            hint="put the labels there, an array of whole numbers: numpy.save",
+        )
+    return found[0]
+
+
+def _no_class_folders(place: Path, files: Sequence[Path]) -> DataError:
+    """Return what is said of a folder that holds no class folders."""
+    kinds = {one.suffix.lower() for one in files}
+    hint = "put the images of each class into a folder of its own: PATH/cat/1.png PATH/dog/1.png"
+    if kinds & {".zip", ".csv", ".txt", ".jsonl"} and not kinds & SUFFIXES:
+        return DataError(
+            f"folder: {shown(place)} holds archives and lists, as sets with captions do, and no classes",
+            hint=f"unpack the archives; {hint}",
+        )
+    if kinds & SUFFIXES:
+        return DataError(
+            f"folder: {shown(place)} holds images without classes: they lie in no class folder, and there is "
+            f"no {LIST}, which EDM's generate.py does not write",
+            hint=hint,
+        )
+    return DataError(f"folder: {shown(place)} holds no image in a class folder", hint=hint)

@@ -1,0 +1,93 @@
+"""Options of `folder`. Imports neither torch nor numpy."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from genbench.errors import DataError
+from genbench.protocols import StockConfig
+from genbench_generators.configs._layouts import Part, find_parts
+
+CLASS_MAP = "class_map.json"  #: how the map is called among the source files
+
+
+class FolderConfig(StockConfig):
+    """Options of `folder`."""
+
+    primary: ClassVar[str | None] = "path"
+    location_fields: ClassVar[frozenset[str]] = frozenset({"path", "follow_links", "class_map"})
+
+    path: str = Field(
+        min_length=1,
+        description="folder or file of generated images, a pattern ('20m_part{1,2}.npz', '*.npz'), or "
+        "hub:ORG/NAME or hub:ORG/NAME/FILE on the Hub",
+    )
+    classes: Mapping[str, tuple[str, ...]] = Field(
+        default={},
+        description="what classes of the dataset are called in the folder, where names differ: "
+        "classes.cat=Cat+kitty; file class_map= for names that cannot be typed",
+    )
+    class_map: Path | None = Field(
+        default=None, description='JSON file {"cat": ["Cat", "kitty"]}: `classes` as a file'
+    )
+    unknown_classes: Literal["refuse", "leave_out"] = Field(
+        default="refuse", description="what to do about classes of the folder that the dataset does not have"
+    )
+    image_key: str = Field(
+        default="", description="array of a .npz or column of a table that holds the images; empty finds it"
+    )
+    label_key: str = Field(
+        default="", description="array of a .npz or column of a table that holds the classes; empty finds it"
+    )
+    follow_links: bool = Field(
+        default=False, description="read what links inside the folder lead to outside of it, too"
+    )
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _as_mapping(cls, value: Any) -> Any:
+        """Take `cat=Cat+kitty`, a list of such, and a table of either texts or lists."""
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list | tuple):
+            pairs = [str(one).partition("=") for one in value]
+            if not all(name and equals and others for name, equals, others in pairs):
+                raise ValueError(
+                    "write classes.NAME=OTHER+OTHER, NAME as the dataset says, OTHER as the folder"
+                )
+            value = {name: others for name, _, others in pairs}
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            str(name): tuple(map(str, others)) if isinstance(others, list | tuple) else str(others).split("+")
+            for name, others in value.items()
+        }
+
+    def parts(self) -> list[Part]:
+        """Find the files, and their layouts.
+
+        Raises:
+            DataError: There are none, or they hold no classes.
+        """
+        return find_parts(self.path, follow_links=self.follow_links)
+
+    def source_files(self) -> Mapping[str, Path]:
+        """Return every file that holds images or labels, by its name inside its part.
+
+        Raises:
+            DataError: There are none, or they hold no classes.
+        """
+        parts = self.parts()
+        heads = [f"{number}/" if len(parts) > 1 else "" for number in range(len(parts))]
+        found = {
+            f"{head}{name}": path
+            for head, part in zip(heads, parts, strict=True)
+            for name, path in part.files.items()
+        }
+        if self.class_map is not None:
+            found[CLASS_MAP] = self.class_map.expanduser()
+            if not found[CLASS_MAP].is_file():
+                raise DataError(f"folder: class_map: {str(self.class_map)!r} is not a file")
+        return found
