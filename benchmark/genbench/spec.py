@@ -17,7 +17,7 @@ from typing import Any, Self, cast
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from genbench.digest import canonical_json, digest
-from genbench.errors import GenbenchError, PluginError, UsageError, did_you_mean
+from genbench.errors import GenbenchError, PluginError, UsageError, did_you_mean, listed_problems
 from genbench.escaping import LONGEST_LABEL, exception_text, file_name, one_line
 from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
 from genbench.image_files import image_problem
@@ -378,7 +378,7 @@ def resolve(
     }
     with _its_own_mistakes(origin):
         paths = config.source_files()
-    files = {name: file_digest(path) for name, path in paths.items()}
+    files = _digests(paths, file_digest)
     return Resolved(
         kind,
         spec,
@@ -388,6 +388,23 @@ def resolve(
         fingerprint=digest(files) if files else "",
         paths=tuple(map(str, paths.values())),
     )
+
+
+def _digests(paths: Mapping[str, Path], file_digest: FileDigest) -> dict[str, str]:
+    """Hash the files that a component reads.
+
+    Raises:
+        DataError: Some cannot be read; all of them are named.
+    """
+    found, unreadable = dict[str, str](), list[str]()
+    for name, path in paths.items():
+        try:
+            found[name] = file_digest(path)
+        except OSError as problem:
+            unreadable.append(one_line(f"{path} cannot be read: {problem.strerror or problem}"))
+    if unreadable:
+        raise listed_problems("files cannot be read", unreadable, hint="ls -l FILE shows who may")
+    return found
 
 
 def _validated(
