@@ -18,7 +18,15 @@ from typing import Any, Self, cast
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from genbench.digest import canonical_json, digest
-from genbench.errors import DataError, GenbenchError, PluginError, UsageError, did_you_mean, together
+from genbench.errors import (
+    DataError,
+    GenbenchError,
+    PluginError,
+    UsageError,
+    did_you_mean,
+    listed_problems,
+    together,
+)
 from genbench.escaping import LONGEST_LABEL, exception_text, file_name, one_line
 from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
 from genbench.image_files import image_problem
@@ -453,7 +461,7 @@ def resolve(
     }
     with _its_own_mistakes(origin):
         paths = config.source_files()
-    files = {name: file_digest(path) for name, path in paths.items()}
+    files = _digests(paths, file_digest)
     return Resolved(
         kind,
         spec,
@@ -489,6 +497,23 @@ def _check_no_folder(registry: Registry, reference: ComponentRef) -> None:
             "generator 'folder' hands them out",
             hint=f"--generator folder:{name}",
         )
+
+
+def _digests(paths: Mapping[str, Path], file_digest: FileDigest) -> dict[str, str]:
+    """Hash the files that a component reads.
+
+    Raises:
+        DataError: Some cannot be read; all of them are named.
+    """
+    found, unreadable = dict[str, str](), list[str]()
+    for name, path in paths.items():
+        try:
+            found[name] = file_digest(path)
+        except OSError as problem:
+            unreadable.append(one_line(f"{path} cannot be read: {problem.strerror or problem}"))
+    if unreadable:
+        raise listed_problems("files cannot be read", unreadable, hint="ls -l FILE shows who may")
+    return found
 
 
 def _validated(

@@ -173,6 +173,8 @@ def test_odd_names_places_and_images_are_taken(load: Load, tmp_path: Path) -> No
         (root / "ねこ" / hidden).parent.mkdir(exist_ok=True)
         (root / "ねこ" / hidden).write_bytes(b"hidden")
     real = load(root)
+    said = " ".join(ImageFolderConfig(path=root).remarks(image_problem))
+    assert "a split may have none of their images: one 1" in said
     together = real.train.class_counts() + real.test.class_counts()
     assert dict(zip(real.train.class_names, together.tolist(), strict=True)) == {
         "Hünde": 6,
@@ -184,8 +186,10 @@ def test_odd_names_places_and_images_are_taken(load: Load, tmp_path: Path) -> No
 
 def test_names_agree_however_they_spell_an_accent(load: Load, tmp_path: Path) -> None:
     write_classes(tmp_path / "pets" / "train", ("caf\u00e9", "tea"))
-    write_classes(tmp_path / "pets" / "test", ("cafe\u0301", "tea"), count=2)
-    assert sizes(load(tmp_path / "pets")) == [20, 0, 4]
+    write_classes(tmp_path / "pets" / "val", ("cafe\u0301", "tea"), count=2)
+    assert sizes(load(tmp_path / "pets")) == [16, 4, 4]
+    said = " ".join(ImageFolderConfig(path=tmp_path / "pets").remarks(image_problem))
+    assert "if val is what you test on, call it test" in said
 
 
 # ------------------------------------------------------------------------------------------- tables of labels
@@ -461,6 +465,19 @@ def test_what_was_left_out_and_limited_stands_on_the_board(run_cells: Callable[.
     assert summary.records[0].result.data.left_out == 1
     said = render_terminal(build_board(summary.records))
     assert "12 train, 3 val, 2 test; 1 file left out as unusable" in " ".join(said.split())
+
+
+def test_files_that_may_not_be_read_are_all_named(registry: Registry, pets: Path) -> None:
+    def digest_of(path: Path) -> str:
+        if path.name in {"3.png", "5.png"}:
+            raise PermissionError(13, "Permission denied", str(path))
+        return file_digest(path)
+
+    suite = make_suite({"datasets": [f"imagefolder:{pets}"], "classifiers": ["cnn"]}, "test")
+    with pytest.raises(DataError, match=r"^4 files cannot be read:") as raised:
+        resolve_suite(registry, suite, digest_of)
+    assert raised.value.message.count("cannot be read: Permission denied") == 4
+    assert "pets/dog/5.png" in raised.value.message
 
 
 def test_a_folder_is_looked_at_once_until_a_file_changes(

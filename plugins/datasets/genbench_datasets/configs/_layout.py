@@ -27,6 +27,7 @@ SPLIT_NAMES: Mapping[str, Split] = {
 }  # fmt: skip
 SHIFTS = "shifts"
 SKIP_HINT = "replace them, take them out of the folder, or leave them out: imagefolder:PATH,skip_broken=true"
+_FEW = 5  # images of a class: val and test take a tenth and a fifth of them
 _NAMED = 5  # files that a remark names
 
 
@@ -142,11 +143,16 @@ def remarks(found: Found, val_fraction: float, test_fraction: float) -> Iterator
     shifts = "".join(f", shift {name} {len(files):,}" for name, files in found.shifts.items())
     yield f"{found.layout}; {len(found.classes)} classes; images: {sizes}{shifts}"
     if "test" not in found.splits:
-        yield f"test is drawn from train (test_fraction={test_fraction:g})"
+        other = "; if val is what you test on, call it test" if "val" in found.splits else ""
+        yield f"test is drawn from train (test_fraction={test_fraction:g}){other}"
     if "val" in found.splits:
         yield "val is the one that is given: val_fraction is not used, and limit_train does not limit it"
     else:
         yield f"val is drawn from train (val_fraction={val_fraction:g}, at least 1,000 where a fifth allows)"
+    counts = Counter(file.label for file in found.splits["train"])
+    small = [f"{name} {counts[label]}" for label, name in enumerate(found.classes) if counts[label] < _FEW]
+    if small and len(found.splits) < len(SPLITS):
+        yield f"classes so small that a split may have none of their images: {_some(small)}"
     if found.unused:
         yield f"not used, in no class folder: {_some(found.unused, _NAMED)}"
     if found.left_out:
