@@ -224,8 +224,15 @@ class Resolved:
 
     @cached_property
     def location(self) -> Mapping[str, Any]:
-        """Options that say where something is, by path: handed to the step, never part of a key."""
+        """Options that say where something is, by path: handed to the step, never part of a key.
+
+        Paths are absolute: a room is in a folder of its own.
+        """
         own = self.config.model_dump(mode="json", include=set(self.config.location_fields))
+        for name in own:
+            value = getattr(self.config, name)
+            if isinstance(value, Path):
+                own[name] = str(value.expanduser().absolute())
         inner = {
             f"{option}/{name}": value
             for option, (_, component) in self.references.items()
