@@ -118,9 +118,7 @@ def test_a_policy_that_changed_has_keys_of_its_own_and_the_others_keep_theirs() 
         trained = [step.work for step in steps if isinstance(step.work, TrainDocument)]
         documents[name] = next(work for work in trained if work.mix.augment == name)
     changed = {name for name, work in documents.items() if "policy_version" in work.content()}
-    assert (
-        changed == set(POLICY_VERSIONS) == {"strong", "colour", "shear_zoom", "randaugment", "trivialaugment"}
-    )
+    assert changed == set(POLICY_VERSIONS) == {"strong", "colour", "randaugment", "trivialaugment"}
     strong = documents["strong"]
     assert strong.content()["policy_version"] == POLICY_VERSIONS["strong"] > 1
     assert read_document(strong.content()) == strong
