@@ -1,7 +1,8 @@
 """The plugin contract: what a dataset, generator, filter, classifier and evaluator must do, and when.
 
-Read this file alone to write a plugin. It imports neither torch nor numpy: options and recipes are data, and
-an implementation is imported when a step needs it. Required methods come first and say when they are called.
+Every method that a plugin has is here; docs/writing-a-plugin.md tells the rest: images, metrics, registration
+and checks. Nothing here imports torch or numpy: options and recipes are data; an implementation is imported
+when a step needs it. Required methods come first and say when they are called.
 """
 
 import copy
