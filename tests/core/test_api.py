@@ -277,6 +277,23 @@ def test_mistakes_are_errors_with_the_next_step(
         genbench.run(**options, store=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "gpu"}, "genbench.run: device: Input should be 'auto', 'cpu' or 'cuda'"),
+        ({"jobs": -1}, "genbench.run: jobs: Input should be greater than or equal to 0"),
+        ({"step_timeout": 0}, "genbench.run: step_timeout: Input should be greater than 0"),
+        ({"confine": "some"}, "genbench.run: confine: Input should be 'auto'"),
+    ],
+)
+def test_how_a_run_is_done_is_checked_before_it_begins(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        genbench.run(**TOYS, store=tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
 def test_options_mean_what_they_mean_on_the_command_line(registry: Registry, tmp_path: Path) -> None:
     flags = {
         "datasets": ("digits",),

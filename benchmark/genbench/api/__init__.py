@@ -23,15 +23,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
+from pydantic import Field, ValidationError
+
 from genbench.api.cells import Cell
 from genbench.api.results import Board, Outlook, Records, Results
 from genbench.devices import choose_workers
 from genbench.errors import UsageError, did_you_mean
 from genbench.executors import Event
+from genbench.options import Options
 from genbench.outlook import survey
 from genbench.plan import Plan, Step
 from genbench.publish import Publication
-from genbench.records import Record, read_records
+from genbench.records import Record, explained, read_records
 from genbench.request import make_plan_of, make_registry, make_store, read_suite
 from genbench.runner import Observer
 from genbench.runner import run as walk
@@ -134,6 +137,7 @@ def run(suite: str | Path | Mapping[str, Any] | None = None, **options: Unpack[A
             full (StoreError), or the run was interrupted: the same call resumes (Interrupted).
     """
     said = _checked(options, AllOptions)
+    asked_how = _How.of(said)
     asked = _Asked.of(suite, said)
     command = _command(suite, options)
     publication = None
@@ -142,14 +146,14 @@ def run(suite: str | Path | Mapping[str, Any] | None = None, **options: Unpack[A
             asked.plan, asked.suite, asked.store, Path(said["out"]).expanduser(), command
         )
     how = RunOptions(
-        **choose_workers(said.get("device", "auto"), said.get("jobs"), _LOG.warning)._asdict(),
-        step_timeout_seconds=said.get("step_timeout"),
-        checkpoint_seconds=said.get("checkpoint_every", 30.0),
-        executor=said.get("executor", "processes"),
+        **choose_workers(asked_how.device, asked_how.jobs, _LOG.warning)._asdict(),
+        step_timeout_seconds=asked_how.step_timeout,
+        checkpoint_seconds=asked_how.checkpoint_every,
+        executor=asked_how.executor,
         command=command,
-        max_memory_gib=said.get("max_memory"),
-        vectorize=said.get("vectorize", "auto"),
-        confine=said.get("confine", "auto"),
+        max_memory_gib=asked_how.max_memory,
+        vectorize=asked_how.vectorize,
+        confine=asked_how.confine,
     )
     with publication.claimed() if publication else contextlib.nullcontext():
         observer = _lines() if said.get("progress") else Observer(notice=_LOG.warning)
@@ -201,6 +205,31 @@ def leaderboard(
 # ------------------------------------------------------------------------------------------------ the request
 
 
+class _How(Options):
+    """The options that say how a run is done, with the bounds of the command line."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    jobs: int | None = Field(default=None, ge=0)
+    step_timeout: float | None = Field(default=None, gt=0)
+    checkpoint_every: float = Field(default=30.0, gt=0)
+    executor: str = "processes"
+    max_memory: float | None = Field(default=None, ge=0.5)
+    vectorize: Literal["auto", "on", "off"] = "auto"
+    confine: Literal["auto", "require", "off", "all"] = "auto"
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> "_How":
+        """Take them from all options.
+
+        Raises:
+            UsageError: A value is none of those allowed.
+        """
+        try:
+            return cls.model_validate({name: said[name] for name in cls.model_fields if name in said})
+        except ValidationError as problem:
+            raise UsageError(f"genbench.run: {explained(problem)}", hint="help(genbench.run)") from None
+
+
 class _Asked:
     """What a call asked for, settled."""
 
@@ -228,8 +257,8 @@ def _checked(options: Mapping[str, Any], known: type[Any]) -> dict[str, Any]:
     said = {name: value for name, value in options.items() if value is not None}
     for name in _MANY & said.keys():
         value = said[name]
-        is_one = isinstance(value, str | Mapping | Path) or not isinstance(value, Iterable)
-        said[name] = (value,) if is_one else tuple(value)
+        is_many = isinstance(value, Iterable) and not isinstance(value, str | Mapping)
+        said[name] = tuple(value) if is_many else (value,)
     return said
 
 

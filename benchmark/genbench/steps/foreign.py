@@ -11,7 +11,7 @@ import numpy as np
 
 from genbench.artifacts import TrainingFacts, write_training
 from genbench.documents import TrainDocument, the
-from genbench.errors import DataError, PluginError
+from genbench.errors import DataError, PluginError, UsageError
 from genbench.protocols import ForeignClassifier
 from genbench.records import Source
 from genbench.steps.dataset import open_splits
@@ -29,7 +29,10 @@ def take_over(classifier: ForeignClassifier, job: Job[TrainDocument]) -> Facts:
     """
     splits, folder = open_splits(the(job.given.dataset)), job.ctx.files
     if job.step.guest is not None:
-        raise PluginError("predictions of others are read by built-in classifiers alone: they are about test")
+        raise UsageError(
+            "predictions are about test, which a confined training step never sees",
+            hint="run built-in components without --confine all; plugins cannot hand over predictions",
+        )
     evaluated = splits.evaluated
     said = classifier.logits(evaluated)
     if "test" not in said:
