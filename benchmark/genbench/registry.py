@@ -387,3 +387,31 @@ def _refuse_unknown_hooks(module: ModuleType) -> None:
 def plugin_files(paths: Iterable[str]) -> tuple[str, ...]:
     """Return absolute paths, in the order given, each once."""
     return tuple(dict.fromkeys(str(Path(path).resolve()) for path in paths))
+
+
+def check_no_folder(registry: Registry, name: str, place: Any) -> None:
+    """Say what to type to whoever names a folder of images, or a dataset, where a generator is wanted.
+
+    Args:
+        registry: The components.
+        name: What was named: no generator, perhaps.
+        place: The bare value behind it (`imagefolder:PLACE`), or None.
+
+    Raises:
+        UsageError: It is no generator, but one of these.
+    """
+    if any(spec.name == name for spec in registry.specs("generator")):
+        return
+    if place and any(spec.name == name for spec in registry.specs("dataset")):
+        where = f"hub:{place}" if name == "hub" else place
+        raise UsageError(
+            f"{name!r} is a dataset: it brings real images. For images that somebody generated there is the "
+            "generator 'folder'",
+            hint=f"--generator folder:{where}",
+        )
+    if os.path.exists(os.path.expanduser(name)):  # which takes any text
+        raise UsageError(
+            f"generator {name!r} is a file or folder, not a generator. If it holds generated images, the "
+            "generator 'folder' hands them out",
+            hint=f"--generator folder:{name}",
+        )

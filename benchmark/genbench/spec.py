@@ -6,7 +6,6 @@
 
 import contextlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -33,7 +32,7 @@ from genbench.image_files import image_problem
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
 from genbench.protocols import GenerationCost, GeneratorConfig
 from genbench.recipe import Mix
-from genbench.registry import Registry
+from genbench.registry import Registry, check_no_folder
 from genbench.untrusted import parse_json, parse_toml, read_text
 
 STANDARD_PRESETS = ("smoke", "quick", "paper")
@@ -442,7 +441,7 @@ def resolve(
         UsageError: The component, a preset or an option is unknown, or a value is out of bounds.
     """
     if kind == "generator":
-        _check_no_folder(registry, reference)
+        check_no_folder(registry, reference.use, reference.options.get(BARE))
     spec = registry.spec(kind, reference.use)
     schema = registry.schema(spec, kind)
     chosen = dict(reference.options)
@@ -478,32 +477,6 @@ def resolve(
         fingerprint=digest(files) if files else "",
         paths=tuple(map(str, paths.values())),
     )
-
-
-def _check_no_folder(registry: Registry, reference: ComponentRef) -> None:
-    """Say what to type to whoever names a folder of images, or a dataset, where a generator is wanted.
-
-    Raises:
-        UsageError: It is no generator, but one of these.
-    """
-    name, place = reference.use, reference.options.get(BARE)
-    if any(spec.name == name for spec in registry.specs("generator")):
-        return
-    is_dataset = any(spec.name == name for spec in registry.specs("dataset"))
-    if name == "hub" and place:
-        place = f"hub:{place}"
-    if is_dataset and place:
-        raise UsageError(
-            f"{name!r} is a dataset: it brings real images. For images that somebody generated there is the "
-            "generator 'folder'",
-            hint=f"--generator folder:{place}",
-        )
-    if os.path.exists(os.path.expanduser(name)):  # which takes any text
-        raise UsageError(
-            f"generator {name!r} is a file or folder, not a generator. If it holds generated images, the "
-            "generator 'folder' hands them out",
-            hint=f"--generator folder:{name}",
-        )
 
 
 def _digests(paths: Mapping[str, Path], file_digest: FileDigest) -> dict[str, str]:

@@ -85,7 +85,7 @@ class EncodedImages(LabelledImages):
         Raises:
             DataError: One cannot be decoded; it is named.
         """
-        rows = np.asarray(indices, dtype=np.int64).tolist()
+        rows: list[int] = [int(row) for row in np.asarray(indices, dtype=np.int64)]
         pixels = np.empty((len(rows), *self.image_shape), dtype=np.uint8)
         for place, row in enumerate(rows):
             pixels[place] = brought_to_size(self._opened(row), self._size, self._names[row])
