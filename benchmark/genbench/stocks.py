@@ -11,11 +11,8 @@ import numpy as np
 from genbench.artifacts import read_stock
 from genbench.documents import FitDocument, SampleDocument
 from genbench.errors import UsageError
-from genbench.images import stratified_counts
 from genbench.plan import Plan, Step
 from genbench.registry import Registry
-from genbench.steps.dataset import open_splits
-from genbench.steps.requests import largest_ratio, whole_problem
 from genbench.store import Store
 
 _NAMED = 10  # classes that a message names
@@ -36,6 +33,11 @@ def check_stocks(plan: Plan, store: Store, registry: Registry) -> None:
     Raises:
         UsageError: A class has too few images, or all are to be used and the ratio says another number.
     """
+    # Here: the runner imports this module, whether there are stocks or not, and these take torch.
+    from genbench.images import stratified_counts
+    from genbench.steps.dataset import open_splits
+    from genbench.steps.requests import largest_ratio, whole_problem
+
     for step in _draws(plan, registry):
         work = step.work
         assert isinstance(work, SampleDocument)
