@@ -5,7 +5,8 @@ The program and the Python interface both start here. Nothing heavy is imported 
 
 import math
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,14 @@ def make_registry(plugin_files: tuple[str, ...], no_plugins: bool, *, lenient: b
     return registry
 
 
+def shell_line(words: Sequence[str]) -> str:
+    """Return the line of a shell that repeats a call: its words, after the mirror that it read."""
+    from genbench.hub import MIRROR_VARIABLE
+
+    line, mirror = shlex.join(words), os.environ.get(MIRROR_VARIABLE)
+    return f"{MIRROR_VARIABLE}={shlex.quote(mirror)} {line}" if mirror else line
+
+
 def make_store(folder: Path | None) -> "Store":
     """Open the store that the options name."""
     from genbench.store import Store, default_root
@@ -57,8 +66,14 @@ def make_plan_of(registry: "Registry", store: "Store", suite: "Suite") -> "Plan"
     return make_plan(resolved)
 
 
-def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any]) -> "Suite":
-    """Build a suite from a file, a ready suite's name, or its entries; flags override them."""
+def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any], origin: str = "") -> "Suite":
+    """Build a suite from a file, a ready suite's name, or its entries; flags override them.
+
+    Args:
+        suite: File, name or entries; None is no suite.
+        flags: What was asked for, by the names of `genbench run`'s parameters.
+        origin: How messages call what was typed; by default as the flags of the command line.
+    """
     from genbench.spec import COMMAND_LINE, load_suite, make_suite
 
     if isinstance(suite, str):
@@ -77,7 +92,7 @@ def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any]) 
         )
     if "name" in said:
         content["name"] = said["name"]
-    made = make_suite({"name": _name(content), **content}, origin=COMMAND_LINE)
+    made = make_suite({"name": _name(content), **content}, origin=origin or COMMAND_LINE)
     return _limited(made, {name: said[name] for name in ("limit_train", "limit_test") if name in said})
 
 

@@ -5,6 +5,7 @@ draws from it is checked: what is asked for in vain would else be found by every
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,12 @@ import numpy.typing as npt
 from genbench.artifacts import read_stock
 from genbench.documents import FitDocument, SampleDocument
 from genbench.errors import GenbenchError, UsageError, together
-from genbench.images import LabelledImages, stratified_counts
 from genbench.plan import Plan, Step
 from genbench.registry import Registry
-from genbench.steps.dataset import open_splits
-from genbench.steps.requests import largest_ratio, whole_problem
 from genbench.store import Store
+
+if TYPE_CHECKING:
+    from genbench.images import LabelledImages
 
 _NAMED = 10  # classes that a message names
 
@@ -44,6 +45,8 @@ def check_stocks(plan: Plan, store: Store, registry: Registry) -> None:
 
 def problems_of_stocks(plan: Plan, store: Store, registry: Registry) -> Iterator[GenbenchError]:
     """Yield what is asked of stocks in vain, as far as they and their datasets are in the store."""
+    from genbench.steps.dataset import open_splits  # here: it takes torch, and the runner imports this module
+
     for step in _draws(plan, registry):
         stock = store.open(step.inputs["fit"])
         dataset = store.open(step.inputs["dataset"])
@@ -54,8 +57,11 @@ def problems_of_stocks(plan: Plan, store: Store, registry: Registry) -> Iterator
                 yield problem
 
 
-def _problem(step: Step, there: npt.NDArray[np.int64], train: LabelledImages) -> GenbenchError | None:
+def _problem(step: Step, there: npt.NDArray[np.int64], train: "LabelledImages") -> GenbenchError | None:
     """Say why a draw cannot be made from a stock of so many images of each class; None where it can."""
+    from genbench.images import stratified_counts
+    from genbench.steps.requests import largest_ratio, whole_problem
+
     work = step.work
     assert isinstance(work, SampleDocument)
     asked, name = work.images, step.label.removeprefix("sample ").rpartition(" x")[0]

@@ -16,7 +16,8 @@ import genbench
 from genbench.api import Board, Records, Results
 from genbench.errors import GenbenchError, UsageError
 from genbench.registry import Registry
-from genbench.request import read_suite
+from genbench.request import make_plan_of, read_suite, shell_line
+from genbench.store import Store
 
 PLUGIN = Path(__file__).parents[1] / "toy_plugin.py"
 TOYS: dict[str, Any] = {
@@ -202,6 +203,9 @@ def test_boards_of_files_of_records_and_of_the_store(results: Results, folder: P
     published = genbench.run(**TOYS, jobs=0, store=folder / "store", out=tmp_path)
     assert published.folder is not None
     assert (published.folder / "leaderboard.md").is_file()
+    named = genbench.run(**TOYS, jobs=0, store=folder / "store", out=tmp_path, name="second")
+    assert named.folder is not None
+    assert named.folder.name == "second"
     boards = [
         genbench.leaderboard(published.folder / "records"),
         genbench.leaderboard([str(published.folder)]),
@@ -262,7 +266,10 @@ def test_a_cell_that_fails_is_a_record_with_its_reason(folder: Path) -> None:
         ({"generator": "ddpm"}, r"genbench takes no option 'generator'. Did you mean generators"),
         ({"generators": "dppm", "classifiers": "cnn"}, r"Did you mean ddpm"),
         ({}, "name at least one classifier, or a suite"),
-        ({"classifiers": "cnn", "seeds": 0}, r"'seeds' is 0: Input should be greater than or equal to 1"),
+        (
+            {"classifiers": "cnn", "seeds": 0},
+            r"genbench: option 'seeds' is 0: Input should be greater than or equal to 1",
+        ),
         ({"suite": "digits-quik"}, r"no suite 'digits-quik'.*Did you mean digits-quick"),
         ({"classifiers": "cnn", "datasets": {"use": "digits", "siez": 3}}, r"unknown option 'siez'"),
         ({"suite": {"classifers": ["cnn"]}}, "name at least one classifier"),
@@ -313,16 +320,15 @@ def test_options_mean_what_they_mean_on_the_command_line(registry: Registry, tmp
         seeds=3,
         store=tmp_path,
     )
-    from genbench.request import make_plan_of
-    from genbench.store import Store
-
     assert list(said.plan.steps) == list(make_plan_of(registry, Store(tmp_path), typed).steps)
     whole = {"datasets": ["digits"], "classifiers": ["mlp"], "seeds": 3}
     assert len(genbench.plan(whole, seeds=2, store=tmp_path).cells) == 2
     assert len(genbench.plan("digits-quick", seeds=1, store=tmp_path).cells) > 5
 
 
-def test_records_name_the_call_that_repeats_them(results: Results) -> None:
+def test_records_name_the_call_that_repeats_them(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENBENCH_HUB_MIRROR", "my mirror")
+    assert shell_line(["genbench", "run", "a b"]) == "GENBENCH_HUB_MIRROR='my mirror' genbench run 'a b'"
     command = results.records[0].run.command
     assert command.startswith('python -c \'import genbench; print(genbench.run(datasets="toy-data", ')
     assert "store=" not in command

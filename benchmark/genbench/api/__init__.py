@@ -17,7 +17,6 @@ import contextlib
 import inspect
 import json
 import logging
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +34,7 @@ from genbench.outlook import survey
 from genbench.plan import Plan, Step
 from genbench.publish import Publication
 from genbench.records import Record, explained, read_records
-from genbench.request import make_plan_of, make_registry, make_store, read_suite
+from genbench.request import make_plan_of, make_registry, make_store, read_suite, shell_line
 from genbench.runner import Observer
 from genbench.runner import run as walk
 from genbench.store import Store
@@ -81,8 +80,9 @@ class PlanOptions(TypedDict, total=False):
 class AllOptions(PlanOptions, total=False):
     """What to run, and how.
 
-    `jobs=0` runs in this process. `out` names a folder that gets what `genbench run` writes; without it,
-    nothing is written but the store. `progress=True` prints a line per step.
+    `jobs=0` runs in this process. `out` names a folder that gets what `genbench run` writes, in a folder of
+    this run's, which `name` calls otherwise; without it, nothing is written but the store. `progress=True`
+    prints a line per step.
     """
 
     device: Literal["auto", "cpu", "cuda"]
@@ -94,6 +94,7 @@ class AllOptions(PlanOptions, total=False):
     vectorize: Literal["auto", "on", "off"]
     confine: Literal["auto", "require", "off", "all"]
     out: str | Path
+    name: str
     progress: bool
 
 
@@ -142,8 +143,9 @@ def run(suite: str | Path | Mapping[str, Any] | None = None, **options: Unpack[A
     command = _command(suite, options)
     publication = None
     if "out" in said:
+        out = Path(said["out"]).expanduser()
         publication = Publication.prepared(
-            asked.plan, asked.suite, asked.store, Path(said["out"]).expanduser(), command
+            asked.plan, asked.suite, asked.store, out, command, named="name" in said
         )
     how = RunOptions(
         **choose_workers(asked_how.device, asked_how.jobs, _LOG.warning)._asdict(),
@@ -241,7 +243,7 @@ class _Asked:
     def of(cls, suite: str | Path | Mapping[str, Any] | None, said: Mapping[str, Any]) -> "_Asked":
         registry = make_registry(tuple(map(str, said.get("plugins", ()))), said.get("no_plugins", False))
         named = str(suite) if isinstance(suite, Path) else suite
-        return cls(registry, _store(said.get("store")), read_suite(named, said))
+        return cls(registry, _store(said.get("store")), read_suite(named, said, "genbench"))
 
 
 def _checked(options: Mapping[str, Any], known: type[Any]) -> dict[str, Any]:
@@ -267,7 +269,7 @@ def _command(suite: object, options: Mapping[str, Any]) -> str:
     said = {name: value for name, value in options.items() if value is not None and name not in _NO_RESULT}
     words = [_written(suite)] if suite is not None else []
     words += [f"{name}={_written(value)}" for name, value in said.items()]
-    return shlex.join(["python", "-c", f"import genbench; print(genbench.run({', '.join(words)}).board)"])
+    return shell_line(["python", "-c", f"import genbench; print(genbench.run({', '.join(words)}).board)"])
 
 
 def _written(value: object) -> str:

@@ -1,11 +1,9 @@
 """`genbench run`."""
 
 import json
-import os
-import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from genbench.cli._options import (
 from genbench.cli._output import echo, warn
 from genbench.devices import choose_workers
 from genbench.errors import ExitCode
+from genbench.request import shell_line
 
 
 @click.command("run")
@@ -112,7 +111,7 @@ def command(**options: Any) -> None:
     check_results(out, suite)  # before the plan, for which files are read and hashed
     plan = make_plan_of(registry, store, suite)
     workers = choose_workers(options["device"], options["jobs"], warn)
-    repeat = repeat_with(sys.argv[1:])
+    repeat = shell_line(["genbench", *sys.argv[1:]])
     publication = Publication.prepared(plan, suite, store, out, repeat, named=options["name"] is not None)
     run_options = RunOptions(
         **workers._asdict(),
@@ -144,15 +143,6 @@ def command(**options: Any) -> None:
             err=True,
         )
         sys.exit(ExitCode.CELLS_FAILED)
-
-
-def repeat_with(arguments: Sequence[str]) -> str:
-    """Return the line of a shell that repeats this call: what was typed, and the mirror that it read."""
-    from genbench.hub import MIRROR_VARIABLE
-
-    line = shlex.join(["genbench", *arguments])
-    mirror = os.environ.get(MIRROR_VARIABLE)
-    return f"{MIRROR_VARIABLE}={shlex.quote(mirror)} {line}" if mirror else line
 
 
 def _folder_of_runs(suite: str | None) -> Path:
