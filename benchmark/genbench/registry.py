@@ -286,9 +286,10 @@ def import_target(target: str, component: str) -> Any:
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (Exception, SystemExit) as problem:
+        unknown = isinstance(problem, AttributeError)
         raise PluginError(
             f"component {component!r}: cannot import {target} ({type(problem).__name__}: {problem})",
-            hint=f"genbench plugin check {component}" if isinstance(problem, AttributeError) else "",
+            hint=f"define {attribute} in {module_name}, or correct the spec" if unknown else "",
         ) from problem
 
 

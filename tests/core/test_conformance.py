@@ -113,7 +113,7 @@ def test_a_wrong_plugin_is_found_by_exactly_its_check(
 
 
 RIGHT = [
-    *(("generator", f"gen:{fault}") for fault in ("", "asks once")),
+    *(("generator", f"gen:{fault}") for fault in ("", "asks once", "asks nothing")),
     *(("filter", "sieve:"), ("classifier", "net:"), ("dataset", "data:")),
     *(("evaluator", f"{name}:") for name in ("meter", "photometer", "probe", "census")),
 ]

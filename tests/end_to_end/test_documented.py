@@ -124,7 +124,7 @@ def test_the_readmes_generator_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     del sys.modules["my_gen"]
 
 
-@pytest.mark.slow(reason="builds and installs wheels, and runs the tests of two packages")
+@pytest.mark.slow(reason="builds and installs wheels, and runs the tests of three packages")
 @pytest.mark.timeout(600)
 def test_packages_work_beside_the_built_wheel(tmp_path: Path) -> None:
     """The wheel of genbench, the examples and a new plugin, installed where no source tree can be seen.
@@ -166,7 +166,8 @@ def test_packages_work_beside_the_built_wheel(tmp_path: Path) -> None:
     assert all(
         re.search(rf"^\s*{name}\b", listed, flags=re.MULTILINE) for name in ("flow", "noise", "my-gen")
     )
-    tests = [str(DOCS / "examples" / "genbench-flow" / "tests"), str(new / "tests")]
+    folders = (DOCS / "examples" / "genbench-flow", DOCS / "examples" / "genbench-noise", new)
+    tests = [str(folder / "tests") for folder in folders]
     options = ("-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-c", str(new / "pyproject.toml"))
     said = inside("-m", "pytest", *options, *tests)
     assert re.search(r"^\d+ passed in", said.splitlines()[-1])
