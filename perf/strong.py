@@ -74,7 +74,7 @@ CANDIDATES = (
     *(Candidate(1, magnitude, 0.5) for magnitude in (5, 9)),
     Candidate(0, 0, 1.0),
     *(Candidate(2, magnitude, 0.0) for magnitude in (5, 9)),
-    Candidate(1, 5, 0.25),
+    *(Candidate(1, magnitude, 0.25) for magnitude in (5, 9)),
     Candidate(2, 5, 0.5),
 )
 

@@ -84,7 +84,7 @@ Augment = Literal[
 ]  # fmt: skip
 #: What a name of `Augment` means now, where that is not what it meant at first: keys of trainings hold it.
 POLICY_VERSIONS: Mapping[str, int] = {
-    "strong": 3, "colour": 2, "randaugment": 2, "trivialaugment": 2
+    "strong": 4, "colour": 2, "randaugment": 2, "trivialaugment": 2
 }  # fmt: skip
 
 

@@ -128,7 +128,7 @@ def test_a_training_under_an_older_policy_is_refused() -> None:
     """Nothing else would notice that the record of an older genbench cannot be made again here."""
     old = TrainDocument(component={}, mix=Mix(augment="strong"), seed=1)
     with pytest.raises(
-        ProtocolError, match=r"asks for version 1 of the augmentation 'strong'; this .* has 3"
+        ProtocolError, match=r"asks for version 1 of the augmentation 'strong'; this .* has 4"
     ):
         _check_policy(old)
     _check_policy(TrainDocument(component={}, mix=Mix(augment="cutmix"), seed=1))
