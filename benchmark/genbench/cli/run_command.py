@@ -1,6 +1,7 @@
 """`genbench run`."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
