@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from genbench.digest import digest
 from genbench.disk import make_folder, write_atomically
@@ -109,7 +109,7 @@ class Run(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     schema_version: Literal[1] = 1
-    id: Key = Field(default_factory=lambda: secrets.token_hex(6))
+    id: Key
     name: str
     began: str
     ended: str = ""
@@ -261,9 +261,8 @@ def claimed(place: Place, run: Run, store: Store) -> Iterator[None]:
 def new_run(plan: Plan, suite: Suite, place: Place, command: str, scope: Scope | None = None) -> Run:
     """Return the line of a run that begins now."""
     found = scope or scope_of(plan)
-    kept = {"id": place.before.id} if place.before is not None else {}
     return Run(
-        **kept,
+        id=place.before.id if place.before is not None else secrets.token_hex(6),
         name=suite.name,
         began=now(),
         command=command,

@@ -279,6 +279,23 @@ def test_failures_count_as_p_one() -> None:
     assert "- failed: cvae, +1.0x standard, seed 2: CUDA out of memory (log: logs/ab12/run.log)" in text
 
 
+def test_a_failure_is_left_out_where_the_same_cell_succeeded_later() -> None:
+    """A picture was mended, or a component's version raised: the key is another one."""
+    good = whole_board()
+    old = [one for one in good if one.result.index == 1]
+    older, newer = ("2020-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00")
+
+    def broken(created: str) -> list[Record]:
+        other = [replace(one, result=replace(one.result, key=digest([one.result.key]))) for one in old]
+        return [replace(failed(one), run=replace(one.run, created=created)) for one in other]
+
+    assert build_board(good + broken(older)) == build_board(good)
+    page = render_markdown(build_board(good + broken(newer)))  # it broke since: that is said
+    assert f"{len(old)} failed" in page
+    assert page.count("CUDA out of memory") == 2  # one line for cells, one for image sets
+    assert page.count(" others alike (of ") == 2
+
+
 def test_a_row_that_failed_throughout_stays_in_the_table() -> None:
     board = build_board(arm("none", BASELINE) + [failed(one) for one in arm("cvae", BETTER)])
     assert contrast(row(board, "cvae")).verdict == "incomplete"
