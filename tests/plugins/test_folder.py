@@ -20,6 +20,7 @@ from PIL import Image
 
 from genbench.digest import file_digest
 from genbench.errors import DataError, Interrupted, UsageError
+from genbench.framing import Framing
 from genbench.images import LabelledImages, TensorImages, read_square
 from genbench.protocols import SampleRequest
 from genbench.registry import Registry
@@ -477,6 +478,10 @@ def test_modes_sizes_and_rotation_are_those_of_a_datasets_images(tmp_path: Path)
         assert np.array_equal(stock.batch([row])[0].numpy(), expected)
     upright = read_square(tmp_path / "set" / "cat" / "0.jpg", 8, "it", as_photograph=False)
     assert not np.array_equal(stock.batch([0])[0].numpy(), upright)
+    padded = stock_of(tmp_path / "set", tmp_path / "pad", fit="pad", background="black")
+    expected = read_square(tmp_path / "set" / "dog" / "0.png", 8, "it", framing=Framing("pad", "black"))
+    assert np.array_equal(padded.batch([2])[0].numpy(), expected)
+    assert not torch.equal(padded.all(), stock.all())
     grey = np.repeat(pixels_of(6, 16)[..., :1], 1, axis=-1)
     np.savez(tmp_path / "grey.npz", image=grey, label=LABELS)
     found = stock_of(tmp_path / "grey.npz", tmp_path / "grey").all()

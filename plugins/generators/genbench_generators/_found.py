@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import torch
 
 from genbench.errors import DataError
 from genbench.files import open_regular, read_regular, said, shown
+from genbench.framing import Framing
 from genbench.image_files import SUFFIXES, check_image
 from genbench.images import LabelledImages, read_square
 from genbench.unpacking import MOST_FILE_BYTES, open_zip, zip_images, zip_member
@@ -25,6 +26,13 @@ from genbench_generators.configs._layouts import LIST, Part
 
 Labels = npt.NDArray[np.int64]
 _MOST_LIST_BYTES = 512 << 20  # of a dataset.json: a million images take 40 MB
+
+
+class Look(NamedTuple):
+    """What images are brought to: the dataset's height and width, and how they get there."""
+
+    size: int
+    framing: Framing
 
 
 @dataclass(frozen=True)
@@ -44,9 +52,9 @@ class Found:
     check: Callable[[int], None] | None = None
 
 
-def brought_to_size(source: bytes | Path, size: int, name: str) -> npt.NDArray[np.uint8]:
+def brought_to_size(source: bytes | Path, look: Look, name: str) -> npt.NDArray[np.uint8]:
     """Bring an encoded image to the dataset's size, as the dataset's own are: `uint8 [3, size, size]`."""
-    return read_square(source, size, name, as_photograph=True)
+    return read_square(source, look.size, name, as_photograph=True, framing=look.framing)
 
 
 # ----------------------------------------------------------------------------------------- images by file
@@ -60,7 +68,7 @@ class EncodedImages(LabelledImages):
         opened: Returns the file or the content of image i.
         labels: `int64 [N]`.
         class_names: One name per class.
-        size: Height and width that they are brought to.
+        look: What they are brought to.
     """
 
     def __init__(
@@ -69,15 +77,15 @@ class EncodedImages(LabelledImages):
         opened: Callable[[int], bytes | Path],
         labels: Labels,
         class_names: Sequence[str],
-        size: int,
+        look: Look,
     ) -> None:
-        self._names, self._opened, self._size = names, opened, size
+        self._names, self._opened, self._look = names, opened, look
         self.labels, self.class_names = labels, tuple(class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
-        return 3, self._size, self._size
+        return 3, self._look.size, self._look.size
 
     def batch(self, indices: Sequence[int] | npt.NDArray[np.int64] | torch.Tensor) -> torch.Tensor:
         """Return the images at `indices`: `uint8 [n, 3, H, W]`.
@@ -88,7 +96,7 @@ class EncodedImages(LabelledImages):
         rows: list[int] = [int(row) for row in np.asarray(indices, dtype=np.int64)]
         pixels = np.empty((len(rows), *self.image_shape), dtype=np.uint8)
         for place, row in enumerate(rows):
-            pixels[place] = brought_to_size(self._opened(row), self._size, self._names[row])
+            pixels[place] = brought_to_size(self._opened(row), self._look, self._names[row])
         return torch.from_numpy(pixels)
 
     def check(self, row: int) -> None:
@@ -97,32 +105,37 @@ class EncodedImages(LabelledImages):
 
 
 def _encoded(
-    part: Part, names: Sequence[str], classes: Sequence[str], opened: Callable[[int], bytes | Path], size: int
+    part: Part,
+    names: Sequence[str],
+    classes: Sequence[str],
+    opened: Callable[[int], bytes | Path],
+    look: Look,
 ) -> Found:
     """Return images with the class of each, in the order of classes and of files."""
     if not names:
         raise DataError(f"folder: {part.place} holds no image in a class folder")
     known = {name: label for label, name in enumerate(sorted(set(classes)))}
     labels = np.array([known[name] for name in classes], dtype=np.int64)
-    images = EncodedImages([f"{part.place}: {name}" for name in names], opened, labels, list(known), size)
+    images = EncodedImages([f"{part.place}: {name}" for name in names], opened, labels, list(known), look)
     return Found(images, check=images.check)
 
 
-def open_tree(part: Part, size: int) -> Found:
+def open_tree(part: Part, look: Look) -> Found:
     names = sorted(part.files)
     return _encoded(
-        part, names, [PurePosixPath(name).parts[0] for name in names], lambda i: part.files[names[i]], size
+        part, names, [PurePosixPath(name).parts[0] for name in names], lambda i: part.files[names[i]], look
     )
 
 
-def open_labelled(part: Part, size: int) -> Found:
+def open_labelled(part: Part, look: Look) -> Found:
     listed = _listed(part.place, read_regular(part.files[LIST], _MOST_LIST_BYTES), part.files)
     names = list(listed)
-    found = _encoded(part, names, [str(listed[name]) for name in names], lambda i: part.files[names[i]], size)
+    classes = [str(label) for label in listed.values()]
+    found = _encoded(part, names, classes, lambda i: part.files[names[i]], look)
     return Found(found.images, numbered=True, check=found.check)
 
 
-def open_packed(part: Part, size: int) -> Found:
+def open_packed(part: Part, look: Look) -> Found:
     """Open a zip of class folders, or one that `dataset.json` labels, for as long as its images live."""
     with contextlib.ExitStack() as held:
         file = held.enter_context(open_regular(part.files["images.zip"]))
@@ -143,7 +156,7 @@ def open_packed(part: Part, size: int) -> Found:
         def opened(row: int) -> bytes:
             return _member(packed, members[names[row]], f"{part.place}: {names[row]}")
 
-        found = _encoded(part, names, classes, opened, size)
+        found = _encoded(part, names, classes, opened, look)
         weakref.finalize(found.images, held.pop_all().close)
     return Found(found.images, numbered=LIST in members, check=found.check)
 

@@ -13,7 +13,7 @@ from genbench.arrays import array_names, load_array, load_arrays, map_array
 from genbench.errors import DataError
 from genbench.files import open_regular, said
 from genbench.images import LabelledImages, to_square
-from genbench_generators._found import Found
+from genbench_generators._found import Found, Look
 from genbench_generators.configs._layouts import ROW_LABELS, Part
 from genbench_generators.configs.folder import FolderConfig
 
@@ -30,7 +30,7 @@ class ArrayImages(LabelledImages):
         channels_first: Where these are.
         labels: `int64 [N]`.
         class_names: One name per class.
-        size: Height and width that the images are brought to.
+        look: What the images are brought to.
     """
 
     def __init__(
@@ -38,17 +38,17 @@ class ArrayImages(LabelledImages):
         pixels: npt.NDArray[np.uint8],
         labels: Labels,
         class_names: Sequence[str],
-        size: int,
+        look: Look,
         *,
         channels_first: bool = False,
     ) -> None:
-        self._pixels, self._size, self._channels_first = pixels, size, channels_first
+        self._pixels, self._look, self._channels_first = pixels, look, channels_first
         self.labels, self.class_names = labels, tuple(class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
-        return 3, self._size, self._size
+        return 3, self._look.size, self._look.size
 
     def batch(self, indices: Sequence[int] | npt.NDArray[np.int64] | torch.Tensor) -> torch.Tensor:
         """Return the images at `indices`: `uint8 [n, 3, H, W]`."""
@@ -58,21 +58,23 @@ class ArrayImages(LabelledImages):
         found = np.ascontiguousarray(self._pixels[rows])
         if self._channels_first:
             found = np.ascontiguousarray(found.transpose(0, 2, 3, 1))
-        if found.shape[1:] == (self._size, self._size, 3):
+        if found.shape[1:] == (self._look.size, self._look.size, 3):
             return torch.from_numpy(np.ascontiguousarray(found.transpose(0, 3, 1, 2)))
         pixels = np.empty((len(rows), *self.image_shape), dtype=np.uint8)
         for place, image in enumerate(found):
             grey = image.shape[-1] == 1
-            pixels[place] = to_square(Image.fromarray(image[..., 0] if grey else image), self._size)
+            pixels[place] = to_square(
+                Image.fromarray(image[..., 0] if grey else image), self._look.size, self._look.framing
+            )
         return torch.from_numpy(pixels)
 
 
-def open_npz(part: Part, config: FolderConfig, size: int, work: Path) -> Found:
+def open_npz(part: Part, config: FolderConfig, look: Look, work: Path) -> Found:
     file = part.files["arrays.npz"]
     image_key, label_key = _keys(part.place, array_names(file), config)
     pixels, is_mapped = map_array(file, image_key, work)
     (labels,) = load_arrays(file, label_key)
-    found = _from_arrays(f"folder: {part.place}", pixels, labels, size)
+    found = _from_arrays(f"folder: {part.place}", pixels, labels, look)
     return Found(found, numbered=True, stays=is_mapped)
 
 
@@ -100,7 +102,7 @@ def _keys(place: str, names: Sequence[str], config: FolderConfig) -> tuple[str, 
     )
 
 
-def open_rows(part: Part, size: int) -> Found:
+def open_rows(part: Part, look: Look) -> Found:
     """Open Sehwag's rows of pixels: `H x W x 3` bytes each, as many as there are labels."""
     file, labels = part.files["images.bin"], load_array(part.files[ROW_LABELS])
     with open_regular(file):
@@ -113,10 +115,10 @@ def open_rows(part: Part, size: int) -> Found:
             "three bytes a pixel, height by width by colour (32 x 32: 3,072 bytes each)"
         )
     pixels = np.memmap(file, np.uint8, "r", shape=(count, side, side, 3))
-    return Found(_from_arrays(f"folder: {part.place}", pixels, labels, size), numbered=True)
+    return Found(_from_arrays(f"folder: {part.place}", pixels, labels, look), numbered=True)
 
 
-def _from_arrays(owner: str, pixels: npt.NDArray[Any], labels: npt.NDArray[Any], size: int) -> ArrayImages:
+def _from_arrays(owner: str, pixels: npt.NDArray[Any], labels: npt.NDArray[Any], look: Look) -> ArrayImages:
     """Check arrays of images and labels.
 
     Raises:
@@ -140,7 +142,7 @@ def _from_arrays(owner: str, pixels: npt.NDArray[Any], labels: npt.NDArray[Any],
     if pixels.ndim == 3:
         pixels = pixels[..., None]
     return ArrayImages(
-        pixels, own.astype(np.int64), [str(one) for one in values], size, channels_first=channels_first
+        pixels, own.astype(np.int64), [str(one) for one in values], look, channels_first=channels_first
     )
 
 

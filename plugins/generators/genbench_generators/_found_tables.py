@@ -9,7 +9,7 @@ from genbench.errors import DataError
 from genbench.files import said
 from genbench.images import ArrowImages
 from genbench.parquet import ParquetRows, named_labels
-from genbench_generators._found import Found
+from genbench_generators._found import Found, Look
 from genbench_generators.configs._layouts import Part
 from genbench_generators.configs.folder import FolderConfig
 
@@ -17,7 +17,7 @@ _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "class_name", "targe
 _IMAGE_COLUMNS = ("image", "img", "images")
 
 
-def open_table(part: Part, config: FolderConfig, size: int, work: Path) -> Found:
+def open_table(part: Part, config: FolderConfig, look: Look, work: Path) -> Found:
     owner = f"folder: {part.place}"
     rows = ParquetRows([part.files[name] for name in sorted(part.files)], work / "arrow")
     image = _image_column(owner, rows, config.image_key)
@@ -30,7 +30,11 @@ def open_table(part: Part, config: FolderConfig, size: int, work: Path) -> Found
             f"{owner}: labels must lie in 0..{len(names) - 1}, found {labels.min()}..{labels.max()}"
         )
     table = rows.select_columns([image]).select(np.arange(len(rows)))
-    return Found(ArrowImages(table, image, labels, names, size), numbered=numbered, stays=False)
+    return Found(
+        ArrowImages(table, image, labels, names, look.size, framing=look.framing),
+        numbered=numbered,
+        stays=False,
+    )
 
 
 def _image_column(owner: str, rows: ParquetRows, wanted: str) -> str:

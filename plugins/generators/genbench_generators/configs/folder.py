@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from genbench.errors import DataError
+from genbench.framing import BACKGROUND_IN_WORDS, FIT_IN_WORDS, Colour, Fit, Framing
 from genbench.protocols import StockConfig
 from genbench_generators.configs._layouts import Part, find_parts
 
@@ -41,6 +42,8 @@ class FolderConfig(StockConfig):
     label_key: str = Field(
         default="", description="array of a .npz or column of a table that holds the classes; empty finds it"
     )
+    fit: Fit = Field(default="crop", description=FIT_IN_WORDS)
+    background: Colour = Field(default="white", description=BACKGROUND_IN_WORDS)
     follow_links: bool = Field(
         default=False, description="read what links inside the folder lead to outside of it, too"
     )
@@ -70,6 +73,11 @@ class FolderConfig(StockConfig):
             str(name): tuple(map(str, others)) if isinstance(others, list | tuple) else str(others).split("+")
             for name, others in value.items()
         }
+
+    @property
+    def framing(self) -> Framing:
+        """Return how images become square."""
+        return Framing(self.fit, self.background)
 
     def parts(self) -> list[Part]:
         """Find the files, and their layouts.
