@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from genbench.digest import file_digest
+from genbench.hookspecs import Kind
 from genbench.images import LabelledImages, Subset, statistics
 from genbench.protocols import Classifier, Dataset, DatasetConfig, Mix
 from genbench.registry import Registry, import_target
@@ -77,7 +79,7 @@ CANDIDATES = (
 )
 
 
-def component(kind: str, reference: str, preset: str) -> Resolved:
+def component(kind: Kind, reference: str, preset: str) -> Resolved:
     """Resolve a component of this environment."""
     return resolve(Registry(), kind, parse_reference(reference), preset, file_digest)
 
@@ -88,7 +90,7 @@ def load(images: int, work: Path) -> tuple[LabelledImages, LabelledImages]:
     dataset: Dataset = import_target(resolved.spec.target, resolved.name)(resolved.config)
     assert isinstance(resolved.config, DatasetConfig)
     train_images, val, _ = split(dataset.load(MemoryContext(work)).train, resolved.config)
-    return Subset(train_images, range(len(train_images))), val
+    return Subset(train_images, np.arange(len(train_images))), val
 
 
 def accuracy(
@@ -143,6 +145,12 @@ def due(rows: list[Row], seeds: int, only: tuple[Candidate, ...]) -> Iterator[tu
         left = sorted(left, key=lambda one: -score(so_far, one))[: max(3, (len(left) + 1) // 2)]
 
 
+def best(rows: list[Row]) -> Candidate:
+    """Return the combination of RandAugment and CutMix with the highest mean on val."""
+    tried = {row.candidate for row in rows if row.operations and row.cutmix}
+    return max(sorted(tried), key=lambda one: score(rows, one))
+
+
 def main() -> None:
     """Try all candidates that are not in the file yet."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -176,6 +184,7 @@ def main() -> None:
             with asked.out.open("a") as file:
                 file.write(",".join(map(str, rows[-1])) + "\n")
             print(*rows[-1], flush=True)
+    print("strong:", best(rows))
 
 
 if __name__ == "__main__":

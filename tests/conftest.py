@@ -1,5 +1,6 @@
 """What all tests share: a store of their own, one thread, and small made-up components."""
 
+import importlib.metadata
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -27,13 +28,24 @@ HUB_MIRROR = Path(__file__).parents[2] / "shared" / "hub"
 torch.set_num_threads(1)
 
 
+def _foreign_plugins() -> str:
+    """Name the plugins that somebody installed beside genbench: no test is about them."""
+    entries = importlib.metadata.entry_points(group="genbench")
+    own = {entry.name for entry in entries if entry.dist and entry.dist.name == "genbench"}
+    return ",".join(sorted({entry.name for entry in entries} - own))
+
+
+os.environ["GENBENCH_DISABLE"] = FOREIGN_PLUGINS = _foreign_plugins()  # also while tests are collected
+
+
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's store, mirror or Hub."""
     monkeypatch.setenv("GENBENCH_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", os.environ.get("HF_HOME", str(tmp_path / "huggingface")))
-    for name in ("GENBENCH_HUB_MIRROR", "GENBENCH_DISABLE", "GENBENCH_RESIDENT_MIB"):
+    monkeypatch.setenv("GENBENCH_DISABLE", FOREIGN_PLUGINS)
+    for name in ("GENBENCH_HUB_MIRROR", "GENBENCH_RESIDENT_MIB"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -52,7 +64,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture(scope="session")
 def registry() -> Registry:
     """The built-in components and the toys."""
-    return Registry(PluginSource(files=(str(TOY_PLUGIN),)))
+    return Registry(PluginSource(files=(str(TOY_PLUGIN),), third_party=False))
 
 
 @pytest.fixture

@@ -171,10 +171,11 @@ def read_card(artifact: Artifact) -> Mapping[str, Any]:
 def dataset_images(artifact: Artifact) -> DatasetImages:
     """Return the splits' sizes, and a digest of all their images and labels."""
     with _understood("dataset"):
-        sizes = dict(read_card(artifact)["splits"])
+        card = read_card(artifact)
+        sizes = dict(card["splits"])
     usual = {name: sizes.pop(name, 0) for name in ("train", "val", "test", "reserve")}
     contents = {name: entry["sha256"] for name, entry in artifact.files.items() if name != CARD}
-    return DatasetImages(digest(contents), **usual, shifts=sizes)
+    return DatasetImages(digest(contents), **usual, shifts=sizes, left_out=card.get("left_out", 0))
 
 
 # -------------------------------------------------------------------------------------------------- curves

@@ -20,6 +20,7 @@ from genbench.manifests import is_key
 
 KEPT_BOARDS = 50  #: rendered boards: each is made again from its records in seconds
 BELIEVED_SECONDS = 7 * 24 * 3600.0  #: how long a remembered digest of a file spares reading it
+LOOKED = 1  #: raised when `genbench.image_files.image_problem` finds other problems than before
 BOARD_FORMS = frozenset({"txt", "md", "csv", "json"})
 _MOST_BYTES = 256 * 2**20  # of a file that is read here
 _GARBLED = (OSError, ValueError, RecursionError, GenbenchError)
@@ -135,6 +136,22 @@ class Fingerprints:
             self._known[mark] = entry
             self._grew = True
         return str(entry["sha256"])
+
+    def problem(self, path: Path, look: Callable[[Path], str]) -> str:
+        """Return what `look` says of a file: asked once, and remembered with the file's digest.
+
+        A file that cannot be read has no digest, and is looked at each time.
+        """
+        try:
+            self.of(path)
+        except (OSError, GenbenchError):
+            return look(path)
+        entry = self._known[_mark(path)]
+        known = entry.get("looked")
+        if not isinstance(known, list) or len(known) != 2 or known[0] != LOOKED:
+            known = entry["looked"] = [LOOKED, look(path)]
+            self._grew = True
+        return str(known[1])
 
     def keep(self) -> None:
         """Write what was learned, if anything; a store that cannot be written does without."""

@@ -41,7 +41,7 @@ def choose_workers(
         return Workers("cuda", gpus, gpus if jobs is None else jobs)
     if device == "cuda":
         raise UsageError(
-            f"--device cuda: {unusable()}", hint="genbench doctor says more; --device cpu needs no GPU"
+            f"--device cuda: {unusable()}", hint="genbench doctor   says more; --device cpu needs no GPU"
         )
     if device == "auto" and driver_gpus():
         notice(f"{unusable()}: running on the CPU (`genbench doctor`)")

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from enum import IntEnum
 
+LISTED = 200  #: problems that one message names, each on its line
+
 
 class ExitCode(IntEnum):
     """What the exit status of `genbench` means."""
@@ -105,6 +107,21 @@ def together(found: Sequence[GenbenchError]) -> GenbenchError:
         return found[0]
     lines = [f"{len(found)} things would keep this from running:", *(f"- {one}" for one in found)]
     return type(found[0])("\n".join(lines))
+
+
+def listed_problems(what: str, problems: Sequence[str], *, hint: str = "") -> DataError:
+    """Return one error for all problems found, each on a line of its own; one alone is told as it is.
+
+    >>> print(listed_problems("files that cannot be used", ["a.png: empty", "b.png: empty"]).message)
+    2 files that cannot be used:
+      a.png: empty
+      b.png: empty
+    """
+    if len(problems) == 1:
+        return DataError(problems[0], hint=hint)
+    more = [f"and {len(problems) - LISTED:,} more"] if len(problems) > LISTED else []
+    lines = [*problems[:LISTED], *more]
+    return DataError("\n  ".join([f"{len(problems):,} {what}:", *lines]), hint=hint)
 
 
 def did_you_mean(found: str, known: Iterable[str]) -> str:

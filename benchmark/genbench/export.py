@@ -264,7 +264,7 @@ def _there(store: Store, key: str, label: str) -> Artifact:
     artifact = store.open(key)
     if artifact is None:
         raise GenbenchError(
-            f"not in the store: {label}", hint="genbench run, with the same options, makes it"
+            f"not in the store: {label}", hint="`genbench run`, with the same options, makes it"
         )
     return artifact
 

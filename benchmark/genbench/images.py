@@ -19,9 +19,17 @@ import numpy.typing as npt
 import torch
 
 from genbench import seeding
-from genbench.errors import DataError
+from genbench.errors import DataError, listed_problems
 from genbench.files import said
-from genbench.image_files import open_image, upright
+from genbench.framing import USUAL, Framing, read_square, to_square
+
+# How one image is read is told where it is done; plugins take the names from here.
+__all__ = [
+    "ArrowImages", "Framing", "ImageStatistics", "JoinedImages", "LabelledImages", "Labels", "RealImages",
+    "ShardImages", "Subset", "TensorImages", "fingerprints", "limited_rows", "memory_limit_bytes",
+    "open_images", "read_square", "statistics", "stratified_choice", "stratified_counts", "to_square",
+    "write_images",
+]  # fmt: skip
 
 Labels = npt.NDArray[np.int64]
 RESIDENT_SHARE = 0.25  #: sets that fill less of the memory than this are held in it
@@ -143,6 +151,7 @@ class ArrowImages(LabelledImages):
         labels: `int64 [N]`.
         class_names: One name per class.
         size: Height and width in pixels that every image is brought to (see `to_square`).
+        framing: How: what happens where it is not square, and to transparent pixels.
         own_files: Whether rows may hold the path of a file instead of its content: only where the caller
             listed these files itself. A path in a table that came from elsewhere is never opened.
 
@@ -158,11 +167,13 @@ class ArrowImages(LabelledImages):
         class_names: Sequence[str],
         size: int,
         *,
+        framing: Framing = USUAL,
         own_files: bool = False,
     ) -> None:
         self.table = table.select_columns([image_column])
         self._column = image_column
         self._size = size
+        self._framing = framing
         self._own_files = own_files
         self._mode = _checked_column(self.table, image_column, own_files=own_files)
         self._encoded = self.table.with_format("arrow")  # `datasets` would decode whatever Pillow can
@@ -178,22 +189,54 @@ class ArrowImages(LabelledImages):
         """Decode the images at `indices`, one at a time: `uint8 [n, 3, H, W]`.
 
         Raises:
-            DataError: One cannot be decoded; its row and, where it is known, its file are named.
+            DataError: Some cannot be decoded; all are named, by file where that is known, else by row.
+        """
+        pixels, problems = self.decode(indices)
+        if problems:
+            raise listed_problems("images that cannot be used", list(problems.values()))
+        return pixels
+
+    def decode(
+        self, indices: Sequence[int] | npt.NDArray[np.int64] | torch.Tensor
+    ) -> tuple[torch.Tensor, dict[int, str]]:
+        """Decode images one at a time, and go on after a broken one.
+
+        Returns:
+            `uint8 [n, 3, H, W]`, black where one is broken; and what is wrong, by place in `indices`.
         """
         rows = np.asarray(indices, dtype=np.int64)
-        pixels = np.empty((len(rows), *self.image_shape), dtype=np.uint8)
+        pixels = np.zeros((len(rows), *self.image_shape), dtype=np.uint8)
+        problems = dict[int, str]()
         if len(rows):
             cells = self._encoded[rows].column(self._column).to_pylist()
             for place, (row, cell) in enumerate(zip(rows.tolist(), cells, strict=True)):
-                pixels[place] = self._square(cell, row)
-        return torch.from_numpy(pixels)
+                try:
+                    pixels[place] = self._square(cell, row)
+                except DataError as problem:
+                    problems[place] = problem.message
+        return torch.from_numpy(pixels), problems
 
     def _square(self, cell: Mapping[str, Any], row: int) -> npt.NDArray[np.uint8]:
-        path = cell.get("path") or ""
-        if self._own_files and cell["bytes"] is None:
-            return read_square(Path(path), self._size, path, as_photograph=True, mode=self._mode)
-        name = f"the image in row {row}" + (f" ({Path(path).name})" if path else "")
-        return read_square(cell["bytes"], self._size, name, as_photograph=True, mode=self._mode)
+        path, content = cell.get("path") or "", cell["bytes"]
+        if self._own_files and content is None:
+            source, name = Path(path), path
+        else:
+            source, name = content, f"the image in row {row}" + (f" ({Path(path).name})" if path else "")
+        return read_square(
+            source, self._size, name, as_photograph=True, mode=self._mode, framing=self._framing
+        )
+
+    def only(self, rows: npt.NDArray[np.int64]) -> "ArrowImages":
+        """Return some rows, encoded as they are."""
+        return ArrowImages(
+            self.table.select(rows),
+            self._column,
+            self.labels[rows],
+            self.class_names,
+            self._size,
+            framing=self._framing,
+            own_files=self._own_files,
+        )
 
     def write(self, folder: Path) -> None:
         """Write the encoded images, not the pixels."""
@@ -204,6 +247,7 @@ class ArrowImages(LabelledImages):
         self.table.select(rows).save_to_disk(str(folder / "arrow"))
         np.save(folder / "labels.npy", self.labels[rows])
         card = {"class_names": list(self.class_names), "column": self._column, "size": self._size}
+        card |= self._framing.as_options()  # the usual one is not written: files are as they were before it
         (folder / "arrow.json").write_text(json.dumps(card, indent=1))
 
 
@@ -263,14 +307,19 @@ class RealImages:
     """What a dataset plugin hands over: everything that is real, before the harness splits it.
 
     Attributes:
-        train: All training images; the harness takes `val` and the reserve out of them.
+        train: All training images; the harness takes the reserve out of them, and `val` where there is none.
         test: The test split.
         shifts: Named out-of-distribution test sets with the same classes.
+        val: The owner's val split, taken as it is; None has the harness draw one from `train`.
+        left_out: Files that the owner's options had left out because they cannot be used, each with the
+            reason: the record counts them.
     """
 
     train: LabelledImages
     test: LabelledImages
     shifts: dict[str, LabelledImages] = field(default_factory=dict)
+    val: LabelledImages | None = None
+    left_out: tuple[str, ...] = ()
 
 
 class ImageStatistics(NamedTuple):
@@ -335,8 +384,14 @@ def open_images(folder: Path) -> LabelledImages:
 
     card = json.loads((folder / "arrow.json").read_text())
     table = datasets.load_from_disk(str(folder / "arrow"))
+    framing = Framing(**{name: card[name] for name in ("fit", "background") if name in card})
     return ArrowImages(
-        table, card["column"], np.load(folder / "labels.npy"), card["class_names"], card["size"]
+        table,
+        card["column"],
+        np.load(folder / "labels.npy"),
+        card["class_names"],
+        card["size"],
+        framing=framing,
     )
 
 
@@ -371,6 +426,18 @@ def stratified_counts(class_counts: Labels, total: int) -> Labels:
     return counts
 
 
+def limited_rows(labels: Labels, num_classes: int, most: int | None, split_seed: int) -> Labels:
+    """Draw the rows that `limit_test` leaves of a test split or shift: sorted, `int64`.
+
+    They depend on labels and seed alone: of sets that show the same images in the same order, as computed
+    corruptions of test do, the same images are left.
+    """
+    if most is None or most >= len(labels):
+        return np.arange(len(labels))
+    counts = stratified_counts(np.bincount(labels, minlength=num_classes), most)
+    return stratified_choice(labels, counts, "split", "limit_test", split_seed)[0]
+
+
 def stratified_choice(labels: Labels, counts: Labels, *seed: str | int) -> tuple[Labels, Labels]:
     """Draw `counts[c]` images of each class: (rows drawn, rows left), each sorted: `int64`."""
     drawn = []
@@ -380,52 +447,6 @@ def stratified_choice(labels: Labels, counts: Labels, *seed: str | int) -> tuple
         drawn.append(rows[order[:count]])
     chosen = np.sort(np.concatenate(drawn)).astype(np.int64)
     return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
-
-
-def read_square(
-    source: bytes | Path, size: int, name: str, *, as_photograph: bool = False, mode: str | None = None
-) -> npt.NDArray[np.uint8]:
-    """Open an image that came from others, and bring it to RGB, `size` x `size`: `uint8 [3, size, size]`.
-
-    Args:
-        source: The encoded image, or its file.
-        size: Height and width in pixels.
-        name: What messages call it.
-        as_photograph: Whether it is turned as its EXIF data say.
-        mode: Pillow's mode that it is converted to first.
-
-    Raises:
-        DataError: It cannot be decoded, or is too large (see `genbench.image_files`).
-    """
-    with open_image(source, name) as image:
-        turned = upright(image) if as_photograph else image
-        return to_square(turned.convert(mode) if mode and mode != turned.mode else turned, size)
-
-
-def to_square(image: Any, size: int) -> npt.NDArray[np.uint8]:
-    """Bring any PIL image to RGB, `size` x `size`: `uint8 [3, size, size]`.
-
-    Transparent pixels are blended with white, one channel becomes three, 16-bit grey is scaled, with negative
-    levels and what is no number as black; an image that is not square is cropped to its centre. Resizing is
-    PIL's antialiased Lanczos; an image of the right size keeps every pixel.
-    """
-    from PIL import Image, ImageOps
-
-    if image.mode == "F" or image.mode.startswith("I"):
-        levels = np.array(image, dtype=np.float64)
-        np.nan_to_num(levels, copy=False, posinf=0, neginf=0)
-        np.maximum(levels, 0, out=levels)
-        levels /= max(levels.max(), 1)
-        levels *= 255  # in place: a large image fills a quarter of a GiB for each byte of its pixels
-        image = Image.fromarray(levels.astype(np.uint8))
-    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
-        canvas = Image.new("RGBA", image.size, "white")
-        canvas.alpha_composite(image.convert("RGBA"))
-        image = canvas
-    image = image.convert("RGB")
-    if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), method=Image.Resampling.LANCZOS)
-    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
 
 
 def _checked_column(table: Any, column: str, *, own_files: bool) -> str | None:

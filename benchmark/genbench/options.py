@@ -1,6 +1,6 @@
 """What all options have in common: frozen, typed, described; and how an option names another component."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -63,6 +63,15 @@ class ComponentConfig(Options):
     remark_fields: ClassVar[frozenset[str]] = frozenset()
     costless_fields: ClassVar[frozenset[str]] = frozenset()
 
+    def added_later(self) -> frozenset[str]:
+        """Return the options that are marked as `AddedLater` and have their default."""
+        return frozenset(
+            name
+            for name, entry in type(self).model_fields.items()
+            if any(isinstance(mark, AddedLater) for mark in entry.metadata)
+            and getattr(self, name) == entry.get_default(call_default_factory=True, validated_data={})
+        )
+
     def source_files(self) -> Mapping[str, Path]:
         """Return the files that this component reads, by names that do not depend on where they lie.
 
@@ -72,6 +81,24 @@ class ComponentConfig(Options):
             DataError: They cannot be had; the message says what was tried and what to type.
         """
         return {}
+
+    def check_files(self, image_problem: Callable[[Path], str]) -> None:
+        """Look at the files once more before anything is planned; called after `source_files`.
+
+        Args:
+            image_problem: Says what is wrong with an image file, or nothing; what it found is remembered
+                until the file changes.
+
+        Raises:
+            DataError: Files cannot be used; one message names all of them.
+        """
+
+    def remarks(self, image_problem: Callable[[Path], str]) -> Sequence[str]:
+        """Say in sentences what the options mean for the files that there are; called after `check_files`.
+
+        `genbench plan` and `genbench run` print them.
+        """
+        return ()
 
     def external_data(self, declared: tuple[str, ...]) -> tuple[str, ...]:
         """Return the part of the spec's `external_data` that these options use (default: all of it)."""
@@ -114,6 +141,17 @@ class ComponentRef(Options):
         if isinstance(value, Mapping) and "options" not in value:
             return {"use": value.get("use"), "options": {k: v for k, v in value.items() if k != "use"}}
         return value
+
+
+@dataclass(frozen=True)
+class AddedLater:
+    """Marks an option that came when results had been published: its default is no part of an identity.
+
+    `Annotated[int | None, ADDED_LATER]`: where it has its default, keys are what they were before it.
+    """
+
+
+ADDED_LATER = AddedLater()
 
 
 @dataclass(frozen=True)

@@ -202,6 +202,11 @@ class Plan:
     declared: Family | None = None
     _families: dict[str, str] = field(default_factory=dict, repr=False)
 
+    def remarks(self) -> list[str]:
+        """Say what the datasets' options mean for the files that there are."""
+        datasets = {id(cell.arm.dataset): cell.arm.dataset for cell in self.cells}
+        return [f"{one.label}: {remark}" for one in datasets.values() for remark in one.remarks]
+
     def family(self, key: str) -> str:
         """Return the digest of a step's document without component versions, its inputs' included.
 
@@ -230,7 +235,7 @@ class Plan:
         found = next((cell for cell in self.cells if cell.name == name), None)
         if found is None:
             guess = did_you_mean(name, [cell.name for cell in self.cells][:12])
-            hint = "genbench plan, with the same options, prints the names"
+            hint = "`genbench plan`, with the same options, prints the names"
             raise UsageError(f"no cell {name!r} in this run. {guess}", hint=hint)
         return found
 

@@ -2,7 +2,8 @@
 
 `check` raises what a run would founder on; `would_fail` lists it for `genbench plan`. A component says what
 it needs where it says everything else: in `ComponentSpec.requires` and `needs_reserve`, and in its options'
-`check_machine` and `check_images`. Nothing here imports torch or a component's implementation.
+`check_machine` and `check_images`. Nothing here imports torch or a component's implementation;
+what is asked of a stock is looked up by `genbench.stocks`, which does.
 """
 
 import shutil
@@ -63,7 +64,19 @@ def would_fail(
     found = [*_of_modules(plan, missing, registry), *_of_machine(plan, missing)]
     for cell in _rows(plan, missing):
         found += _of_data(cell, store)
+    found += _of_stocks(plan, missing, store, registry)
     yield from {str(finding): finding for finding in found}.values()
+
+
+def _of_stocks(
+    plan: Plan, missing: Sequence[str], store: Store, registry: Registry
+) -> Iterator[GenbenchError]:
+    """Yield what is asked in vain of images that exist already."""
+    parts = {part for key in missing for part in plan.steps[key].parts.components}
+    if any(registry.spec(kind, name).has_stock for kind, name in parts):
+        from genbench.stocks import problems_of_stocks  # imports torch, which other plans do without
+
+        yield from problems_of_stocks(plan, store, registry)
 
 
 def check_dataset(plan: Plan, key: str, store: Store) -> None:

@@ -1,7 +1,8 @@
 """The plugin contract: what a dataset, generator, filter, classifier and evaluator must do, and when.
 
-Read this file alone to write a plugin. It imports neither torch nor numpy: options and recipes are data, and
-an implementation is imported when a step needs it. Required methods come first and say when they are called.
+Every method that a plugin has is here; docs/writing-a-plugin.md tells the rest: images, metrics, registration
+and checks. Nothing here imports torch or numpy: options and recipes are data; an implementation is imported
+when a step needs it. Required methods come first and say when they are called.
 """
 
 import copy
@@ -16,7 +17,7 @@ from pydantic import Field
 from genbench.errors import UsageError
 from genbench.extractors import EXTRACTOR_WEIGHTS, extractor_files
 from genbench.metrics import Metric, Subject
-from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
+from genbench.options import ADDED_LATER, ComponentConfig, ComponentRef, InputStep, Options
 from genbench.recipe import Augment, Mix, TrainRecipe
 from genbench.records import Record
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 # What options, recipes and metrics are is told where they are defined; a plugin takes their names from here.
 __all__ = [
-    "EXTRACTOR_WEIGHTS", "Augment", "Checkpoint", "Classifier", "ClassifierConfig", "ComponentConfig",
+    "ADDED_LATER", "EXTRACTOR_WEIGHTS",
+    "Augment", "Checkpoint", "Classifier", "ClassifierConfig", "ComponentConfig",
     "ComponentRef", "Dataset", "DatasetConfig", "DatasetFacts", "Denoiser", "Draft", "EmbeddingConfig",
     "Evaluation", "Evaluator", "EvaluatorConfig", "Filter", "FilterConfig", "FittedGenerator",
     "ForeignClassifier", "GenerationCost", "Generator", "GeneratorConfig", "ImageEvaluator", "ImageSet",
@@ -50,8 +52,16 @@ class DatasetConfig(ComponentConfig):
     limit_train: int | None = Field(
         default=None, ge=2, description="use only this many training images, stratified by class"
     )
+    limit_test: Annotated[int | None, ADDED_LATER] = Field(
+        default=None,
+        ge=2,
+        description="use at most this many images of test, and of every shift, stratified by class",
+    )
     val_fraction: float = Field(
-        default=0.1, gt=0, lt=0.9, description="share of train set aside as val, never folded back"
+        default=0.1,
+        gt=0,
+        lt=0.9,
+        description="share of train set aside as val, never folded back; unused where the data bring a val",
     )
     reserve: int = Field(
         default=0, ge=0, description="real images held out of train for generators that ask for them"

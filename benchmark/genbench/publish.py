@@ -102,7 +102,7 @@ class Publication:
         """
         scope = scope_of(plan)
         place = choose_place(out, suite, scope, named=named)
-        check_output(place.folder, "--out", folders=(RECORDS, "pictures"), files=WRITTEN)
+        _check_folder(place.folder)
         return cls(plan, suite, store, place, new_run(plan, suite, place, command, scope))
 
     def claimed(self) -> contextlib.AbstractContextManager[None]:
@@ -158,6 +158,20 @@ class Publication:
         ]
         lines += [f"pictures: {pictures}, shown in {folder}/pictures.md"] if pictures else []
         return run, board["txt"], tuple(lines)
+
+
+def check_results(out: Path, suite: Suite) -> None:
+    """Refuse, before a suite is planned, a place where no run could write.
+
+    Raises:
+        UsageError: Something is in the way, or the place is not writable.
+        OutputError: The disk is full or failing.
+    """
+    _check_folder(out / suite.name)
+
+
+def _check_folder(folder: Path) -> None:
+    check_output(folder, "--out", folders=(RECORDS, "pictures"), files=WRITTEN)
 
 
 def rendered(records: Sequence[Record], family: str, command: str, store: Store) -> dict[str, str]:

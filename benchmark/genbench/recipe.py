@@ -84,7 +84,7 @@ Augment = Literal[
 ]  # fmt: skip
 #: What a name of `Augment` means now, where that is not what it meant at first: keys of trainings hold it.
 POLICY_VERSIONS: Mapping[str, int] = {
-    "strong": 2, "colour": 2, "randaugment": 2, "trivialaugment": 2
+    "strong": 3, "colour": 2, "randaugment": 2, "trivialaugment": 2
 }  # fmt: skip
 
 
@@ -99,7 +99,7 @@ class Mix(Options):
         description="add synthetic images, replace real ones by them, or train on them alone",
     )
     augment: Augment = Field(
-        default="standard", description="on-the-fly augmentation of all images (docs/protocol.md)"
+        default="standard", description="on-the-fly augmentation of all images (`genbench docs protocol`)"
     )
     budget: Literal["steps", "epochs"] = Field(
         default="steps",

@@ -135,6 +135,7 @@ class DatasetImages:
         fingerprint: Digest of the stored splits: equal for equal images and labels in equal splits.
         train: Number of images; so are `val`, `test` and `reserve`.
         shifts: Number of images of each shift.
+        left_out: Files that cannot be used, and that the dataset's options had left out.
     """
 
     fingerprint: Digest
@@ -143,6 +144,7 @@ class DatasetImages:
     test: Count
     reserve: Count = 0
     shifts: Mapping[str, Count] = field(default_factory=dict)
+    left_out: Count = 0
 
 
 # ------------------------------------------------------------------------------------------------- the parts

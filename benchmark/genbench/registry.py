@@ -65,6 +65,11 @@ class Plugin:
     module: str = ""
 
 
+def _disabled() -> frozenset[str]:
+    """Return what the environment names, when it is asked."""
+    return frozenset(filter(None, os.environ.get("GENBENCH_DISABLE", "").split(",")))
+
+
 @dataclass(frozen=True)
 class PluginSource:
     """Which plugins to load: enough to load the same ones in another process.
@@ -78,7 +83,7 @@ class PluginSource:
 
     files: tuple[str, ...] = ()
     third_party: bool = True
-    disabled: frozenset[str] = frozenset(filter(None, os.environ.get("GENBENCH_DISABLE", "").split(",")))
+    disabled: frozenset[str] = field(default_factory=_disabled)
     only: frozenset[str] | None = None
 
     def limited_to(self, plugins: Iterable[str]) -> "PluginSource":
@@ -89,8 +94,8 @@ class PluginSource:
 class Registry:
     """All components by kind and name, and the state of every plugin."""
 
-    def __init__(self, source: PluginSource = PluginSource()) -> None:
-        self.source = source
+    def __init__(self, source: PluginSource | None = None) -> None:
+        self.source = source = source or PluginSource()
         self.plugins: list[Plugin] = []
         self._specs: dict[Kind, dict[str, ComponentSpec]] = {kind: {} for kind in KINDS}
         self._owners: dict[tuple[Kind, str], Plugin] = {}

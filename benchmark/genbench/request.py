@@ -59,8 +59,10 @@ def make_plan_of(registry: "Registry", store: "Store", suite: "Suite") -> "Plan"
     from genbench.planner import make_plan
     from genbench.spec import resolve_suite
 
-    resolved = resolve_suite(registry, suite, store.fingerprint)
-    store.fingerprints.keep()
+    try:
+        resolved = resolve_suite(registry, suite, store.fingerprint, store.image_problem)
+    finally:
+        store.fingerprints.keep()  # what was read once need not be read again to find the next mistake
     return make_plan(resolved)
 
 
@@ -91,7 +93,7 @@ def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any], 
     if "name" in said:
         content["name"] = said["name"]
     made = make_suite({"name": _name(content), **content}, origin=origin or COMMAND_LINE)
-    return _limited(made, said["limit_train"]) if "limit_train" in said else made
+    return _limited(made, {name: said[name] for name in ("limit_train", "limit_test") if name in said})
 
 
 def suite_path(suite: str) -> Path:
@@ -151,11 +153,10 @@ def _mixes(said: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _limited(suite: "Suite", limit: int) -> "Suite":
-    """Apply `--limit-train` to every dataset."""
+def _limited(suite: "Suite", limits: Mapping[str, int]) -> "Suite":
+    """Apply `--limit-train` and `--limit-test` to every dataset."""
     datasets = tuple(
-        entry.model_copy(update={"options": {**entry.options, "limit_train": limit}})
-        for entry in suite.datasets
+        entry.model_copy(update={"options": {**entry.options, **limits}}) for entry in suite.datasets
     )
     return suite.model_copy(update={"datasets": datasets})
 

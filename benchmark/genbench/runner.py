@@ -7,7 +7,15 @@ from dataclasses import dataclass, field, replace
 
 from genbench import preflight
 from genbench.compose import Composer
-from genbench.errors import DataError, Interrupted, SpoiledProcessError, StoreUnwritableError, UsageError
+from genbench.errors import (
+    DataError,
+    GenbenchError,
+    Interrupted,
+    SpoiledProcessError,
+    StoreUnwritableError,
+    UsageError,
+    together,
+)
 from genbench.executors import BUILT_IN, Event, Executor, Failure, Setup, Task
 from genbench.guests import guests_of
 from genbench.interrupts import cleaning, heeded, saving
@@ -76,7 +84,7 @@ def run(
             preflight.check(plan, walk.missing, store, registry, options.executor)
             watcher.planned([plan.steps[key] for key in walk.missing], plan)
             for remark in (
-                *_remarks(plan, store, registry),
+                *_remarks(plan, walk.missing, store, registry),
                 *preflight.remarks(plan, walk.missing, store, registry),
             ):
                 watcher.notice(remark)
@@ -92,8 +100,10 @@ def run(
     return walk.summary
 
 
-def _remarks(plan: Plan, store: Store, registry: Registry) -> Iterator[str]:
-    """Say which results were damaged, and which plugins changed since their results were made."""
+def _remarks(plan: Plan, missing: Sequence[str], store: Store, registry: Registry) -> Iterator[str]:
+    """Say how data are read, which results were damaged, and which plugins changed since theirs were made."""
+    if any(plan.steps[key].stage == "dataset" for key in missing):
+        yield from plan.remarks()
     while store.found_damaged:
         damage = store.found_damaged.pop()
         what = plan.steps[damage.key].label if damage.key in plan.steps else damage.key[:12]
@@ -142,6 +152,7 @@ class _Walk:
             for key in self.missing
             if plan.steps[key].stage == "train" and self._most_together > 1 and key not in self.guests
         }
+        self._no_data: dict[str, GenbenchError] = {}  # why a dataset or a stock cannot be read, by key
         self._waiting = dict.fromkeys(longest_first(plan, self.missing))
         #: The only steps that may run until they are done: then what is asked of stocks is checked.
         self._first = frozenset(reading_steps(plan, registry))
@@ -235,11 +246,8 @@ class _Walk:
 
     def _take(self, event: Event) -> None:
         step = self._plan.steps[event.id]
-        if event.status == "failed" and event.failure is not None and self._all_need(step):
-            # One message, and its exit code, instead of a failure of every cell.
-            self._store.leases.release(event.id)
-            self._note_failure(step, event.failure)
-            raise event.failure.error or DataError(f"{step.label}: {event.failure.reason}")
+        if event.status == "failed" and event.failure is not None:
+            self._stop_if_needed_by_all(step, event.failure)
         self._observer.event(step, event)
         if event.status in {"started", "progress"}:
             return
@@ -260,15 +268,22 @@ class _Walk:
         """Note a failure, and give up the steps that need this one."""
         if isinstance(failure.error, StoreUnwritableError | SpoiledProcessError):  # the run ends here
             raise failure.error
-        if step.key in self._first and failure.error is not None:  # no cell of it could come to be
-            self._note_failure(step, failure)
-            raise failure.error
         self._note_failure(step, failure)
         self._give_up(step.key)
 
-    def _all_need(self, step: Step) -> bool:
-        """Say whether a step loads the one dataset that every cell needs."""
-        return step.stage == "dataset" and all(step.key in cell.steps for cell in self._plan.cells)
+    def _stop_if_needed_by_all(self, step: Step, failure: Failure) -> None:
+        """End the run with one message where no data, or no stock, can be read: all cells would fail."""
+        if step.key in self._first:
+            needed: Sequence[str] = (step.key,)
+        elif step.stage == "dataset":
+            needed = [key for key, one in self._plan.steps.items() if one.stage == "dataset"]
+        else:
+            return
+        self._no_data[step.key] = failure.error or DataError(f"{step.label}: {failure.reason}")
+        if self._no_data.keys() >= set(needed):
+            self._store.leases.release(step.key)
+            self._note_failure(step, failure)
+            raise together([self._no_data[key] for key in needed])
 
     def _note_failure(self, step: Step, failure: Failure) -> None:
         """Write why a step failed: into its log, and where the next plan finds it."""

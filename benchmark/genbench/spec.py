@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +18,18 @@ from typing import Any, Self, cast
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from genbench.digest import canonical_json, digest
-from genbench.errors import DataError, GenbenchError, PluginError, UsageError, did_you_mean, together
+from genbench.errors import (
+    DataError,
+    GenbenchError,
+    PluginError,
+    UsageError,
+    did_you_mean,
+    listed_problems,
+    together,
+)
 from genbench.escaping import LONGEST_LABEL, exception_text, file_name, one_line
 from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
+from genbench.image_files import image_problem
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
 from genbench.protocols import GenerationCost, GeneratorConfig
 from genbench.recipe import Mix
@@ -30,6 +39,7 @@ from genbench.untrusted import parse_json, parse_toml, read_text
 STANDARD_PRESETS = ("smoke", "quick", "paper")
 BASELINE = "none"  #: the generator that is always added: real images alone
 FileDigest = Callable[[Path], str]
+ImageProblem = Callable[[Path], str]
 BARE = ""  #: the value of `name:VALUE`, until the config says which option that is
 _OUTER_COMMA = re.compile(r",(?![^\[]*\])(?![^{]*\})")  # a comma that is not inside [...] or {...}
 #: Of a suite's file: the longest that comes with genbench has 2 KB, a thousand long entries have 200.
@@ -185,6 +195,7 @@ class Resolved:
         references: Components among its options, with the artifact that each hands over.
         fingerprint: Digest of the content of the files it reads; empty when it reads none.
         paths: Where those files are.
+        remarks: What the options mean for the files that there are, in sentences.
     """
 
     kind: Kind
@@ -194,6 +205,7 @@ class Resolved:
     references: Mapping[str, tuple[InputStep, "Resolved"]] = field(default_factory=dict)
     fingerprint: str = ""
     paths: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -203,7 +215,7 @@ class Resolved:
     @cached_property
     def identity(self) -> Mapping[str, Any]:
         """Name, version, resolved options and the content of its files: what enters a key. No paths."""
-        left_out = {*self.config.location_fields, *self.config.remark_fields}
+        left_out = {*self.config.location_fields, *self.config.remark_fields, *self.config.added_later()}
         config = self.config.model_dump(mode="json", exclude=left_out)
         for option, (_, component) in self.references.items():
             config[option] = component.identity
@@ -212,8 +224,15 @@ class Resolved:
 
     @cached_property
     def location(self) -> Mapping[str, Any]:
-        """Options that say where something is, by path: handed to the step, never part of a key."""
+        """Options that say where something is, by path: handed to the step, never part of a key.
+
+        Paths are absolute: a room is in a folder of its own.
+        """
         own = self.config.model_dump(mode="json", include=set(self.config.location_fields))
+        for name in own:
+            value = getattr(self.config, name)
+            if isinstance(value, Path):
+                own[name] = str(value.expanduser().absolute())
         inner = {
             f"{option}/{name}": value
             for option, (_, component) in self.references.items()
@@ -296,7 +315,9 @@ def make_suite(content: Mapping[str, Any], origin: str) -> Suite:
     try:
         return Suite.model_validate(content)
     except ValidationError as problem:
-        hint = "genbench run --help" if origin == COMMAND_LINE else "docs/protocol.md describes suites"
+        hint = (
+            "genbench run --help" if origin == COMMAND_LINE else "genbench docs protocol   (describes suites)"
+        )
         raise UsageError(_explain(problem, origin, Suite), hint=hint) from None
 
 
@@ -327,22 +348,39 @@ def _with_inner(component: Resolved) -> Iterator[Resolved]:
         yield from _with_inner(inner)
 
 
-def resolve_suite(registry: Registry, suite: Suite, file_digest: FileDigest) -> ResolvedSuite:
+def resolve_suite(
+    registry: Registry,
+    suite: Suite,
+    file_digest: FileDigest,
+    image_problem: ImageProblem = image_problem,
+) -> ResolvedSuite:
     """Settle every component of a suite; the same component named twice counts once.
 
     The baseline and the check for copies are part of every suite.
 
+    Args:
+        registry: Where components are found.
+        suite: The suite.
+        file_digest: How the files that a component reads are hashed.
+        image_problem: How image files are looked at.
+
     Raises:
-        UsageError: A component, an option or a preset is unknown, or a value is out of bounds.
-        DataError: Files that components read cannot be had; the message names those of all components.
+        UsageError: A component, a preset or an option is unknown, or a value is out of bounds.
+        DataError: Files that components read cannot be used; the message names those of all components.
     """
     lacking: dict[str, DataError] = {}
+
+    def settled(kind: Kind, reference: ComponentRef) -> Resolved:
+        found = resolve(registry, kind, reference, suite.preset, file_digest)
+        _check_files(found, image_problem)
+        with _its_own_mistakes(f"{kind} {found.name!r}"):
+            return replace(found, remarks=tuple(found.config.remarks(image_problem)))
 
     def settle(kind: Kind, references: Iterable[ComponentRef]) -> tuple[Resolved, ...]:
         found = []
         for reference in references:
             try:
-                found.append(resolve(registry, kind, reference, suite.preset, file_digest))
+                found.append(settled(kind, reference))
             except DataError as problem:  # the others may lack files, too: all are named at once
                 lacking[str(problem)] = problem
         return tuple({canonical_json(component.identity): component for component in found}.values())
@@ -354,8 +392,8 @@ def resolve_suite(registry: Registry, suite: Suite, file_digest: FileDigest) -> 
         filters=settle("filter", suite.filters),
         classifiers=settle("classifier", suite.classifiers),
         evaluators=settle("evaluator", (*suite.evaluators, ComponentRef(use=COPY_CHECK.name))),
-        reference=resolve(registry, "classifier", suite.reference, suite.preset, file_digest),
-        no_filter=resolve(registry, "filter", ComponentRef(use=BASELINE), suite.preset, file_digest),
+        reference=settled("classifier", suite.reference),
+        no_filter=settled("filter", ComponentRef(use=BASELINE)),
     )
     if lacking:
         raise together(list(lacking.values()))
@@ -378,6 +416,14 @@ def _names_preset(schema: type[ComponentConfig], bare: Any) -> bool:
     """Whether a bare value is a preset: `diffusemix:source-s1`, and `vit:source-s1`, which is no size."""
     clear = schema.primary is None or str(bare).startswith("source-")
     return clear and str(bare) in schema.presets
+
+
+def _check_files(component: Resolved, image_problem: ImageProblem) -> None:
+    """Let a component, and those among its options, look at their files before anything is planned."""
+    with _its_own_mistakes(f"{component.kind} {component.name!r}"):
+        component.config.check_files(image_problem)
+    for _, inner in component.references.values():
+        _check_files(inner, image_problem)
 
 
 def resolve(
@@ -422,7 +468,7 @@ def resolve(
     }
     with _its_own_mistakes(origin):
         paths = config.source_files()
-    files = {name: file_digest(path) for name, path in paths.items()}
+    files = _digests(paths, file_digest)
     return Resolved(
         kind,
         spec,
@@ -458,6 +504,23 @@ def _check_no_folder(registry: Registry, reference: ComponentRef) -> None:
             "generator 'folder' hands them out",
             hint=f"--generator folder:{name}",
         )
+
+
+def _digests(paths: Mapping[str, Path], file_digest: FileDigest) -> dict[str, str]:
+    """Hash the files that a component reads.
+
+    Raises:
+        DataError: Some cannot be read; all of them are named.
+    """
+    found, unreadable = dict[str, str](), list[str]()
+    for name, path in paths.items():
+        try:
+            found[name] = file_digest(path)
+        except OSError as problem:
+            unreadable.append(one_line(f"{path} cannot be read: {problem.strerror or problem}"))
+    if unreadable:
+        raise listed_problems("files cannot be read", unreadable, hint="ls -l FILE shows who may")
+    return found
 
 
 def _validated(

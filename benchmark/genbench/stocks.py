@@ -5,15 +5,20 @@ draws from it is checked: what is asked for in vain would else be found by every
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from genbench.artifacts import read_stock
 from genbench.documents import FitDocument, SampleDocument
-from genbench.errors import UsageError
+from genbench.errors import GenbenchError, UsageError, together
 from genbench.plan import Plan, Step
 from genbench.registry import Registry
 from genbench.store import Store
+
+if TYPE_CHECKING:
+    from genbench.images import LabelledImages
 
 _NAMED = 10  # classes that a message names
 
@@ -31,48 +36,55 @@ def check_stocks(plan: Plan, store: Store, registry: Registry) -> None:
     """Hold every draw of a plan against the stock that it is from, where both are in the store.
 
     Raises:
-        UsageError: A class has too few images, or all are to be used and the ratio says another number.
+        GenbenchError: A class has too few images, or all are to be used and the ratio says another number.
     """
-    # Here: the runner imports this module, whether there are stocks or not, and these take torch.
-    from genbench.images import stratified_counts
+    found = list(problems_of_stocks(plan, store, registry))
+    if found:
+        raise together(found)
+
+
+def problems_of_stocks(plan: Plan, store: Store, registry: Registry) -> Iterator[GenbenchError]:
+    """Yield what is asked of stocks in vain, as far as they and their datasets are in the store."""
+    # Here: the runner imports this module, whether there are stocks or not, and this takes torch.
     from genbench.steps.dataset import open_splits
-    from genbench.steps.requests import largest_ratio, whole_problem
 
     for step in _draws(plan, registry):
-        work = step.work
-        assert isinstance(work, SampleDocument)
         stock = store.open(step.inputs["fit"])
         dataset = store.open(step.inputs["dataset"])
-        if stock is None or dataset is None:
-            continue
-        train = open_splits(dataset).train
-        there, counts = np.array(read_stock(stock), dtype=np.int64), train.class_counts()
-        asked, name = work.images, step.label.removeprefix("sample ").rpartition(" x")[0]
-        if work.component["config"]["draw"] == "whole":
-            problem = whole_problem(int(there.sum()), len(train), asked)
-            if problem:
-                raise UsageError(f"{name}: {problem.message}", hint=problem.hint)
-            continue
-        wanted = stratified_counts(counts, round(asked.ratio * len(train)))
-        short = np.flatnonzero(there < wanted)
-        if len(short):
-            lines = [
-                f"  {train.class_names[label]}: {there[label]:,} found, {wanted[label]:,} wanted"
-                for label in short[:_NAMED].tolist()
-            ]
-            more = [f"  and {len(short) - _NAMED} classes more"] if len(short) > _NAMED else []
-            most = largest_ratio(counts, there)
-            raise UsageError(
-                "\n".join(
-                    [
-                        f"{name} has too few images for --ratio {asked.ratio:g}: {wanted.sum():,} for "
-                        f"{len(train):,} training images, as many of each class as train has",
-                        *lines,
-                        *more,
-                    ]
-                ),
-                hint=f"--ratio {most} is the largest that works" if most else "no ratio works",
-            )
+        if stock is not None and dataset is not None:
+            there = np.array(read_stock(stock), dtype=np.int64)
+            problem = _problem(step, there, open_splits(dataset).train)
+            if problem is not None:
+                yield problem
+
+
+def _problem(step: Step, there: npt.NDArray[np.int64], train: "LabelledImages") -> GenbenchError | None:
+    """Say why a draw cannot be made from a stock of so many images of each class; None where it can."""
+    from genbench.images import stratified_counts  # here: as above
+    from genbench.steps.requests import largest_ratio, whole_problem
+
+    work = step.work
+    assert isinstance(work, SampleDocument)
+    asked, name = work.images, step.label.removeprefix("sample ").rpartition(" x")[0]
+    if work.component["config"]["draw"] == "whole":
+        problem = whole_problem(int(there.sum()), len(train), asked)
+        return UsageError(f"{name}: {problem.message}", hint=problem.hint) if problem else None
+    wanted = stratified_counts(train.class_counts(), round(asked.ratio * len(train)))
+    short = np.flatnonzero(there < wanted).tolist()
+    if not short:
+        return None
+    head = (
+        f"{name} has too few images for --ratio {asked.ratio:g}: {wanted.sum():,} for {len(train):,} "
+        "training images, class by class as train has them"
+    )
+    lines = [
+        f"  {train.class_names[label]}: {there[label]:,} found, {wanted[label]:,} wanted"
+        for label in short[:_NAMED]
+    ]
+    more = [f"  and {len(short) - _NAMED} classes more"] if len(short) > _NAMED else []
+    most = largest_ratio(train.class_counts(), there)
+    hint = f"--ratio {most} is the largest that works" if most else "no ratio works"
+    return UsageError("\n".join([head, *lines, *more]), hint=hint)
 
 
 def _draws(plan: Plan, registry: Registry) -> Iterator[Step]:

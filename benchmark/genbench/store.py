@@ -32,6 +32,7 @@ from genbench.caches import Boards, Failures, Fingerprints, Index
 from genbench.digest import digest
 from genbench.disk import make_folder, probe, sync_folder, write_atomically, writing_store
 from genbench.errors import GenbenchError, Interrupted, PluginError, StoreError, UsageError
+from genbench.image_files import image_problem
 from genbench.leases import Leases
 from genbench.manifests import (
     MANIFEST,
@@ -154,6 +155,10 @@ class Store:
     def fingerprint(self, path: Path) -> str:
         """Return the SHA-256 of a file outside the store; remembered for a while."""
         return self.fingerprints.of(path)
+
+    def image_problem(self, path: Path) -> str:
+        """Say what is wrong with an image file outside the store, or nothing; remembered as its digest is."""
+        return self.fingerprints.problem(path, image_problem)
 
     # ------------------------------------------------------------------------------------------ writing
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 NARROWEST, WIDEST = 60, 160
 PIPED = 120  #: where the output is no terminal, unless COLUMNS says otherwise
-_NARROWEST_CELL = 8
 
 
 def width() -> int:
@@ -50,6 +49,15 @@ def filled(text: str, indent: str = "", first: str | None = None) -> str:
     )
 
 
+def as_wide(text: str) -> str:
+    """Return text whose lines are broken where the terminal ends, each indented as it is."""
+    lines = []
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip()))
+        lines.append(filled(line.lstrip(), f"{indent}  ", indent) if len(line) > width() else line)
+    return "\n".join(lines)
+
+
 def entry(indent: str, columns: Sequence[tuple[str, int]], text: str) -> str:
     """Return a line that begins with columns of fixed widths; its text is broken below itself.
 
@@ -65,6 +73,8 @@ def entry(indent: str, columns: Sequence[tuple[str, int]], text: str) -> str:
 def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Return a table with a rule below its header; columns of words are folded where it is too wide.
 
+    No word is cut: a table that does not fit becomes a list, a row's first cell above the others.
+
     Args:
         header: Names of the columns.
         rows: As many cells each.
@@ -72,16 +82,25 @@ def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Seq
     """
     if not rows:
         return "  ".join(header)
-    widths = [max(len(line[place]) for line in (header, *rows)) for place in range(len(header))]
-    words = [place for place in range(len(header)) if place not in right]
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    least = [
+        size if place in right else max(len(piece.rstrip()) for cell in column for piece in _pieces(cell))
+        for place, (column, size) in enumerate(zip(columns, widths, strict=True))
+    ]
     while sum(widths) + 2 * (len(widths) - 1) > width():
-        widest = max(words, key=lambda place: widths[place])
-        if widths[widest] <= _NARROWEST_CELL:
-            break
-        widths[widest] -= 1
+        loose = [place for place in range(len(widths)) if widths[place] > least[place]]
+        if not loose:
+            return "\n".join(_stacked(header, row) for row in rows)
+        widths[max(loose, key=widths.__getitem__)] -= 1
     lines = [_line(header, widths, right), ["  ".join("-" * size for size in widths)]]
     lines += [_line(row, widths, right) for row in rows]
     return "\n".join(text for line in lines for text in line)
+
+
+def _stacked(header: Sequence[str], row: Sequence[str]) -> str:
+    facts = "; ".join(f"{name}: {cell}" for name, cell in zip(header[1:], row[1:], strict=True) if cell)
+    return f"{filled(row[0], '  ', '')}\n{filled(facts, '    ')}"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> list[str]:
@@ -96,11 +115,14 @@ def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> 
 
 
 def _folded(text: str, size: int) -> list[str]:
-    """Fold a cell after spaces and the signs in names; elsewhere only where nothing else helps."""
+    """Fold a cell after spaces and the signs that names are made of."""
     lines = [""]
-    for piece in re.findall(r"[^\s,:/+_-]*[\s,:/+_-]?", text)[:-1] or [""]:
+    for piece in _pieces(text):
         if lines[-1] and len((lines[-1] + piece).rstrip()) > size:
             lines.append("")
         lines[-1] += piece
-    lines = [line.rstrip() for line in lines]
-    return [line[at : at + size] for line in lines for at in range(0, max(len(line), 1), size)]
+    return [line.rstrip() for line in lines]
+
+
+def _pieces(text: str) -> list[str]:
+    return re.findall(r"[^\s,:/+_-]*[\s,:/+_-]?", text)[:-1] or [""]

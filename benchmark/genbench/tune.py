@@ -114,7 +114,12 @@ class Search:
     def plan(self, values: Mapping[str, Value]) -> Plan:
         """Return the cells of one trial."""
         return make_plan(
-            resolve_suite(self.registry, with_values(self.suite, values), self.store.fingerprint)
+            resolve_suite(
+                self.registry,
+                with_values(self.suite, values),
+                self.store.fingerprint,
+                self.store.image_problem,
+            )
         )
 
 

@@ -168,9 +168,10 @@ def provenance(found: Provenance) -> str:
     sentences = ["; ".join(parts) + "."]
     for data in found.data:
         reserve = f", {data.reserve:,} reserve" if data.reserve else ""
+        left_out = f"; {count(data.left_out, 'file', 'files')} left out as unusable" if data.left_out else ""
         digits = f" (fingerprint {data.fingerprint[:12]})" if data.fingerprint else ""
         sentences.append(
-            f"Images: {data.train:,} train, {data.val:,} val, {data.test:,} test{reserve}{digits}."
+            f"Images: {data.train:,} train, {data.val:,} val, {data.test:,} test{reserve}{left_out}{digits}."
         )
     if found.recipe:
         settings = ", ".join(f"{name} {_plain(found.recipe[name])}" for name in sorted(found.recipe))

@@ -104,7 +104,7 @@ def test_unknown_names_get_a_suggestion_and_the_next_command(registry: Registry)
 
 
 def test_plugins_can_be_disabled_and_left_out(tmp_path: Path) -> None:
-    registry = Registry(PluginSource(disabled=frozenset({"generators"})))
+    registry = Registry(PluginSource(disabled=frozenset({"generators"}), third_party=False))
     assert state(registry, "generators") == ("disabled", "named in GENBENCH_DISABLE")
     assert registry.specs("generator") == []
 
@@ -167,17 +167,17 @@ def genbench_commands():
 def test_packages_of_others_may_be_called_genbench_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package, about = tmp_path / "genbench_noise", tmp_path / "genbench_noise-1.0.dist-info"
+    package, about = tmp_path / "genbench_tested", tmp_path / "genbench_tested-1.0.dist-info"
     for folder in (package, about):
         folder.mkdir()
     (package / "__init__.py").touch()
     (package / "plugin.py").write_text(GOOD.format(name="installed"))
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: genbench-noise\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[genbench]\nnoise = genbench_noise.plugin\n")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: genbench-tested\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[genbench]\nof_a_test = genbench_tested.plugin\n")
     monkeypatch.syspath_prepend(tmp_path)
     registry = Registry()
-    assert state(registry, "noise") == ("ok", "")
-    assert registry.owner("generator", "installed").origin == "genbench-noise 1.0"
+    assert state(registry, "of_a_test") == ("ok", "")
+    assert registry.owner("generator", "installed").origin == "genbench-tested 1.0"
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,15 @@ def test_wrong_options_name_the_component_the_value_and_the_next_command(
         settle(registry, text)
 
 
+def test_an_option_that_came_later_is_no_part_of_an_identity_at_its_default(registry: Registry) -> None:
+    digits = settle(registry, "digits", "dataset")
+    assert "limit_test" not in digits.identity["config"]
+    assert settle(registry, "digits:limit_test=null", "dataset").identity == digits.identity
+    assert settle(registry, "digits:limit_test=50", "dataset").identity["config"]["limit_test"] == 50
+    names = {"limit_train", "val_fraction", "reserve", "split_seed", "augment_shift_pixels", "augment_flip"}
+    assert digits.identity["config"].keys() == names | {"shifts", "severities", "size", "test_fraction"}
+
+
 def test_paths_stay_out_of_identities_and_labels(registry: Registry, tmp_path: Path) -> None:
     (tmp_path / "a" / "cat").mkdir(parents=True)
     (tmp_path / "a" / "cat" / "1.png").write_bytes(b"pixels")
@@ -108,7 +117,7 @@ def test_paths_stay_out_of_identities_and_labels(registry: Registry, tmp_path: P
     assert first.identity == second.identity
     assert str(tmp_path) not in str(first.identity)
     assert first.label == "imagefolder:path=b"
-    assert first.location == {"path": str(tmp_path / "b"), "follow_links": False}
+    assert first.location == {"path": str(tmp_path / "b"), "labels": None, "follow_links": False}
     (tmp_path / "c" / "cat" / "1.png").write_bytes(b"other pixels")
     assert settle(registry, f"imagefolder:{tmp_path}/c", "dataset").identity != second.identity
 

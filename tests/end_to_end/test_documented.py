@@ -1,10 +1,22 @@
 """What the documentation shows, run: the guide's examples, and the README's command at `smoke`."""
 
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
 
+from genbench.errors import ExitCode
 from genbench.records import read_records
+from genbench.registry import PluginSource, Registry
+from genbench.scaffold import names_for, write_plugin
+from genbench.testing import checks_of, make_subject, outcomes
 from toy_program import Program
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -29,6 +41,24 @@ def test_the_readmes_command_at_smoke(program: Program, tmp_path: Path) -> None:
     assert "FID" in table
 
 
+@pytest.mark.slow(reason="six networks on 200 digits")
+def test_the_readmes_folder_of_images(here: Program, tmp_path: Path) -> None:
+    """The three commands under "My images exist already", as they stand there; one seed, in this process."""
+    section = (DOCS.parent / "README.md").read_text().partition("## My images exist already")[2]
+    block = section.partition("No such folder at hand?")[2].partition("```console\n")[2].partition("```")[0]
+    lines = [shlex.split(line.removeprefix("$ genbench ")) for line in block.splitlines()]
+    assert [line[0] for line in lines] == ["run", "export-images", "run"]
+    for line in lines:
+        quick = ["-j", "0", "-e", "accuracy", "--seeds", "1"] if line[0] == "run" else []
+        done = here(*line, *quick)
+        assert done.returncode == 0, done.stderr
+    assert "folder:path=synth" in done.stdout
+    assert "unknown" in done.stdout
+    short = here(*lines[-1], "-j", "0", "--ratio", "2")
+    assert short.returncode == ExitCode.USAGE
+    assert "--ratio 1 is the largest that works" in short.stderr
+
+
 @pytest.mark.slow(reason="decodes 60,000 photographs")
 def test_cifar10_from_the_mirror_at_smoke(program: Program, tmp_path: Path, hub_mirror: Path) -> None:
     arguments = ("-d", "cifar10", "-g", "classical", "-c", "cnn", "--preset", "smoke", "--seeds", "1")
@@ -42,31 +72,111 @@ def test_cifar10_from_the_mirror_at_smoke(program: Program, tmp_path: Path, hub_
     assert all(ledger.real for ledger in ledgers)
 
 
-def test_the_single_file_example(program: Program, tmp_path: Path) -> None:
-    plugin = str(DOCS / "examples" / "one_file" / "blur_gen.py")
-    checked = program("plugin", "check", "blur", "--plugin", plugin)
-    assert checked.returncode == 0, checked.stdout
-    arguments = ("-g", "blur:radius=1.5", "-c", "mlp", "--preset", "smoke", "--seeds", "1", "-e", "accuracy")
-    done = program("run", "--plugin", plugin, *arguments)
+ONE_FILE = {
+    "blur_gen": ("generator", "blur"),
+    "sharp_filter": ("filter", "sharp"),
+    "mixer_net": ("classifier", "mixer"),
+    "spectrum_eval": ("evaluator", "spectrum"),
+    "shapes_data": ("dataset", "shapes"),
+}
+
+
+@pytest.mark.parametrize("stem", ONE_FILE)
+def test_a_single_file_example_conforms(stem: str, tmp_path: Path) -> None:
+    kind, name = ONE_FILE[stem]
+    source = PluginSource(files=(str(DOCS / "examples" / "one_file" / f"{stem}.py"),), third_party=False)
+    subject = make_subject(Registry(source), kind, name, tmp_path)  # type: ignore[arg-type]
+    found = list(outcomes(subject, checks_of(subject)))
+    assert len(found) > 10
+    assert [(one.check.__name__, one.message) for one in found if one.status != "ok"] == []
+
+
+@pytest.mark.slow(reason="a run in rooms")
+def test_the_single_file_examples_run_together(program: Program, tmp_path: Path) -> None:
+    files = [str(path) for path in sorted((DOCS / "examples" / "one_file").glob("*.py"))]
+    assert {Path(file).stem for file in files} == ONE_FILE.keys()
+    plugins = [word for file in files for word in ("--plugin", file)]
+    cells = ("-d", "shapes", "-g", "blur:radius=0.3", "-f", "sharp", "-c", "mixer")
+    done = program(
+        "run", *plugins, *cells, "-e", "accuracy", "-e", "spectrum", "--preset", "smoke", "--seeds", "1"
+    )
     assert done.returncode == 0, done.stderr
-    assert "blur:radius=1.5" in done.stdout
+    records = list(read_records([tmp_path / "genbench-results"]))
+    labels = {metric.label for record in records for metric in record.result.metrics}
+    assert {"top1", "spectrum_distance[train]", "spectrum_distance_floor[train]"} <= labels
+    sampled = [record.result.ledger.images for record in records if record.result.filter.use == "sharp"]
+    assert any(one and 0 < (one.kept_images or 0) < one.made_images for one in sampled)
 
 
-def test_the_package_example(program: Program, tmp_path: Path) -> None:
-    """The package's modules, found on the path, as a single-file plugin that imports them."""
-    source = DOCS / "examples" / "genbench-noise" / "src"
-    plugin = str(source / "genbench_noise" / "plugin.py")
-    checked = program("plugin", "check", "noise", "--plugin", plugin, PYTHONPATH=str(source))
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+def test_the_readmes_generator_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code of the section is the whole of a plugin that works, under the name that its commands use."""
+    section = (
+        (DOCS.parent / "README.md").read_text().partition("## Your own generator")[2].partition("\n## ")[0]
+    )
+    (code,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    (tmp_path / "my_gen.py").write_text(code)
+    registry = Registry(PluginSource(files=(str(tmp_path / "my_gen.py"),), third_party=False))
+    subject = make_subject(registry, "generator", "my-gen", tmp_path)
+    assert [one.message for one in outcomes(subject, checks_of(subject)) if one.status != "ok"] == []
+    for line in re.findall(r"^\$ genbench (.*?)(?: +#.*)?$", section, flags=re.MULTILINE):
+        if line.startswith("run"):
+            assert "-g my-gen" in line
+    del sys.modules["my_gen"]
 
 
-def test_a_plugin_that_breaks_the_contract_fails_its_check(program: Program, tmp_path: Path) -> None:
-    text = (DOCS / "examples" / "one_file" / "blur_gen.py").read_text()
-    (tmp_path / "blur_gen.py").write_text(text.replace("torch.Generator().manual_seed(seed)", "None"))
-    checked = program("plugin", "check", "blur", "--plugin", str(tmp_path / "blur_gen.py"))
-    assert checked.returncode == 1
-    assert "FAIL samples_repeat" in checked.stdout
-    assert "FAIL random_state_is_left_alone" in checked.stdout
+@pytest.mark.slow(reason="builds and installs wheels, and runs the tests of two packages")
+@pytest.mark.timeout(600)
+def test_packages_work_beside_the_built_wheel(tmp_path: Path) -> None:
+    """The wheel of genbench, the examples and a new plugin, installed where no source tree can be seen.
+
+    torch and the rest come from the running environment: its folder is on the path of the new one, so that
+    its own `.pth` files, and with them this checkout, are not.
+    """
+    new, wheels = tmp_path / "my-gen", tmp_path / "wheels"
+    write_plugin(names_for("my-gen", "generator", Registry(PluginSource(third_party=False))), new)
+    packages = [
+        str(DOCS.parent),
+        *(str(DOCS / "examples" / name) for name in ("genbench-flow", "genbench-noise")),
+    ]
+    backend = tmp_path / "backend"  # where it is not installed: fetched once, and not for each package
+    if importlib.util.find_spec("hatchling") is None:
+        pip("install", "--target", str(backend), "hatchling")
+    for package in (*packages, str(new)):
+        pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(wheels), package, PYTHONPATH=str(backend))
+    venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    pip(
+        "--python", str(python), "install", "--no-deps", "--no-index", *map(str, sorted(wheels.glob("*.whl")))
+    )
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (site / "running_environment.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+
+    def inside(*arguments: str) -> str:
+        hidden = {"PYTHONPATH", "GENBENCH_DISABLE"}
+        settings = {name: value for name, value in os.environ.items() if name not in hidden}
+        line = [str(python), *arguments]
+        done = subprocess.run(line, env=settings, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert inside("-c", "import genbench; print(genbench.__file__)").startswith(str(site))
+    templates = list((site / "genbench" / "scaffold" / "templates").rglob("*.template"))
+    assert len(templates) == len(list((DOCS.parent / "benchmark").rglob("*.template"))) > 15
+    listed = inside("-m", "genbench.cli", "list", "generators")
+    assert all(
+        re.search(rf"^\s*{name}\b", listed, flags=re.MULTILINE) for name in ("flow", "noise", "my-gen")
+    )
+    tests = [str(DOCS / "examples" / "genbench-flow" / "tests"), str(new / "tests")]
+    options = ("-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-c", str(new / "pyproject.toml"))
+    said = inside("-m", "pytest", *options, *tests)
+    assert re.search(r"^\d+ passed in", said.splitlines()[-1])
+
+
+def pip(*arguments: str, **settings: str) -> None:
+    line = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    environment = {**os.environ, **settings}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_examples_in_help_texts_keep_their_lines() -> None:

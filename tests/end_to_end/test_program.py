@@ -323,7 +323,7 @@ def test_two_programs_share_a_store(program: Program, tmp_path: Path) -> None:
         (["list", "generatrs"], 2, "Did you mean generators"),
         (["leaderboard"], 2, "no records found"),
         (["run", "-c", "cnn", "--mode", "replace", "--ratio", "2"], 2, "needs ratio <= 1"),
-        (["nonsense"], 2, "No such command 'nonsense'"),
+        (["nonsense"], 2, "no command 'nonsense'"),
     ],
 )
 def test_bad_input_says_what_is_allowed(here: Program, arguments: list[str], code: int, message: str) -> None:

@@ -158,7 +158,7 @@ def test_a_full_disk_for_the_board_loses_no_result(
         raise OSError(28, os.strerror(28), str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr("genbench.cli.run_command.write_output", full)
+        patched.setattr("genbench.publish.write_output", full)
         problem = refused("run", *TOYS, "-o", str(tmp_path / "out"))
     assert isinstance(problem, OutputError)
     assert problem.exit_code == 4

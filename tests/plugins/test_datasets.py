@@ -10,7 +10,7 @@ from PIL import Image
 
 from genbench.digest import file_digest
 from genbench.errors import DataError
-from genbench.images import ArrowImages, LabelledImages, RealImages, TensorImages
+from genbench.images import LabelledImages, RealImages, TensorImages
 from genbench.protocols import DatasetConfig
 from genbench.registry import Registry, import_target
 from genbench.spec import parse_reference, resolve
@@ -30,18 +30,6 @@ def load(registry: Registry, text: str, context: StepContext) -> RealImages:
     resolved = resolve(registry, "dataset", parse_reference(text), "quick", file_digest)
     images: RealImages = import_target(resolved.spec.target, resolved.name)(resolved.config).load(context)
     return images
-
-
-def write_folder(
-    root: Path, classes: tuple[str, ...] = ("cat", "dog"), count: int = 10, size: int = 12
-) -> Path:
-    rng = np.random.default_rng(0)
-    for label, name in enumerate(classes):
-        (root / name).mkdir(parents=True)
-        for number in range(count):
-            pixels = rng.integers(0, 128, (size, size + number, 3), dtype=np.uint8) + np.uint8(label * 100)
-            Image.fromarray(pixels).save(root / name / f"{number}.png")
-    return root
 
 
 # -------------------------------------------------------------------------------------------------- digits
@@ -120,100 +108,6 @@ def test_written_splits_open_as_they_were(
     assert len(splits.reserve) == 9
     assert torch.equal(splits.evaluated["test"].all(), dataset.load(make_context()).test.all())
     assert splits.augmentation("strong") == ("strong", 4, True)
-
-
-# ---------------------------------------------------------------------------------------------- imagefolder
-
-
-def test_a_folder_of_class_folders_is_split_and_squared(
-    registry: Registry, make_context: MakeContext, tmp_path: Path
-) -> None:
-    root = write_folder(tmp_path / "pets")
-    real = load(registry, f"imagefolder:{root},size=8", make_context())
-    assert real.train.class_names == ("cat", "dog")
-    assert (len(real.train), len(real.test)) == (16, 4)
-    assert real.train.image_shape == (3, 8, 8)
-    brightness = real.train.all().float().mean(dim=(1, 2, 3))
-    assert brightness[real.train.labels == 0].max() < brightness[real.train.labels == 1].min()
-
-
-def test_the_owners_split_and_shifts_are_kept(
-    registry: Registry, make_context: MakeContext, tmp_path: Path
-) -> None:
-    write_folder(tmp_path / "pets" / "train")
-    write_folder(tmp_path / "pets" / "test", count=3)
-    write_folder(tmp_path / "pets" / "shifts" / "sketch", classes=("dog",), count=2)
-    real = load(registry, f"imagefolder:{tmp_path}/pets,size=8", make_context())
-    assert (len(real.train), len(real.test), len(real.shifts["sketch"])) == (20, 6, 2)
-    assert real.shifts["sketch"].labels.tolist() == [1, 1]
-
-
-def test_odd_images_are_taken_as_they_are(
-    registry: Registry, make_context: MakeContext, tmp_path: Path
-) -> None:
-    root = write_folder(tmp_path / "pets")
-    grey = Image.fromarray(np.arange(99, dtype=np.uint8).reshape(9, 11))
-    grey.save(root / "cat" / "grey.png")
-    grey.convert("RGBA").save(root / "cat" / "alpha.png")
-    grey.convert("P").save(root / "dog" / "palette.gif")
-    real = load(registry, f"imagefolder:{root},size=8", make_context())
-    assert len(real.train) + len(real.test) == 23
-
-
-def test_sets_larger_than_memory_stay_encoded(
-    registry: Registry, make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = write_folder(tmp_path / "pets")
-    small = load(registry, f"imagefolder:{root},size=8", make_context())
-    monkeypatch.setenv("GENBENCH_RESIDENT_MIB", "0")
-    large = load(registry, f"imagefolder:{root},size=8", make_context())
-    assert torch.equal(small.train.all(), large.train.all())
-    folder = tmp_path / "written"
-    folder.mkdir()
-    large.train.write(folder)
-    from genbench.images import open_images
-
-    opened = open_images(folder)
-    assert isinstance(opened, ArrowImages)
-    assert torch.equal(opened.all(), small.train.all())
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda root: (root / "fish").mkdir(), r"class 'fish' is empty: .*fish holds no image"),
-        (
-            lambda root: (root / "cat" / "notes.txt").write_text("x"),
-            r"notes\.txt is not an image \(1 such files\)",
-        ),
-        (
-            lambda root: (root / "cat" / "bad.png").write_bytes(b"x"),
-            r"bad\.png cannot be decoded as an image",
-        ),
-        (
-            lambda root: (root / "cat").rename(root.parent / "gone"),
-            r"needs at least two class folders, found 1: dog",
-        ),
-    ],
-)
-def test_a_spoilt_folder_is_named(
-    registry: Registry,
-    make_context: MakeContext,
-    tmp_path: Path,
-    spoil: Callable[[Path], object],
-    message: str,
-) -> None:
-    root = write_folder(tmp_path / "pets")
-    spoil(root)
-    with pytest.raises(DataError, match=message):
-        load(registry, f"imagefolder:{root},size=8", make_context())
-
-
-def test_test_classes_must_be_trains(registry: Registry, make_context: MakeContext, tmp_path: Path) -> None:
-    write_folder(tmp_path / "pets" / "train")
-    write_folder(tmp_path / "pets" / "test", classes=("cat", "zebra"))
-    with pytest.raises(DataError, match="classes zebra are not in train"):
-        load(registry, f"imagefolder:{tmp_path}/pets,size=8", make_context())
 
 
 # -------------------------------------------------------------------------------------------------- cifar10

@@ -543,11 +543,13 @@ def test_whoever_names_a_folder_is_told_what_to_type(
         settle(registry, typed)
     assert raised.value.hint == f"--generator {hint}"
     if "hub" not in hint:
-        assert settle(registry, hint).name == "folder"
+        found = settle(registry, hint)
+        assert found.name == "folder"
+        assert found.location["path"] == str(tmp_path / "synth")  # a room is in a folder of its own
 
 
 def test_a_folder_that_is_not_there_is_said_before_anything_is_planned(registry: Registry) -> None:
-    with pytest.raises(DataError, match=r"'nowhere' does not exist\s+--generator folder:PATH"):
+    with pytest.raises(DataError, match=r"nowhere' does not exist\s+--generator folder:PATH"):
         settle(registry, "folder:nowhere")
 
 

@@ -10,10 +10,14 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
+import torch
 from PIL import Image
 
 from genbench.errors import DataError
+from genbench.images import limited_rows
 from genbench.protocols import RunContext
 from genbench.testing.suites import DatasetConformance
 from genbench_datasets.cats_vs_dogs import CatsVsDogs
@@ -115,6 +119,46 @@ def test_what_a_set_lacks_is_named_with_what_it_has(mirror: Path, ctx: RunContex
         Hub(HubConfig(name="me/bugs", classes=9)).load(ctx)
     with pytest.raises(DataError, match="cannot find dataset 'me/birds'"):
         HubConfig(name="me/birds").source_files()
+
+
+def test_broken_rows_are_all_named_or_left_out(
+    mirror: Path, ctx: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split, count, bad in (("train", 12, (3, 7)), ("test", 6, (5,))):
+        write_table(mirror / "me" / "sad" / "data", split, count)
+        file = mirror / "me" / "sad" / "data" / f"{split}-00000.parquet"
+        table = pq.read_table(file)
+        cells = table["picture"].to_pylist()
+        for row in bad:
+            cells[row] = {"bytes": cells[row]["bytes"][:40], "path": f"{split}{row}.png"}
+        column = pa.array(cells, table.schema.field("picture").type)
+        pq.write_table(table.set_column(0, table.schema.field("picture"), column), file)
+    with pytest.raises(DataError, match=r"^3 images of me/sad cannot be used:") as raised:
+        Hub(HubConfig(name="me/sad", size=8)).load(ctx)
+    assert all(
+        f"({name}.png) cannot be decoded" in raised.value.message for name in ("train3", "train7", "test5")
+    )
+    for memory in ("1000", "0"):
+        monkeypatch.setenv("GENBENCH_RESIDENT_MIB", memory)
+        real = Hub(HubConfig(name="me/sad", size=8, skip_broken=True)).load(ctx)
+        assert (len(real.train), len(real.test), len(real.left_out)) == (10, 5, 3)
+        assert real.train.all()[:, 0, 0, 0].tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10, 11]
+        assert real.train.labels.tolist() == [number % 3 for number in (0, 1, 2, 4, 5, 6, 8, 9, 10, 11)]
+
+
+def test_limited_test_images_are_drawn_before_they_are_decoded(mirror: Path, ctx: RunContext) -> None:
+    whole = Hub(HubConfig(name="me/bugs", size=8)).load(ctx)
+    limited = Hub(HubConfig(name="me/bugs", size=8, limit_test=12)).load(ctx)
+    rows = limited_rows(whole.test.labels, 3, 12, 0)
+    assert torch.equal(limited.test.all(), whole.test.all()[rows])
+    assert limited.test.class_counts().tolist() == [4, 4, 4]
+    assert torch.equal(limited.train.all(), whole.train.all())
+
+
+def test_a_fit_reaches_the_pixels_of_a_table(mirror: Path, ctx: RunContext) -> None:
+    crop, pad = (Hub(HubConfig(name="me/bugs", size=16, fit=fit)).load(ctx).train for fit in ("crop", "pad"))
+    assert crop.batch([7])[0, 0, 0, 0] == 7
+    assert pad.batch([7])[0, 0, :, 0].tolist() == [255] * 2 + [7] * 13 + [255]  # 24 x 20 become 16 x 13
 
 
 def test_two_columns_of_images_must_be_chosen_from(mirror: Path, ctx: RunContext) -> None:

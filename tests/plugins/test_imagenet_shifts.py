@@ -24,6 +24,7 @@ from genbench.synsets import imagenet_synsets, synsets
 from genbench.testing.suites import DatasetConformance
 from genbench_datasets import hub as hub_module
 from genbench_datasets._imagenet import objectnet_synsets, renamed_to
+from genbench_datasets._named_classes import labels_of
 from genbench_datasets._tables import read_parquet
 from genbench_datasets.configs._tables import PUBLISHED
 from genbench_datasets.configs.hub import HubConfig
@@ -256,6 +257,51 @@ def test_a_subset_of_classes_has_their_images_alone(mirror: Path, ctx: RunContex
     for name, labels in expected.items():
         names = [real.shifts[name].class_names[label] for label in real.shifts[name].labels]
         assert names == [whole[label] for label in labels if whole[label] in kept]
+
+
+@pytest.mark.parametrize("said", ["banana+Goldfish+hen", "n07753592+n01443537+HEN", None])
+def test_classes_are_chosen_by_name_synonym_or_wordnet_id(
+    said: str | None, mirror: Path, ctx: RunContext
+) -> None:
+    names = {"classes": said} if said else {"classes_file": mirror / "mine.txt", "classes": 2}
+    (mirror / "mine.txt").write_text("# fish\nCarassius auratus\nn07753592  # a fruit\n\nhen\n")
+    config = ImagenetConfig(size=9, shifts=("imagenet-r", "imagenet-a", "objectnet"), **names)  # type: ignore[arg-type]
+    real = Hub(config).load(ctx)
+    whole = imagenet_synsets()
+    assert [synsets(ilsvrc_names)[0] for ilsvrc_names in [[name] for name in real.train.class_names]] == [
+        whole[label] for label in (GOLDFISH, HEN, BANANA)
+    ]
+    assert shown(real.shifts["imagenet-r"]) == [(10, 1), (11, 0)]
+    assert shown(real.shifts["objectnet"]) == [(31, 2)]
+    assert set(real.test.labels.tolist()) == {0, 1, 2}
+
+
+def test_classes_that_nobody_knows_are_all_listed_with_near_ones(mirror: Path, ctx: RunContext) -> None:
+    with pytest.raises(DataError) as raised:
+        Hub(ImagenetConfig(size=9, classes="tensch+goldfich+crane")).load(ctx)  # type: ignore[arg-type]
+    assert "there is no 'tensch'. Did you mean tench" in raised.value.message
+    assert "there is no 'goldfich'. Did you mean goldfinch or goldfish" in raised.value.message
+    with pytest.raises(DataError, match=r"'bananna'. Did you mean banana"):
+        Hub(HubConfig(name="ILSVRC/imagenet-1k", size=9, classes="hen+bananna")).load(ctx)  # type: ignore[arg-type]
+    names = ["crane, bird", "crane, machine", "hen"]
+    with pytest.raises(DataError, match="'crane' is 2 classes: say n1 or crane, machine"):
+        labels_of(["crane", "hen"], names, ["n1", None, "n3"], "birds")
+    with pytest.raises(DataError, match=r"'hen' and 'n3' are the same class|'n3' and 'hen' are the same"):
+        labels_of(["hen", "n3"], names, ["n1", None, "n3"], "birds")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": "tench"}, "name at least two classes"),
+        ({"classes": 1}, "a number of at least 2 is allowed, or names"),
+        ({"classes": True}, "a number of at least 2 is allowed, or names"),
+        ({"classes": "hen+tench", "classes_file": "mine.txt"}, "both say which classes to use"),
+    ],
+)
+def test_unusable_choices_of_classes_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ImagenetConfig(**options)
 
 
 def test_an_extracted_folder_is_the_archive(mirror: Path, ctx: RunContext) -> None:

@@ -13,8 +13,12 @@ from PIL import Image
 from scipy import ndimage
 
 from genbench.errors import DataError
-from genbench.images import RealImages, TensorImages
+from genbench.images import RealImages, TensorImages, limited_rows
 from genbench.protocols import RunContext
+from genbench.seeding import derive_seed
+from genbench.steps.context import StepContext
+from genbench.steps.dataset import open_splits, write_splits
+from genbench.store import Artifact
 from genbench_datasets._corruptions import CORRUPTIONS, corrupted
 from genbench_datasets._shifts import cifar10_shifts, class_map
 from genbench_datasets.cifar10 import CLASS_NAMES, Cifar10
@@ -79,21 +83,26 @@ def test_digits_get_computed_shifts_by_name(ctx: RunContext) -> None:
 # ------------------------------------------------------------------------------------------- read from files
 
 
-def mirror_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub_mirror: Path) -> Path:
-    """A mirror that has CIFAR-10 by link, and room for made-up shifts."""
-    folder = tmp_path / "mirror"
-    folder.mkdir()
-    for name in ("uoft-cs", "genbench"):
-        (folder / name).symlink_to(hub_mirror / name)
-    monkeypatch.setenv("GENBENCH_HUB_MIRROR", str(folder))
-    return folder
+@pytest.fixture
+def small_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A mirror with 60 + 40 images as CIFAR-10's files have them."""
+    folder = tmp_path / "mirror" / "uoft-cs" / "cifar10" / "plain_text"
+    folder.mkdir(parents=True)
+    features = datasets.Features(
+        {"img": datasets.Image(), "label": datasets.ClassLabel(names=list(CLASS_NAMES))}
+    )
+    rng = np.random.default_rng(1)
+    for split, count in {"train": 60, "test": 40}.items():
+        images = [Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)) for _ in range(count)]
+        content = {"img": images, "label": [row % 10 for row in range(count)]}
+        datasets.Dataset.from_dict(content, features=features).to_parquet(folder / f"{split}-0.parquet")
+    monkeypatch.setenv("GENBENCH_HUB_MIRROR", str(tmp_path / "mirror"))
+    return tmp_path / "mirror"
 
 
-def test_published_arrays_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub_mirror: Path, ctx: RunContext
-) -> None:
+def test_published_arrays_are_read_at_any_size(small_mirror: Path, ctx: RunContext) -> None:
     """In made-up copies of the published files: names, layout and order of severities."""
-    folder = mirror_with(tmp_path, monkeypatch, hub_mirror)
+    folder = small_mirror
     rng = np.random.default_rng(0)
     pixels, labels = rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8), np.arange(20, dtype=np.int32) % 10
     ten_one = folder / "modestyachts" / "CIFAR-10.1" / "datasets"
@@ -114,6 +123,34 @@ def test_published_arrays_are_read(
         assert found[name].labels.tolist() == labels.tolist()
     assert found["cifar10-c-fog-5"].batch([7])[0, 0, 0, 0] == 5
     assert len(found["cifar10-c-fog-2"]) == 10_000
+    small = Cifar10(config.model_copy(update={"size": 16, "limit_test": 10})).load(ctx)
+    assert {images.image_shape for images in (small.train, small.test, *small.shifts.values())} == {
+        (3, 16, 16)
+    }
+    left = limited_rows(labels.astype(np.int64), 10, 10, 0)
+    theirs = [Image.fromarray(pixels[row]).resize((16, 16), Image.Resampling.LANCZOS) for row in left]
+    assert np.array_equal(
+        small.shifts["cifar10.2"].all().permute(0, 2, 3, 1).numpy(),
+        np.stack([np.asarray(one) for one in theirs]),
+    )
+    assert [len(images) for images in small.shifts.values()] == [10, 10, 10, 10]
+
+
+def test_a_limited_test_and_its_corruptions_show_the_same_images(
+    small_mirror: Path, make_context: Callable[..., StepContext], tmp_path: Path
+) -> None:
+    config = Cifar10Config(shifts=("computed",), size=8, limit_test=10, limit_train=20)
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    write_splits(Cifar10(config), config, make_context(), folder)
+    splits = open_splits(Artifact(folder, {}, {}, {}))
+    whole = Cifar10(Cifar10Config(size=8)).load(make_context()).test
+    test = splits.named("test")
+    assert (len(test), len(splits.train), test.image_shape) == (10, 20, (3, 8, 8))
+    assert torch.equal(test.all(), whole.all()[limited_rows(whole.labels, 10, 10, 0)])
+    for family in ("contrast", "fog"):
+        made = corrupted(test.all().numpy(), family, 3, derive_seed("corruption", family, 3))
+        assert torch.equal(splits.named(f"computed-{family}-3").all(), torch.from_numpy(made))
 
 
 def test_a_shift_without_its_images_says_which_file_is_missing(hub_mirror: Path) -> None:

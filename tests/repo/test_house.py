@@ -107,7 +107,10 @@ def test_no_file_names_a_registry_or_this_machine() -> None:
     done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip("not a git checkout")
-    pattern = re.compile(r"--(extra-)?index-url|https?://[^\s]*(pypi|pythonhosted|npmjs)|/home/\w+/|/root/")
+    # The one exception is where PyTorch publishes its CPU build: README says how to install without CUDA.
+    pattern = re.compile(
+        r"--(extra-)?index-url(?! https://download\.pytorch\.org/whl/cpu\n)|https?://[^\s]*(pypi|pythonhosted|npmjs)|/home/\w+/|/root/"
+    )
     named = [
         name
         for name in done.stdout.split("\n")
@@ -166,6 +169,40 @@ def test_every_hook_is_in_the_plugin_guide() -> None:
     guide = (ROOT / "docs" / "writing-a-plugin.md").read_text()
     hooks = [name for name in dir(Hooks) if name.startswith("genbench_")]
     assert [name for name in hooks if f"`{name}`" not in guide] == []
+
+
+def test_the_plugin_guide_tells_every_field_and_every_check() -> None:
+    """Who writes a plugin reads that page alone: what it lists is what there is."""
+    from dataclasses import fields
+
+    from genbench import protocols
+    from genbench.hookspecs import ComponentSpec
+    from genbench.images import RealImages
+    from genbench.metrics import Metric
+    from genbench.testing import CHECKS
+
+    guide = (ROOT / "docs" / "writing-a-plugin.md").read_text()
+    in_tables = set(
+        re.findall(r"`([a-z_0-9]+)`", "\n".join(re.findall(r"^\| ([^|]+) \|", guide, re.MULTILINE)))
+    )
+    for described in (ComponentSpec, RealImages, Metric):
+        assert {field.name for field in fields(described)} - in_tables == set(), described.__name__
+    assert {check.__name__ for checks in CHECKS.values() for check in checks} - in_tables == set()
+    configs = [entry for name, entry in vars(protocols).items() if name.endswith("Config")]
+    attributes = {name for config in configs for name in getattr(config, "__class_vars__", ())}
+    assert len(attributes) > 10
+    assert {name for name in attributes if not name.startswith("_")} - in_tables == set()
+    members = {
+        "labels",
+        "class_names",
+        "num_classes",
+        "image_shape",
+        "batch",
+        "batches",
+        "all",
+        "class_counts",
+    }
+    assert members <= set(re.findall(r"^\| `(\w+)", guide, re.MULTILINE))
 
 
 def test_every_command_line_in_the_docs_is_understood() -> None:

@@ -71,6 +71,7 @@ class PlanOptions(TypedDict, total=False):
     look: int
     base_seed: int
     limit_train: int
+    limit_test: int
     reference: Component
     store: str | Path
     plugins: str | Path | Sequence[str | Path]

@@ -25,14 +25,15 @@ COMMANDS = {
     "list": "List datasets, generators, filters, classifiers, evaluators or suites.",
     "show": "Show one component or suite: what it does, its options, presets and paper.",
     "leaderboard": "Render records as markdown, text, CSV or JSON.",
-    "preview": "Draw the synthetic images of a cell: a row per class.",
-    "export-images": "Write the synthetic images of a cell, with their manifest and a data card.",
+    "preview": "Draw synthetic images, a row per class: of a cell, a row, a record, or a whole run.",
+    "export-images": "Write the synthetic images of a cell or row, with their manifest and a data card.",
     "why": "Explain the identity of a cell, and what differs from the nearest result.",
     "retry": "Forget failures, so that the next run tries those steps again.",
     "store": "List, verify and clean up stored results.",
     "plugins": "Show every plugin, its state, and why one did not load.",
     "plugin": "Check a plugin against the contract, or write a new one.",
     "doctor": "Say what is reachable: device, mirror, cache, plugins, versions.",
+    "docs": "Print a page of the documentation, as it came with this version.",
     "completion": "Print what makes a shell complete commands and options.",
     "version": "Print the version.",
 }
@@ -147,7 +148,10 @@ def _say(message: str) -> None:
     """Print a message; it may quote names and values from files of others."""
     from genbench.cli._output import echo  # here: `genbench --help` needs neither
     from genbench.escaping import LONGEST_MESSAGE
+    from genbench.terminal import as_wide
 
+    if sys.stderr.isatty():
+        message = as_wide(message)
     with contextlib.suppress(OSError):  # where errors go may be full, too
         echo(message, err=True, most=LONGEST_MESSAGE)
 

@@ -157,6 +157,11 @@ _SUITE_OPTIONS = [
     click.option("--base-seed", type=int, help="Base of all seeds [default: 0]."),
     click.option("--limit-train", type=int, help="Use only this many training images of every dataset."),
     click.option(
+        "--limit-test",
+        type=int,
+        help="Use at most this many test images of every dataset, and of every shift.",
+    ),
+    click.option(
         "--reference",
         metavar="NAME[:...]",
         help="Architecture of the frozen reference classifier [default: cnn].",

@@ -93,7 +93,7 @@ def cost_table(cost: Cost) -> tuple[list[str], list[tuple[str, ...]]]:
                 size(sum(sizes)) if len(sizes) == len(each) else "unknown",
             )
         )
-    return ["to run", "steps", "work of each", "time of each", "together", "disk"], rows
+    return ["to run", "steps", "work of each", "time each", "in all", "disk"], rows
 
 
 def cost_lines(cost: Cost) -> Iterator[str]:

@@ -31,7 +31,7 @@ from genbench.errors import GenbenchError, UsageError
 @store_option
 @plugin_options
 def command(**options: Any) -> None:
-    """Write the synthetic images of a cell, with their manifest and a data card.
+    """Write the synthetic images of a cell or row, with their manifest and a data card.
 
     FOLDER is one that `genbench run` wrote, followed by the name of a row if it has several; RECORD is a file
     of a run's `records`; CELL is a name that `genbench plan` prints, or that of a row, and the other options

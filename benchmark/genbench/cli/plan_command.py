@@ -21,7 +21,7 @@ from genbench.cli._options import (
 from genbench.cli._output import echo, warn
 from genbench.devices import choose_workers, device_name
 from genbench.errors import DataError, UsageError
-from genbench.terminal import filled, plain_table
+from genbench.terminal import as_wide, plain_table
 
 if TYPE_CHECKING:
     from genbench.cli._plan_cost import Cost
@@ -82,49 +82,24 @@ def command(**options: Any) -> None:
     states = survey(plan, store)
     todo = due_steps(plan, states)
     cost = _cost(plan, store, registry, todo, options)
-    failing = [*map(str, would_fail(plan, todo, store, registry)), *_of_stocks(plan, store, registry)]
-    if as_json(options):
+    failing = [str(problem) for problem in would_fail(plan, todo, store, registry)]
+    if options["as_json"]:
         echo(json.dumps(_as_json(plan, states, failing, cost, downloads, seconds), indent=1))
     else:
         echo("\n".join(_as_text(plan, states, store)))
         for line in _cost_text(cost, downloads, seconds):
-            echo(_as_wide(line))
+            echo(line if "\n" in line else as_wide(line))
         prospects = "\n".join(_prospects(plan, store))
         if prospects:
-            echo("\n" + "\n".join(map(_as_wide, prospects.split("\n"))))
+            echo("\n" + as_wide(prospects))
         for problem in failing:
-            echo(f"would fail: {problem}")
+            echo(as_wide(f"would fail: {problem}"))
         for remark in remarks(plan, todo, store, registry):
-            echo(_as_wide(f"note: {remark}"))
+            echo(as_wide(f"note: {remark}"))
 
 
 # A run's own `--budget` is one of the values of this one.
 command.params = [one for one in command.params if "--budget" not in one.opts or isinstance(one.type, Budget)]
-
-
-def _as_wide(line: str) -> str:
-    """Break a sentence where the terminal ends; a table has its width already."""
-    if "\n" in line or not line:
-        return line
-    indent = " " * (len(line) - len(line.lstrip()))
-    return filled(line.lstrip(), indent + "  ", indent)
-
-
-def _of_stocks(plan: "Plan", store: "Store", registry: "Registry") -> Iterator[str]:
-    """Yield what is asked in vain of images that exist already, where these were read before."""
-    parts = {part for step in plan.steps.values() for part in step.parts.components}
-    if any(registry.spec(kind, name).has_stock for kind, name in parts):
-        from genbench.stocks import check_stocks  # torch, which most plans do without
-
-        try:
-            check_stocks(plan, store, registry)
-        except UsageError as problem:
-            yield str(problem)
-
-
-def as_json(options: Mapping[str, Any]) -> bool:
-    """Say whether `--json` was given."""
-    return bool(options["as_json"])
 
 
 def _budgets(given: Sequence[str | float]) -> tuple[str | None, float | None]:
@@ -148,7 +123,7 @@ def _planned(registry: "Registry", store: "Store", suite: "Suite") -> "tuple[Pla
             return store.fingerprint(path) if path.exists() or not absent else "absent"
 
         try:
-            return make_plan(resolve_suite(registry, suite, file_digest)), tuple(absent)
+            return make_plan(resolve_suite(registry, suite, file_digest, store.image_problem)), tuple(absent)
         except (DataError, OSError):
             if not absent:
                 raise
@@ -236,6 +211,7 @@ def _as_text(plan: "Plan", states: "Mapping[str, State]", store: "Store") -> Ite
     yield ""
     yield plain_table(["steps", *kinds], used, right=(1, 2, 3, 4))
     yield ""
+    yield from plan.remarks()
     failed = [key for key in plan.steps if states[key] == "failed"]
     for key in failed[:_SHOWN_FAILURES]:
         failure = store.failures.find(key) or {}

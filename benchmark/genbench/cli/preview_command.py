@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @store_option
 @plugin_options
 def command(**options: Any) -> None:
-    """Draw synthetic images, a row per class: of a cell, of a row, or of every row of a run.
+    """Draw synthetic images, a row per class: of a cell, a row, a record, or a whole run.
 
     FOLDER is one that `genbench run` wrote; the name of a row may follow it, as the board prints it.
     RECORD is a file of a run's `records`. CELL is a name that `genbench plan` prints, or that of a row; the

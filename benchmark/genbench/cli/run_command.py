@@ -1,6 +1,7 @@
 """`genbench run`."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -98,17 +99,20 @@ def command(**options: Any) -> None:
     genbench run -d imagefolder:photos -g ddpm -c resnet32 --ratio 0.5 --ratio 2
     """
     from genbench.cli._progress import make_progress
-    from genbench.publish import Publication
+    from genbench.publish import Publication, check_results
     from genbench.runner import run
     from genbench.worker import RunOptions
 
+    if options["quiet"]:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
     suite = read_suite(options["suite"], options)
+    out = options["out"] or _folder_of_runs(options["suite"])
+    check_results(out, suite)  # before the plan, for which files are read and hashed
     plan = make_plan_of(registry, store, suite)
     workers = choose_workers(options["device"], options["jobs"], warn)
     repeat = shell_line(["genbench", *sys.argv[1:]])
-    out = options["out"] or _folder_of_runs(options["suite"])
     publication = Publication.prepared(plan, suite, store, out, repeat, named=options["name"] is not None)
     run_options = RunOptions(
         **workers._asdict(),

@@ -97,9 +97,46 @@ def _described(
         values = schema.presets.get(preset)
         yield filled(f"{preset}: " + (", ".join(_flat(values)) if values else "the defaults"), "    ", "  ")
     yield ""
-    settable = [f"{option}={default}" for option, default, *_ in rows if default not in {"none", "required"}]
-    example = ":".join([spec.name, *settable[:1]])
-    yield f"example: genbench run --{kind} {example} ..." if kind != "executor" else ""
+    reserve = " -d digits:reserve=300" if spec.needs_reserve else ""
+    yield f"example: genbench run {example(kind, spec.name, schema)}{reserve}"
+
+
+#: What a run needs besides a component of a kind.
+_BESIDE = {
+    "dataset": "-c cnn",
+    "generator": "-c cnn",
+    "filter": "-g classical -c cnn",
+    "classifier": "",
+    "evaluator": "-g classical -c cnn",
+    "executor": "-c cnn",
+}
+
+
+def example(kind: str, name: str, schema: "type[ComponentConfig]") -> str:
+    """Return options of `genbench run` that can be typed: with all that is required, or else one option.
+
+    A value that depends on the user (a folder) is the example that the option gives.
+    """
+    entries = schema.model_fields
+    needed = {option: _example_of(option, entry) for option, entry in entries.items() if entry.is_required()}
+    bare = [value for option, value in needed.items() if option == schema.primary]
+    options = [f"{option}={value}" for option, value in needed.items() if option != schema.primary]
+    if not needed:
+        rows = sorted(_option_rows(schema), key=lambda row: row[0].count("."))
+        own = schema.__annotations__  # what sets this component apart, before what every one has
+        rows.sort(key=lambda row: row[0].partition(".")[0] not in own)
+        options = [f"{row[0]}={row[1]}" for row in rows if _can_be_typed(row[1])][:1]
+    example = ":".join([name, ",".join([*bare, *options])]) if bare or options else name
+    return f"--{kind} {example} {_BESIDE[kind]}".rstrip()
+
+
+def _can_be_typed(default: str) -> bool:
+    return default not in {"none", ""} and not set(default) & set(" []{}")
+
+
+def _example_of(option: str, entry: "FieldInfo") -> str:
+    """Return a value of an option that must be given: its own example, or its name in capitals."""
+    return str(entry.examples[0]) if entry.examples else option.upper()
 
 
 def _paragraphs(text: str) -> Iterator[str]:

@@ -27,7 +27,7 @@ TRIALS: dict[Kind, str] = {
 _FACTS: dict[Kind, str] = {"generator": "needs_fit=True,  # call fit before sample"}
 _PREFIX = "genbench-"  # which a distribution may have, and its component goes without
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
-_LONGEST_NAME = 40
+_LONGEST_NAME = 30
 _TEMPLATES = Path(__file__).parent / "templates"
 
 

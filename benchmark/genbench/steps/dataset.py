@@ -16,6 +16,7 @@ from genbench.images import (
     LabelledImages,
     RealImages,
     Subset,
+    limited_rows,
     open_images,
     statistics,
     stratified_choice,
@@ -79,8 +80,11 @@ def write_splits(dataset: Dataset, config: DatasetConfig, ctx: RunContext, folde
         DataError: A class has no training image, or too few images are left for a split.
     """
     real = dataset.load(ctx)
-    train, val, reserve = split(real.train, config)
-    parts = {"train": train, "val": val, "test": real.test, **_shifts(real)}
+    for file in real.left_out:
+        ctx.log.warning("left out: %s", file)
+    train, val, reserve = split(real.train, config, real.val)
+    read = {name: _limited(images, config) for name, images in {"test": real.test, **_shifts(real)}.items()}
+    parts = {"train": train, "val": val, **read}
     if reserve is not None:
         parts["reserve"] = reserve
     for name, images in parts.items():
@@ -89,6 +93,7 @@ def write_splits(dataset: Dataset, config: DatasetConfig, ctx: RunContext, folde
     mean_and_std = statistics(train)
     card = {
         "splits": {name: len(images) for name, images in parts.items()},
+        "left_out": len(real.left_out),
         "class_names": list(real.train.class_names),
         "image_shape": list(real.train.image_shape),
         "mean": list(mean_and_std.mean),
@@ -133,12 +138,12 @@ class _Opened(Mapping[str, LabelledImages]):
 
 
 def split(
-    images: LabelledImages, config: DatasetConfig
+    images: LabelledImages, config: DatasetConfig, given_val: LabelledImages | None = None
 ) -> tuple[LabelledImages, LabelledImages, LabelledImages | None]:
     """Split training images into (train, val, reserve), stratified by class and drawn from names.
 
-    Val is `val_fraction` of the images, raised to 1,000 where a fifth of them allows; the reserve comes next;
-    `limit_train` limits what is left.
+    Val is `val_fraction` of the images, raised to 1,000 where a fifth of them allows, or the owner's; the
+    reserve comes next; `limit_train` limits what is left of train, and never val.
     """
     counts = images.class_counts()
     empty = [images.class_names[label] for label in np.flatnonzero(counts == 0)]
@@ -149,7 +154,9 @@ def split(
         round(config.val_fraction * total), min(_VAL_IMAGES_WANTED, int(_VAL_LARGEST_SHARE * total))
     )
     rest = np.arange(total)
-    val, rest = _take(images, rest, val_wanted, "val", config.split_seed)
+    val = rest[:0]
+    if given_val is None:
+        val, rest = _take(images, rest, val_wanted, "val", config.split_seed)
     reserve, rest = _take(images, rest, config.reserve, "reserve", config.split_seed)
     if config.limit_train is not None and config.limit_train < len(rest):
         rest, _ = _take(images, rest, config.limit_train, "limit", config.split_seed)
@@ -159,7 +166,14 @@ def split(
             f"and some of the {images.num_classes} classes have none",
             hint="raise limit_train, or lower val_fraction or reserve",
         )
-    return Subset(images, rest), Subset(images, val), Subset(images, reserve) if len(reserve) else None
+    own_val = Subset(images, val) if given_val is None else given_val
+    return Subset(images, rest), own_val, Subset(images, reserve) if len(reserve) else None
+
+
+def _limited(images: LabelledImages, config: DatasetConfig) -> LabelledImages:
+    """Return what `limit_test` leaves of test or a shift: the images themselves where that is all."""
+    rows = limited_rows(images.labels, images.num_classes, config.limit_test, config.split_seed)
+    return images if len(rows) == len(images) else Subset(images, rows)
 
 
 def _take(images: LabelledImages, rows: Any, wanted: int, purpose: str, split_seed: int) -> tuple[Any, Any]:

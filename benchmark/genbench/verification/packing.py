@@ -137,7 +137,7 @@ def _packed(
     if not records:
         raise GenbenchError(
             "none of these cells has a result in the store, with everything that it was made from",
-            hint="genbench run, with the same options, makes it (`genbench store gc --stage` removes steps)",
+            hint="`genbench run`, with the same options, makes it; `genbench store gc --stage` removes steps",
         )
     for key in steps:
         _copy_step(store, key, folder / layout.STEPS / key, features=features)

@@ -18,16 +18,16 @@ import torch
 
 from genbench.arrays import load_array, load_arrays
 from genbench.errors import DataError
-from genbench.images import LabelledImages, TensorImages
+from genbench.images import LabelledImages, Subset, TensorImages, limited_rows, to_square
 from genbench.parquet import first_column, named_labels
 from genbench.protocols import RunContext
 from genbench.seeding import derive_seed
 from genbench_datasets._corruptions import CORRUPTIONS, corrupted
-from genbench_datasets._tables import read_parquet, with_labels
+from genbench_datasets._tables import Reading, read_parquet, with_labels
 from genbench_datasets.configs._shifts import ShiftOptions
 
 _OTHER_NAMES = {"car": "automobile", "plane": "airplane"}
-_SIDE = 32  # pixels, of CIFAR-10
+_SIDE = 32  # pixels, of the published arrays
 _NAMED = 20  # classes that a message names
 _PER_SEVERITY = 10_000  # images per severity in a file of CIFAR-10-C
 
@@ -35,9 +35,11 @@ _PER_SEVERITY = 10_000  # images per severity in a file of CIFAR-10-C
 def computed_shifts(
     test: LabelledImages, options: ShiftOptions, ctx: RunContext
 ) -> dict[str, LabelledImages]:
-    """Return the corrupted test sets that the options ask for."""
+    """Return the corrupted test sets that the options ask for: of those images that `limit_test` leaves."""
     if "computed" not in options.shifts:
         return {}
+    left = limited_rows(test.labels, test.num_classes, options.limit_test, options.split_seed)
+    test = Subset(test, left)
     pixels, found = test.all().numpy(), dict[str, LabelledImages]()
     names = [(family, severity) for family in CORRUPTIONS for severity in options.severities]
     for done, (family, severity) in enumerate(names):
@@ -49,14 +51,35 @@ def computed_shifts(
 
 
 def cifar10_shifts(
-    options: ShiftOptions, files: Mapping[str, Path], classes: Sequence[str], ctx: RunContext
+    options: ShiftOptions,
+    files: Mapping[str, Path],
+    classes: Sequence[str],
+    ctx: RunContext,
+    size: int = _SIDE,
 ) -> Iterator[tuple[str, LabelledImages]]:
-    """Yield (name, images) of the shifts of CIFAR-10 that are read from files."""
+    """Yield (name, images) of the shifts of CIFAR-10 that are read from files, brought to `size` pixels.
+
+    Of each, those images that `limit_test` leaves: others would be resized for nothing.
+    """
+    reading = Reading(size)
+    for name, images in _read_shifts(options, files, classes, reading, ctx):
+        reading.refuse_broken(f"shift {name!r}")
+        left = limited_rows(images.labels, images.num_classes, options.limit_test, options.split_seed)
+        yield name, _resized(Subset(images, left), size)
+
+
+def _read_shifts(
+    options: ShiftOptions,
+    files: Mapping[str, Path],
+    classes: Sequence[str],
+    reading: Reading,
+    ctx: RunContext,
+) -> Iterator[tuple[str, LabelledImages]]:
     names: Sequence[str] = options.shifts
     for shift in names:
         own = {name.partition("/")[2]: path for name, path in files.items() if name.startswith(f"{shift}/")}
         if shift == "natural-shift-9":
-            yield shift, _from_table(shift, list(own.values()), classes, ctx)
+            yield shift, _from_table(shift, list(own.values()), classes, reading, ctx)
         elif shift.startswith("cifar10.1"):
             version = shift.rpartition("-")[2]
             pixels, labels = (
@@ -108,13 +131,27 @@ def _from_arrays(
     return TensorImages(ordered, labels.astype(np.int64), classes)
 
 
-def _from_table(shift: str, files: Sequence[Path], classes: Sequence[str], ctx: RunContext) -> LabelledImages:
+def _resized(images: LabelledImages, size: int) -> LabelledImages:
+    """Bring published arrays to another size, image by image, as Pillow does files."""
+    from PIL import Image
+
+    if images.image_shape[1] == size:
+        return images
+    pixels = torch.empty(len(images), 3, size, size, dtype=torch.uint8)
+    for place, image in enumerate(images.all().numpy().transpose(0, 2, 3, 1)):
+        pixels[place] = torch.from_numpy(to_square(Image.fromarray(image), size))
+    return TensorImages(pixels, images.labels, images.class_names)
+
+
+def _from_table(
+    shift: str, files: Sequence[Path], classes: Sequence[str], reading: Reading, ctx: RunContext
+) -> LabelledImages:
     """Read a table whose classes are some of `classes`, by name."""
     table, owner = read_parquet(files, ctx), f"shift {shift!r}"
     image, label = (first_column(table.features, *names) for names in (("image", "img"), ("label", "labels")))
     names, own = named_labels(table, label, owner)
     labels = np.array(class_map(owner, names, classes), dtype=np.int64)[own]
-    return with_labels(table, image, labels, classes, _SIDE, ctx)
+    return with_labels(table, image, labels, classes, reading, ctx)
 
 
 def class_map(owner: str, names: Sequence[str], classes: Sequence[str]) -> list[int]:

@@ -3,7 +3,13 @@
 The columns are found by their types (`Image`, `ClassLabel`) or named; a named column of classes may hold
 words or whole numbers. Sets that fill more than a quarter of the memory stay encoded in Arrow and are decoded
 as they are read, so that ImageNet is bounded by the batch. `classes` and `images_per_class` take a subset,
-drawn by the split's seed; a subset's classes keep their names.
+drawn by the split's seed, or named: `classes=tench+goldfish`, by name, synonym or (`imagenet`) WordNet id, or
+in `classes_file`, one a line; a subset's classes keep their names. `limit_test` takes some images of test and
+of every shift.
+
+Photographs are turned as their EXIF data say. What is not square is cut to its centre (fit=crop), padded
+(pad) or stretched (squash); transparent pixels are blended with `background`; grey, palettes and CMYK become
+RGB. Broken images are named by their row, all of them; skip_broken=true leaves them out and counts them.
 
 `shifts` are other sets on the Hub with (some of) the same classes, in parquet files. Classes are matched by
 name, in test too; where a set names them differently, `class_maps` holds their map as JSON, and null leaves a
@@ -17,6 +23,7 @@ leave out the other 800 logits report higher accuracies.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,16 +32,24 @@ import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from genbench.errors import DataError
-from genbench.images import LabelledImages, RealImages, Subset, stratified_choice, stratified_counts
+from genbench.images import (
+    LabelledImages,
+    RealImages,
+    Subset,
+    limited_rows,
+    stratified_choice,
+    stratified_counts,
+)
 from genbench.parquet import ParquetRows, check_column, named_labels
 from genbench.protocols import Dataset, RunContext
 from genbench.seeding import generator
-from genbench.synsets import imagenet_synsets
+from genbench.synsets import imagenet_synsets, synsets
 from genbench_datasets._archives import class_folders
 from genbench_datasets._imagenet import renamed_to
+from genbench_datasets._named_classes import labels_of, listed_in
 from genbench_datasets._shifts import class_map
-from genbench_datasets._tables import with_labels
-from genbench_datasets.configs.hub import CLASS_MAPS, HubConfig
+from genbench_datasets._tables import Reading, with_labels
+from genbench_datasets.configs.hub import CLASS_MAPS, CLASSES, HubConfig
 
 Renamed = Mapping[str, str | None]
 _WORD_COLUMNS = ("wnid", "synset", "class_name", "class", "label")  # the best first
@@ -63,15 +78,23 @@ class Hub(Dataset):
 
     def __init__(self, config: HubConfig) -> None:
         self._config = config
+        self._reading = Reading(config.size)
 
     def load(self, ctx: RunContext) -> RealImages:
         """Return train and test; test is drawn from train where the set has none.
 
         Raises:
-            DataError: The set has no such split, column or class, or a row has no label.
+            DataError: The set has no such split, column or class, a row has no label, or images are broken.
         """
         config, files = self._config, self._config.source_files()
-        foreign = (*(f"{shift}/" for shift in config.shifts), CLASS_MAPS)
+        self._reading = Reading(config.size, config.framing, config.skip_broken)
+        real = self._load(files, ctx)
+        self._reading.refuse_broken(config.name)
+        return replace(real, left_out=tuple(self._reading.left_out))
+
+    def _load(self, files: Mapping[str, Path], ctx: RunContext) -> RealImages:
+        config = self._config
+        foreign = (*(f"{shift}/" for shift in config.shifts), CLASS_MAPS, CLASSES)
         own = {name: path for name, path in files.items() if not name.startswith(foreign)}
         if not _of_split(own, config.train_split):
             raise DataError(
@@ -81,8 +104,8 @@ class Hub(Dataset):
         table = self._open(
             f"{config.name}/{config.train_split}", _rows(_of_split(own, config.train_split), ctx)
         )
-        classes = self._classes(table.names)
-        train = self._images(table, classes, ctx, most=config.images_per_class)
+        classes = self._classes(table.names, files)
+        train = self._images(table, classes, ctx, most=config.images_per_class, is_train=True)
         shifts = {shift: self._shift(shift, files, classes, ctx) for shift in config.shifts}
         if held_out := _of_split(own, config.test_split):
             table = self._open(f"{config.name}/{config.test_split}", _rows(held_out, ctx))
@@ -132,17 +155,27 @@ class Hub(Dataset):
             return words[0]
         return _column_of_type(rows, "ClassLabel", "label_column")
 
-    def _classes(self, names: Sequence[str]) -> _Classes:
-        """Draw the classes to use, kept in their order."""
-        wanted = self._config.classes
+    def _classes(self, names: Sequence[str], files: Mapping[str, Path]) -> _Classes:
+        """Return the classes to use, in the set's order: those that are named, or drawn ones."""
+        wanted: Any = listed_in(files[CLASSES]) if CLASSES in files else self._config.classes
         if wanted is None:
             return _Classes(tuple(names), frozenset(), tuple(names))
+        kept = self._drawn(wanted, names) if isinstance(wanted, int) else self._named(wanted, names)
+        used = tuple(names[label] for label in kept)
+        return _Classes(used, frozenset(names) - set(used), tuple(names))
+
+    def _drawn(self, wanted: int, names: Sequence[str]) -> list[int]:
         if wanted > len(names):
             raise DataError(f"{self._config.name} has {len(names)} classes, and classes asks for {wanted}")
         rng = np.random.default_rng(generator("hub", "classes", self._config.split_seed).initial_seed())
-        kept = sorted(int(label) for label in rng.permutation(len(names))[:wanted])
-        used = tuple(names[label] for label in kept)
-        return _Classes(used, frozenset(names) - set(used), tuple(names))
+        return sorted(int(label) for label in rng.permutation(len(names))[:wanted])
+
+    def _named(self, wanted: Sequence[str], names: Sequence[str]) -> list[int]:
+        known = synsets(names) if self._config.by_synset else [None] * len(names)
+        labels = labels_of(wanted, names, known, self._config.name)
+        if len(labels) < 2:
+            raise DataError(f"{CLASSES}: at least two classes are needed, found {', '.join(wanted)}")
+        return labels
 
     def _images(
         self,
@@ -152,8 +185,13 @@ class Hub(Dataset):
         *,
         renamed: Renamed | None = None,
         most: int | None = None,
+        is_train: bool = False,
     ) -> LabelledImages:
-        """Return the images of the classes in use, at most `most` of each, labelled in their order."""
+        """Return the images of the classes in use, labelled in their order.
+
+        Of train at most `most` of each class, of test and shifts what `limit_test` leaves: others would be
+        decoded for nothing.
+        """
         targets = [(renamed or {}).get(name, name) for name in table.names]
         wanted = {
             old: name for old, name in enumerate(targets) if name is not None and name not in classes.left_out
@@ -168,9 +206,11 @@ class Hub(Dataset):
             rng = np.random.default_rng(generator("hub", "images", self._config.split_seed).initial_seed())
             of_class = [rows[labels[rows] == label] for label in range(len(classes.used))]
             rows = np.sort(np.concatenate([rng.permutation(own)[:most] for own in of_class]))
-        size = self._config.size
+        if not is_train:
+            limit, seed = self._config.limit_test, self._config.split_seed
+            rows = rows[limited_rows(labels[rows], len(classes.used), limit, seed)]
         chosen = table.rows.select_columns([table.image]).select(rows)
-        return with_labels(chosen, table.image, labels[rows], classes.used, size, ctx)
+        return with_labels(chosen, table.image, labels[rows], classes.used, self._reading, ctx)
 
 
 def _rows(files: Sequence[Path], ctx: RunContext) -> ParquetRows:

@@ -29,7 +29,8 @@ def genbench_datasets() -> Sequence[ComponentSpec]:
             name="imagefolder",
             target="genbench_datasets.imagefolder:ImageFolder",
             config="genbench_datasets.configs.imagefolder:ImageFolderConfig",
-            summary="any folder of class folders: imagefolder:PATH, with train/ and test/ or split here",
+            summary="your images: imagefolder:PATH, class folders, with train/ and test/ or not, or a CSV",
+            version=2,
         ),
         ComponentSpec(
             name="cats_vs_dogs",

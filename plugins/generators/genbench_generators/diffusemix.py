@@ -102,7 +102,10 @@ def make_mask(
     across = orientation in {"left", "right"}
     side = width if across else height
     here = math.floor(cut * side)
-    line = 1 - _ramp(side, here, edge_fraction) if edge_fraction else 1.0 * (np.arange(side) < here)
+    edited = (
+        _ramp(side, here, edge_fraction) if edge_fraction else (np.arange(side) >= here).astype(np.float64)
+    )
+    line = 1.0 - edited
     if orientation in {"right", "bottom"}:
         line = line[::-1]
     return np.broadcast_to(line[None, :] if across else line[:, None], (height, width))

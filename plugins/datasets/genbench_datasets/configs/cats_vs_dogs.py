@@ -7,11 +7,11 @@ from typing import ClassVar
 from pydantic import Field
 
 from genbench import hub
-from genbench.protocols import DatasetConfig
+from genbench_datasets.configs._photographs import PhotographOptions
 from genbench_datasets.configs._tables import PARQUET
 
 
-class CatsVsDogsConfig(DatasetConfig):
+class CatsVsDogsConfig(PhotographOptions):
     """Options of `cats_vs_dogs`."""
 
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"smoke": {"size": 16}}

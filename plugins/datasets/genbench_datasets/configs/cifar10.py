@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from genbench import hub
 from genbench.errors import DataError
+from genbench.protocols import ADDED_LATER
 from genbench_datasets.configs._shifts import ShiftOptions
 
 Cifar10Shift = Literal[
@@ -20,6 +21,9 @@ class Cifar10Config(ShiftOptions):
 
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"smoke": {"limit_train": 200}}
 
+    size: Annotated[int, ADDED_LATER] = Field(
+        default=32, ge=8, le=512, description="height and width in pixels of all images, shifts included"
+    )
     shifts: tuple[Cifar10Shift, ...] = Field(  # type: ignore[assignment]
         default=(), description="out-of-distribution test sets, published or computed from test"
     )

@@ -30,7 +30,7 @@ class ImagenetConfig(HubConfig):
 
     name: str = Field(default="ILSVRC/imagenet-1k", description="Hub id, or one with the same columns")
     test_split: str = Field(default="validation", description="ILSVRC's labelled test images")
-    size: int = Field(default=224, ge=8, le=1024, description="height and width in pixels, cropped square")
+    size: int = Field(default=224, ge=8, le=1024, description="height and width in pixels")
     shifts: tuple[Annotated[str, AfterValidator(_published_or_id)], ...] = Field(
         default=(),
         description=f"out-of-distribution test sets: {', '.join(PUBLISHED)}, or Hub ids; "

@@ -17,7 +17,8 @@ class CullListConfig(FilterConfig):
     location_fields: ClassVar[frozenset[str]] = frozenset({"path"})
 
     path: Path = Field(
-        description="text file with the rows of the images to drop, from 0, one a line; # starts a comment"
+        description="text file with the rows of the images to drop, from 0, one a line; # starts a comment",
+        examples=["rows.txt"],
     )
 
     def source_files(self) -> Mapping[str, Path]:

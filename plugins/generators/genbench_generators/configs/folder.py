@@ -45,6 +45,12 @@ class FolderConfig(StockConfig):
         default=False, description="read what links inside the folder lead to outside of it, too"
     )
 
+    @field_validator("path")
+    @classmethod
+    def _as_absolute(cls, value: str) -> str:
+        """Name the place in full: a step may run in another folder than the one where it was typed."""
+        return value if value.startswith("hub:") else str(Path(value).expanduser().absolute())
+
     @field_validator("classes", mode="before")
     @classmethod
     def _as_mapping(cls, value: Any) -> Any:

@@ -113,6 +113,7 @@ class VariationsConfig(GeneratorConfig):
     )
     price_per_image_usd: float = Field(
         ge=0,
+        examples=[0.02],
         le=1000,
         description="price of one answer in US dollars, from the service's price list; 0 is free",
     )
