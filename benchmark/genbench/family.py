@@ -109,6 +109,14 @@ def trains(classifier: Resolved) -> bool:
     return not isinstance(config, ClassifierConfig) or config.recipe.epochs > 0
 
 
+def as_often_as_it_learns(resolved: ResolvedSuite) -> ResolvedSuite:
+    """Return a suite with one seed where nothing learns: every seed would be the same network."""
+    if any(map(trains, resolved.classifiers)):
+        return resolved
+    once = {"seeds": 1, "choosing_seeds": 0, "looks": (), "look": None}
+    return replace(resolved, suite=resolved.suite.model_copy(update=once))
+
+
 def check_learning(classifiers: Sequence[Resolved], rows: Sequence[Images]) -> None:
     """Refuse rows of a network that learns nothing: whatever their images are, they are the same row.
 

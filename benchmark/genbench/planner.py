@@ -26,7 +26,7 @@ from genbench.documents import (
     TrainDocument,
 )
 from genbench.errors import UsageError
-from genbench.family import Images, check_learning, declare, trains
+from genbench.family import Images, as_often_as_it_learns, check_learning, declare, trains
 from genbench.hookspecs import COPY_CHECK
 from genbench.metrics import Subject
 from genbench.plan import Arm, Cell, Plan, PlannedRecord, Step, cell_name, check_comparable
@@ -51,9 +51,7 @@ def make_plan(resolved: ResolvedSuite) -> Plan:
         UsageError: It has more cells than anybody would run.
         ProtocolError: Arms that would be compared differ in more than their data.
     """
-    if not any(map(trains, resolved.classifiers)):  # every seed would be the same network
-        once = {"seeds": 1, "choosing_seeds": 0, "looks": (), "look": None}
-        resolved = replace(resolved, suite=resolved.suite.model_copy(update=once))
+    resolved = as_often_as_it_learns(resolved)
     _check_size(resolved)
     suite, arms = resolved.suite, list(_data_arms(resolved))
     check_learning(resolved.classifiers, arms)

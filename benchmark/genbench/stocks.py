@@ -45,7 +45,8 @@ def check_stocks(plan: Plan, store: Store, registry: Registry) -> None:
 
 def problems_of_stocks(plan: Plan, store: Store, registry: Registry) -> Iterator[GenbenchError]:
     """Yield what is asked of stocks in vain, as far as they and their datasets are in the store."""
-    from genbench.steps.dataset import open_splits  # here: it takes torch, and the runner imports this module
+    # Here: the runner imports this module, whether there are stocks or not, and this takes torch.
+    from genbench.steps.dataset import open_splits
 
     for step in _draws(plan, registry):
         stock = store.open(step.inputs["fit"])
@@ -59,7 +60,7 @@ def problems_of_stocks(plan: Plan, store: Store, registry: Registry) -> Iterator
 
 def _problem(step: Step, there: npt.NDArray[np.int64], train: "LabelledImages") -> GenbenchError | None:
     """Say why a draw cannot be made from a stock of so many images of each class; None where it can."""
-    from genbench.images import stratified_counts
+    from genbench.images import stratified_counts  # here: as above
     from genbench.steps.requests import largest_ratio, whole_problem
 
     work = step.work
