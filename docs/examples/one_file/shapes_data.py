@@ -18,7 +18,7 @@ _CLASSES = ("disc", "square", "ring")
 class ShapesConfig(DatasetConfig):
     """Options of `shapes`. It reads no file: its options and the spec's version are the data's identity."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"smoke": {"train_images": 120, "test_images": 60}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"smoke": {"train_images": 300, "test_images": 60}}
 
     size: int = Field(default=16, ge=8, le=256, description="height and width in pixels")
     train_images: int = Field(
