@@ -22,8 +22,9 @@ from _timing import note
 from torch.utils.flop_counter import FlopCounterMode
 
 from genbench.digest import file_digest
+from genbench.notation import parse_reference
 from genbench.registry import Registry, import_target
-from genbench.spec import parse_reference, resolve
+from genbench.spec import resolve
 from genbench.training import TrainingData
 from genbench.training.engine import Choice, blocks, choose_steps
 from genbench.training.loop import Loop

@@ -18,9 +18,10 @@ from _data import make_data, make_images
 from _timing import interleaved, ratio, verdict
 
 from genbench.digest import file_digest
+from genbench.notation import parse_reference
 from genbench.protocols import Mix
 from genbench.registry import Registry, import_target
-from genbench.spec import parse_reference, resolve
+from genbench.spec import resolve
 from genbench.steps.context import StepContext
 from genbench.training import train
 from genbench.training.stacked import Run, train_together

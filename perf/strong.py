@@ -19,10 +19,11 @@ import torch
 from genbench.digest import file_digest
 from genbench.hookspecs import Kind
 from genbench.images import LabelledImages, Subset, statistics
+from genbench.notation import parse_reference
 from genbench.protocols import Classifier, Dataset, DatasetConfig, Mix
 from genbench.registry import Registry, import_target
 from genbench.seeding import derive_seed
-from genbench.spec import Resolved, parse_reference, resolve
+from genbench.spec import Resolved, resolve
 from genbench.steps.dataset import split
 from genbench.steps.networks import build_network
 from genbench.testing.context import MemoryContext

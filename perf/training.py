@@ -22,10 +22,11 @@ from torchvision import transforms
 
 from genbench.digest import file_digest
 from genbench.images import TensorImages
+from genbench.notation import parse_reference
 from genbench.protocols import Classifier
 from genbench.registry import Registry, import_target
 from genbench.seeding import derive_seed
-from genbench.spec import parse_reference, resolve
+from genbench.spec import resolve
 from genbench.training import TrainingData
 from genbench.training.engine import batches
 from genbench.training.loop import Loop

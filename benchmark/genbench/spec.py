@@ -29,22 +29,19 @@ from genbench.errors import (
 from genbench.escaping import LONGEST_LABEL, exception_text, file_name, one_line
 from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
 from genbench.image_files import image_problem
+from genbench.notation import BARE, flattened, parse_reference
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
 from genbench.protocols import GenerationCost, GeneratorConfig
 from genbench.recipe import Mix
 from genbench.registry import Registry, check_no_folder
-from genbench.untrusted import parse_json, parse_toml, read_text
+from genbench.untrusted import parse_toml, read_text
 
 STANDARD_PRESETS = ("smoke", "quick", "paper")
 BASELINE = "none"  #: the generator that is always added: real images alone
 FileDigest = Callable[[Path], str]
 ImageProblem = Callable[[Path], str]
-BARE = ""  #: the value of `name:VALUE`, until the config says which option that is
-_OUTER_COMMA = re.compile(r",(?![^\[]*\])(?![^{]*\})")  # a comma that is not inside [...] or {...}
 #: Of a suite's file: the longest that comes with genbench has 2 KB, a thousand long entries have 200.
 MOST_SUITE_BYTES = 2**20
-LONGEST_REFERENCE = 4_000  #: characters of `name:option=value,...`
-DEEPEST_OPTION = 10  #: dots of an option, and lists in lists of a value; components use two
 DEEPEST_SUITE = 20  #: tables in tables of a suite's file
 MOST_ENTRIES, MOST_MIXES = 1_000, 10_000  #: of one list; the planner bounds their product
 _SHOWN_FINDINGS = 10
@@ -264,32 +261,6 @@ class Resolved:
         """Return the identity with some options left out."""
         config = {name: value for name, value in self.identity["config"].items() if name not in without}
         return {**self.identity, "config": config}
-
-
-def parse_reference(text: str) -> ComponentRef:
-    """Parse `name`, `name:VALUE` and `name:option=value,option=value`.
-
-    >>> parse_reference("ddpm:timesteps=100,recipe.epochs=3").options
-    {'timesteps': 100, 'recipe': {'epochs': 3}}
-    """
-    if len(text) > LONGEST_REFERENCE:
-        raise UsageError(
-            f"component {one_line(text, 40)!r} is too long: at most {LONGEST_REFERENCE:,} characters",
-            hint="a suite (TOML) takes options as tables",
-        )
-    name, colon, rest = text.partition(":")
-    if not name or (colon and not rest):
-        raise UsageError(f"cannot read component {text!r}: use NAME, NAME:VALUE or NAME:OPTION=VALUE,...")
-    options: dict[str, Any] = {}
-    for position, piece in enumerate(_OUTER_COMMA.split(rest) if rest else []):
-        option, equals, value = piece.partition("=")
-        if not equals and position == 0:
-            options[BARE] = piece
-        elif not equals or not option:
-            raise UsageError(f"cannot read option {piece!r} of {name!r}: use OPTION=VALUE")
-        else:
-            _set_dotted(options, option.strip(), scalar(value.strip()), name)
-    return ComponentRef(use=name, options=options)
 
 
 def load_suite(path: Path) -> Suite:
@@ -560,60 +531,12 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def flattened(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield options with dotted names: `recipe.epochs`, 5."""
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from flattened(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
 def _short(value: Any) -> str:
     """Write a value for a label; a path is its name: labels say nothing about somebody's disk."""
     if isinstance(value, list | tuple):
         return f"[{','.join(_short(one) for one in value)}]"
     text = value if isinstance(value, str) else json.dumps(value)
     return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", ".", "~")) else text
-
-
-def _set_dotted(options: dict[str, Any], option: str, value: Any, name: str) -> None:
-    *parents, last = option.split(".")
-    if len(parents) > DEEPEST_OPTION:
-        raise UsageError(
-            f"option {one_line(option, 40)!r} of {name!r}: at most {DEEPEST_OPTION} dots are read",
-            hint="genbench list   (then: genbench show KIND NAME)",
-        )
-    for parent in parents:
-        if isinstance(
-            options.get(parent), str
-        ):  # `base=ddpm,base.schedule=cosine` names a component, then sets it
-            options[parent] = {"use": options[parent]}
-        options = options.setdefault(parent, {})
-        if not isinstance(options, dict):
-            raise UsageError(
-                f"option {option!r} of {name!r}: {parent!r} is {one_line(repr(options), 40)} already, "
-                "and has no options"
-            )
-    options[last] = value
-
-
-def scalar(text: str) -> Any:
-    """Read a command-line value as JSON where it is JSON (numbers, true, lists), else as text.
-
-    >>> scalar("[1,2]"), scalar("[computed,cifar10.1-v6]"), scalar("adam")
-    ([1, 2], ['computed', 'cifar10.1-v6'], 'adam')
-    """
-    try:
-        return parse_json(text, DEEPEST_OPTION)
-    except ValueError:
-        if len(text) - len(text.lstrip("[")) > DEEPEST_OPTION:
-            raise UsageError(
-                f"value {one_line(text, 40)!r}: at most {DEEPEST_OPTION} lists in lists are read"
-            ) from None
-        if text.startswith("[") and text.endswith("]"):  # words need no quotes
-            return [scalar(word.strip()) for word in text[1:-1].split(",")]
-        return text
 
 
 def _explain(problem: ValidationError, origin: str, schema: type[BaseModel]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from genbench.errors import UsageError, did_you_mean
+from genbench.notation import BARE, flattened, scalar
 from genbench.plan import Plan
 from genbench.planner import make_plan
 from genbench.protocols import ComponentRef, TrainRecipe
@@ -21,7 +22,7 @@ from genbench.records import Record
 from genbench.registry import Registry
 from genbench.runner import Observer, run
 from genbench.seeding import derive_seed
-from genbench.spec import BARE, Resolved, Suite, flattened, resolve_suite, scalar
+from genbench.spec import Resolved, Suite, resolve_suite
 from genbench.store import Store
 from genbench.worker import RunOptions
 

@@ -13,9 +13,10 @@ import torch
 from torch._dynamo.utils import counters
 
 from genbench.images import TensorImages, statistics
+from genbench.notation import parse_reference
 from genbench.protocols import Mix, TrainRecipe
 from genbench.registry import Registry, import_target
-from genbench.spec import parse_reference, resolve
+from genbench.spec import resolve
 from genbench.steps.context import StepContext
 from genbench.training import TrainingData, train
 from genbench.training.data import Augmentation

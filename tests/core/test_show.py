@@ -7,9 +7,9 @@ from pydantic import Field
 
 from genbench.cli.show_command import example
 from genbench.hookspecs import KINDS, Kind
+from genbench.notation import BARE, parse_reference
 from genbench.protocols import DatasetConfig
 from genbench.registry import Registry
-from genbench.spec import BARE, parse_reference
 
 REGISTRY = Registry()
 COMPONENTS = [(kind, spec.name) for kind in KINDS for spec in REGISTRY.specs(kind)]

@@ -6,19 +6,10 @@ import pytest
 
 from genbench.digest import file_digest
 from genbench.errors import UsageError
+from genbench.notation import LONGEST_REFERENCE, parse_reference, scalar
 from genbench.protocols import ComponentRef, Mix
 from genbench.registry import Registry
-from genbench.spec import (
-    LONGEST_REFERENCE,
-    Resolved,
-    as_suite_name,
-    is_suite_name,
-    load_suite,
-    make_suite,
-    parse_reference,
-    resolve,
-    scalar,
-)
+from genbench.spec import Resolved, as_suite_name, is_suite_name, load_suite, make_suite, resolve
 
 
 def settle(registry: Registry, text: str, kind: str = "classifier", preset: str = "smoke") -> Resolved:

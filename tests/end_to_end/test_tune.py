@@ -12,11 +12,12 @@ import pytest
 
 from genbench.errors import UsageError
 from genbench.metrics import Metric
+from genbench.notation import parse_reference
 from genbench.recipe import Mix
 from genbench.records import Component, Protocol, Record, Result, Run, read_records
 from genbench.registry import Registry
 from genbench.runner import Observer
-from genbench.spec import Resolved, make_suite, parse_reference, resolve, resolve_suite
+from genbench.spec import Resolved, make_suite, resolve, resolve_suite
 from genbench.store import Store
 from genbench.tune import (
     METRIC,

@@ -16,12 +16,13 @@ from torchvision.models.resnet import BasicBlock
 
 from genbench.errors import DataError, UsageError
 from genbench.images import ImageStatistics
+from genbench.notation import parse_reference
 from genbench.plan import Plan
 from genbench.planner import make_plan
 from genbench.protocols import Classifier
 from genbench.registry import Registry, import_target
 from genbench.runner import RunSummary
-from genbench.spec import make_suite, parse_reference, resolve, resolve_suite
+from genbench.spec import make_suite, resolve, resolve_suite
 from genbench.steps.dataset import open_splits
 from genbench.store import Store
 from genbench.training import NormalisedNetwork, freeze, head_parameters

@@ -10,12 +10,13 @@ import torch
 from genbench.digest import file_digest
 from genbench.errors import GenbenchError, UsageError
 from genbench.images import TensorImages, open_images
+from genbench.notation import parse_reference
 from genbench.plan import Plan
 from genbench.protocols import Draft, SampleRequest
 from genbench.registry import Registry
 from genbench.runner import RunSummary
 from genbench.seeding import counter_bits
-from genbench.spec import Resolved, parse_reference, resolve
+from genbench.spec import Resolved, resolve
 from genbench.store import Store
 from genbench.testing import MemoryContext
 from genbench.testing.suites import GeneratorConformance

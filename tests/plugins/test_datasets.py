@@ -11,9 +11,10 @@ from PIL import Image
 from genbench.digest import file_digest
 from genbench.errors import DataError
 from genbench.images import LabelledImages, RealImages, TensorImages
+from genbench.notation import parse_reference
 from genbench.protocols import DatasetConfig
 from genbench.registry import Registry, import_target
-from genbench.spec import parse_reference, resolve
+from genbench.spec import resolve
 from genbench.steps.context import StepContext
 from genbench.steps.dataset import open_splits, split, write_splits
 from genbench.store import Artifact

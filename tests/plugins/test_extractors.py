@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from genbench.digest import file_digest
 from genbench.errors import DataError
 from genbench.images import TensorImages
+from genbench.notation import parse_reference
 from genbench.registry import Registry
-from genbench.spec import parse_reference, resolve
+from genbench.spec import resolve
 from genbench.steps.extractors import embed
 
 MakeImages = Callable[..., TensorImages]

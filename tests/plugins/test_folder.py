@@ -22,9 +22,10 @@ from genbench.digest import file_digest
 from genbench.errors import DataError, Interrupted, UsageError
 from genbench.framing import Framing
 from genbench.images import LabelledImages, TensorImages, read_square
+from genbench.notation import parse_reference
 from genbench.protocols import SampleRequest
 from genbench.registry import Registry
-from genbench.spec import Resolved, parse_reference, resolve
+from genbench.spec import Resolved, resolve
 from genbench.testing import MemoryContext
 from genbench.testing.suites import GeneratorConformance
 from genbench_generators.configs.folder import FolderConfig

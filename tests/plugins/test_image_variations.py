@@ -24,9 +24,10 @@ from pydantic import ValidationError
 from genbench.digest import file_digest
 from genbench.errors import DataError, GenbenchError, Interrupted, UsageError
 from genbench.images import TensorImages
+from genbench.notation import parse_reference
 from genbench.protocols import SampleRequest, SyntheticBatch
 from genbench.registry import Registry
-from genbench.spec import parse_reference, resolve
+from genbench.spec import resolve
 from genbench.testing.context import MemoryContext
 from genbench.testing.suites import GeneratorConformance
 from genbench_generators import _images_api

@@ -20,8 +20,9 @@ from genbench.errors import DataError, ExitCode
 from genbench.framing import Framing, read_square, to_square
 from genbench.image_files import image_problem
 from genbench.images import ArrowImages, RealImages, limited_rows, open_images
+from genbench.notation import parse_reference
 from genbench.registry import Registry, import_target
-from genbench.spec import Resolved, make_suite, parse_reference, resolve, resolve_suite
+from genbench.spec import Resolved, make_suite, resolve, resolve_suite
 from genbench.steps.context import StepContext
 from genbench.steps.dataset import open_splits, write_splits
 from genbench.store import Artifact, Store

@@ -10,9 +10,10 @@ from torch import nn
 
 from fake_cuda import NoWaiting, fake_cuda, on_fake_cuda
 from genbench.images import ImageStatistics, TensorImages
+from genbench.notation import parse_reference
 from genbench.protocols import DatasetFacts
 from genbench.registry import Registry, import_target
-from genbench.spec import parse_reference, resolve
+from genbench.spec import resolve
 from genbench.steps.context import StepContext
 from genbench.steps.extractors import _extracted, _Loaded
 from genbench.training.data import Batch

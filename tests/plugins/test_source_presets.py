@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from genbench.errors import UsageError
+from genbench.notation import parse_reference
 from genbench.options import ComponentConfig
 from genbench.registry import Registry
-from genbench.spec import Resolved, parse_reference, resolve
+from genbench.spec import Resolved, resolve
 
 INTO = "A transformed version of image into {prompt}"
 TABLE: list[tuple[str, str, str, str, Any]] = [

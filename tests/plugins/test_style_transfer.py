@@ -14,10 +14,11 @@ from safetensors.torch import save_file
 from genbench.digest import file_digest
 from genbench.errors import DataError, UsageError
 from genbench.images import LabelledImages, TensorImages, statistics
+from genbench.notation import parse_reference
 from genbench.protocols import SampleRequest, SyntheticBatch
 from genbench.registry import Registry
 from genbench.seeding import counter_bits
-from genbench.spec import Resolved, parse_reference, resolve
+from genbench.spec import Resolved, resolve
 from genbench.testing.context import MemoryContext
 from genbench.testing.suites import GeneratorConformance
 from genbench.training import NormalisedNetwork

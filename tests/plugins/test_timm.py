@@ -15,8 +15,9 @@ from timm.data import create_transform
 
 from genbench.errors import DataError, UsageError
 from genbench.images import ImageStatistics
+from genbench.notation import parse_reference
 from genbench.registry import Registry
-from genbench.spec import parse_reference, resolve
+from genbench.spec import resolve
 from genbench.testing.suites import ClassifierConformance
 from genbench.training import NormalisedNetwork
 from genbench_classifiers.configs.timm import TimmConfig

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from genbench.errors import UsageError
+from genbench.notation import parse_reference
 from genbench.protocols import TrainRecipe
 from genbench.registry import Registry
-from genbench.spec import parse_reference, resolve
+from genbench.spec import resolve
 from genbench.testing.suites import ClassifierConformance
 from genbench_classifiers.configs.vit import VitConfig, choose_patch
 from genbench_classifiers.vit import Block, Vit

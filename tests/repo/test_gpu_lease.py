@@ -490,8 +490,9 @@ def test_every_script_of_the_work_list_takes_its_arguments(tmp_path: Path) -> No
 
 
 def test_the_suites_share_one_fit_and_the_protocol() -> None:
+    from genbench.notation import parse_reference
     from genbench.registry import Registry
-    from genbench.spec import load_suite, parse_reference, resolve_suite
+    from genbench.spec import load_suite, resolve_suite
 
     plans, digits = [], (parse_reference("digits"),)
     for name in _tasks.SUITES:

@@ -63,7 +63,7 @@ def _named(suite: "Suite") -> Iterator[str]:
 
 
 def _written(use: str, options: "object") -> str:
-    from genbench.spec import flattened
+    from genbench.notation import flattened
 
     words = [f"{name}={value}" for name, value in flattened(dict(options))]  # type: ignore[call-overload]
     return f"{use}:{','.join(words)}" if words else use

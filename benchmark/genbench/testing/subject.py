@@ -16,9 +16,10 @@ from genbench.digest import digest, file_digest
 from genbench.errors import UsageError
 from genbench.hookspecs import Kind
 from genbench.images import LabelledImages, TensorImages, statistics
+from genbench.notation import parse_reference
 from genbench.protocols import Predictions
 from genbench.registry import Registry, import_target
-from genbench.spec import Resolved, parse_reference, resolve
+from genbench.spec import Resolved, resolve
 from genbench.testing.context import MemoryContext
 from genbench.training import NormalisedNetwork
 

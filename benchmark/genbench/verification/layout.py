@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from genbench.errors import UsageError
-from genbench.spec import Suite, flattened
+from genbench.notation import flattened
+from genbench.spec import Suite
 
 SCHEMA_VERSION = 1
 LIST, SUITE, RECORDS, STEPS = "submission.json", "suite.toml", "records", "steps"

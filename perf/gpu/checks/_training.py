@@ -7,9 +7,10 @@ from _data import make_data, make_images
 from _watch import DEVICE, MANY_STEPS
 
 from genbench.digest import file_digest
+from genbench.notation import parse_reference
 from genbench.protocols import Mix, RunContext
 from genbench.registry import Registry, import_target
-from genbench.spec import parse_reference, resolve
+from genbench.spec import resolve
 from genbench.training import Trained, train
 from genbench.training.engine import Choice
 from genbench.training.stacked import Run

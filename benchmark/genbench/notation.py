@@ -1,0 +1,89 @@
+"""How components and their options are written on a command line: `name:option=value,option.entry=value`."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from genbench.errors import UsageError
+from genbench.escaping import one_line
+from genbench.options import ComponentRef
+from genbench.untrusted import parse_json
+
+BARE = ""  #: the value of `name:VALUE`, until the config says which option that is
+_OUTER_COMMA = re.compile(r",(?![^\[]*\])(?![^{]*\})")  # a comma that is not inside [...] or {...}
+LONGEST_REFERENCE = 4_000  #: characters of `name:option=value,...`
+DEEPEST_OPTION = 10  #: dots of an option, and lists in lists of a value; components use two
+
+
+def parse_reference(text: str) -> ComponentRef:
+    """Parse `name`, `name:VALUE` and `name:option=value,option=value`.
+
+    >>> parse_reference("ddpm:timesteps=100,recipe.epochs=3").options
+    {'timesteps': 100, 'recipe': {'epochs': 3}}
+    """
+    if len(text) > LONGEST_REFERENCE:
+        raise UsageError(
+            f"component {one_line(text, 40)!r} is too long: at most {LONGEST_REFERENCE:,} characters",
+            hint="a suite (TOML) takes options as tables",
+        )
+    name, colon, rest = text.partition(":")
+    if not name or (colon and not rest):
+        raise UsageError(f"cannot read component {text!r}: use NAME, NAME:VALUE or NAME:OPTION=VALUE,...")
+    options: dict[str, Any] = {}
+    for position, piece in enumerate(_OUTER_COMMA.split(rest) if rest else []):
+        option, equals, value = piece.partition("=")
+        if not equals and position == 0:
+            options[BARE] = piece
+        elif not equals or not option:
+            raise UsageError(f"cannot read option {piece!r} of {name!r}: use OPTION=VALUE")
+        else:
+            _set_dotted(options, option.strip(), scalar(value.strip()), name)
+    return ComponentRef(use=name, options=options)
+
+
+def flattened(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield options with dotted names: `recipe.epochs`, 5."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _set_dotted(options: dict[str, Any], option: str, value: Any, name: str) -> None:
+    *parents, last = option.split(".")
+    if len(parents) > DEEPEST_OPTION:
+        raise UsageError(
+            f"option {one_line(option, 40)!r} of {name!r}: at most {DEEPEST_OPTION} dots are read",
+            hint="genbench list   (then: genbench show KIND NAME)",
+        )
+    for parent in parents:
+        if isinstance(
+            options.get(parent), str
+        ):  # `base=ddpm,base.schedule=cosine` names a component, then sets it
+            options[parent] = {"use": options[parent]}
+        options = options.setdefault(parent, {})
+        if not isinstance(options, dict):
+            raise UsageError(
+                f"option {option!r} of {name!r}: {parent!r} is {one_line(repr(options), 40)} already, "
+                "and has no options"
+            )
+    options[last] = value
+
+
+def scalar(text: str) -> Any:
+    """Read a command-line value as JSON where it is JSON (numbers, true, lists), else as text.
+
+    >>> scalar("[1,2]"), scalar("[computed,cifar10.1-v6]"), scalar("adam")
+    ([1, 2], ['computed', 'cifar10.1-v6'], 'adam')
+    """
+    try:
+        return parse_json(text, DEEPEST_OPTION)
+    except ValueError:
+        if len(text) - len(text.lstrip("[")) > DEEPEST_OPTION:
+            raise UsageError(
+                f"value {one_line(text, 40)!r}: at most {DEEPEST_OPTION} lists in lists are read"
+            ) from None
+        if text.startswith("[") and text.endswith("]"):  # words need no quotes
+            return [scalar(word.strip()) for word in text[1:-1].split(",")]
+        return text
