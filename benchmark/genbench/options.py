@@ -21,28 +21,43 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
+@dataclass(frozen=True)
+class AddedLater:
+    """Marks an option that came when results had been published: `Annotated[int | None, ADDED_LATER]`."""
+
+
+ADDED_LATER = AddedLater()
+
+
 class GrownOptions(Options):
-    """Options that got new fields after results had been published under their other fields.
+    """Options that may have got new fields after results had been published under their other fields.
 
-    A new field is written only where it is set: at its default, the options mean what they meant before it
-    was there, and what is digested of them must not change, or every published result would be another one.
-
-    Class attributes:
-        added_fields: The new fields.
+    A field that is marked as `ADDED_LATER` is written only where it is set: at its default, the options mean
+    what they meant before it was there, and what is digested of them must not change, or every published
+    result would be another one.
     """
 
-    added_fields: ClassVar[frozenset[str]] = frozenset()
+    _added: ClassVar[Mapping[str, Any]] = {}  # the marked fields, with their defaults
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Look up the marks once."""
+        cls._added = {
+            name: entry.get_default(call_default_factory=True, validated_data={})
+            for name, entry in cls.model_fields.items()
+            if any(isinstance(mark, AddedLater) for mark in entry.metadata)
+        }
 
     @model_serializer(mode="wrap")
     def _without_unset_additions(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
-        for name in self.added_fields:
-            if getattr(self, name) == type(self).model_fields[name].default:
+        for name, default in self._added.items():
+            if getattr(self, name) == default:
                 written.pop(name, None)
         return written
 
 
-class ComponentConfig(Options):
+class ComponentConfig(GrownOptions):
     """The options of one component.
 
     Class attributes:
@@ -62,15 +77,6 @@ class ComponentConfig(Options):
     location_fields: ClassVar[frozenset[str]] = frozenset()
     remark_fields: ClassVar[frozenset[str]] = frozenset()
     costless_fields: ClassVar[frozenset[str]] = frozenset()
-
-    def added_later(self) -> frozenset[str]:
-        """Return the options that are marked as `AddedLater` and have their default."""
-        return frozenset(
-            name
-            for name, entry in type(self).model_fields.items()
-            if any(isinstance(mark, AddedLater) for mark in entry.metadata)
-            and getattr(self, name) == entry.get_default(call_default_factory=True, validated_data={})
-        )
 
     def source_files(self) -> Mapping[str, Path]:
         """Return the files that this component reads, by names that do not depend on where they lie.
@@ -141,17 +147,6 @@ class ComponentRef(Options):
         if isinstance(value, Mapping) and "options" not in value:
             return {"use": value.get("use"), "options": {k: v for k, v in value.items() if k != "use"}}
         return value
-
-
-@dataclass(frozen=True)
-class AddedLater:
-    """Marks an option that came when results had been published: its default is no part of an identity.
-
-    `Annotated[int | None, ADDED_LATER]`: where it has its default, keys are what they were before it.
-    """
-
-
-ADDED_LATER = AddedLater()
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,15 @@
 import math
 from collections.abc import Mapping
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from genbench.options import GrownOptions, Options
+from genbench.options import ADDED_LATER, GrownOptions, Options
 
 
 class TrainRecipe(GrownOptions):
     """How a network is trained. The loop is the harness's and the same for all; this is all that varies."""
-
-    added_fields: ClassVar[frozenset[str]] = frozenset({"freeze"})
 
     optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="optimizer")
     learning_rate: float = Field(default=0.1, gt=0, description="peak learning rate")
@@ -46,7 +44,7 @@ class TrainRecipe(GrownOptions):
         ge=1,
         description="split batches to save memory, and add the gradients up; batch norm sees the parts",
     )
-    freeze: Literal["backbone", "head"] | None = Field(
+    freeze: Annotated[Literal["backbone", "head"] | None, ADDED_LATER] = Field(
         default=None,
         description="the half that keeps its weights and its batch statistics: `backbone` trains the head "
         "alone (timm's forward_features and forward_head)",

@@ -211,7 +211,7 @@ class Resolved:
     @cached_property
     def identity(self) -> Mapping[str, Any]:
         """Name, version, resolved options and the content of its files: what enters a key. No paths."""
-        left_out = {*self.config.location_fields, *self.config.remark_fields, *self.config.added_later()}
+        left_out = {*self.config.location_fields, *self.config.remark_fields}
         config = self.config.model_dump(mode="json", exclude=left_out)
         for option, (_, component) in self.references.items():
             config[option] = component.identity

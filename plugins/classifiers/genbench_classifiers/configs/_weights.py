@@ -7,8 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from genbench.errors import DataError
-from genbench.options import GrownOptions
-from genbench.protocols import ClassifierConfig
+from genbench.protocols import ADDED_LATER, ClassifierConfig
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".th", ".tar")
 #: Mean and standard deviation per channel, in units of 0-1, by the name of what published weights expect.
@@ -19,27 +18,27 @@ STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 _CHANNELS = 3
 Six = Annotated[tuple[float, ...], Field(min_length=2 * _CHANNELS, max_length=2 * _CHANNELS)]
+Normalisation = Literal["train", "cifar10", "cifar10-kuangliu", "imagenet"] | Six
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-class WeightsConfig(ClassifierConfig, GrownOptions):
+class WeightsConfig(ClassifierConfig):
     """A checkpoint, what its pixels looked like, and whether its last layer is kept."""
 
     location_fields: ClassVar[frozenset[str]] = frozenset({"weights"})
-    added_fields: ClassVar[frozenset[str]] = frozenset({"normalisation", "fresh_head"})
 
     weights: Path | None = Field(
         default=None,
         description="checkpoint to start from: safetensors, or a .pt or .pth that torch's weights-only "
         "loader reads. Its content enters every key, its path none; say its `normalisation`, too",
     )
-    normalisation: Literal["train", "cifar10", "cifar10-kuangliu", "imagenet"] | Six | None = Field(
+    normalisation: Annotated[Normalisation | None, ADDED_LATER] = Field(
         default=None,
         description="what the weights expect of pixels: `train`, mean and spread of this dataset's train "
         "images (the default without weights); published ones by name; or six numbers in units of 0-1, means "
         "then spreads: [0.5,0.5,0.5,0.5,0.5,0.5]",
     )
-    fresh_head: bool = Field(
+    fresh_head: Annotated[bool, ADDED_LATER] = Field(
         default=False,
         description="draw the last layer anew and take the rest from `weights`: for other classes",
     )
