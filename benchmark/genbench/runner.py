@@ -128,6 +128,9 @@ def _execute(walk: "_Walk", make_executor: Callable[[], Executor]) -> None:
                 executor.close()
 
 
+_ENDING = (StoreUnwritableError, SpoiledProcessError)  # errors of a step that end the run
+
+
 class _Walk:
     """The state of one walk through a plan.
 
@@ -266,13 +269,15 @@ class _Walk:
 
     def _fail(self, step: Step, failure: Failure) -> None:
         """Note a failure, and give up the steps that need this one."""
-        if isinstance(failure.error, StoreUnwritableError | SpoiledProcessError):  # the run ends here
+        if isinstance(failure.error, _ENDING):
             raise failure.error
         self._note_failure(step, failure)
         self._give_up(step.key)
 
     def _stop_if_needed_by_all(self, step: Step, failure: Failure) -> None:
         """End the run with one message where no data, or no stock, can be read: all cells would fail."""
+        if isinstance(failure.error, _ENDING):  # it is no fault of the data
+            return
         if step.key in self._first:
             needed: Sequence[str] = (step.key,)
         elif step.stage == "dataset":
