@@ -15,7 +15,7 @@ REGISTRY = Registry()
 COMPONENTS = [(kind, spec.name) for kind in KINDS for spec in REGISTRY.specs(kind)]
 
 
-@pytest.mark.parametrize(("kind", "name"), COMPONENTS, ids=" ".join)
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS, ids=[" ".join(one) for one in COMPONENTS])
 def test_an_example_has_all_that_is_required(kind: Kind, name: str) -> None:
     spec = next(one for one in REGISTRY.specs(kind) if one.name == name)
     schema = REGISTRY.schema(spec, kind)

@@ -32,7 +32,8 @@ LOGITS = np.array(
 )  # right but for row 3
 
 #: Recht et al., "Do CIFAR-10 Classifiers Generalize to CIFAR-10?", arXiv:1806.00451v1, Table 1: new accuracy
-#: in %, that on version 4, under the names of their files. The prose has vgg16_keras with two digits.
+#: in %, that on version 4, under the names of their files. The paper could not be opened where this was
+#: written: the column is quoted from memory. Its text was at hand, and the four numbers in it are held below.
 PUBLISHED_V4 = {
     "shake_shake_26_2x64d_SSI_cutout16": 93.0, "shake_shake_26_2x96d_SSI": 91.9,
     "shake_shake_26_2x64d_SSI": 91.4, "wrn_28_10_cutout16": 92.0, "shake_drop": 92.3,

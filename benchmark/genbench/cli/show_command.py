@@ -118,7 +118,11 @@ def example(kind: str, name: str, schema: "type[ComponentConfig]") -> str:
     A value that depends on the user (a folder) is the example that the option gives.
     """
     entries = schema.model_fields
-    needed = {option: _example_of(option, entry) for option, entry in entries.items() if entry.is_required()}
+    needed = {
+        option: _example_of(option, entry)
+        for option, entry in entries.items()
+        if entry.is_required() or (option == schema.primary and entry.examples)
+    }
     bare = [value for option, value in needed.items() if option == schema.primary]
     options = [f"{option}={value}" for option, value in needed.items() if option != schema.primary]
     if not needed:

@@ -21,6 +21,7 @@ class PredictionsConfig(ClassifierConfig):
 
     path: Path | None = Field(
         default=None,
+        examples=["said.npy"],
         description="a .npy, .npz, .json or .csv file with logits, probabilities or classes of test, in the "
         "dataset's order; or a folder of such files named after splits: test.npy, cifar10.1-v6.json",
     )
