@@ -197,10 +197,9 @@ def _of_reserve(arm: Arm, sizes: Mapping[str, int]) -> Iterator[GenbenchError]:
     there = (
         f"{config.reserve:,} of the {wanted:,} that ratio {arm.ratio:g} takes" if config.reserve else "none"
     )
-    label = arm.dataset.label
     yield UsageError(
-        f"{greedy.name} hands over held-out real images, and {label} holds out {there}",
-        hint=f"--dataset {label}{',' if ':' in label else ':'}reserve=N with {amount}",
+        f"{greedy.name} hands over held-out real images, and {arm.dataset.label} holds out {there}",
+        hint=f"--dataset {arm.dataset.name}:...,reserve=N with {amount}",
     )
 
 

@@ -140,7 +140,7 @@ def test_nothing_runs_if_the_output_cannot_be_written(store: Store, tmp_path: Pa
     cell, plain = "toy-data/toy/x1-standard/toy-net/0", TOYS[:-2]
     for command in (
         ["run", *TOYS, "--out", str(tmp_path / "file" / "below")],
-        ["preview", cell, *plain, "--output", str(tmp_path)],
+        ["preview", cell, *plain, "--output", str(tmp_path / "file" / "below.png")],
         ["export-images", cell, *plain, "--output", str(tmp_path / "file")],
         ["leaderboard", "--out", str(tmp_path / "file" / "board.md")],
     ):
@@ -165,7 +165,7 @@ def test_a_full_disk_for_the_board_loses_no_result(
     assert "No space left" in problem.message
     assert "every result is in the store" in problem.hint
     again = ask("run", *TOYS, "-o", str(tmp_path / "out"))
-    assert "0 to run" in again.stderr
+    assert "nothing to run" in again.stderr
 
 
 def test_half_a_record_in_the_output_folder_is_written_anew(used: Store, tmp_path: Path) -> None:

@@ -205,12 +205,11 @@ def test_real_extra_returns_each_held_out_image_once(run_cells: RunCells, store:
 
 
 def test_a_reserve_that_is_too_small_is_refused_with_the_numbers(run_cells: RunCells) -> None:
-    _, outcome = run_cells(generators=["real_extra"], datasets=["digits:limit_train=60,reserve=30"])
-    (reason,) = outcome.failed.values()
-    assert "the reserve has too few held-out images: class '0': 3 of 6" in reason
-    assert "reserve=N with N of at least 60" in reason
-    _, outcome = run_cells(generators=["real_extra"])
-    assert "the dataset has no reserve" in next(iter(outcome.failed.values()))
+    with pytest.raises(UsageError, match="holds out 30 of the 60 that ratio 1 takes") as raised:
+        run_cells(generators=["real_extra"], datasets=["digits:limit_train=60,reserve=30"])
+    assert "reserve=N with N of at least 60" in raised.value.hint
+    with pytest.raises(UsageError, match="real images, and toy-data holds out none"):
+        run_cells(generators=["real_extra"])
 
 
 # --------------------------------------------------------------------------------------------- diffusemix

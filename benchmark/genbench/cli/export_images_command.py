@@ -43,6 +43,8 @@ def command(**options: Any) -> None:
     """
     from genbench.export import cell_images, export_images
 
+    if options["output"]:  # before the plan, for which files are read
+        check_output(options["output"], "--output", folders=("train",))
     named = named_cells(options["what"], options)
     cells = with_images(named.cells)
     if len(cells) != 1:

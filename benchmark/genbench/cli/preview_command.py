@@ -50,6 +50,8 @@ def command(**options: Any) -> None:
     genbench preview genbench-results/digits-ddpm-resnet32 "ddpm, +1.0x standard"
     genbench preview ddpm -g ddpm -c resnet32 --fixed-noise 12
     """
+    if options["output"] and not options["output"].is_dir():  # before the plan, for which files are read
+        check_output(options["output"], "--output")
     named = named_cells(options["what"], options)
     cells = with_images(named.cells)
     if not cells:
