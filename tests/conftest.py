@@ -26,6 +26,7 @@ TOY_PLUGIN = Path(__file__).parent / "toy_plugin.py"
 HUB_MIRROR = Path(__file__).parents[2] / "shared" / "hub"
 
 torch.set_num_threads(1)
+os.environ.pop("COLUMNS", None)  # what is printed is as wide as into a pipe, whatever pytest runs in
 
 
 def _foreign_plugins() -> str:

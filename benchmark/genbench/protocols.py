@@ -558,7 +558,7 @@ class ForeignClassifier(Classifier):
         """Say that there is no network."""
         raise UsageError(
             "predictions of a model are no network: evaluators that run one cannot be asked about them",
-            hint="leave the evaluator out, or give the model itself: weights=FILE (docs/classifiers.md)",
+            hint="leave the evaluator out, or give the model: weights=FILE (genbench docs classifiers)",
         )
 
 

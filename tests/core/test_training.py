@@ -13,7 +13,6 @@ from genbench.images import LabelledImages, TensorImages, statistics
 from genbench.protocols import Mix, TrainRecipe
 from genbench.steps.context import StepContext
 from genbench.training import Ledger, NormalisedNetwork, Trained, TrainingData, predict, total_steps, train
-from genbench.training.augment import OPERATIONS, _geometric, _photometric
 from genbench.training.data import Augmentation
 from genbench.training.order import BatchOrder
 from genbench.training.schedule import learning_rate
@@ -248,20 +247,8 @@ def test_strong_augmentation_mixes_images_and_labels(make_images: MakeImages) ->
     images = make_images(64)
     batch = make_data(images, level="strong").batch(BatchOrder(64, 0, 64, 1).at(0))
     assert batch.weight is not None
-    assert 0.3 < float((batch.weight < 1).float().mean()) < 0.7  # CutMix with probability one half
+    assert 0.1 < float((batch.weight < 1).float().mean()) < 0.45  # CutMix with probability a quarter
     assert batch.other_targets.tolist() == torch.roll(batch.targets, -1).tolist()
-
-
-@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "identity"])
-def test_every_strong_operation_takes_effect(name: str, make_images: MakeImages) -> None:
-    images = make_images(4).all().float() / 255
-    choice = torch.full((4,), OPERATIONS.index(name))
-    level, sign = torch.full((4,), 0.8), torch.ones(4)
-    changed = _photometric(images, choice, level, sign)
-    maps = _geometric(choice, level * sign)
-    assert not torch.equal(changed, images) or not torch.equal(maps, torch.eye(3).expand(4, 3, 3))
-    assert changed.min() >= 0
-    assert changed.max() <= 1
 
 
 # --------------------------------------------------------------------------------- determinism, resuming

@@ -48,12 +48,13 @@ class TestRealExtra(GeneratorConformance):
 
 
 class TestDiffuseMix(GeneratorConformance):
-    component = "diffusemix:editor=sdedit,editor.base=ddpm,editor.base.fit_steps=10"
+    component = "diffusemix:editor=sdedit,editor.base=ddpm,editor.base.fit_steps=10,fractal_count=3"
 
 
 class TestDiffuseMixOfCopies(GeneratorConformance):
     component = (
-        "diffusemix:editor=classical,editor.variant=colour,cut=random,edge_fraction=0.25,fractals=mandelbrot"
+        "diffusemix:editor=classical,editor.variant=colour,cut=random,edge_fraction=0.25,"
+        "fractals=mandelbrot,fractal_count=3"
     )
 
 

@@ -94,7 +94,8 @@ def _taken(names: Names, registry: Registry) -> str:
         return f"{names.kind} {component!r} exists already, in {owner}"
     if any(plugin.name == package for plugin in registry.plugins):
         return f"a plugin {package!r} exists already"
-    if importlib.util.find_spec(package) is not None or names.distribution in _distributions():
+    found = importlib.util.find_spec(package)  # without an origin, it is any folder of that name
+    if (found is not None and found.origin is not None) or names.distribution in _distributions():
         return f"a package {package!r} is installed already"
     return ""
 

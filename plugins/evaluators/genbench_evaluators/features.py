@@ -92,7 +92,7 @@ def finite_features(who: str, predictions: Predictions) -> Floats:
     if not features.shape[1]:
         raise DataError(
             f"{who} reads penultimate features, and predictions of a model of others have none",
-            hint="leave it out, or give the model itself: weights=FILE (docs/classifiers.md)",
+            hint="leave it out, or give the model itself: weights=FILE (genbench docs classifiers)",
         )
     bad = int((~np.isfinite(features)).any(axis=1).sum())
     if bad:
