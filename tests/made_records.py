@@ -36,10 +36,12 @@ def cell(
     right: int,
     *declarations: Declaration,
     augment: Any = "standard",
+    policy: int | None = None,
     val: float = 70.0,
     dataset: str = "digits",
 ) -> Record:
-    mix = Mix(ratio=0.0 if generator.use == "none" else 1.0, augment=augment)
+    mix = Mix(ratio=0.0 if generator.use == "none" else 1.0, augment=augment).augmented()
+    mix = mix if policy is None else mix.model_copy(update={"augment_version": policy})
     start = 7 * len(generator.use)  # rows differ in their images, too
     bits = [(image - start) % TEST < right for image in range(TEST)]
     planned = max(8, *(one.seeds for one in declarations), 0)

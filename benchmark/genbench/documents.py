@@ -203,7 +203,6 @@ class TrainDocument(Document):
         component: The classifier.
         mix: How images form the training set.
         seed: Training seed.
-        policy_version: Version of the policy that the mix's `augment` names; 1 is not written.
     """
 
     stage = "train"
@@ -211,11 +210,9 @@ class TrainDocument(Document):
     component: Identity
     mix: Mix
     seed: int
-    policy_version: int = 1
 
     def _own(self) -> dict[str, Any]:
-        own = {"component": self.component, "mix": self.mix.model_dump(mode="json"), "seed": self.seed}
-        return own if self.policy_version == 1 else {**own, "policy_version": self.policy_version}
+        return {"component": self.component, "mix": self.mix.model_dump(mode="json"), "seed": self.seed}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,7 +94,7 @@ def _additions(contenders: Sequence[Images], rows: Sequence[Images], choosing_se
     for row in contenders:
         if row.generator.name in {NONE, FREE} or row.mix.augment in {OFF, STRONG}:
             continue
-        strong = row.mix.baseline.model_copy(update={"augment": STRONG})
+        strong = row.mix.baseline.augmented(STRONG)
         for other in rows:
             is_copies = other.generator.name == FREE and other.mix == row.mix
             is_free = other.generator.name == NONE and other.mix == strong

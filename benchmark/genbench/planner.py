@@ -31,7 +31,7 @@ from genbench.hookspecs import COPY_CHECK
 from genbench.metrics import Subject
 from genbench.plan import Arm, Cell, Plan, PlannedRecord, Step, cell_name, check_comparable
 from genbench.protocols import EmbeddingConfig, EvaluatorConfig, FilterConfig, GeneratorConfig
-from genbench.recipe import POLICY_VERSIONS, Mix
+from genbench.recipe import Mix
 from genbench.records import Component, Protocol
 from genbench.seeding import derive_seed
 from genbench.spec import BASELINE, Parts, Resolved, ResolvedSuite
@@ -327,10 +327,7 @@ class _Planner:
         return self._once(("reference", id(dataset), id(classifier)), make)
 
     def _add_train(self, classifier: Resolved, mix: Mix, inputs: Inputs[str], seed: int, label: str) -> str:
-        version = POLICY_VERSIONS.get(mix.augment, 1)
-        document = TrainDocument(
-            component=classifier.identity, mix=mix, inputs=inputs, seed=seed, policy_version=version
-        )
+        document = TrainDocument(component=classifier.identity, mix=mix, inputs=inputs, seed=seed)
         return self._add(document, label, classifier)
 
     def _predict(self, arm: Arm) -> str:

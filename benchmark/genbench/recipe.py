@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from genbench.options import ADDED_LATER, GrownOptions, Options
+from genbench.options import ADDED_LATER, GrownOptions
 
 
 class TrainRecipe(GrownOptions):
@@ -80,13 +80,13 @@ Augment = Literal[
     "off", "standard", "strong", "colour", "shear_zoom", "randaugment", "trivialaugment", "augmix",
     "mixup", "cutmix",
 ]  # fmt: skip
-#: What a name of `Augment` means now, where that is not what it meant at first: keys of trainings hold it.
+#: What a name of `Augment` means now, where that is not what it meant at first: every mix of a plan holds it.
 POLICY_VERSIONS: Mapping[str, int] = {
     "strong": 4, "colour": 2, "randaugment": 2, "trivialaugment": 2
 }  # fmt: skip
 
 
-class Mix(Options):
+class Mix(GrownOptions):
     """How images form the training set. A ratio of 0 is the baseline: real images alone."""
 
     ratio: float = Field(
@@ -98,6 +98,9 @@ class Mix(Options):
     )
     augment: Augment = Field(
         default="standard", description="on-the-fly augmentation of all images (`genbench docs protocol`)"
+    )
+    augment_version: Annotated[int, ADDED_LATER] = Field(
+        default=1, ge=1, description="what `augment` means: set by the harness when it plans"
     )
     budget: Literal["steps", "epochs"] = Field(
         default="steps",
@@ -120,14 +123,21 @@ class Mix(Options):
             raise ValueError("batch_fraction needs mode 'append'")
         return self
 
+    def augmented(self, augment: Augment | None = None) -> "Mix":
+        """Return the same mix under another augmentation, or its own, as they are now."""
+        name = augment or self.augment
+        return self.model_copy(update={"augment": name, "augment_version": POLICY_VERSIONS.get(name, 1)})
+
     @property
     def label(self) -> str:
         """A few words: `+1.0x standard`; the baseline is its augmentation alone. It leaves out the budget."""
+        is_current = self.augment_version == POLICY_VERSIONS.get(self.augment, 1)
+        augment = self.augment if is_current else f"{self.augment} (version {self.augment_version})"
         if not self.ratio:
-            return self.augment
+            return augment
         sign = {"append": "+", "replace": "replace ", "synthetic-only": "only "}[self.mode]
         share = f" p={self.batch_fraction}" if self.batch_fraction else ""
-        return f"{sign}{self.ratio}x{share} {self.augment}"
+        return f"{sign}{self.ratio}x{share} {augment}"
 
     @cached_property
     def baseline(self) -> "Mix":

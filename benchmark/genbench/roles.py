@@ -5,7 +5,7 @@ lines: they are shown with intervals, and whether they beat real images alone is
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 #: Empty in records that are not about a cell.
 Role = Literal["baseline", "contender", "control", "diagnostic", ""]
@@ -15,7 +15,9 @@ CEILING = "real_extra"  #: real images that were held back: more of them is expe
 #: Real images again, and the ceiling: what generated images are held against, always.
 CONTROLS = frozenset({"copies", CEILING})
 FREE = "classical"  #: frozen augmented copies: a control as soon as anything else is compared
-STANDARD, STRONG, OFF = "standard", "strong", "off"
+STANDARD: Final = "standard"
+STRONG: Final = "strong"
+OFF: Final = "off"
 
 
 class RowKind(NamedTuple):

@@ -355,8 +355,9 @@ def resolve_suite(
                 lacking[str(problem)] = problem
         return tuple({canonical_json(component.identity): component for component in found}.values())
 
+    as_of_now = tuple(mix.augmented() for mix in suite.mixes)
     resolved = ResolvedSuite(
-        suite,
+        suite.model_copy(update={"mixes": as_of_now}),
         datasets=settle("dataset", suite.datasets),
         generators=settle("generator", (ComponentRef(use=BASELINE), *suite.generators)),
         filters=settle("filter", suite.filters),

@@ -23,7 +23,7 @@ from genbench_leaderboard.crossed import Answers, Comparison, compare
 from genbench_leaderboard.rows import BASELINE, Failure
 from genbench_leaderboard.statistics import level_of_look
 
-_DATA_OF_MIX = ("ratio", "mode", "augment", "batch_fraction")
+_DATA_OF_MIX = ("ratio", "mode", "augment", "augment_version", "batch_fraction")
 
 
 @dataclass
@@ -59,6 +59,11 @@ class Entry:
     def augment(self) -> str:
         """Its augmentation."""
         return str(self.mix["augment"])
+
+    @property
+    def policy(self) -> tuple[str, int]:
+        """Its augmentation, and what that meant when it was trained."""
+        return self.augment, int(self.mix.get("augment_version", 1))
 
     def answers(self, split: str = "test") -> Answers | None:
         """Return which images of a split its networks got right; None where a record does not say.
@@ -156,8 +161,8 @@ class RawGroup:
 
     def baseline_of(self, entry: Entry) -> Entry | None:
         """Return real images alone, same augmentation; for real images alone, the standard augmentation."""
-        augment = "standard" if entry.is_baseline else entry.augment
-        found = (other for other in self.entries.values() if other.is_baseline and other.augment == augment)
+        policy = ("standard", 1) if entry.is_baseline else entry.policy
+        found = (other for other in self.entries.values() if other.is_baseline and other.policy == policy)
         return next((other for other in found if other is not entry), None)
 
 
@@ -349,7 +354,8 @@ def _settle_entries(group: RawGroup) -> None:
     for entry, role in zip(entries, roles, strict=True):
         entry.role = entry.role or role
         if declared is not None:
-            entry.planned = declared.look - declared.choosing_seeds
+            confirming = declared.look - declared.choosing_seeds
+            entry.planned = min(entry.planned, confirming)  # one, where nothing learns
     if declared is not None:
         _look_back(group, declared)
 

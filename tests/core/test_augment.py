@@ -117,10 +117,10 @@ def test_a_policy_that_changed_has_keys_of_its_own_and_the_others_keep_theirs() 
         steps = make_plan(resolve_suite(registry, suite, str)).steps.values()
         trained = [step.work for step in steps if isinstance(step.work, TrainDocument)]
         documents[name] = next(work for work in trained if work.mix.augment == name)
-    changed = {name for name, work in documents.items() if "policy_version" in work.content()}
+    changed = {name for name, work in documents.items() if "augment_version" in work.content()["mix"]}
     assert changed == set(POLICY_VERSIONS) == {"strong", "colour", "randaugment", "trivialaugment"}
     strong = documents["strong"]
-    assert strong.content()["policy_version"] == POLICY_VERSIONS["strong"] > 1
+    assert strong.content()["mix"]["augment_version"] == POLICY_VERSIONS["strong"] > 1
     assert read_document(strong.content()) == strong
 
 
@@ -149,3 +149,15 @@ def test_strong_is_the_best_combination_that_was_tried() -> None:
         combined, key=lambda one: combined[one]
     )
     assert (strong.space, strong.mixing) == (RANDAUGMENT, "cutmix")
+
+
+def test_the_version_of_a_policy_is_part_of_everything_that_is_compared() -> None:
+    """Rows under two meanings of one name are two rows, of two families."""
+    now = Mix(augment="strong").augmented()
+    assert now.augment_version == POLICY_VERSIONS["strong"]
+    assert Mix(augment="standard").augmented() == Mix()
+    assert "augment_version" not in Mix().model_dump(mode="json")  # as it was before there were versions
+    assert now.label == "+1.0x strong"
+    assert Mix(augment="strong").label == "+1.0x strong (version 1)"
+    assert Mix.model_validate(now.model_dump(mode="json")) == now != Mix(augment="strong")
+    assert now.baseline.augment_version == now.augment_version

@@ -319,3 +319,19 @@ def test_declarations_of_all_attempts_are_kept() -> None:
     board = build_board([*arm("none", BASE, declared("baseline")), *newer, *older])
     shown = next(group for group in board.groups if group.declared and group.declared.family == FAMILY)
     assert shown.unplanned_looks == (5,), "the earlier look is known from the older file"
+
+
+def test_rows_under_two_meanings_of_an_augmentation_are_two_rows() -> None:
+    """The policy was changed between two runs: neither row borrows the other's seeds or its baseline."""
+    seeds = range(3)
+    old = [cell(Component("none"), index, 60, augment="strong", policy=1) for index in seeds]
+    new = [cell(Component("none"), index, 70, augment="strong") for index in seeds if index != 1]
+    mixed = [cell(Component("ddpm"), index, 75, augment="strong") for index in seeds]
+    board = build_board([*old, *new, *mixed])
+    means = {(one.mix, one.generator): one.top1.mean for one in board.groups[0].rows if one.top1}
+    assert means["strong (version 1)", "none"] == pytest.approx(100 * 60 / TEST)
+    assert means["strong", "none"] == pytest.approx(100 * 70 / TEST)
+    compared = row(board, "ddpm").contrast
+    assert compared is not None
+    assert compared.found is not None
+    assert compared.found.mean == pytest.approx(100 * 5 / TEST)  # with the row of its own policy

@@ -62,7 +62,7 @@ def cell(
     """Fabricate an accuracy record that is right on `right` test images from image `start` on, cyclically."""
     chosen = component(generator) if isinstance(generator, str) else generator
     baseline = chosen.use == "none"
-    mix = Mix(ratio=0.0 if baseline else ratio, augment=augment, budget_scale=scale)
+    mix = Mix(ratio=0.0 if baseline else ratio, augment=augment, budget_scale=scale).augmented()
     correct = [(image - start) % N_TEST < right for image in range(N_TEST)]
     result = Result(
         subject="cell",

@@ -209,7 +209,9 @@ def labelled(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_table_says_classes_and_splits(load: Load, labelled: Path, tmp_path: Path) -> None:
+def test_a_table_says_classes_and_splits(
+    load: Load, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = load(labelled, "labels=labels.csv")
     assert sizes(real) == [4, 2, 2]
     assert real.train.class_names == ("cat", "dog")
@@ -230,6 +232,14 @@ def test_a_table_says_classes_and_splits(load: Load, labelled: Path, tmp_path: P
         load(labelled, f"labels={tmp_path}/elsewhere.csv")
     with pytest.raises(DataError, match=r"has no column 'z'. Known: part, x, y"):
         load(labelled, f"labels={tmp_path}/elsewhere.csv,file_column=z")
+    decoy = tmp_path / "decoy"
+    decoy.mkdir()
+    (decoy / "labels.csv").write_text("filename,label\n")
+    monkeypatch.chdir(decoy)  # where another table of that name lies
+    reference = parse_reference(f"imagefolder:{labelled},labels=labels.csv")
+    planned_as = resolve(Registry(), "dataset", reference, "quick", file_digest)
+    assert planned_as.location["labels"] == str(labelled / "labels.csv")
+    assert planned_as.config.source_files()["(labels)"] == labelled / "labels.csv"
     with pytest.raises(DataError, match=r"no file labels='absent.csv', neither in"):
         load(labelled, "labels=absent.csv")
 

@@ -122,7 +122,7 @@ def _check_policy(document: TrainDocument) -> None:
     Raises:
         ProtocolError: The policy has another version here.
     """
-    name, asked = document.mix.augment, document.policy_version
+    name, asked = document.mix.augment, document.mix.augment_version
     here = POLICY_VERSIONS.get(name, 1)
     if asked != here:
         raise ProtocolError(

@@ -45,7 +45,7 @@ class PredictionsConfig(ClassifierConfig):
         Raises:
             DataError: There are none, or they are of another form.
         """
-        hint = "--classifier predictions:FILE   (docs/classifiers.md shows the forms)"
+        hint = "--classifier predictions:FILE   (genbench docs classifiers shows the forms)"
         if self.path is None or not self.path.exists():
             raise DataError(f"predictions: no file or folder {str(self.path or '')!r}", hint=hint)
         if not self.path.is_dir():

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from genbench.errors import DataError
 from genbench_datasets.configs._label_file import Columns, by_table
@@ -52,6 +52,16 @@ class ImageFolderConfig(PhotographOptions):
     follow_links: bool = Field(
         default=False, description="read what links inside the folder lead to outside of it, too"
     )
+
+    @model_validator(mode="after")
+    def _table_is_found_once(self) -> Self:
+        """Look for the table once: what is hashed, and what a step elsewhere reads, is one file."""
+        if self.labels is not None and not self.labels.expanduser().is_absolute():
+            places = [self.path.expanduser() / self.labels, self.labels]
+            found = next((place for place in places if place.is_file()), None)
+            if found is not None:
+                object.__setattr__(self, "labels", found.absolute())
+        return self
 
     @property
     def root(self) -> Path:
