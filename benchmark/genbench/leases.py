@@ -250,14 +250,8 @@ class Leases:
         that was stopped: waiting longer would stop everybody, going on may at worst do some work twice.
         """
         make_folder(self.root)
-        descriptor = os.open(self.root / "leases.lock", os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            until = time.monotonic() + _LOCK_SECONDS
-            while not _locked(descriptor) and time.monotonic() < until:
-                time.sleep(0.002)
+        with locking(self.root / "leases.lock", os.O_CREAT | os.O_RDWR):
             yield
-        finally:
-            os.close(descriptor)
 
     def _read(self, key: str) -> Holder | None:
         """Return who wrote a lease; None where there is none, or one that no genbench wrote."""
@@ -298,6 +292,25 @@ class Leases:
     @property
     def _runs(self) -> Path:
         return self.root / "runs"
+
+
+@contextlib.contextmanager
+def locking(place: Path, flags: int = os.O_RDONLY, seconds: float = _LOCK_SECONDS) -> Iterator[None]:
+    """Keep out other processes that lock this file or folder.
+
+    Args:
+        place: The file or folder; what is in it stays as it is.
+        flags: How it is opened.
+        seconds: After how long we go on although somebody has it, who must then have been stopped.
+    """
+    descriptor = os.open(place, flags, 0o644)
+    try:
+        until = time.monotonic() + seconds
+        while not _locked(descriptor) and time.monotonic() < until:
+            time.sleep(0.002)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _holder(token: str, beat: int = 0) -> Holder:

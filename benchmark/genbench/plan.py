@@ -3,7 +3,8 @@
 Pure data, without torch; `genbench.planner` makes it from a suite.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -28,6 +29,7 @@ __all__ = [
     "cell_name",
     "check_comparable",
     "mix_label",
+    "told_apart",
 ]
 
 #: Where the documents of two compared training steps may differ: in their data, and nowhere else.
@@ -175,6 +177,7 @@ class Cell:
         filter: Key of the step that filters them at last, or empty.
         more: Keys of the steps that make up for what the filter dropped, in order.
         train: Key of its training.
+        marks: `#efb7` by kind of component, where another one of the plan has the same label.
     """
 
     name: str
@@ -184,6 +187,7 @@ class Cell:
     sample: str = ""
     filter: str = ""
     more: tuple[str, ...] = ()
+    marks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -253,13 +257,65 @@ def check_comparable(arm: Document, baseline: Document) -> None:
             )
 
 
-def cell_name(arm: Arm) -> str:
-    """`digits/ddpm/x1-append-standard/resnet32/0`: unique within a suite, and what `genbench why` takes."""
-    images = arm.generator.label + (f"+{arm.filter.label}" if arm.filter.name != BASELINE else "")
-    parts = [arm.dataset.label, images, mix_label(arm)]
+def cell_name(arm: Arm, marks: Mapping[str, str] | None = None) -> str:
+    """`digits/ddpm/x1-append-standard/resnet32/0`: what `genbench why` takes.
+
+    Args:
+        arm: Of the cell.
+        marks: What tells components with equal labels apart, by kind; with them, the name is unique within a
+            plan (`told_apart`).
+    """
+    marked = {kind: label + (marks or {}).get(kind, "") for kind, label, _ in _named_parts(arm)}
+    images = marked["generator"] + (f"+{marked['filter']}" if arm.filter.name != BASELINE else "")
+    parts = [marked["dataset"], images, marked.get("mix", mix_label(arm))]
     if arm.classifier is not None:
-        parts.append(arm.classifier.label)
+        parts.append(marked["classifier"])
     return "/".join([*parts, str(arm.index)])
+
+
+def told_apart(cells: Sequence[Cell]) -> list[Cell]:
+    """Return cells whose names are unique: labels keep only the last part of a path, and may be equal.
+
+    Components that share a label get the first digits of the digest of their identity, as on a board. Where
+    no two cells share a name, nothing changes.
+    """
+    if len({cell.name for cell in cells}) == len(cells):
+        return list(cells)
+    sharing: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)  # digests by object, which cells share
+    for cell in cells:
+        for kind, label, part in _named_parts(cell.arm):
+            known = sharing[kind, label]
+            if id(part) not in known:
+                identity = part.identity if isinstance(part, Resolved) else part.model_dump(mode="json")
+                known[id(part)] = digest(identity)
+    marks = {about: _marks(digests) for about, digests in sharing.items()}
+    marked = []
+    for cell in cells:
+        parts = {kind: marks[kind, label][id(part)] for kind, label, part in _named_parts(cell.arm)}
+        own = {kind: mark for kind, mark in parts.items() if mark}
+        marked.append(replace(cell, name=cell_name(cell.arm, own), marks=own))
+    return marked
+
+
+def _named_parts(arm: Arm) -> Iterator[tuple[str, str, Resolved | Mix]]:
+    """Yield what the name of an arm's cell is made of: kind, label, and what has that label."""
+    yield "dataset", arm.dataset.label, arm.dataset
+    yield "generator", arm.generator.label, arm.generator
+    yield "filter", arm.filter.label, arm.filter
+    if arm.classifier is not None:
+        yield "classifier", arm.classifier.label, arm.classifier
+    if arm.mix is not None:
+        yield "mix", mix_label(arm), arm.mix
+
+
+def _marks(digests: Mapping[int, str]) -> dict[int, str]:
+    """Return as many digits of digests as tell them apart, four at least; nothing where there is only one."""
+    different = set(digests.values())
+    if len(different) < 2:
+        return dict.fromkeys(digests, "")
+    most = max(map(len, different))
+    size = next((n for n in range(4, most) if len({one[:n] for one in different}) == len(different)), most)
+    return {about: f"#{one[:size]}" for about, one in digests.items()}
 
 
 def mix_label(arm: Arm) -> str:

@@ -29,7 +29,7 @@ from genbench.errors import UsageError
 from genbench.family import Images, as_often_as_it_learns, check_learning, declare, trains
 from genbench.hookspecs import COPY_CHECK
 from genbench.metrics import Subject
-from genbench.plan import Arm, Cell, Plan, PlannedRecord, Step, cell_name, check_comparable
+from genbench.plan import Arm, Cell, Plan, PlannedRecord, Step, cell_name, check_comparable, told_apart
 from genbench.protocols import EmbeddingConfig, EvaluatorConfig, FilterConfig, GeneratorConfig
 from genbench.recipe import Mix
 from genbench.records import Component, Protocol
@@ -69,6 +69,7 @@ def make_plan(resolved: ResolvedSuite) -> Plan:
                     arm = Arm(dataset, generator, image_filter, mix, classifier, index, mix.ratio)
                     planner.add_cell(arm)
     planner.add_suite_evaluations()
+    planner.plan.cells = told_apart(planner.plan.cells)
     return planner.plan
 
 

@@ -38,6 +38,7 @@ from genbench.runs import (
     finish,
     new_run,
     now,
+    place_to_publish,
     scope_of,
 )
 from genbench.spec import Suite
@@ -64,9 +65,11 @@ class Published:
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Publication:
     """A run and the folder that it has; made before anything runs, written to when it is over.
+
+    Where a different run was faster, the folder changes: when it is claimed, or when it is written to.
 
     Attributes:
         plan: What is run.
@@ -74,6 +77,7 @@ class Publication:
         store: Where results are.
         place: The folder.
         run: What the index says of it as yet.
+        named: Whether somebody chose the suite's name as that of the folder.
     """
 
     plan: Plan
@@ -81,6 +85,7 @@ class Publication:
     store: Store
     place: Place
     run: Run
+    named: bool = False
 
     @classmethod
     def prepared(
@@ -103,20 +108,33 @@ class Publication:
         scope = scope_of(plan)
         place = choose_place(out, suite, scope, named=named)
         _check_folder(place.folder)
-        return cls(plan, suite, store, place, new_run(plan, suite, place, command, scope))
+        return cls(plan, suite, store, place, new_run(plan, suite, place, command, scope), named)
 
-    def claimed(self) -> contextlib.AbstractContextManager[None]:
-        """Mark the folder as this run's, while it runs."""
-        return claimed(self.place, self.run, self.store)
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Mark the folder as this run's, while it runs; another one, if that was taken meanwhile.
+
+        Raises:
+            UsageError: The chosen name was taken meanwhile.
+        """
+        out, scope = self.place.folder.parent, self.run.scope
+        claim = claimed(out, self.suite, scope, self.store, self._run_at, named=self.named)
+        with claim as (self.place, self.run):
+            yield
+
+    def _run_at(self, place: Place) -> Run:
+        """Return this run's line, if it is written there."""
+        return new_run(self.plan, self.suite, place, self.run.command, self.run.scope)
 
     def publish(self, summary: RunSummary) -> Published:
-        """Write what a run left.
+        """Write what a run left; `place` says where, which may be another folder than was claimed.
 
         Raises:
             OutputError: It cannot be written.
         """
-        folder = self.place.folder
-        with writing_output(folder, "--out", kept=_KEPT):
+        mine = place_to_publish(self.place, self.run, self.suite, self._run_at)
+        with writing_output(self.place.folder, "--out", kept=_KEPT), mine as (self.place, self.run):
+            folder = self.place.folder
             (folder / RECORDS).mkdir(parents=True, exist_ok=True)
             records = _with_successes_of_before(summary.records, folder / RECORDS)
             cells = [one for one in records if one.result.subject == "cell"]

@@ -2,8 +2,10 @@
 
 A folder holds one run: `run.json` says what it compares. A run with everything that a folder's run has, and
 perhaps more (seeds, generators, evaluators), updates that folder; any other one gets a folder of its own,
-`NAME-2`, `NAME-3`. A folder without a measurement is free. The store keeps a line about every run, by which
-`genbench runs` finds folders wherever they are; the folders themselves are believed first.
+`NAME-2`, `NAME-3`. A folder without a measurement is free. A run looks when it begins, and again before it
+publishes, both while it locks the folder of folders: of two that begin at once only one gets a new folder,
+and one that was overtaken by a larger run leaves that one's board alone. The store keeps a line about every
+run, by which `genbench runs` finds folders wherever they are; the folders themselves are believed first.
 """
 
 import contextlib
@@ -11,7 +13,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -19,8 +21,9 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from genbench.digest import digest
-from genbench.disk import make_folder, write_atomically
+from genbench.disk import make_folder, remove_place, write_atomically
 from genbench.errors import GenbenchError, Interrupted, UsageError
+from genbench.leases import locking
 from genbench.plan import Plan, mix_label
 from genbench.spec import Resolved, Suite, load_suite
 from genbench.store import Store
@@ -33,6 +36,8 @@ WRITTEN = (*BOARDS, "pictures.md", SUITE, FILE)
 _INDEX = "index_of_runs"  #: in the store; its folder `runs` holds the marks of living ones
 _MOST_BYTES, _MOST_DEPTH = 64 * 2**20, 10
 _MOST_FOLDERS = 1000  #: of one name
+_MOST_ATTEMPTS = 20  #: at taking a folder, where others are faster
+_PUBLISHING_SECONDS = 60.0  #: after which whoever writes to a folder must have been stopped
 _LONGEST_DIFFERENCE = 3  #: labels of a kind that a message names
 
 Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
@@ -229,33 +234,142 @@ def is_free(folder: Path, held: Run | None) -> bool:
     return not (folder / RECORDS).exists()
 
 
-@contextlib.contextmanager
-def claimed(place: Place, run: Run, store: Store) -> Iterator[None]:
-    """Mark a new folder as this run's while it runs; a folder that got nothing else is removed again.
+MakeRun = Callable[[Place], Run]
 
-    A folder that the run continues stays as it is until there is something to write.
+
+@contextlib.contextmanager
+def claimed(
+    out: Path, suite: Suite, scope: Scope, store: Store, make_run: MakeRun, *, named: bool = False
+) -> Iterator[tuple[Place, Run]]:
+    """Choose the folder of a run and mark it as this run's while it runs, before anybody else can.
+
+    A new folder that got nothing else is removed again. A folder that the run continues stays as it is until
+    there is something to write. The mark of a process that died gives way.
+
+    Args:
+        out: As for `choose_place`; so are `suite`, `scope` and `named`.
+        suite: See there.
+        scope: See there.
+        store: Where the run is remembered.
+        make_run: Returns the run's line, given its folder.
+        named: See there.
+
+    Raises:
+        UsageError: The chosen name is that of another run.
     """
-    is_new = place.before is None and not place.folder.exists()
-    if place.before is None:
-        make_folder(place.folder)
-        write_run(place.folder, run)
+    place, run, is_new = _claim(out, suite, scope, make_run, named=named)
     _index(store, place.folder, run)
     try:
-        yield
+        yield place, run
     except Interrupted:
         stopped = run.model_copy(update={"state": "stopped", "ended": now()})
-        if place.before is None:
-            write_run(place.folder, stopped)
-        _index(store, place.folder, stopped)
+        with _only_one(out):
+            is_marked = _is_marked(place.folder, run)
+            if is_marked:
+                write_run(place.folder, stopped)
+        if is_marked or place.before is not None:
+            _index(store, place.folder, stopped)
         raise
     except GenbenchError:
-        _forget(store, run if place.before is None else None)
-        if is_new and [one.name for one in place.folder.iterdir()] == [FILE]:
-            (place.folder / FILE).unlink()
-            place.folder.rmdir()
+        with _only_one(out):
+            if _is_marked(place.folder, run):  # by now it may be that of a larger run
+                _forget(store, run)
+                if is_new and [one.name for one in place.folder.iterdir()] == [FILE]:
+                    remove_place(place.folder)
+        if is_new:
             with contextlib.suppress(OSError):  # other runs are in it
-                place.folder.parent.rmdir()
+                out.rmdir()
         raise
+
+
+def _claim(
+    out: Path, suite: Suite, scope: Scope, make_run: MakeRun, *, named: bool
+) -> tuple[Place, Run, bool]:
+    """Choose a folder and mark it; say, too, whether it was made for that."""
+    for _ in range(_MOST_ATTEMPTS):
+        make_folder(out)
+        with _only_one(out):
+            place = choose_place(out, suite, scope, named=named)
+            run, is_new = make_run(place), not place.folder.exists()
+            if place.before is not None:
+                return place, run, False
+            with contextlib.suppress(FileExistsError, FileNotFoundError):  # no locks here: look again
+                make_folder(place.folder)
+                _write_mark(place.folder, run)
+                return place, run, is_new
+    raise UsageError(f"{place.folder} cannot be taken for a run", hint="name another one with --name")
+
+
+@contextlib.contextmanager
+def place_to_publish(place: Place, run: Run, suite: Suite, make_run: MakeRun) -> Iterator[tuple[Place, Run]]:
+    """Find the folder that a finished run may write to, its own or another one, and keep others out of it.
+
+    While a run was at work, another one may have taken its folder or updated it: what that has and this run
+    lacks would be lost.
+
+    Args:
+        place: What the run claimed.
+        run: Its line.
+        suite: What was run.
+        make_run: Returns the run's line, given another folder.
+    """
+    make_folder(place.folder)
+    with _only_one(place.folder, _PUBLISHING_SECONDS):
+        found = _keep_or_leave(place, run, suite, make_run)
+        moved = found[0].folder != place.folder
+        lock = _only_one(found[0].folder, _PUBLISHING_SECONDS) if moved else contextlib.nullcontext()
+        with lock:
+            yield found
+
+
+def _keep_or_leave(place: Place, run: Run, suite: Suite, make_run: MakeRun) -> tuple[Place, Run]:
+    folder = place.folder
+    with _only_one(folder.parent):
+        held = read_run(folder)
+        if is_free(folder, None) if held is None else run.scope.covers(held.scope):
+            if held is None or held.scope != run.scope:
+                write_run(folder, run)  # from now on nobody who covers less writes here
+            return place, run
+    other, its_run, _ = _claim(folder.parent, suite, run.scope, make_run, named=False)
+    lacks = run.scope.difference(held.scope) if held is not None else "nothing that says what it compares"
+    said = f"{folder} holds another run by now, with {lacks}: this one is written to {other.folder}"
+    return other._replace(notice=said), its_run
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path, seconds: float = 5.0) -> Iterator[None]:
+    """Keep out other runs that look for a place in a folder, or write to it, where folders can be locked."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            stack.enter_context(locking(folder, seconds=seconds))
+        yield
+
+
+def _write_mark(folder: Path, run: Run) -> None:
+    """Write the `run.json` of a folder that is free; a new one only if there is none yet.
+
+    Raises:
+        FileExistsError: There is one by now.
+    """
+    if (folder / FILE).exists():  # what is left of a run that died, or failed
+        write_run(folder, run)
+        return
+    draft = folder / f".{FILE}.{run.id}.tmp"
+    write_atomically(draft, _as_json(run))
+    try:
+        (folder / FILE).hardlink_to(draft)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        write_run(folder, run)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _is_marked(folder: Path, run: Run) -> bool:
+    """Say whether a folder has the mark of this very attempt."""
+    held = read_run(folder)
+    return held is not None and (held.id, held.began) == (run.id, run.began)
 
 
 def new_run(plan: Plan, suite: Suite, place: Place, command: str, scope: Scope | None = None) -> Run:
@@ -277,8 +391,7 @@ def new_run(plan: Plan, suite: Suite, place: Place, command: str, scope: Scope |
 
 def write_run(folder: Path, run: Run) -> None:
     """Write `run.json`."""
-    text = json.dumps(run.model_dump(mode="json"), indent=1, ensure_ascii=False, sort_keys=True)
-    write_atomically(folder / FILE, f"{text}\n".encode())
+    write_atomically(folder / FILE, _as_json(run))
 
 
 def finish(folder: Path, run: Run, store: Store) -> None:
@@ -369,6 +482,11 @@ def _forget(store: Store, run: Run | None) -> None:
 def now() -> str:
     """Return the time, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _as_json(run: Run) -> bytes:
+    text = json.dumps(run.model_dump(mode="json"), indent=1, ensure_ascii=False, sort_keys=True)
+    return f"{text}\n".encode()
 
 
 def _read(file: Path) -> Run | None:

@@ -210,11 +210,12 @@ def settle(
 ) -> tuple[list[Record], list[str]]:
     """Keep one record per result key: the best verified one that succeeded, else the newest of these.
 
-    What any attempt declared was declared, and is kept with it. A failure is left out where the same cell,
-    as people name it, succeeded later under another key: its data were mended, or a component's version.
+    What any attempt declared was declared, and is kept with it. A failure is left out where the same cell
+    succeeded later under another key, as by another version of a component.
 
     Returns:
-        The records, in an order that does not depend on the given one, and notes on results that differ.
+        The records, in an order that does not depend on the given one, and notes on results that differ and
+        on failures that were left out.
     """
     attempts: dict[str, list[Record]] = defaultdict(list)
     for record in records:
@@ -234,30 +235,56 @@ def settle(
             )
             notes += _disagreement(tried)
         kept.append(_with_all_declared(tried))
-    return _without_mended(kept), notes
+    shown = _without_mended(kept)
+    return shown, notes + _left_out(len(kept) - len(shown))
 
 
 def _without_mended(records: Sequence[Record]) -> list[Record]:
     """Leave out failures of cells that succeeded later."""
+    if all(record.result.status == "ok" for record in records):
+        return list(records)
     succeeded: dict[object, str] = {}
     for record in records:
         if record.result.status == "ok":
-            name = _name_of_cell(record)
-            succeeded[name] = max(record.run.created, succeeded.get(name, ""))
+            about = _what_it_measures(record)
+            succeeded[about] = max(record.run.created, succeeded.get(about, ""))
     return [
         record
         for record in records
-        if record.result.status == "ok" or succeeded.get(_name_of_cell(record), "") < record.run.created
+        if record.result.status == "ok" or succeeded.get(_what_it_measures(record), "") < record.run.created
     ]
 
 
-def _name_of_cell(record: Record) -> object:
-    """Return what people call an evaluation of a cell: neither versions nor the content of files."""
+def _left_out(failures: int) -> list[str]:
+    """Say that failures are not listed."""
+    if not failures:
+        return []
+    what = "1 older failure is" if failures == 1 else f"{failures} older failures are"
+    return [f"{what} left out: the same cell succeeded later, as by another version of a component"]
+
+
+def _what_it_measures(record: Record) -> object:
+    """Return what an evaluation is about, versions of components aside.
+
+    A label is not enough: it has the last part of a path alone, which two stocks of images may share.
+    """
     result = record.result
     parts = (result.dataset, result.generator, result.filter, result.classifier, result.evaluator)
-    names = tuple(part.name if part else "" for part in parts)
+    components = tuple(_without_version(part) if part else "" for part in parts)
     protocol = (result.protocol.version, result.protocol.preset, result.protocol.base_seed)
-    return (result.subject, names, protocol, result.index, result.ratio, result.mix)
+    return (result.subject, components, protocol, result.index, result.ratio, result.mix)
+
+
+def _without_version(component: Component) -> str:
+    """Return a digest of label, options and files of a component, and of those among its options."""
+
+    def plain(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        is_component = {"use", "version", "config"} <= value.keys()
+        return {name: plain(one) for name, one in value.items() if name != "version" or not is_component}
+
+    return digest([component.name, plain(component.identity)])
 
 
 def _with_all_declared(tried: Sequence[Record]) -> Record:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from genbench.digest import file_digest
+from genbench.cli._named import row_name, with_images
+from genbench.digest import digest, file_digest
 from genbench.documents import TrainDocument
 from genbench.errors import ProtocolError, UsageError
 from genbench.plan import Plan, check_comparable
@@ -38,6 +39,30 @@ def test_none_is_always_added_and_shared_steps_appear_once(registry: Registry) -
     assert stages(plan).count("train") == 8 + 1  # and the reference
     # Two sampled sets, train and val, fid's summaries, and what the check for copies knows of the dataset.
     assert stages(plan).count("embed") == 2 + 2 + 2 + 1
+
+
+def test_equal_labels_of_different_components_are_told_apart(registry: Registry) -> None:
+    """Two stocks of the same file name, as `folder:a/train.npz` and `folder:b/train.npz` are."""
+    entries = {"generators": ["toy", "toy:noise=0.5", "copies"], "evaluators": ["accuracy"], "seeds": 2}
+    suite = make_suite({**TOYS, **entries}, "test")
+    resolved = resolve_suite(registry, suite, file_digest)
+    usual = make_plan(resolved)
+    assert all("#" not in cell.name and not cell.marks for cell in usual.cells)
+    alike = tuple(replace(one, label="stock") if one.name == "toy" else one for one in resolved.generators)
+    plan = make_plan(replace(resolved, generators=alike))
+    assert [cell.steps for cell in plan.cells] == [cell.steps for cell in usual.cells]
+    one, two = (f"#{digest(generator.identity)[:4]}" for generator in alike if generator.label == "stock")
+    rows = list(dict.fromkeys(cell.name.rpartition("/")[0] for cell in plan.cells))
+    assert rows == [  # a baseline and another generator are called as ever
+        "toy-data/none/standard/toy-net",
+        f"toy-data/stock{one}/x1-standard/toy-net",
+        f"toy-data/stock{two}/x1-standard/toy-net",
+        "toy-data/copies/x1-standard/toy-net",
+    ]
+    second = plan.find_cell(f"toy-data/stock{two}/x1-standard/toy-net/1")
+    assert second.arm.generator is alike[2]
+    assert row_name(second) == f"stock {two}, +1.0x standard"  # as the board has it
+    assert [cell.arm.generator for cell in with_images(plan.cells)] == list(alike[1:])
 
 
 def test_every_step_comes_after_its_inputs(registry: Registry) -> None:

@@ -1,19 +1,20 @@
 """Folders of runs: what updates one, what gets one of its own, what is never lost, and the index."""
 
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from genbench.errors import UsageError
+from genbench.errors import GenbenchError, Interrupted, UsageError
 from genbench.plan import Plan
 from genbench.planner import make_plan
 from genbench.publish import Publication
 from genbench.records import Record, read_records
 from genbench.registry import Registry
 from genbench.runner import RunSummary, run
-from genbench.runs import Scope, list_runs, read_run, scope_of
+from genbench.runs import Scope, list_runs, read_run, scope_of, write_run
 from genbench.spec import Suite, load_suite, make_suite, resolve_suite
 from genbench.store import Store
 from genbench.worker import RunOptions
@@ -166,3 +167,89 @@ def test_a_run_that_is_refused_leaves_no_folder(registry: Registry, store: Store
         ran(registry, store, tmp_path / "results", generators=["real_extra"])
     assert not (tmp_path / "results").exists()
     assert list_runs(store, [tmp_path]) == []
+
+
+def prepared(
+    registry: Registry, store: Store, out: Path, *, named: bool = False, **entries: Any
+) -> Publication:
+    suite, plan = planned(registry, store, **entries)
+    return Publication.prepared(plan, suite, store, out, "genbench run suite.toml", named=named)
+
+
+def test_two_runs_that_begin_at_once_do_not_share_a_folder(
+    registry: Registry, store: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "results"
+    first, other, named = (
+        prepared(registry, store, out, base_seed=seed, named=seed == 8) for seed in (0, 7, 8)
+    )
+    assert {one.place.folder for one in (first, other, named)} == {out / "toys"}  # nobody has claimed it
+    with first.claimed():
+        with other.claimed():
+            assert (first.place.folder, other.place.folder) == (out / "toys", out / "toys-2")
+            assert "toys holds another run, with base seed 0, not 7: this one is" in other.place.notice
+            for one in (first, other):
+                assert read_run(one.place.folder) == one.run
+                assert [path.name for path in one.place.folder.iterdir()] == ["run.json"]
+        with pytest.raises(UsageError, match=r"--name toys: .*holds another run"), named.claimed():
+            pass
+        # A process that died leaves its mark behind, which gives way.
+        dead = subprocess.Popen(["true"])
+        dead.wait()
+        write_run(first.place.folder, first.run.model_copy(update={"pid": dead.pid}))
+        with named.claimed():
+            assert read_run(out / "toys") == named.run
+
+
+def test_a_smaller_run_that_ends_later_leaves_the_larger_board_alone(
+    registry: Registry, store: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "results"
+    one, two = (prepared(registry, store, out, seeds=seeds) for seeds in (1, 2))
+    with one.claimed():
+        with two.claimed():
+            assert two.place.folder == one.place.folder
+            assert two.place.notice.endswith("toys is updated: 2 seeds instead of 1")
+        two.publish(RunSummary([]))
+        (out / "toys" / "leaderboard.md").write_text("of two seeds")
+        held = read_run(out / "toys")
+    published = one.publish(RunSummary([]))
+    assert published.folder == one.place.folder == out / "toys-2"
+    assert one.place.notice == (
+        f"{out}/toys holds another run by now, with 2 seeds, not 1: this one is written to {out}/toys-2"
+    )
+    assert (out / "toys" / "leaderboard.md").read_text() == "of two seeds"
+    assert read_run(out / "toys") == held
+    assert published.run == read_run(out / "toys-2")
+    assert (published.run.state, published.run.scope.seeds) == ("done", 1)
+    assert held is not None
+    assert published.run.id != held.id
+
+
+def test_a_run_that_is_stopped_or_fails_leaves_what_a_larger_one_wrote_alone(
+    registry: Registry, store: Store, tmp_path: Path
+) -> None:
+    """Both had a new folder; it is removed again where nothing else was written, and only there."""
+
+    def overtaken(problem: GenbenchError, *larger: Publication) -> None:
+        smaller = prepared(registry, store, out)
+        with smaller.claimed():
+            for other in larger:
+                with other.claimed():
+                    pass
+                other.publish(RunSummary([]))
+            raise problem
+
+    out = tmp_path / "results"
+    with pytest.raises(GenbenchError, match="broken"):
+        overtaken(GenbenchError("broken"))
+    assert not out.exists()
+    assert list_runs(store, []) == []
+    for problem in (Interrupted("stopped"), GenbenchError("broken")):
+        out = tmp_path / type(problem).__name__
+        with pytest.raises(GenbenchError, match=problem.message):
+            overtaken(problem, prepared(registry, store, out, seeds=3))
+        held = read_run(out / "toys")
+        assert held is not None
+        assert (held.scope.seeds, held.state) == (3, "done")
+        assert out / "toys" in [one.folder for one in list_runs(store, [])]

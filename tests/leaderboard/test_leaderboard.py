@@ -29,6 +29,7 @@ from genbench.records import (
 )
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.export import to_frame
+from genbench_leaderboard.groups import settle
 from genbench_leaderboard.rows import Board, Contrast, Row
 from genbench_leaderboard.statistics import paired_t
 from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
@@ -280,20 +281,41 @@ def test_failures_count_as_p_one() -> None:
 
 
 def test_a_failure_is_left_out_where_the_same_cell_succeeded_later() -> None:
-    """A picture was mended, or a component's version raised: the key is another one."""
+    """As where a component's version was raised: the key is another one."""
     good = whole_board()
     old = [one for one in good if one.result.index == 1]
     older, newer = ("2020-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00")
 
     def broken(created: str) -> list[Record]:
-        other = [replace(one, result=replace(one.result, key=digest([one.result.key]))) for one in old]
+        other = [of_version_7(one) for one in old]
         return [replace(failed(one), run=replace(one.run, created=created)) for one in other]
 
-    assert build_board(good + broken(older)) == build_board(good)
+    def of_version_7(one: Record) -> Record:
+        generator = replace(one.result.generator, version=7)
+        return replace(one, result=replace(one.result, generator=generator, key=digest([one.result.key])))
+
+    board = build_board(good + broken(older))
+    note = f"{len(old)} older failures are left out: the same cell succeeded later"
+    assert [text.partition(", as by")[0] for text in board.notes] == [note]
+    assert replace(board, notes=()) == build_board(good)
     page = render_markdown(build_board(good + broken(newer)))  # it broke since: that is said
     assert f"{len(old)} failed" in page
     assert page.count("CUDA out of memory") == 2  # one line for cells, one for image sets
     assert page.count(" others alike (of ") == 2
+
+
+def test_another_stock_of_the_same_name_hides_no_failure() -> None:
+    """`folder:a/train.npz` failed, `folder:b/train.npz` succeeded later: both are labelled alike."""
+    first, second = (Component("folder", label="folder:train.npz", fingerprint=one) for one in ("aa", "bb"))
+    broken = [failed(one) for one in arm(first, BETTER)]
+    late = [
+        replace(one, run=replace(one.run, created="2999-01-01T00:00:00+00:00")) for one in arm(second, BETTER)
+    ]
+    page = render_markdown(build_board(arm("none", BASELINE) + broken + late))
+    assert "CUDA out of memory" in page
+    assert "left out" not in page
+    mended = [replace(one, result=replace(one.result, generator=second)) for one in broken]
+    assert [len(settle([*mended, *late])[0]), len(settle([*broken, *late])[0])] == [5, 10]
 
 
 def test_a_row_that_failed_throughout_stays_in_the_table() -> None:

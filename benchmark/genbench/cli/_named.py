@@ -83,24 +83,32 @@ def named_cells(what: str, options: Mapping[str, Any]) -> Named:
 
 
 def row_name(cell: "Cell") -> str:
-    """Name a cell's row as the board prints it: `ddpm, +1.0x standard`."""
+    """Name a cell's row as the board prints it: `ddpm, +1.0x standard`, `folder:a.npz #efb7, ...`."""
     arm = cell.arm
-    images = arm.generator.label + (f" + {arm.filter.label}" if arm.filter.name != "none" else "")
+    images = _marked(cell, "generator", arm.generator.label)
+    if arm.filter.name != "none":
+        images += f" + {_marked(cell, 'filter', arm.filter.label)}"
     return f"{images}, {arm.mix.label}" if arm.mix is not None else images
 
 
 def with_images(cells: "Sequence[Cell]") -> "list[Cell]":
     """Return the first cell of every row of synthetic images: those of other networks show the same."""
-    found: dict[tuple[str, ...], Cell] = {}
+    found: dict[tuple[float, ...], Cell] = {}
     for cell in cells:
         arm = cell.arm
         if cell.sample:
-            about = (arm.dataset.label, arm.generator.label, arm.filter.label, str(arm.ratio))
+            about = (id(arm.dataset), id(arm.generator), id(arm.filter), arm.ratio)  # labels may be equal
             found.setdefault(about, cell)
     return list(found.values())
 
 
 # ------------------------------------------------------------------------------------------------ private
+
+
+def _marked(cell: "Cell", kind: str, label: str) -> str:
+    """Return a component's label as boards print it, told apart from equal ones."""
+    mark = cell.marks.get(kind, "")
+    return f"{label} {mark}" if mark else label
 
 
 def _suite_of(folder: Path) -> Path:
@@ -120,18 +128,24 @@ def _rows(plan: "Plan", name: str, folder: Path | None) -> "Sequence[Cell]":
     """Return the cells of a name: a cell, a row as plan or board name it, or a generator."""
     found = [cell for cell in plan.cells if name == cell.name]
     found = found or [cell for cell in plan.cells if name in {cell.name.rpartition("/")[0], row_name(cell)}]
-    found = found or [cell for cell in plan.cells if name == cell.arm.generator.label]
+    found = found or [cell for cell in plan.cells if name in _generator_names(cell)]
     if found:
         return found
     if folder is None and "/" in name:
         plan.find_cell(name)  # which says what is near
     rows = list(
-        dict.fromkeys(name for cell in plan.cells for name in (cell.arm.generator.label, row_name(cell)))
+        dict.fromkeys(name for cell in plan.cells for name in (_generator_names(cell)[-1], row_name(cell)))
     )
     raise UsageError(
         f"no cell or row {name!r} in this run. {did_you_mean(name, rows[:_SHOWN_ROWS])}",
         hint=f"genbench plan {folder / _SUITE if folder else '...'}   lists its cells",
     )
+
+
+def _generator_names(cell: "Cell") -> list[str]:
+    """Return what a cell's generator is called: its label, and that with its mark."""
+    label, mark = cell.arm.generator.label, cell.marks.get("generator", "")
+    return [label, f"{label} {mark}", f"{label}{mark}"] if mark else [label]
 
 
 def _record(path: Path) -> "Record":
@@ -187,7 +201,17 @@ def _cells_of(plan: "Plan", record: "Record", path: Path) -> "Sequence[Cell]":
             return True
         return arm.mix == about.mix and arm.classifier.label == about.classifier.label
 
+    def is_identical(cell: "Cell") -> bool:
+        pairs = [
+            (cell.arm.dataset, about.dataset),
+            (cell.arm.generator, about.generator),
+            (cell.arm.filter, about.filter),
+            (cell.arm.classifier, about.classifier),
+        ]
+        return all(mine is None or one is None or mine.identity == one.identity for mine, one in pairs)
+
     cells = [cell for cell in plan.cells if is_meant(cell)]
+    cells = [cell for cell in cells if is_identical(cell)] or cells  # one of an older version is meant, too
     if not cells:
         raise UsageError(
             f"{path} is about {', '.join(names)}, seed {about.index}: no cell of the run that it names",
