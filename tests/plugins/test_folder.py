@@ -274,6 +274,17 @@ def test_image_files_on_the_hub_keep_their_whole_path(
         stock_of("hub:someone/files/*.png", tmp_path / "2")
 
 
+@pytest.mark.parametrize("name", ["union", "chain"])
+def test_a_part_of_another_generator_does_not_hand_out_all_its_images(
+    registry: Registry, tmp_path: Path, name: str
+) -> None:
+    write_tree(tmp_path / "set", CLASSES, pixels_of())
+    inner = f"{name}:first=folder,first.path={tmp_path}/set"
+    assert settle(registry, inner).references["first"][1].name == "folder"
+    with pytest.raises(UsageError, match=f"generator '{name}', option 'first': folder:.*uses all its images"):
+        settle(registry, f"{inner},first.draw=whole")
+
+
 def test_numbers_that_could_be_places_or_names_need_a_map(tmp_path: Path) -> None:
     pixels, names = pixels_of(), ("1", "10")
     place = edm(tmp_path, pixels)
