@@ -210,6 +210,18 @@ def test_pixels_are_normalised_as_the_weights_expect(registry: Registry, value: 
     assert classifier(registry, "cnn", normalisation=value).normalisation() == expected
 
 
+def test_one_normalisation_has_one_key(registry: Registry) -> None:
+    def identity(text: str) -> Any:
+        return resolve(
+            registry, "classifier", parse_reference(f"cnn{text}"), "quick", lambda path: ""
+        ).identity
+
+    assert identity(":normalisation=train") == identity("")
+    numbers = ":normalisation=[0.485,0.456,0.406,0.229,0.224,0.225]"
+    assert identity(numbers) == identity(":normalisation=imagenet") != identity("")
+    assert identity(numbers.replace("0.485", "0.486")) != identity(numbers)
+
+
 # ------------------------------------------------------------------------------------------------- freezing
 
 

@@ -285,6 +285,17 @@ def test_a_part_of_another_generator_does_not_hand_out_all_its_images(
         settle(registry, f"{inner},first.draw=whole")
 
 
+def test_one_colour_has_one_key() -> None:
+    for told, name in (
+        ("WHITE", "white"),
+        ("#FFFFFF", "white"),
+        ("#000000", "black"),
+        ("#ABCDEF", "#abcdef"),
+    ):
+        assert FolderConfig(path="x", background=told).background == name
+        assert (FolderConfig(path="x", background=told) == FolderConfig(path="x")) is (name == "white")
+
+
 def test_numbers_that_could_be_places_or_names_need_a_map(tmp_path: Path) -> None:
     pixels, names = pixels_of(), ("1", "10")
     place = edm(tmp_path, pixels)
