@@ -359,6 +359,9 @@ class Data(Dataset):
             test = TensorImages(test.all()[:, :, :4, :4], test.labels, test.class_names)
         if fault == "other classes":
             test = TensorImages(test.all(), test.labels, ["b", "a", "c"])
+        if fault == "val of other classes":
+            val = TensorImages(night.all(), night.labels, ["b", "a", "c"])
+            return RealImages(train, test, val=val)
         if fault == "no training image":
             train = TensorImages(train.all(), train.labels % 2, train.class_names)
         if fault == "outside":

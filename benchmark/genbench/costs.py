@@ -28,7 +28,9 @@ from genbench.store import Store
 #: Options of a dataset that change neither the shape of its images nor how many there are but of train.
 _SAME_IMAGES = frozenset({"limit_train", "split_seed", "augment_flip", "augment_shift_pixels"})
 #: What of a recipe makes an optimizer step slower or faster; of these, whether they are used at all.
-_PACE = ("optimizer", "batch_size_images", "micro_batch_images", "precision", "channels_last", "compile")
+_PACE = (
+    "optimizer", "batch_size_images", "micro_batch_images", "precision", "channels_last", "compile", "freeze"
+)  # fmt: skip
 _USED = ("clip_norm", "ema_decay", "momentum", "label_smoothing")
 _LONG_ENOUGH = 0.5  # of the longest step that is alike: shorter ones are mostly start-up
 _MANY_IMAGES = 10**9
@@ -187,6 +189,8 @@ class _Reader:
         if stage == "evaluate" and document["subject"] == "suite":
             return Work(self._like(document, len(document["inputs"])), 1, "evaluation")
         found: Work = getattr(self, f"_{stage}")(document)
+        if not found.amount:  # weights as they are: start-up alone, which longer steps say nothing about
+            return found._replace(like=digest([found.like, "nothing"]), amount=1)
         return found
 
     def _dataset(self, document: Mapping[str, Any]) -> Work:
@@ -318,7 +322,7 @@ class Estimator:
         except (_UnknownError, KeyError, TypeError, ValueError):  # of another version, or without its inputs
             return
         seconds, hardware = run.get("seconds"), run.get("hardware") or {}
-        if not work.amount or not isinstance(seconds, int | float):
+        if not isinstance(seconds, int | float):
             return
         there = Place(str(hardware.get("device")), str(hardware.get("processor"))).of(document["stage"])
         self._elsewhere[work.like].add(there)

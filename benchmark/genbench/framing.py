@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 from genbench.image_files import open_image, upright
 
@@ -16,11 +16,23 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Fit = Literal["crop", "pad", "squash"]
-#: A name, or red, green and blue as on web pages.
+_NAMED = {"#ffffff": "white", "#000000": "black", "#808080": "grey"}
+
+
+def _in_lower_case(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _by_name(value: str) -> str:
+    return _NAMED.get(value, value)
+
+
+#: A name, or red, green and blue as on web pages. What has a name gets it: one colour, one key.
 Colour = Annotated[
     str,
-    StringConstraints(pattern=r"^(white|black|grey|#[0-9A-Fa-f]{6})$"),
-    AfterValidator(str.lower),
+    StringConstraints(pattern=r"^(white|black|grey|#[0-9a-f]{6})$"),
+    BeforeValidator(_in_lower_case),
+    AfterValidator(_by_name),
 ]
 FIT_IN_WORDS = (
     "how an image that is not square becomes it: cut to its centre, padded with `background`, or stretched"

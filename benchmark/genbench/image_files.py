@@ -98,6 +98,17 @@ def folder_names(classes: Sequence[str]) -> list[str]:
     return [f"{label:0{width}d}-{name}" for label, name in enumerate(safe)]
 
 
+def numbers_mislead(class_names: Sequence[str]) -> bool:
+    """Say whether a bare number could mean either a class's place or another class's name.
+
+    >>> numbers_mislead(["0", "1", "2"]), numbers_mislead(["1", "10", "2"]), numbers_mislead(["cat", "dog"])
+    (False, True, False)
+    """
+    numbers = {place: int(name) for place, name in enumerate(class_names) if re.fullmatch("[0-9]+", name)}
+    moved = [number for place, number in numbers.items() if number != place]
+    return bool(moved) and (len(numbers) == len(class_names) or min(moved) < len(class_names))
+
+
 def image_problem(path: Path) -> str:
     """Say what is wrong with an image file, or nothing: quick enough for every file of a large folder.
 

@@ -31,7 +31,7 @@ from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
 from genbench.image_files import image_problem
 from genbench.notation import BARE, flattened, parse_reference
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
-from genbench.protocols import GenerationCost, GeneratorConfig
+from genbench.protocols import GenerationCost, GeneratorConfig, StockConfig
 from genbench.recipe import Mix
 from genbench.registry import Registry, check_no_folder
 from genbench.untrusted import parse_toml, read_text
@@ -437,6 +437,8 @@ def resolve(
         for option, step in reference_options(schema)
         if getattr(config, option) is not None
     }
+    for option, (_, inner) in references.items():
+        _check_draw(inner, f"{origin}, option {option!r}")
     with _its_own_mistakes(origin):
         paths = config.source_files()
     files = _digests(paths, file_digest)
@@ -449,6 +451,16 @@ def resolve(
         fingerprint=digest(files) if files else "",
         paths=tuple(map(str, paths.values())),
     )
+
+
+def _check_draw(inner: Resolved, origin: str) -> None:
+    """Refuse a part that uses all its images: how many there are is asked of it by what it is a part of."""
+    if isinstance(inner.config, StockConfig) and inner.config.draw == "whole":
+        raise UsageError(
+            f"{origin}: {inner.label} uses all its images in every seed, whatever is asked of it, and other "
+            "components ask for a number of each class",
+            hint=f"leave out draw=whole here; alone, `--generator {inner.name}:...,draw=whole` works",
+        )
 
 
 def _digests(paths: Mapping[str, Path], file_digest: FileDigest) -> dict[str, str]:

@@ -202,7 +202,8 @@ def make_dimensions(classifier: Resolved, wanted: Sequence[str]) -> list[Dimensi
             factor of ten around its value. An option of the recipe needs no `recipe.` before it.
 
     Raises:
-        UsageError: An option is unknown, named twice, or its values cannot be read.
+        UsageError: An option is unknown, named twice, or its values cannot be read; or the recipe is searched
+            and never followed.
     """
     usual = ["learning_rate", *(["weight_decay"] if value_of(classifier, "recipe.weight_decay") else [])]
     found = [_dimension(classifier, text) for text in wanted or usual]
@@ -210,6 +211,12 @@ def make_dimensions(classifier: Resolved, wanted: Sequence[str]) -> list[Dimensi
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise UsageError(f"--search names {twice!r} twice")
+    idle = next((name for name in names if name.startswith("recipe.")), None)
+    if idle and "recipe.epochs" not in names and not value_of(classifier, "recipe.epochs"):
+        raise UsageError(
+            f"{classifier.name} has recipe.epochs=0 and is not trained: {idle} would change nothing",
+            hint="recipe.epochs=N trains it in every trial; --search epochs=LOW..HIGH searches how long",
+        )
     return found
 
 

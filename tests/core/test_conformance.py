@@ -84,6 +84,7 @@ WRONG = [
     ("dataset", "data:outside", "splits_can_be_used", "labels of night must lie in 0..2, found 1..3"),
     ("dataset", "data:shift called val", "splits_can_be_used", "a shift may not be called 'val'"),
     ("dataset", "data:other classes", "splits_have_the_same_classes", "test has the classes"),
+    ("dataset", "data:val of other classes", "splits_have_the_same_classes", "val has the classes"),
     ("dataset", "data:unseeded", "dataset_loads_twice_the_same", "train differs between two loads"),
     ("dataset", "data:global", "random_state_is_left_alone", "generator of torch was used"),
 ]

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from genbench import hub
+from genbench.cli._durations import duration
 from genbench.cli._plan_cost import Cost, budget_lines, cost_json, cost_lines, cost_table
 from genbench.cli.plan_command import command
 from genbench.costs import Estimator, Place, by_clock
@@ -92,6 +93,7 @@ MEASURED = {"fit": 80.0, "sample": 10.0, "train": 24.0, "predict": 3.0, "embed":
         ({"classifiers": ["cnn:recipe.epochs=90"]}, "train", "seed", 72.0),  # quick has 30 epochs
         ({"classifiers": ["cnn:recipe.learning_rate=0.3"]}, "train", "seed", 24.0),
         ({"classifiers": ["cnn:recipe.precision=bf16"]}, "train", "seed", None),
+        ({"classifiers": ["cnn:recipe.freeze=backbone"]}, "train", "seed", None),
         ({"classifiers": ["cnn:widths=[8,8]"]}, "train", "seed", None),
         ({"mixes": [{"augment": "strong"}]}, "train", "seed", None),
         ({"mixes": [{"budget_scale": 2.0}]}, "train", "seed", 48.0),
@@ -184,6 +186,28 @@ def test_a_budget_says_how_many_seeds_fit(planned: Planner, store: Store, regist
     assert any(line.startswith("  no ") and "ddpm" in line for line in none[1:])
     unknown = costs(planned(seeds=5, generators=["cvae"]), store, registry)
     assert "cannot say how many of 5 seeds fit" in next(iter(budget_lines(unknown, 1e9)))
+
+
+def test_a_row_that_fits_has_its_baseline_with_it(planned: Planner, store: Store, registry: Registry) -> None:
+    measure(store, planned(), MEASURED)
+    cost = costs(planned(seeds=3), store, registry)
+    lines = list(budget_lines(cost, 100.0))
+    took = {line.split()[1].split("/")[1]: line.rpartition(": ")[2] for line in lines[1:]}
+    baseline = 2 * sum(MEASURED[stage] for stage in ("train", "predict", "evaluate"))
+    assert took == {"none": duration(baseline), "ddpm": duration(cost.clock(cost.counted))}
+
+
+def test_what_trains_nothing_is_known_once_it_was_done(
+    planned: Planner, store: Store, registry: Registry, tmp_path: Path
+) -> None:
+    (tmp_path / "a.pth").write_bytes(b"never opened")
+    given = f"weights={tmp_path}/a.pth,normalisation=train"
+    idle: dict[str, Any] = {"generators": [], "evaluators": ["accuracy"]}
+    measure(store, planned(classifiers=[f"cnn:{given},recipe.epochs=0"], **idle), MEASURED)
+    again = planned(classifiers=[f"cnn:{given},recipe.epochs=0,recipe.learning_rate=0.3"], **idle)
+    assert of_stage(costs(again, store, registry), "train") == 24.0
+    longer = planned(classifiers=[f"cnn:{given}"], **idle)
+    assert of_stage(costs(longer, store, registry), "train") is None
 
 
 def test_workers_share_what_does_not_wait(planned: Planner, store: Store, registry: Registry) -> None:

@@ -277,6 +277,18 @@ def test_searches_that_cannot_be_read_say_what_is_allowed(
         make_dimensions(toy_net, texts)
 
 
+def test_a_recipe_that_is_not_followed_is_not_searched(registry: Registry) -> None:
+    idle = resolve(
+        registry, "classifier", parse_reference("toy-net:recipe.epochs=0"), "smoke", lambda path: ""
+    )
+    for wanted in ([], ["momentum=0.1..0.9"]):
+        with pytest.raises(
+            UsageError, match=r"toy-net has recipe.epochs=0 and is not trained: recipe\.(l|m)"
+        ):
+            make_dimensions(idle, wanted)
+    assert len(make_dimensions(idle, ["epochs=1|2", "momentum=0.1..0.9"])) == 2
+
+
 def test_tried_numbers_lie_in_their_ranges_and_have_three_digits(make_search: Callable[..., Search]) -> None:
     batch = Dimension("recipe.batch_size_images", low=8, high=32)
     for trial in tune(make_search(6, RATE, batch)):

@@ -5,7 +5,7 @@ import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -210,6 +210,18 @@ def test_pixels_are_normalised_as_the_weights_expect(registry: Registry, value: 
     assert classifier(registry, "cnn", normalisation=value).normalisation() == expected
 
 
+def test_one_normalisation_has_one_key(registry: Registry) -> None:
+    def identity(text: str) -> Any:
+        return resolve(
+            registry, "classifier", parse_reference(f"cnn{text}"), "quick", lambda path: ""
+        ).identity
+
+    assert identity(":normalisation=train") == identity("")
+    numbers = ":normalisation=[0.485,0.456,0.406,0.229,0.224,0.225]"
+    assert identity(numbers) == identity(":normalisation=imagenet") != identity("")
+    assert identity(numbers.replace("0.485", "0.486")) != identity(numbers)
+
+
 # ------------------------------------------------------------------------------------------------- freezing
 
 
@@ -234,6 +246,21 @@ def test_a_frozen_half_keeps_weights_and_statistics(registry: Registry, half: An
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert changed
     assert all(name.startswith("head.") == (half == "backbone") for name in changed), changed
+
+
+@pytest.mark.parametrize("half", ["backbone", "head"])
+def test_dropout_of_the_frozen_half_alone_is_off(registry: Registry, half: Any) -> None:
+    """Modules without weights belong to the half that calls them; `embedding_dropout` lies at the root."""
+    network = build(registry, "vit", embedding_dropout=0.3)
+    network.head = nn.Sequential(nn.Dropout(0.5), network.head)
+    freeze(network, half, (3, 16, 16))
+    hold_still(network.train())
+    modes = {name: module.training for name, module in network.named_modules()}
+    assert modes["embedding_dropout"] is (half == "head")
+    assert modes["head.0"] is (half == "backbone")
+    same = torch.rand(2, 3, 16, 16)
+    features = [cast("Any", network).forward_features(same) for _ in range(2)]
+    assert torch.equal(*features) is (half == "backbone")
 
 
 def test_freezing_everything_is_refused() -> None:

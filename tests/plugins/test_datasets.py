@@ -12,7 +12,7 @@ from genbench.digest import file_digest
 from genbench.errors import DataError
 from genbench.images import LabelledImages, RealImages, TensorImages
 from genbench.notation import parse_reference
-from genbench.protocols import DatasetConfig
+from genbench.protocols import Dataset, DatasetConfig, RunContext
 from genbench.registry import Registry, import_target
 from genbench.spec import resolve
 from genbench.steps.context import StepContext
@@ -109,6 +109,47 @@ def test_written_splits_open_as_they_were(
     assert len(splits.reserve) == 9
     assert torch.equal(splits.evaluated["test"].all(), dataset.load(make_context()).test.all())
     assert splits.augmentation("strong") == ("strong", 4, True)
+
+
+class Given(Dataset):
+    """Hands over what a test made."""
+
+    def __init__(self, real: RealImages) -> None:
+        self._real = real
+
+    def load(self, ctx: RunContext) -> RealImages:
+        return self._real
+
+
+@pytest.mark.parametrize("name", ["val", "test", "night"])
+def test_every_split_has_the_size_and_the_classes_of_train(
+    make_images: Callable[..., TensorImages], make_context: MakeContext, tmp_path: Path, name: str
+) -> None:
+    def write(wrong: LabelledImages) -> None:
+        splits = {"val": train, "test": train, "night": train, name: wrong}
+        real = RealImages(train, splits["test"], {"night": splits["night"]}, splits["val"])
+        write_splits(Given(real), DatasetConfig(), make_context(), tmp_path)
+
+    train = make_images(40, classes=2)
+    first, second = train.class_names
+    swapped = TensorImages(train.all(), train.labels, [second, first])
+    with pytest.raises(DataError, match=f"label 0 is '{second}' in {name}, and '{first}' in train"):
+        write(swapped)
+    with pytest.raises(DataError, match=f"label 2 is 'yak' in {name}, and 'no class' in train"):
+        write(TensorImages(train.all(), train.labels, [first, second, "yak"]))
+    with pytest.raises(DataError, match=rf"{name} has images of \(3, 4, 4\), and train of \(3, "):
+        write(TensorImages(train.all()[:, :, :4, :4], train.labels, train.class_names))
+    write(train)
+
+
+def test_a_limit_of_test_leaves_an_image_of_every_class(
+    make_images: Callable[..., TensorImages], make_context: MakeContext, tmp_path: Path
+) -> None:
+    real = RealImages(make_images(40, classes=4), make_images(40, classes=4))
+    with pytest.raises(DataError, match=r"limit_test=3 leaves some of the 4 classes") as raised:
+        write_splits(Given(real), DatasetConfig(limit_test=3), make_context(), tmp_path)
+    assert "limit_test=4 at least" in raised.value.hint
+    write_splits(Given(real), DatasetConfig(limit_test=4), make_context(), tmp_path)
 
 
 # -------------------------------------------------------------------------------------------------- cifar10

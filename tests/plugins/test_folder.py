@@ -258,6 +258,61 @@ def test_a_set_on_the_hub_is_read_from_the_mirror(tmp_path: Path, monkeypatch: p
     assert_read(stock_of("hub:someone/synthetic/1m.npz", tmp_path / "2"), 255 - pixels, LABELS.tolist())
 
 
+def test_image_files_on_the_hub_keep_their_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENBENCH_HUB_MIRROR", str(tmp_path / "hub"))
+    place, pixels = tmp_path / "hub" / "someone" / "files", pixels_of()
+    for split in ("train", "test"):
+        write_tree(place / split, CLASSES, pixels)
+    found = stock_of("hub:someone/files/*/*/*.png", tmp_path / "1")
+    assert np.bincount(found.labels).tolist() == (2 * np.bincount(LABELS)).tolist()
+    config = FolderConfig(path="hub:someone/files/*/*/*.png")
+    assert {name.partition("/")[0] for name in config.source_files()} == {"train", "test"}
+    (place / "stray.png").write_bytes(png(pixels[0]))
+    with pytest.raises(DataError, match="they lie in no class folder"):
+        stock_of("hub:someone/files/*.png", tmp_path / "2")
+
+
+@pytest.mark.parametrize("name", ["union", "chain"])
+def test_a_part_of_another_generator_does_not_hand_out_all_its_images(
+    registry: Registry, tmp_path: Path, name: str
+) -> None:
+    write_tree(tmp_path / "set", CLASSES, pixels_of())
+    inner = f"{name}:first=folder,first.path={tmp_path}/set"
+    assert settle(registry, inner).references["first"][1].name == "folder"
+    with pytest.raises(UsageError, match=f"generator '{name}', option 'first': folder:.*uses all its images"):
+        settle(registry, f"{inner},first.draw=whole")
+
+
+def test_one_colour_has_one_key() -> None:
+    for told, name in (
+        ("WHITE", "white"),
+        ("#FFFFFF", "white"),
+        ("#000000", "black"),
+        ("#ABCDEF", "#abcdef"),
+    ):
+        assert FolderConfig(path="x", background=told).background == name
+        assert (FolderConfig(path="x", background=told) == FolderConfig(path="x")) is (name == "white")
+
+
+def test_numbers_that_could_be_places_or_names_need_a_map(tmp_path: Path) -> None:
+    pixels, names = pixels_of(), ("1", "10")
+    place = edm(tmp_path, pixels)
+    with pytest.raises(
+        DataError, match=r"label 0 could be the place of a class or its name: .* 1, 10"
+    ) as raised:
+        stock_of(place, tmp_path / "1", names)
+    assert "classes.1=NUMBER" in raised.value.hint
+    mapped = stock_of(place, tmp_path / "2", names, classes_={"1": "1", "10": "0"})
+    assert np.bincount(mapped.labels).tolist() == np.bincount(1 - LABELS).tolist()
+    write_tree(tmp_path / "set", ("01", "00"), pixels)
+    with pytest.raises(DataError, match="its classes are not those of the dataset"):
+        stock_of(tmp_path / "set", tmp_path / "3", names)
+    write_tree(tmp_path / "named", names, pixels)
+    assert_read(stock_of(tmp_path / "named", tmp_path / "4", names), pixels, LABELS.tolist())
+
+
 def test_other_names_of_arrays_and_columns_can_be_given(tmp_path: Path) -> None:
     pixels = pixels_of()
     np.savez(tmp_path / "a.npz", samples=pixels, targets=LABELS, label=LABELS[::-1])

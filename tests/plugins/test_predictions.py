@@ -149,6 +149,42 @@ def test_one_file_may_hold_several_splits(tmp_path: Path) -> None:
         assert set(said(tmp_path / name)) == {"test", "val"}
 
 
+def test_a_split_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+    np.save(tmp_path / "one" / "test.npy", LOGITS)
+    np.savez(tmp_path / "one" / "test.npz", logits=LOGITS)
+    with pytest.raises(DataError, match=r"test\.npy and test\.npz are both about 'test'"):
+        said(tmp_path / "one")
+    rows = "split,prediction\n" + "test,cat\n" * 6
+    (tmp_path / "two" / "a.csv").write_text(rows)
+    (tmp_path / "two" / "b.csv").write_text(rows + "val,cat\n" * 6)
+    with pytest.raises(DataError, match=r"a.csv and b.csv are both about 'test'"):
+        said(tmp_path / "two")
+    for suffix in (".npy", ".NPY"):
+        with (tmp_path / "three" / f"test{suffix}").open("wb") as file:
+            np.save(file, LOGITS)
+    with pytest.raises(DataError, match=r"test.(npy|NPY) and test.(npy|NPY) are about the same split"):
+        said(tmp_path / "three")
+    nested = {"a": {"test": LABELS.tolist()}, "test": LABELS.tolist()}
+    (tmp_path / "p.json").write_text(json.dumps(nested))
+    with pytest.raises(DataError, match="it is about 'test' twice"):
+        said(tmp_path / "p.json")
+
+
+def test_numbers_are_no_places_where_they_are_names(tmp_path: Path) -> None:
+    images = images_of(np.array([0, 1, 2, 3], dtype=np.int64), ("3", "7", "0", "1"))
+    (tmp_path / "p.csv").write_text("prediction,label\n3,3\n7,7\n0,0\n1,1\n")
+    assert said(tmp_path / "p.csv", test=images)["test"].argmax(1).tolist() == [0, 1, 2, 3]
+    (tmp_path / "p.csv").write_text("prediction\n3\n7\n2\n1\n")
+    with pytest.raises(DataError, match="no class '2'; the dataset's are 3, 7, 0, 1"):
+        said(tmp_path / "p.csv", test=images)
+    with pytest.raises(DataError, match=r"the place of a class or its name, .* called 3, 7, 0, 1 in this"):
+        said(write_npy(tmp_path, [3, 1, 0, 1]), test=images)
+    in_place = images_of(np.array([0, 1, 2], dtype=np.int64), ("0", "1", "2"))
+    assert said(write_npy(tmp_path, [2, 1, 0]), test=in_place)["test"].argmax(1).tolist() == [2, 1, 0]
+
+
 # ------------------------------------------------------------------------------------------------ the checks
 
 

@@ -257,10 +257,23 @@ def _rows_that_fit(cost: Cost, budget: float) -> Iterator[str]:
     for cell in cost.plan.cells:
         rows.setdefault(cell.name.rpartition("/")[0], []).append(cell)
     for name, cells in list(rows.items())[:_SHOWN_LINES]:
-        keys = _needed(cost, cells)
+        keys = _needed(cost, [*cells, *_baselines(cost, cells)])
         unknown = cost.unknown(keys)
         if unknown:
             yield f"  ?    {name}: {len(unknown)} steps have no estimate"
         else:
             took = cost.clock(keys)
             yield f"  {'fits' if took <= budget else 'no  '} {name}, all seeds: {duration(took)}"
+
+
+def _baselines(cost: Cost, cells: Sequence["Cell"]) -> list["Cell"]:
+    """Return the cells of real images alone that a row is compared with."""
+    arm = cells[0].arm
+    if arm.mix is None:
+        return []
+    wanted = (id(arm.dataset), id(arm.classifier), arm.mix.baseline)
+    return [
+        cell
+        for cell in cost.plan.cells
+        if cell.arm.is_baseline and (id(cell.arm.dataset), id(cell.arm.classifier), cell.arm.mix) == wanted
+    ]

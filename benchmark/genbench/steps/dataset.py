@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,18 @@ def write_splits(dataset: Dataset, config: DatasetConfig, ctx: RunContext, folde
     """Load a dataset, split it, and write every split.
 
     Raises:
-        DataError: A class has no training image, or too few images are left for a split.
+        DataError: A class has no training image, too few images are left for a split, `limit_test` is below
+            the number of classes, or a split is of another image size or of other classes than train.
     """
     real = dataset.load(ctx)
     for file in real.left_out:
         ctx.log.warning("left out: %s", file)
+    tested = {"test": real.test, **_shifts(real)}
+    _check_limit(config, real.train.num_classes)
+    for name, images in {**({} if real.val is None else {"val": real.val}), **tested}.items():
+        _check_alike(name, images, real.train)
     train, val, reserve = split(real.train, config, real.val)
-    read = {name: _limited(images, config) for name, images in {"test": real.test, **_shifts(real)}.items()}
+    read = {name: _limited(images, config) for name, images in tested.items()}
     parts = {"train": train, "val": val, **read}
     if reserve is not None:
         parts["reserve"] = reserve
@@ -168,6 +174,33 @@ def split(
         )
     own_val = Subset(images, val) if given_val is None else given_val
     return Subset(images, rest), own_val, Subset(images, reserve) if len(reserve) else None
+
+
+def _check_alike(name: str, images: LabelledImages, train: LabelledImages) -> None:
+    """Hold a split against train: a label must mean the same class in both."""
+    if tuple(images.image_shape) != tuple(train.image_shape):
+        raise DataError(
+            f"{name} has images of {tuple(images.image_shape)}, and train of {tuple(train.image_shape)}",
+            hint="every split needs images of one shape (channels, height, width)",
+        )
+    own, wanted = tuple(images.class_names), tuple(train.class_names)
+    if own != wanted:
+        pairs = enumerate(zip_longest(own, wanted, fillvalue="no class"))
+        label, (here, there) = next((label, pair) for label, pair in pairs if pair[0] != pair[1])
+        raise DataError(
+            f"{name} has other classes than train: label {label} is {here!r} in {name}, and {there!r} in "
+            "train",
+            hint="every split needs the classes of train, in their order",
+        )
+
+
+def _check_limit(config: DatasetConfig, classes: int) -> None:
+    """Refuse to leave fewer test images than there are classes: accuracy would leave some out."""
+    if config.limit_test is not None and config.limit_test < classes:
+        raise DataError(
+            f"limit_test={config.limit_test} leaves some of the {classes} classes without a test image",
+            hint=f"limit_test={classes} at least, or leave it out",
+        )
 
 
 def _limited(images: LabelledImages, config: DatasetConfig) -> LabelledImages:

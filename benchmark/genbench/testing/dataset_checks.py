@@ -97,7 +97,8 @@ def _loaded(subject: Subject) -> Any:
 
 
 def _splits(real: RealImages) -> Mapping[str, LabelledImages]:
-    return {"train": real.train, "test": real.test, **real.shifts}
+    own_val = {} if real.val is None else {"val": real.val}
+    return {"train": real.train, **own_val, "test": real.test, **real.shifts}
 
 
 class _Opened:

@@ -8,6 +8,7 @@ from torch import nn
 from genbench.errors import UsageError
 
 Half = Literal["backbone", "head"]
+_HELD = "held_still"  # attribute of modules without weights: whether they belong to the frozen half
 
 
 def head_parameters(network: nn.Module, image_shape: tuple[int, int, int]) -> frozenset[str]:
@@ -55,11 +56,43 @@ def freeze(network: nn.Module, half: Half, image_shape: tuple[int, int, int]) ->
             "no weights",
             hint="leave recipe.freeze out; recipe.epochs=0 evaluates weights as they are",
         )
+    trained = _used(network, half, image_shape)
+    for module in network.modules():  # what has weights is known by them
+        setattr(module, _HELD, module not in trained and not any(True for _ in module.parameters()))
+
+
+def _used(network: nn.Module, frozen: Half, image_shape: tuple[int, int, int]) -> set[nn.Module]:
+    """Return the modules that the half which is trained calls."""
+    used: set[nn.Module] = set()
+    device = next(network.parameters()).device
+    was_training, halves = network.training, cast("Any", network.eval())
+
+    def note(module: nn.Module, *_: object) -> None:
+        used.add(module)
+
+    hooks: list[Any] = []
+    try:
+        with torch.no_grad():
+            hooks += [module.register_forward_pre_hook(note) for module in network.modules()]
+            features = halves.forward_features(torch.zeros(2, *image_shape, device=device))
+            if frozen == "backbone":
+                used.clear()
+                halves.forward_head(features)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        network.train(was_training)
+    return used
 
 
 def hold_still(network: nn.Module) -> None:
-    """Put what is frozen into evaluation mode: batch norms keep their statistics, and nothing is dropped."""
+    """Put what is frozen into evaluation mode: batch norms keep their statistics, and nothing is dropped.
+
+    Of modules without weights, these are the ones that the trained half does not call, as `freeze` found.
+    """
     for module in network.modules():
+        if getattr(module, _HELD, False):
+            module.training = False
         weights = list(module.parameters())
         if weights and not any(weight.requires_grad for weight in weights):
             module.eval()

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from genbench.errors import DataError
 from genbench.escaping import one_line
 from genbench.files import open_regular, read_regular
+from genbench.image_files import numbers_mislead
 from genbench.images import LabelledImages
 from genbench.protocols import ForeignClassifier
 from genbench_classifiers.configs.predictions import PredictionsConfig
@@ -54,13 +55,20 @@ class StoredPredictions(ForeignClassifier):
         """Return logits by split, for the splits that the files have predictions of.
 
         Raises:
-            DataError: A file cannot be read, is about a split that the dataset does not have, or about other
-                images.
+            DataError: A file cannot be read, is about a split that the dataset does not have or that another
+                file is about, or about other images.
         """
         found: dict[str, npt.NDArray[np.float32]] = {}
+        origin: dict[str, str] = {}
         for name, path in self.config.source_files().items():
             own_split = name.rpartition(".")[0]
             for split, said in read_predictions(path, own_split).items():
+                if split in found:
+                    raise DataError(
+                        f"predictions: {origin[split]} and {path.name} are both about {split!r}",
+                        hint="one file per split: move the other out of the folder",
+                    )
+                origin[split] = path.name
                 if split not in splits:
                     raise DataError(
                         f"predictions: {path.name} is about {split!r}, the dataset has {', '.join(splits)}",
@@ -108,7 +116,11 @@ def _from_table(content: Mapping[str, Any], split: str) -> dict[str, Said]:
     if values is None:
         found: dict[str, Said] = {}
         for name, inner in content.items():
-            found |= _from_table(inner, name) if isinstance(inner, dict) else {name: Said(np.asarray(inner))}
+            own = _from_table(inner, name) if isinstance(inner, dict) else {name: Said(np.asarray(inner))}
+            twice = sorted(found.keys() & own.keys())
+            if twice:
+                raise ValueError(f"it is about {twice[0]!r} twice")
+            found |= own
         return found
     labels = next((np.asarray(content[name]) for name in _TRUE if name in content), None)
     return {split: Said(np.asarray(values), labels, str(content.get("sha256", "")))}
@@ -128,15 +140,11 @@ def _csv(path: Path, split: str) -> dict[str, Said]:
     found = {}
     for name, own in by_split.items():
         if single:
-            values = np.array([_number(row[single[0]]) for row in own])
+            values = np.array([row[single[0]] for row in own])
         else:
             values = np.array([[float(row[column]) for column in columns] for row in own])
-        found[name] = Said(values, np.array([_number(row[true]) for row in own]) if true else None)
+        found[name] = Said(values, np.array([row[true] for row in own]) if true else None)
     return found
-
-
-def _number(text: str) -> int | str:
-    return int(text) if text.strip().isdecimal() else text
 
 
 # ------------------------------------------------------------------------------------------------ the checks
@@ -184,14 +192,25 @@ def images_digest(images: LabelledImages) -> str:
 
 
 def _as_classes(values: npt.NDArray[Any], images: LabelledImages, where: str) -> npt.NDArray[np.int64]:
-    """Return classes as numbers; they may be names."""
+    """Return classes as numbers; they may be names, and a text that equals a name means that class."""
     names = images.class_names
+    misleads = numbers_mislead(names)
     if values.dtype.kind in "US":
         known = {name: number for number, name in enumerate(names)}
-        unknown = sorted({str(one) for one in values} - set(known))
+        texts = {str(one) for one in values}
+        if not misleads:  # a text may be a number, as all is text in CSV
+            numbers = {text: int(text) for text in texts - set(known) if text.strip().isdecimal()}
+            known |= {text: number for text, number in numbers.items() if number < len(names)}
+        unknown = sorted(texts - set(known))
         if unknown:
             raise DataError(f"{where}: no class {unknown[0]!r}; the dataset's are {', '.join(names[:20])}")
         return np.array([known[str(one)] for one in values], dtype=np.int64)
+    if misleads:
+        raise DataError(
+            f"{where}: a number could be the place of a class or its name, as the dataset's classes are "
+            f"called {', '.join(names[:20])} in this order",
+            hint="write the names as text, as JSON and CSV have it, or a column of scores per class",
+        )
     whole = values.astype(np.int64) if values.dtype.kind in "iuf" else None
     if whole is None or (whole != values).any() or whole.min() < 0 or whole.max() >= len(names):
         raise DataError(f"{where}: classes must be whole numbers from 0 to {len(names) - 1}, or their names")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from genbench.errors import DataError
 from genbench.files import read_regular, shown
-from genbench.image_files import folder_names
+from genbench.image_files import folder_names, numbers_mislead
 from genbench.synsets import synsets
 from genbench_generators._found import Found
 from genbench_generators.configs._layouts import no_classes, origins_only
@@ -31,9 +31,11 @@ def positions(
     same), by the name that `genbench export-images` gives it, by the number of its label, or by WordNet id.
 
     Raises:
-        DataError: A class of the dataset has no image, or the folder has classes that the dataset has not.
+        DataError: A class of the dataset has no image, the folder has classes that the dataset has not, or
+            its numbers could mean either of two classes.
     """
     renamed = _renamed(wanted, config)
+    _check_numbers(found, wanted, renamed)
     known = _known(wanted)
     own: list[npt.NDArray[np.int64]] = []
     for part in found:
@@ -42,6 +44,22 @@ def positions(
         own.append(np.array(places, dtype=np.int64))
     _check(found, own, wanted, config)
     return own
+
+
+def _check_numbers(found: Sequence[Found], wanted: Sequence[str], renamed: Mapping[str, int]) -> None:
+    """Refuse labels that may be places or names, unless the options say which class each is."""
+    if not numbers_mislead(wanted):
+        return
+    unclear = [
+        name for part in found if part.numbered for name in part.images.class_names if name not in renamed
+    ]
+    if unclear:
+        raise DataError(
+            f"folder: label {unclear[0]} could be the place of a class or its name: the dataset's classes "
+            f"are called, in this order, {_some(wanted)}",
+            hint=f"classes.{wanted[0]}=NUMBER, and so for every class, says which label of the folder it is; "
+            "class_map=FILE.json says it of many",
+        )
 
 
 def _position(
@@ -54,7 +72,8 @@ def _position(
     if name in wanted:
         return list(wanted).index(name)
     place = known.get(name, known.get(_plain(name), -1))
-    if place < 0 and _PADDED.fullmatch(name) and int(name) < len(wanted):
+    is_number = _PADDED.fullmatch(name) and not numbers_mislead(wanted)
+    if place < 0 and is_number and int(name) < len(wanted):
         return int(name)
     return place
 

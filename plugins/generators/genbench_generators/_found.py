@@ -123,7 +123,11 @@ def _encoded(
 def open_tree(part: Part, look: Look) -> Found:
     names = sorted(part.files)
     return _encoded(
-        part, names, [PurePosixPath(name).parts[0] for name in names], lambda i: part.files[names[i]], look
+        part,
+        names,
+        [PurePosixPath(name).parts[part.class_part] for name in names],
+        lambda i: part.files[names[i]],
+        look,
     )
 
 

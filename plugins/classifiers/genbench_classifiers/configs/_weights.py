@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, field_validator, model_validator
 
@@ -48,6 +48,23 @@ class WeightsConfig(ClassifierConfig):
     def _where_it_lies(cls, value: Path | None) -> Path | None:
         """Name the file so that it is found from any folder: steps run elsewhere."""
         return None if value is None else value.expanduser().absolute()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _train_goes_without_saying(cls, values: Any) -> Any:
+        """Leave `normalisation=train` out where nothing else is meant without it: one network, one key."""
+        if not isinstance(values, Mapping) or values.get("weights") is not None:
+            return values
+        return {
+            name: one for name, one in values.items() if name != "normalisation" or one not in ("train", None)
+        }
+
+    @field_validator("normalisation")
+    @classmethod
+    def _by_name(cls, value: Normalisation | None) -> Normalisation | None:
+        """Return the name of numbers that have one."""
+        named: Any = next((name for name, (mean, std) in STATISTICS.items() if (*mean, *std) == value), value)
+        return cast("Normalisation | None", named)
 
     @model_validator(mode="after")
     def _is_told_what_weights_expect(self) -> Self:

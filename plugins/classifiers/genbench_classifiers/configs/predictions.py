@@ -43,7 +43,7 @@ class PredictionsConfig(ClassifierConfig):
         """Return the files by the split that each is about.
 
         Raises:
-            DataError: There are none, or they are of another form.
+            DataError: There are none, they are of another form, or two have one name.
         """
         hint = "--classifier predictions:FILE   (genbench docs classifiers shows the forms)"
         if self.path is None or not self.path.exists():
@@ -57,4 +57,12 @@ class PredictionsConfig(ClassifierConfig):
             raise DataError(
                 f"predictions: {str(self.path)!r} holds no file of the forms {', '.join(FORMS)}", hint=hint
             )
-        return {f"{path.stem}{path.suffix.lower()}": path for path in files}
+        found = {f"{path.stem}{path.suffix.lower()}": path for path in files}
+        if len(found) < len(files):  # test.npy and test.NPY
+            twice = next(path for path in files if path not in found.values())
+            raise DataError(
+                f"predictions: {twice.name} and {found[f'{twice.stem}{twice.suffix.lower()}'].name} are "
+                "about the same split",
+                hint="one file per split: move the other out of the folder",
+            )
+        return found

@@ -38,11 +38,13 @@ class Part:
             `.bin` of pixels, with labels.
         place: What messages call it.
         files: Its files, by names that do not depend on where they lie.
+        class_part: Of a `tree`, which part of a file's name is its class: the first, or -2, the last folder.
     """
 
     kind: Kind
     place: str
     files: Mapping[str, Path]
+    class_part: int = 0
 
 
 def find_parts(path: str, *, follow_links: bool) -> list[Part]:
@@ -111,9 +113,9 @@ def _from_hub(name: str) -> Iterator[Part]:
         files = hub.find(named, patterns, "model")
     images = {one: file for one, file in files.items() if file.suffix.lower() in SUFFIXES}
     if images:
-        yield Part(
-            "tree", f"hub:{name}", {"/".join(PurePosixPath(one).parts[-2:]): images[one] for one in images}
-        )
+        if any("/" not in one for one in images):
+            raise _no_class_folders(Path(f"hub:{name}"), list(images.values()))
+        yield Part("tree", f"hub:{name}", images, class_part=-2)
         return
     tables = {one: file for one, file in files.items() if file.suffix == ".parquet"}
     if tables:
