@@ -13,6 +13,7 @@ from pathlib import Path
 
 from genbench.artifacts import read_card
 from genbench.disk import make_folder, probe
+from genbench.documents import TrainDocument
 from genbench.errors import (
     GenbenchError,
     PluginError,
@@ -64,6 +65,8 @@ def would_fail(
     found = [*_of_modules(plan, missing, registry), *_of_machine(plan, missing)]
     for cell in _rows(plan, missing):
         found += _of_data(cell, store)
+    for key in dict.fromkeys(plan.steps[key].inputs["dataset"] for key in _trainings(plan, missing)):
+        found += _of_batches(plan, missing, key, store)
     found += _of_stocks(plan, missing, store, registry)
     yield from {str(finding): finding for finding in found}.values()
 
@@ -88,10 +91,11 @@ def check_dataset(plan: Plan, key: str, store: Store) -> None:
         store: Where its result is.
 
     Raises:
-        GenbenchError: Its images or its reserve are too few or too small for a component.
+        GenbenchError: Its images or its reserve are too few or too small for a component, or for a batch.
     """
     cells = [cell for cell in _rows(plan, (key,)) if _dataset_of(cell) == key]
     found = {str(problem): problem for cell in cells for problem in _of_data(cell, store)}
+    found |= {str(problem): problem for problem in _of_batches(plan, tuple(plan.steps), key, store)}
     if found:
         raise together(list(found.values()))
 
@@ -181,6 +185,37 @@ def _of_data(cell: Cell, store: Store) -> Iterator[GenbenchError]:
         for component in (cell.arm.generator, cell.arm.filter, cell.arm.classifier):
             for one in _with_inner(component) if component is not None else ():
                 yield from _refusals(one, partial(one.config.check_images, (channels, height, width)))
+
+
+def _of_batches(plan: Plan, missing: Sequence[str], dataset: str, store: Store) -> Iterator[GenbenchError]:
+    """Find networks whose batch is larger than the smallest training set that a plan has for them."""
+    artifact = store.open(dataset)
+    real = read_card(artifact).get("splits", {}).get("train") if artifact is not None else None
+    if not real:
+        return
+    smallest: dict[tuple[str, int, str], tuple[int, str]] = {}
+    for key in _trainings(plan, missing):
+        step = plan.steps[key]
+        work = step.work
+        assert isinstance(work, TrainDocument)
+        recipe = work.component["config"].get("recipe", {})
+        size = recipe.get("batch_size_images", 0)
+        added = round(work.mix.ratio * real)
+        images = {"append": real + added, "replace": real, "synthetic-only": added}[work.mix.mode]
+        if step.inputs["dataset"] == dataset and recipe.get("epochs") and size > images:
+            option = "--reference" if step.label.startswith("train reference ") else "--classifier"
+            about = (work.component["use"], size, option)
+            smallest[about] = min(smallest.get(about, (images, step.label)), (images, step.label))
+    for (name, size, option), (images, label) in smallest.items():
+        fits = 2 ** (images.bit_length() - 1) if images else 1
+        yield UsageError(
+            f"{label}: recipe.batch_size_images is {size}, but this training set has {images} images",
+            hint=f"{option} {name}:recipe.batch_size_images={fits}   (the same in all arms)",
+        )
+
+
+def _trainings(plan: Plan, keys: Sequence[str]) -> Iterator[str]:
+    return (key for key in keys if isinstance(plan.steps[key].work, TrainDocument))
 
 
 def _of_reserve(arm: Arm, sizes: Mapping[str, int]) -> Iterator[GenbenchError]:
