@@ -3,7 +3,8 @@
 `check` raises what a run would founder on; `would_fail` lists it for `genbench plan`. A component says what
 it needs where it says everything else: in `ComponentSpec.requires` and `needs_reserve`, and in its options'
 `check_machine` and `check_images`. Nothing here imports torch or a component's implementation;
-what is asked of a stock is looked up by `genbench.stocks`, which does.
+what is asked of a stock, and whether a model of others fits, is looked up by `genbench.stocks` and
+`genbench.foreign_models`, which do.
 """
 
 import shutil
@@ -26,7 +27,7 @@ from genbench.escaping import exception_text
 from genbench.executors import BUILT_IN
 from genbench.hookspecs import Kind
 from genbench.plan import Arm, Cell, Plan
-from genbench.protocols import DatasetConfig
+from genbench.protocols import ClassifierConfig, DatasetConfig
 from genbench.registry import Registry, missing_modules
 from genbench.spec import BASELINE, STANDARD_PRESETS, Resolved
 from genbench.store import Store
@@ -185,6 +186,11 @@ def _of_data(cell: Cell, store: Store) -> Iterator[GenbenchError]:
         for component in (cell.arm.generator, cell.arm.filter, cell.arm.classifier):
             for one in _with_inner(component) if component is not None else ():
                 yield from _refusals(one, partial(one.config.check_images, (channels, height, width)))
+    classifier = cell.arm.classifier
+    if artifact is not None and classifier is not None and _names_a_model(classifier):
+        from genbench.foreign_models import check_model  # imports torch, which other plans do without
+
+        yield from _refusals(classifier, partial(check_model, classifier, artifact))
 
 
 def _of_batches(plan: Plan, missing: Sequence[str], dataset: str, store: Store) -> Iterator[GenbenchError]:
@@ -239,6 +245,11 @@ def _of_reserve(arm: Arm, sizes: Mapping[str, int]) -> Iterator[GenbenchError]:
 
 
 # ------------------------------------------------------------------------------------------------- helpers
+
+
+def _names_a_model(classifier: Resolved) -> bool:
+    config = classifier.config
+    return isinstance(config, ClassifierConfig) and config.names_a_model
 
 
 def _refusals(component: Resolved, check: Callable[[], None]) -> Iterator[GenbenchError]:
