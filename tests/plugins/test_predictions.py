@@ -254,6 +254,8 @@ def test_a_run_measures_what_a_foreign_model_said(
         assert accuracy.classifier is not None
         assert accuracy.classifier.external_data == ("a model trained elsewhere (predictions)",)
         assert accuracy.ledger.steps == 0
+        costs = {cost.stage: cost.seconds for one in summary.records for cost in one.run.costs}
+        assert costs["train"] is None, "what its training took, nobody said"
         assert results["ood_accuracy"].status == "ok"
         assert "predictions of a model of others have none" in results["activation_mmd"].reason
 
