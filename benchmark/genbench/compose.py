@@ -24,6 +24,7 @@ from genbench.artifacts import (
 )
 from genbench.documents import Stage, the
 from genbench.errors import DataError, PluginError
+from genbench.family import trains
 from genbench.plan import Plan, PlannedRecord
 from genbench.planner import as_component
 from genbench.records import (
@@ -164,6 +165,8 @@ class Composer:
             ledger=self._ledger(planned, trained),
         )
         source = trained.run if trained is not None else artifact.run
+        classifier = planned.arm.classifier
+        learned = classifier is None or trains(classifier)
         facts = {name: source[name] for name in ENGINE_FACTS if name in source}
         run = Run(
             source["finished"],
@@ -176,7 +179,11 @@ class Composer:
                     Cost(_BEFORE, cost.seconds, 0, cost.device)
                     for cost in planned.arm.generator.generation_costs
                 ),
-                *(_cost(one) for one in manifests if _stage(one) not in {"dataset", "evaluate"}),
+                *(
+                    _cost(one, learned=learned)
+                    for one in manifests
+                    if _stage(one) not in {"dataset", "evaluate"}
+                ),
             ),
             plugins=tuple(dict.fromkeys(code for one in manifests for code in _plugin_codes(one))),
             curves=self._curves(manifests, trained),
@@ -272,8 +279,11 @@ def _stage(manifest: Mapping[str, Any]) -> Stage:
     return stage
 
 
-def _cost(manifest: Mapping[str, Any]) -> Cost:
+def _cost(manifest: Mapping[str, Any], *, learned: bool) -> Cost:
+    """Return what a step took; what training took elsewhere, where nothing was trained here, nobody said."""
     facts = manifest["run"]
+    if _stage(manifest) == "train" and not learned:
+        return Cost("train", None)
     device = facts["hardware"]["device"]
     return Cost(_stage(manifest), facts["seconds"], facts["peak_memory_bytes"], device)
 

@@ -128,6 +128,22 @@ def check_learning(classifiers: Sequence[Resolved], rows: Sequence[Images]) -> N
             _check_evaluated(classifier, rows)
 
 
+def check_networks(classifiers: Sequence[Resolved], evaluators: Sequence[Resolved]) -> None:
+    """Refuse evaluators that run a network where a classifier has none.
+
+    Raises:
+        UsageError: There are both.
+    """
+    without = [one.label for one in classifiers if not getattr(one.config, "has_network", True)]
+    running = [one.name for one in evaluators if getattr(one.config, "reads_network", False)]
+    if without and running:
+        raise UsageError(
+            f"--evaluator {', '.join(running)} asks the network itself, and of {', '.join(without)} only "
+            "predictions are known",
+            hint="leave the evaluator out, or give the model: weights=FILE (genbench docs classifiers)",
+        )
+
+
 def _check_evaluated(classifier: Resolved, rows: Sequence[Images]) -> None:
     if not (classifier.fingerprint or classifier.external_data):
         raise UsageError(

@@ -26,7 +26,7 @@ from genbench.documents import (
     TrainDocument,
 )
 from genbench.errors import UsageError
-from genbench.family import Images, as_often_as_it_learns, check_learning, declare, trains
+from genbench.family import Images, as_often_as_it_learns, check_learning, check_networks, declare, trains
 from genbench.hookspecs import COPY_CHECK
 from genbench.metrics import Subject
 from genbench.plan import Arm, Cell, Plan, PlannedRecord, Step, cell_name, check_comparable, told_apart
@@ -55,6 +55,7 @@ def make_plan(resolved: ResolvedSuite) -> Plan:
     _check_size(resolved)
     suite, arms = resolved.suite, list(_data_arms(resolved))
     check_learning(resolved.classifiers, arms)
+    check_networks(resolved.classifiers, resolved.evaluators)
     seeds = suite.look or suite.seeds
     reference = as_component(resolved.reference)
     protocol = Protocol(

@@ -3,7 +3,8 @@
 `check` raises what a run would founder on; `would_fail` lists it for `genbench plan`. A component says what
 it needs where it says everything else: in `ComponentSpec.requires` and `needs_reserve`, and in its options'
 `check_machine` and `check_images`. Nothing here imports torch or a component's implementation;
-what is asked of a stock is looked up by `genbench.stocks`, which does.
+what is asked of a stock, and whether a model of others fits, is looked up by `genbench.stocks` and
+`genbench.foreign_models`, which do.
 """
 
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from genbench.artifacts import read_card
 from genbench.disk import make_folder, probe
+from genbench.documents import TrainDocument
 from genbench.errors import (
     GenbenchError,
     PluginError,
@@ -25,7 +27,7 @@ from genbench.escaping import exception_text
 from genbench.executors import BUILT_IN
 from genbench.hookspecs import Kind
 from genbench.plan import Arm, Cell, Plan
-from genbench.protocols import DatasetConfig
+from genbench.protocols import ClassifierConfig, DatasetConfig
 from genbench.registry import Registry, missing_modules
 from genbench.spec import BASELINE, STANDARD_PRESETS, Resolved
 from genbench.store import Store
@@ -64,6 +66,8 @@ def would_fail(
     found = [*_of_modules(plan, missing, registry), *_of_machine(plan, missing)]
     for cell in _rows(plan, missing):
         found += _of_data(cell, store)
+    for key in dict.fromkeys(plan.steps[key].inputs["dataset"] for key in _trainings(plan, missing)):
+        found += _of_batches(plan, missing, key, store)
     found += _of_stocks(plan, missing, store, registry)
     yield from {str(finding): finding for finding in found}.values()
 
@@ -88,10 +92,11 @@ def check_dataset(plan: Plan, key: str, store: Store) -> None:
         store: Where its result is.
 
     Raises:
-        GenbenchError: Its images or its reserve are too few or too small for a component.
+        GenbenchError: Its images or its reserve are too few or too small for a component, or for a batch.
     """
     cells = [cell for cell in _rows(plan, (key,)) if _dataset_of(cell) == key]
     found = {str(problem): problem for cell in cells for problem in _of_data(cell, store)}
+    found |= {str(problem): problem for problem in _of_batches(plan, tuple(plan.steps), key, store)}
     if found:
         raise together(list(found.values()))
 
@@ -181,6 +186,42 @@ def _of_data(cell: Cell, store: Store) -> Iterator[GenbenchError]:
         for component in (cell.arm.generator, cell.arm.filter, cell.arm.classifier):
             for one in _with_inner(component) if component is not None else ():
                 yield from _refusals(one, partial(one.config.check_images, (channels, height, width)))
+    classifier = cell.arm.classifier
+    if artifact is not None and classifier is not None and _names_a_model(classifier):
+        from genbench.foreign_models import check_model  # imports torch, which other plans do without
+
+        yield from _refusals(classifier, partial(check_model, classifier, artifact))
+
+
+def _of_batches(plan: Plan, missing: Sequence[str], dataset: str, store: Store) -> Iterator[GenbenchError]:
+    """Find networks whose batch is larger than the smallest training set that a plan has for them."""
+    artifact = store.open(dataset)
+    real = read_card(artifact).get("splits", {}).get("train") if artifact is not None else None
+    if not real:
+        return
+    smallest: dict[tuple[str, int, str], tuple[int, str]] = {}
+    for key in _trainings(plan, missing):
+        step = plan.steps[key]
+        work = step.work
+        assert isinstance(work, TrainDocument)
+        recipe = work.component["config"].get("recipe", {})
+        size = recipe.get("batch_size_images", 0)
+        added = round(work.mix.ratio * real)
+        images = {"append": real + added, "replace": real, "synthetic-only": added}[work.mix.mode]
+        if step.inputs["dataset"] == dataset and recipe.get("epochs") and size > images:
+            option = "--reference" if step.label.startswith("train reference ") else "--classifier"
+            about = (work.component["use"], size, option)
+            smallest[about] = min(smallest.get(about, (images, step.label)), (images, step.label))
+    for (name, size, option), (images, label) in smallest.items():
+        fits = 2 ** (images.bit_length() - 1) if images else 1
+        yield UsageError(
+            f"{label}: recipe.batch_size_images is {size}, but this training set has {images} images",
+            hint=f"{option} {name}:recipe.batch_size_images={fits}   (the same in all arms)",
+        )
+
+
+def _trainings(plan: Plan, keys: Sequence[str]) -> Iterator[str]:
+    return (key for key in keys if isinstance(plan.steps[key].work, TrainDocument))
 
 
 def _of_reserve(arm: Arm, sizes: Mapping[str, int]) -> Iterator[GenbenchError]:
@@ -204,6 +245,11 @@ def _of_reserve(arm: Arm, sizes: Mapping[str, int]) -> Iterator[GenbenchError]:
 
 
 # ------------------------------------------------------------------------------------------------- helpers
+
+
+def _names_a_model(classifier: Resolved) -> bool:
+    config = classifier.config
+    return isinstance(config, ClassifierConfig) and config.names_a_model
 
 
 def _refusals(component: Resolved, check: Callable[[], None]) -> Iterator[GenbenchError]:

@@ -167,9 +167,14 @@ class FilterConfig(ComponentConfig):
 
 
 class ClassifierConfig(ComponentConfig):
-    """The options of a classifier: those of the network, and its `recipe` (`cnn:recipe.epochs=5`)."""
+    """The options of a classifier: those of the network, and its `recipe` (`cnn:recipe.epochs=5`).
+
+    Class attributes:
+        has_network: Whether there is a network; of stored predictions there is none (built-in ones alone).
+    """
 
     remark_fields: ClassVar[frozenset[str]] = frozenset({"tuning_trials"})
+    has_network: ClassVar[bool] = True
 
     recipe: TrainRecipe = Field(default=TrainRecipe(), description="how it is trained")
     tuning_trials: int = Field(
@@ -178,6 +183,11 @@ class ClassifierConfig(ComponentConfig):
         description="recipes that were tried on val to find this one (`genbench tune` prints it); published "
         "with every record, changes no result",
     )
+
+    @property
+    def names_a_model(self) -> bool:
+        """Whether these options name a model of others, which is read as soon as its dataset is there."""
+        return False
 
 
 class EmbeddingConfig(ComponentConfig):

@@ -416,3 +416,19 @@ def check_no_folder(registry: Registry, name: str, place: Any) -> None:
             "generator 'folder' hands them out",
             hint=f"--generator folder:{name}",
         )
+
+
+def check_no_photos(registry: Registry, name: str) -> None:
+    """Say what to type to whoever names a folder of images where a dataset is wanted.
+
+    Raises:
+        UsageError: It is no dataset, but a file or folder that there is.
+    """
+    if any(spec.name == name for spec in registry.specs("dataset")):
+        return
+    if os.path.exists(os.path.expanduser(name)):
+        raise UsageError(
+            f"dataset {name!r} is a file or folder, not a dataset. If it holds images, the dataset "
+            "'imagefolder' reads them",
+            hint=f"--dataset imagefolder:{name}",
+        )

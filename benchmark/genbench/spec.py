@@ -33,7 +33,7 @@ from genbench.notation import BARE, flattened, parse_reference
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
 from genbench.protocols import GenerationCost, GeneratorConfig, StockConfig
 from genbench.recipe import Mix
-from genbench.registry import Registry, check_no_folder
+from genbench.registry import Registry, check_no_folder, check_no_photos
 from genbench.untrusted import parse_toml, read_text
 
 STANDARD_PRESETS = ("smoke", "quick", "paper")
@@ -414,6 +414,8 @@ def resolve(
     """
     if kind == "generator":
         check_no_folder(registry, reference.use, reference.options.get(BARE))
+    if kind == "dataset":
+        check_no_photos(registry, reference.use)
     spec = registry.spec(kind, reference.use)
     schema = registry.schema(spec, kind)
     chosen = dict(reference.options)

@@ -151,6 +151,11 @@ def test_a_cells_network_says_what_was_recorded(results: Results) -> None:
     with torch.no_grad():
         logits = network(pixels)
         features = network.forward_features(pixels)
+    for ask in (network, network.forward_features):
+        with pytest.raises(
+            UsageError, match=r"takes pixels, uint8 .*, found torch.float32\n.*\.network takes"
+        ):
+            ask(pixels / 255)
     stored = cell.predictions()["test"]
     assert np.allclose(logits.numpy(), stored.logits, atol=1e-6)
     assert np.array_equal(stored.labels, np.array(test["label"]))
@@ -299,6 +304,19 @@ def test_how_a_run_is_done_is_checked_before_it_begins(
     with pytest.raises(UsageError, match=message):
         genbench.run(**TOYS, store=tmp_path, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_paths_among_the_options_of_components_are_texts(tmp_path: Path) -> None:
+    np.save(tmp_path / "said.npy", np.zeros(3))
+    asked: list[Any] = [
+        {"classifiers": {"use": "predictions", "path": path}} for path in (tmp_path / "said.npy",)
+    ]
+    asked.append({"suite": {"classifiers": [{"use": "predictions", "path": tmp_path / "said.npy"}]}})
+    for options in asked:
+        (cell,) = genbench.plan(**({"datasets": "digits"} if "suite" not in options else {}), **options,
+                                store=tmp_path / "store").plan.cells  # fmt: skip
+        assert cell.arm.classifier is not None
+        assert cell.arm.classifier.paths == (str(tmp_path / "said.npy"),)
 
 
 def test_options_mean_what_they_mean_on_the_command_line(registry: Registry, tmp_path: Path) -> None:

@@ -102,6 +102,29 @@ def test_images_that_are_too_small_are_found_when_they_are_there(
         raise next(preflight.would_fail(plan, missing_steps(plan, store), store, registry))
 
 
+def test_a_batch_above_the_smallest_training_set_is_refused_before_anything_is_fitted(
+    registry: Registry, store: Store
+) -> None:
+    plan = toy_plan(
+        registry,
+        store,
+        datasets=["toy-data:limit_train=12"],
+        classifiers=["toy-net:recipe.batch_size_images=13"],
+        reference="toy-net:recipe.batch_size_images=20",
+    )
+    done: list[str] = []
+    watcher = Observer(event=lambda step, event: done.append(step.stage) if event.status == "done" else None)
+    with pytest.raises(UsageError, match="2 things would keep this from running") as raised:
+        run(plan, store, registry, RunOptions(jobs=0), watcher)
+    assert done == ["dataset"]
+    said = str(raised.value)
+    assert "recipe.batch_size_images is 13, but this training set has 12 images" in said  # the baseline's
+    assert "--classifier toy-net:recipe.batch_size_images=8 " in said
+    assert "--reference toy-net:recipe.batch_size_images=8 " in said
+    found = list(preflight.would_fail(plan, missing_steps(plan, store), store, registry))
+    assert [problem.exit_code for problem in found] == [ExitCode.USAGE] * 2
+
+
 def test_a_dataset_that_cannot_be_used_stops_the_run_with_one_error(registry: Registry, store: Store) -> None:
     data = "toy-data:limit_train=2"
     plan = toy_plan(registry, store, datasets=[data])

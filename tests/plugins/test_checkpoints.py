@@ -160,6 +160,14 @@ def test_another_head_is_drawn_anew(registry: Registry, tmp_path: Path) -> None:
         build(registry, "cnn", **options)
 
 
+def test_weights_that_are_nan_are_named(registry: Registry, tmp_path: Path) -> None:
+    state = build(registry, "mlp").state_dict()
+    name = next(iter(state))
+    save_file({**state, name: torch.full_like(state[name], torch.nan)}, tmp_path / "nan.safetensors")
+    with pytest.raises(DataError, match=f"nan.safetensors holds NaN or infinity: {name}\n"):
+        build(registry, "mlp", weights=tmp_path / "nan.safetensors", **NORMALISED)
+
+
 def test_a_pickle_that_runs_code_is_refused_and_says_how_to_convert(
     registry: Registry, tmp_path: Path
 ) -> None:

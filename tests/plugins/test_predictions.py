@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from genbench.errors import DataError, UsageError
 from genbench.images import LabelledImages, TensorImages
@@ -16,10 +17,11 @@ from genbench.plan import Plan
 from genbench.planner import make_plan
 from genbench.protocols import Predictions, RunContext
 from genbench.registry import Registry
-from genbench.runner import RunSummary
+from genbench.runner import Observer, RunSummary, run
 from genbench.spec import make_suite, resolve_suite
 from genbench.steps.dataset import open_splits
 from genbench.store import Store
+from genbench.worker import RunOptions
 from genbench_classifiers.configs.predictions import PredictionsConfig
 from genbench_classifiers.predictions import StoredPredictions, images_digest
 from genbench_evaluators.accuracy import Accuracy
@@ -203,6 +205,12 @@ def test_what_does_not_fit_the_images(tmp_path: Path, values: Any, message: str)
         said(write_npy(tmp_path, values))
 
 
+def test_nan_in_a_file_is_the_files(tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", np.where(LOGITS == 4, np.nan, LOGITS))
+    with pytest.raises(DataError, match="the file holds NaN or infinity in 1 of 6 rows, first in row 3"):
+        said(tmp_path / "p.npy")
+
+
 def test_another_order_is_found_out_by_the_true_labels(tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", logits=LOGITS, labels=np.roll(LABELS, 1))
     with pytest.raises(DataError, match=r"4 of 6 true labels differ.*row 1: 'cat' there, 'dog' here"):
@@ -268,7 +276,7 @@ def test_a_run_measures_what_a_foreign_model_said(
     logits = (np.eye(10)[guesses] * 3 + rng.random((len(labels), 10))).astype(np.float32)
     for name, values in (("classes", guesses), ("logits", logits)):
         np.save(tmp_path / f"{name}.npy", values)
-        evaluators = ["accuracy", "ood_accuracy", "activation_mmd", "train_accuracy"]
+        evaluators = ["accuracy", "ood_accuracy", "activation_mmd"]
         _, summary = run_cells(
             datasets=["digits"], classifiers=[f"predictions:{tmp_path}/{name}.npy"], evaluators=evaluators
         )
@@ -282,9 +290,10 @@ def test_a_run_measures_what_a_foreign_model_said(
         assert accuracy.classifier is not None
         assert accuracy.classifier.external_data == ("a model trained elsewhere (predictions)",)
         assert accuracy.ledger.steps == 0
+        costs = {cost.stage: cost.seconds for one in summary.records for cost in one.run.costs}
+        assert costs["train"] is None, "what its training took, nobody said"
         assert results["ood_accuracy"].status == "ok"
         assert "predictions of a model of others have none" in results["activation_mmd"].reason
-        assert "predictions of a model are no network" in results["train_accuracy"].reason
 
 
 def _digits(classifier: str) -> dict[str, Any]:
@@ -294,6 +303,33 @@ def _digits(classifier: str) -> dict[str, Any]:
         "preset": "smoke",
         "evaluators": ["accuracy"],
     }
+
+
+def test_what_does_not_fit_is_found_before_generators_are_fitted(
+    registry: Registry, store: Store, tmp_path: Path
+) -> None:
+    """One message, with the exit code of data, as soon as the dataset is there."""
+    np.save(tmp_path / "short.npy", LABELS)
+    net = {"a.weight": torch.zeros(2, 2)}
+    save_file(net, tmp_path / "other.safetensors")
+    (tmp_path / "torn.safetensors").write_bytes((tmp_path / "other.safetensors").read_bytes()[:-3])
+    weights = f"mlp:normalisation=train,weights={tmp_path}"
+    for text, message in (
+        (f"predictions:{tmp_path}/short.npy", "short.npy, test: 6 predictions for"),
+        (f"{weights}/other.safetensors", "other.safetensors does not hold the weights of this mlp"),
+    ):
+        entries = _digits(text) | ({} if "predictions" in text else {"generators": ["cvae"]})
+        plan = make_plan(resolve_suite(registry, make_suite(entries, "test"), store.fingerprint))
+        begun: list[str] = []
+        watcher = Observer(event=lambda step, event, begun=begun: begun.append(step.stage))  # type: ignore[misc]
+        with pytest.raises(DataError, match=message):
+            run(plan, store, registry, RunOptions(jobs=0), watcher)
+        assert set(begun) <= {"dataset"}
+    with pytest.raises(DataError, match="torn: 3 bytes are missing"):
+        resolve_suite(registry, make_suite(_digits(f"{weights}/torn.safetensors"), "t"), store.fingerprint)
+    asked = _digits(f"predictions:{tmp_path}/short.npy") | {"evaluators": ["adversarial"]}
+    with pytest.raises(UsageError, match="adversarial asks the network itself, and of predictions"):
+        make_plan(resolve_suite(registry, make_suite(asked, "test"), store.fingerprint))
 
 
 def test_generators_beside_predictions_are_refused(registry: Registry, store: Store, tmp_path: Path) -> None:

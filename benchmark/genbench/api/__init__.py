@@ -244,7 +244,7 @@ class _Asked:
     def of(cls, suite: str | Path | Mapping[str, Any] | None, said: Mapping[str, Any]) -> "_Asked":
         registry = make_registry(tuple(map(str, said.get("plugins", ()))), said.get("no_plugins", False))
         named = str(suite) if isinstance(suite, Path) else suite
-        return cls(registry, _store(said.get("store")), read_suite(named, said, "genbench"))
+        return cls(registry, _store(said.get("store")), read_suite(_plain(named), said, "genbench"))
 
 
 def _checked(options: Mapping[str, Any], known: type[Any]) -> dict[str, Any]:
@@ -257,12 +257,25 @@ def _checked(options: Mapping[str, Any], known: type[Any]) -> dict[str, Any]:
     for name in options:
         if name not in names:
             raise UsageError(f"genbench takes no option {name!r}. {did_you_mean(name, set(names))}")
-    said = {name: value for name, value in options.items() if value is not None}
+    said = {name: _plain(value) for name, value in options.items() if value is not None}
     for name in _MANY & said.keys():
         value = said[name]
         is_many = isinstance(value, Iterable) and not isinstance(value, str | Mapping)
         said[name] = tuple(value) if is_many else (value,)
     return said
+
+
+def _plain(value: Any) -> Any:
+    """Return an option with texts for paths among the options of components, as suites have them."""
+    if isinstance(value, Mapping):
+        return {name: _text(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_text(one) for one in value]
+    return str(value) if isinstance(value, Path) else _plain(value)
 
 
 def _command(suite: object, options: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """One cell of a run: its network, its synthetic images, the real ones, and what the network said."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from genbench.errors import UsageError
@@ -11,6 +11,8 @@ from genbench.registry import Registry
 from genbench.store import Artifact, Store
 
 if TYPE_CHECKING:
+    import torch
+
     from genbench.images import LabelledImages
     from genbench.steps.dataset import Splits
     from genbench.training import NormalisedNetwork
@@ -47,13 +49,17 @@ class Cell:
         `network().network` is the network behind the normalisation, which takes normalised images.
 
         Raises:
-            UsageError: The cell was not run, or it is a model of others of which only predictions are known.
+            UsageError: The cell was not run, or it is a model of others of which only predictions are known;
+                of the network itself: what it was given is not `uint8`.
         """
         from genbench.steps.components import open_trained
         from genbench.steps.workshop import Workshop
 
         workshop = Workshop(self._store, self._registry, device)
-        return open_trained(self._artifact("train"), self._splits(), workshop)
+        network = open_trained(self._artifact("train"), self._splits(), workshop)
+        network.register_forward_pre_hook(_takes_pixels)
+        vars(network)["forward_features"] = _checked(network.forward_features)
+        return network
 
     def images(self) -> Any:
         """Return the synthetic images that the network was trained on, as a `datasets.Dataset`.
@@ -119,6 +125,24 @@ class Cell:
     def _is_own(self, key: str, stage: str) -> bool:
         step = self._plan.steps[key]
         return step.stage == stage and (stage != "train" or key == self._cell.train)
+
+
+def _takes_pixels(network: object, given: tuple[Any, ...]) -> None:
+    """Refuse images that were scaled or normalised before: they would be so once more, and most are wrong."""
+    found = getattr(given[0], "dtype", type(given[0]).__name__) if given else "nothing"
+    if str(found) != "torch.uint8":
+        raise UsageError(
+            f"this network takes pixels, uint8 [n, 3, H, W] from 0 to 255, found {found}",
+            hint="cell.network().network takes normalised floats: (pixels / 255 - mean) / std",
+        )
+
+
+def _checked(features: "Callable[[torch.Tensor], torch.Tensor]") -> "Callable[[torch.Tensor], torch.Tensor]":
+    def forward_features(pixels: "torch.Tensor") -> "torch.Tensor":
+        _takes_pixels(None, (pixels,))
+        return features(pixels)
+
+    return forward_features
 
 
 def _as_dataset(images: "LabelledImages", rows: list[int], sources: list[int] | None = None) -> Any:

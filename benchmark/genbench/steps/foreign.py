@@ -4,7 +4,7 @@ The `train` step takes the predictions over, where the files of its classifier a
 hands them on in the form that all evaluators read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +35,7 @@ def take_over(classifier: ForeignClassifier, job: Job[TrainDocument]) -> Facts:
         )
     evaluated = splits.evaluated
     said = classifier.logits(evaluated)
-    if "test" not in said:
-        raise DataError(f"predictions: none for test, found {', '.join(said) or 'none at all'}")
+    check_splits(list(said))
     for name, logits in said.items():
         expected = (len(evaluated[name]), evaluated[name].num_classes)
         if logits.shape != expected or logits.dtype != np.float32:
@@ -46,6 +45,16 @@ def take_over(classifier: ForeignClassifier, job: Job[TrainDocument]) -> Facts:
     recipe = classifier.recipe().model_dump(mode="json")
     write_training(TrainingFacts(sources=unseen, steps=0, parameters=0, recipe=recipe, history=()), folder)
     return {}
+
+
+def check_splits(found: Sequence[str]) -> None:
+    """Refuse predictions that leave test out.
+
+    Raises:
+        DataError: They do.
+    """
+    if "test" not in found:
+        raise DataError(f"predictions: none for test, found {', '.join(found) or 'none at all'}")
 
 
 def said_elsewhere(trained: Artifact) -> Mapping[str, Path]:

@@ -72,6 +72,13 @@ def load_checkpoint(
     if missing or unexpected or wrong:
         said = _mismatch(path, component, missing, unexpected, wrong)
         raise DataError(said, hint=advise(tensors) or _hint(wrong))
+    broken = [name for name in own if name in found and not bool(torch.isfinite(found[name]).all())]
+    if broken:
+        more = f", and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+        raise DataError(
+            f"weights={path.name} holds NaN or infinity: {one_line('; '.join(broken[:_SHOWN]), 600)}{more}",
+            hint="the training that wrote it diverged: take an earlier checkpoint",
+        )
     network.load_state_dict({name: found[name] for name in own if name in found}, strict=False)
 
 

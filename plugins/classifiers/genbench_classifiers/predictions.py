@@ -177,6 +177,12 @@ def as_logits(said: Said, images: LabelledImages, where: str) -> npt.NDArray[np.
             f"[{len(images)}, {classes}] (a column per class: {columns}) or classes [{len(images)}]"
         )
     numbers = values.astype(np.float64)
+    unusable = np.flatnonzero(~np.isfinite(numbers).all(axis=1))
+    if len(unusable):
+        raise DataError(
+            f"{where}: the file holds NaN or infinity in {len(unusable):,} of {len(numbers):,} rows, "
+            f"first in row {unusable[0]}"
+        )
     sums_to_one = np.allclose(numbers.sum(axis=1), 1, atol=1e-3) and float(numbers.min()) >= 0
     if sums_to_one and not np.isin(numbers, (0.0, 1.0)).all():
         numbers = np.log(np.maximum(numbers, _SMALLEST_PROBABILITY))

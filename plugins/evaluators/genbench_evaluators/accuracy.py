@@ -226,7 +226,8 @@ def _check(split: str, predictions: Predictions) -> None:
     if unusable:
         raise DataError(
             f"accuracy: logits of split {split!r} are NaN or infinite for {unusable} of {count} images",
-            hint="the training diverged: lower recipe.learning_rate, or set recipe.clip_norm",
+            hint="a training that diverged: lower recipe.learning_rate, or set recipe.clip_norm; without one "
+            "(recipe.epochs=0), the weights or their normalisation overflow",
         )
 
 

@@ -104,7 +104,8 @@ def _right(split: str, predictions: Predictions) -> npt.NDArray[np.bool_]:
         raise DataError(
             f"ood_accuracy: logits of split {split!r} are NaN or infinite for {unusable} of "
             f"{len(predictions.labels)} images",
-            hint="the training diverged: lower recipe.learning_rate, or set recipe.clip_norm",
+            hint="a training that diverged: lower recipe.learning_rate, or set recipe.clip_norm; without one "
+            "(recipe.epochs=0), the weights or their normalisation overflow",
         )
     right: npt.NDArray[np.bool_] = predictions.logits.argmax(axis=1) == predictions.labels
     return right

@@ -1,12 +1,15 @@
 """Options that the built-in classifiers share: a checkpoint to start from. Imports no torch, no numpy."""
 
-from collections.abc import Mapping
+import json
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, field_validator, model_validator
 
 from genbench.errors import DataError
+from genbench.files import open_regular
 from genbench.protocols import ADDED_LATER, ClassifierConfig
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".th", ".tar")
@@ -17,6 +20,7 @@ STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 _CHANNELS = 3
+_LENGTH_BYTES = 8  # at the start of a safetensors file: how long its header is
 Six = Annotated[tuple[float, ...], Field(min_length=2 * _CHANNELS, max_length=2 * _CHANNELS)]
 Normalisation = Literal["train", "cifar10", "cifar10-kuangliu", "imagenet"] | Six
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -81,6 +85,11 @@ class WeightsConfig(ClassifierConfig):
             )
         return self
 
+    @property
+    def names_a_model(self) -> bool:
+        """They do where there is a checkpoint."""
+        return self.weights is not None
+
     def source_files(self) -> Mapping[str, Path]:
         """Return the checkpoint.
 
@@ -97,6 +106,19 @@ class WeightsConfig(ClassifierConfig):
             raise DataError(f"weights: there is no file {str(self.weights)!r}", hint="weights=FILE")
         return {"weights": self.weights}
 
+    def check_files(self, image_problem: Callable[[Path], str]) -> None:
+        """Look at the head of the checkpoint; what it holds is read when there is a dataset.
+
+        Raises:
+            DataError: It is empty, torn, or of another form than its name says.
+        """
+        if self.weights is not None:
+            problem = _head_problem(self.weights)
+            if problem:
+                raise DataError(
+                    f"weights={self.weights.name} cannot be read: {problem}", hint="download or save it again"
+                )
+
     def external_data(self, declared: tuple[str, ...]) -> tuple[str, ...]:
         """A network that starts from a checkpoint knows what that was trained on."""
         return declared if self.weights is not None else ()
@@ -109,3 +131,27 @@ class WeightsConfig(ClassifierConfig):
         if isinstance(self.normalisation, str):
             return STATISTICS[self.normalisation]
         return self.normalisation[:_CHANNELS], self.normalisation[_CHANNELS:]
+
+
+def _head_problem(path: Path) -> str:
+    """Say what is wrong with the form of a checkpoint, as far as its first bytes tell; or nothing."""
+    size = path.stat().st_size
+    with open_regular(path) as file:
+        head = file.read(_LENGTH_BYTES)
+        if not head:
+            return "it is empty"
+        if path.suffix.lower() != ".safetensors":
+            # A zip since torch 1.6; before, a pickle (0x80), or in a .tar a tar archive.
+            torn = head.startswith(b"PK") and not zipfile.is_zipfile(file)
+            return "it is torn: the end of its zip archive is missing" if torn else ""
+        length = int.from_bytes(head, "little")
+        if len(head) < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
+            return "it is no safetensors file, or torn"
+        try:
+            entries = dict(json.loads(file.read(length)))
+            ends = [one["data_offsets"][1] for name, one in entries.items() if name != "__metadata__"]
+            holds = max(ends, default=0)
+        except (ValueError, TypeError, KeyError, LookupError):
+            return "its safetensors header is damaged"
+    missing = _LENGTH_BYTES + length + holds - size
+    return f"it is torn: {missing:,} bytes are missing" if missing > 0 else ""

@@ -18,6 +18,7 @@ class PredictionsConfig(ClassifierConfig):
 
     primary: ClassVar[str | None] = "path"
     location_fields: ClassVar[frozenset[str]] = frozenset({"path"})
+    has_network: ClassVar[bool] = False
 
     path: Path | None = Field(
         default=None,
@@ -38,6 +39,11 @@ class PredictionsConfig(ClassifierConfig):
         if self.recipe != NOTHING:
             raise ValueError("predictions come from a model that was trained elsewhere: recipe cannot be set")
         return self
+
+    @property
+    def names_a_model(self) -> bool:
+        """They always do."""
+        return True
 
     def source_files(self) -> Mapping[str, Path]:
         """Return the files by the split that each is about.
