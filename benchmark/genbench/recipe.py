@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from functools import cached_property
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -139,10 +139,15 @@ class Mix(GrownOptions):
         share = f" p={self.batch_fraction}" if self.batch_fraction else ""
         return f"{sign}{self.ratio}x{share} {augment}"
 
-    @cached_property
+    @property
     def baseline(self) -> "Mix":
         """Real images alone, under the same augmentation and budget."""
-        of_baseline = {"ratio": 0.0, "mode": "append", "batch_fraction": None}
-        if all(getattr(self, name) == value for name, value in of_baseline.items()):
-            return self
-        return self.model_copy(update=of_baseline)
+        return _baseline_of(self)
+
+
+@lru_cache(maxsize=4096)  # a plan asks for each thousands of times
+def _baseline_of(mix: Mix) -> Mix:
+    of_baseline = {"ratio": 0.0, "mode": "append", "batch_fraction": None}
+    if all(getattr(mix, name) == value for name, value in of_baseline.items()):
+        return mix
+    return mix.model_copy(update=of_baseline)
