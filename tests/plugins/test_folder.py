@@ -318,6 +318,28 @@ def unlabelled_samples(folder: Path) -> Path:
     return folder
 
 
+def named_labels(folder: Path) -> Path:
+    np.savez(folder / "a.npz", image=pixels_of(), label=np.array(CLASSES)[LABELS])
+    return folder
+
+
+def object_labels(folder: Path) -> Path:
+    np.savez(folder / "a.npz", image=pixels_of(), label=np.array(CLASSES, dtype=object)[LABELS])
+    return folder
+
+
+def wrapped(folder: Path) -> Path:
+    (folder / "a card.txt").write_text("x")
+    write_tree(folder / "my images", CLASSES, pixels_of())
+    return folder
+
+
+def wrapped_twice(folder: Path) -> Path:
+    write_tree(folder / "a" / "b" / "train", CLASSES, pixels_of())
+    write_tree(folder / "a" / "b" / "test", CLASSES, pixels_of())
+    return folder
+
+
 def several_files(folder: Path) -> Path:
     for name in ("1m", "5m"):
         np.savez(folder / f"{name}.npz", image=pixels_of(), label=LABELS)
@@ -404,6 +426,10 @@ REFUSED = [
     (unlabelled_samples, r"holds the arrays arr_0: images without labels[\s\S]*--class_cond True"),
     (several_files, r"may hold the same images: 1m\.npz, 5m\.npz[\s\S]*for all"),
     (objects, r"holds object, and only numbers are read"),
+    (named_labels, r"its labels are no numbers[\s\S]*<U3[\s\S]*names\.index\(one\)[\s\S]*folder per class"),
+    (object_labels, r"its labels are no numbers[\s\S]*object[\s\S]*names\.index\(one\)"),
+    (wrapped, r"one level down: cat, dog\s+--generator 'folder:\S+/set/my images'"),
+    (wrapped_twice, r"2 levels down: test, train\s+--generator folder:\S+/set/a/b$"),
     (floats, r"images are float32, from -1 to 1[\s\S]*\(\(x \+ 1\) \* 127\.5\)"),
     (
         out_of_range,
@@ -445,10 +471,10 @@ def test_all_broken_images_are_named_at_once(
 def test_missing_and_superfluous_classes_are_listed_and_can_be_mapped_or_left_out(tmp_path: Path) -> None:
     pixels = pixels_of()
     write_tree(tmp_path / "set", ("kitty", "dog"), pixels)
-    message = r"folder lacks: cat\s+the folder has, and the dataset lacks: kitty\s+classes\.cat=kitty"
+    message = r"folder lacks: cat\s+the folder has, and the dataset lacks: kitty\s+classes\.NAME=OTHER"
     with pytest.raises(DataError, match=message):
         stock_of(tmp_path / "set", tmp_path / "1")
-    for number, said in enumerate(({"cat": "kitty"}, "cat=kitty+Katze", ["cat=kitty", "dog=dog"])):
+    for number, said in enumerate(({"cat": "kitty"}, "cat=kitty", ["cat=kitty", "dog=dog"])):
         stock = stock_of(tmp_path / "set", tmp_path / f"2{number}", classes_=said)
         assert_read(stock, pixels, LABELS.tolist())
     (tmp_path / "map.json").write_text('{"cat": ["kitty"]}')
@@ -461,6 +487,41 @@ def test_missing_and_superfluous_classes_are_listed_and_can_be_mapped_or_left_ou
     assert stock.class_counts().tolist() == [3, 3]
     with pytest.raises(DataError, match=r"classes maps 'horse', which is no class of the dataset: cat, dog"):
         stock_of(tmp_path / "set", tmp_path / "6", classes_={"horse": "kitty"})
+
+
+def test_labels_that_count_from_one_are_said_to_and_never_paired_with_a_class(tmp_path: Path) -> None:
+    pixels = pixels_of()
+    np.savez(tmp_path / "a.npz", image=pixels, label=LABELS + 1)
+    write_tree(tmp_path / "set", ("0", "01", "02"), pixels, (LABELS + 1).tolist())
+    for place in ("a.npz", "set"):
+        with pytest.raises(DataError, match=r"seem to count from 1\s+first_label=1 if 1 is cat, 2 is dog"):
+            stock_of(tmp_path / place, tmp_path / "1")
+        assert_read(stock_of(tmp_path / place, tmp_path / place[0], first_label=1), pixels, LABELS.tolist())
+    with pytest.raises(DataError, match=r"classes\.0=2 if 2 stands for 0, as in SVHN's"):
+        stock_of(tmp_path / "a.npz", tmp_path / "2", ("0", "1"))
+    tens = stock_of(tmp_path / "a.npz", tmp_path / "3", ("0", "1"), classes_={"0": ["2"]})
+    assert_read(tens, pixels, (1 - LABELS).tolist())
+    np.savez(tmp_path / "b.npz", image=pixels, label=LABELS * 7)
+    with pytest.raises(DataError, match=r"dataset lacks: 7\s.*\s+classes\.NAME=OTHER: NAME as"):
+        stock_of(tmp_path / "b.npz", tmp_path / "4")
+    np.savez(tmp_path / "c.npz", image=pixels, label=LABELS)
+    with pytest.raises(DataError, match=r"dataset lacks: 0\s+labels are numbers from 1 to 2"):
+        stock_of(tmp_path / "c.npz", tmp_path / "5", first_label=1)
+    write_tree(tmp_path / "named", CLASSES, pixels)
+    with pytest.raises(DataError, match=r"first_label=1, and its classes are no numbers: cat, dog"):
+        stock_of(tmp_path / "named", tmp_path / "6", first_label=1)
+
+
+def test_a_map_names_classes_that_are_there_on_both_sides(tmp_path: Path) -> None:
+    write_tree(tmp_path / "set", ("kitty", "dogs"), pixels_of())
+    with pytest.raises(DataError, match=r"dataset lacks: [a-z, ]+\s+classes\.dog=dogs if they are the same"):
+        stock_of(tmp_path / "set", tmp_path / "1")
+    with pytest.raises(DataError, match=r"maps to 'Kitty', which is no class of the folder.*mean kitty\?"):
+        stock_of(tmp_path / "set", tmp_path / "2", classes_="cat=Kitty", unknown_classes="leave_out")
+    config = FolderConfig(path=str(tmp_path / "set"), classes={"catt": ["kitty"]})
+    with pytest.raises(DataError, match=r"maps 'catt', which is no class of the dataset.*mean cat\?"):
+        config.check_classes(CLASSES)
+    FolderConfig(path=str(tmp_path / "set"), classes={"cat": ["kitty"]}).check_classes(CLASSES)
 
 
 def test_modes_sizes_and_rotation_are_those_of_a_datasets_images(tmp_path: Path) -> None:

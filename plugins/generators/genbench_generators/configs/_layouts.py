@@ -5,7 +5,9 @@ plan is made: the message says why, and how to convert it.
 """
 
 import glob
+import itertools
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -57,7 +59,30 @@ def find_parts(path: str, *, follow_links: bool) -> list[Part]:
     found = [part for place in places for part in _parts_at(place, follow_links)]
     if not found:
         raise DataError(f"folder: {shown(path)} holds no image", hint="genbench show generator folder")
+    if len(found) == 1 and found[0].kind == "tree":
+        _refuse_wrapper(places[0], found[0])
     return found
+
+
+def _refuse_wrapper(place: Path, part: Part) -> None:
+    """Refuse a folder whose only folder holds the class folders: all images would be of one class.
+
+    Raises:
+        DataError: It is such a one; the message says what to type.
+    """
+    folders = {PurePosixPath(name).parent.parts for name in part.files}
+    first, last = min(folders), max(folders)  # what these two share, all those between them share, too
+    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    shared = PurePosixPath(*(name for name, _ in alike))
+    levels = len(shared.parts)
+    if not levels or any(len(one) == levels for one in folders):
+        return
+    below = sorted({one[levels] for one in folders})
+    raise DataError(
+        f"folder: {shown(place)} holds one folder, {shown(str(shared))}, and no images: class folders lie "
+        f"{'one level' if levels == 1 else f'{levels} levels'} down: {shown(', '.join(below[:_SHOWN]))}",
+        hint=f"--generator {shlex.quote(f'folder:{place / shared}')}",
+    )
 
 
 def origins_only(classes: Sequence[str]) -> bool:
