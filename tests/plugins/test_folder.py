@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from PIL import Image
 from genbench.digest import file_digest
 from genbench.errors import DataError, Interrupted, UsageError
 from genbench.framing import Framing
+from genbench.image_files import image_problem
 from genbench.images import LabelledImages, TensorImages, read_square
 from genbench.notation import parse_reference
 from genbench.protocols import SampleRequest
@@ -494,7 +496,9 @@ def test_labels_that_count_from_one_are_said_to_and_never_paired_with_a_class(tm
     np.savez(tmp_path / "a.npz", image=pixels, label=LABELS + 1)
     write_tree(tmp_path / "set", ("0", "01", "02"), pixels, (LABELS + 1).tolist())
     for place in ("a.npz", "set"):
-        with pytest.raises(DataError, match=r"seem to count from 1\s+first_label=1 if 1 is cat, 2 is dog"):
+        with pytest.raises(
+            DataError, match=r"seem to count from 1\s+first_label=1 if label 1 is cat, 2 is dog"
+        ):
             stock_of(tmp_path / place, tmp_path / "1")
         assert_read(stock_of(tmp_path / place, tmp_path / place[0], first_label=1), pixels, LABELS.tolist())
     with pytest.raises(DataError, match=r"classes\.0=2 if 2 stands for 0, as in SVHN's"):
@@ -510,6 +514,27 @@ def test_labels_that_count_from_one_are_said_to_and_never_paired_with_a_class(tm
     write_tree(tmp_path / "named", CLASSES, pixels)
     with pytest.raises(DataError, match=r"first_label=1, and its classes are no numbers: cat, dog"):
         stock_of(tmp_path / "named", tmp_path / "6", first_label=1)
+
+
+def test_what_is_read_and_what_is_not_is_said(
+    registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tree_with_splits(tmp_path, pixels_of())
+    write_tree(tmp_path / "train", CLASSES, pixels_of(8)[6:], [0, 0])
+    (tmp_path / "train" / "cat" / "9.png").write_bytes(png(pixels_of()[0]))
+    said = r"class folders; 7 images of 2 classes, 3 to 4 of each; read: train/; not used: README\.md, val"
+    found = settle(registry, f"folder:{tmp_path}")
+    (remark,) = found.config.remarks(image_problem)
+    assert re.fullmatch(said, remark)
+    with caplog.at_level("INFO"):
+        stock_of(tmp_path, tmp_path / "w")
+    assert re.search(said, caplog.text)
+    assert "classes: cat is cat, dog is dog" in caplog.text
+    (tmp_path / "table").mkdir()
+    config = FolderConfig(path=str(parquet_folder(tmp_path / "table", pixels_of())))
+    (remark,) = config.remarks(image_problem)
+    assert remark.startswith("a table in parquet; read: data/train-00000-of-00002.parquet, data/train-00001")
+    assert remark.endswith("; not used: data/test-00000-of-00001.parquet")
 
 
 def test_a_map_names_classes_that_are_there_on_both_sides(tmp_path: Path) -> None:

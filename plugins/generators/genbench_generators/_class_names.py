@@ -132,7 +132,7 @@ def _count_from_one(theirs: Sequence[str], count: int) -> bool:
 
 def _from_one(wanted: Sequence[str]) -> str:
     """Return what to type for labels from 1; SVHN's own files alone call the digit 0 ten."""
-    shifted = f"first_label=1 if 1 is {some_names(wanted[:1])}"
+    shifted = f"first_label=1 if label 1 is {some_names(wanted[:1])}"
     are_digits = all(re.match(rf"{label}(\D|$)", name) for label, name in enumerate(wanted))
     if not are_digits:
         return f"{shifted}, 2 is {some_names(wanted[1:2])} and so on"

@@ -64,6 +64,8 @@ class Folder(StockGenerator):
         if height != width:
             raise DataError(f"folder: images are brought to squares, and train has {height} x {width} pixels")
         found = self._open(height, ctx.work)
+        for place in self.config.parts():
+            ctx.log.info("%s: %s", place.place, place.in_words())
         places = positions(found, train.class_names, self.config)
         ctx.log.info("classes: %s", told(found, places, train.class_names))
         stock = _joined(found, places, train.class_names)

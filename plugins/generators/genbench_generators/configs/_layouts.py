@@ -8,6 +8,7 @@ import glob
 import itertools
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,14 @@ ROW_LABELS = "labels.npy"  #: how the labels beside a `.bin` are called among th
 _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _PARQUET = ("data/*.parquet", "*/*.parquet", "*.parquet")
 _SHOWN = 10
+_LAYOUTS: Mapping[Kind, str] = {
+    "tree": "class folders",
+    "labelled": f"images that {LIST} labels",
+    "zip": "a zip",
+    "npz": "arrays in a .npz",
+    "parquet": "a table in parquet",
+    "rows": "rows of pixels",
+}
 _PICKLES = frozenset({".pickle", ".pkl", ".p", ".pth", ".pt"})
 _PACKED = frozenset({".tar", ".gz", ".tgz", ".xz", ".7z", ".rar", ".bz2"})
 #: Classes of sets that tell generated images from real ones, and nothing else.
@@ -40,11 +49,30 @@ class Part:
             `.bin` of pixels, with labels.
         place: What messages call it.
         files: Its files, by names that do not depend on where they lie.
+        used: Which folder or files of the place are read, where others lie beside them.
+        unused: What lies beside them.
     """
 
     kind: Kind
     place: str
     files: Mapping[str, Path]
+    used: str = ""
+    unused: tuple[str, ...] = ()
+
+    def in_words(self) -> str:
+        """Say what the part is, how many images each class has if names tell, and what is left unused."""
+        said = [_LAYOUTS[self.kind]]
+        if self.kind == "tree":
+            counts = Counter(PurePosixPath(name).parts[0] for name in self.files).values()
+            least, most = min(counts), max(counts)
+            each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+            said.append(f"{len(self.files):,} images of {len(counts):,} classes, {each} of each")
+        if self.used:
+            said.append(f"read: {shown(self.used)}")
+        if self.unused:
+            more = f" and {len(self.unused) - _SHOWN:,} more" if len(self.unused) > _SHOWN else ""
+            said.append(f"not used: {shown(', '.join(self.unused[:_SHOWN]))}{more}")
+        return "; ".join(said)
 
 
 def find_parts(path: str, *, follow_links: bool) -> list[Part]:
@@ -210,7 +238,10 @@ def _tree(place: Path, names: set[str], follow_links: bool) -> Part:
         )
     if not images:
         raise _no_class_folders(root, list(below.values()))
-    return Part("tree", shown(place), images)
+    unused = [one.name for one in sorted(place.iterdir()) if one != split] if is_split else []
+    unused += [f"{root.name}/{one}" if is_split else one for one in below if "/" not in one]
+    visible = tuple(shown(one) for one in unused if not PurePosixPath(one).name.startswith("."))
+    return Part("tree", shown(place), images, "train/" if is_split else "", visible)
 
 
 def _below(root: Path, top: Path, follow_links: bool) -> Iterator[tuple[str, Path]]:
@@ -223,7 +254,8 @@ def _table(place: str, tables: Mapping[str, Path]) -> Part:
     """Return parquet files as one table: those called `train`, where any is."""
     train = [name for name in sorted(tables) if PurePosixPath(name).name.startswith("train")]
     files = {f"{number:05d}.parquet": tables[name] for number, name in enumerate(train or sorted(tables))}
-    return Part("parquet", place, files)
+    unused = tuple(shown(name) for name in sorted(tables) if train and name not in train)
+    return Part("parquet", place, files, ", ".join(train[:_SHOWN]) if unused else "", unused)
 
 
 def _part_of_file(file: Path) -> Part:

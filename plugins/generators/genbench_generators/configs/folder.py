@@ -1,6 +1,6 @@
 """Options of `folder`. Imports neither torch nor numpy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -112,6 +112,13 @@ class FolderConfig(StockConfig):
             DataError: There are none, or they hold no classes.
         """
         return find_parts(self.path, follow_links=self.follow_links)
+
+    def remarks(self, image_problem: Callable[[Path], str]) -> Sequence[str]:
+        """Say which layout was found, how many images the classes have, and what is left unused."""
+        parts = self.parts()
+        return tuple(
+            f"{part.place}: {part.in_words()}" if len(parts) > 1 else part.in_words() for part in parts
+        )
 
     def source_files(self) -> Mapping[str, Path]:
         """Return every file that holds images or labels, by its name inside its part.
