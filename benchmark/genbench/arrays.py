@@ -98,6 +98,10 @@ def map_array(path: Path, name: str, work: Path) -> tuple[npt.NDArray[Any], bool
     return np.memmap(path, header.dtype, "r", header.begin, header.shape, order), True
 
 
+class NotNumericError(DataError):
+    """An array holds texts or objects."""
+
+
 class _Header(NamedTuple):
     """What an array's header says, and where its numbers begin."""
 
@@ -115,7 +119,10 @@ def _read_header(file: IO[bytes]) -> _Header:
         raise DataError(f"it has version {version} of the format; allowed: {', '.join(map(str, readers))}")
     shape, is_fortran, dtype = readers[version](file)
     if dtype.kind not in "uif":
-        raise DataError(f"it holds {dtype}, and only numbers are read")
+        raise NotNumericError(
+            f"it holds {dtype}, and only numbers are read",
+            hint="save it as an array of numbers: array.astype(...), or numbers that stand for its texts",
+        )
     return _Header(shape, is_fortran, dtype, file.tell())
 
 
@@ -140,4 +147,7 @@ def _check_header(file: IO[bytes]) -> None:
 
 def _refused(name: str, problem: Exception) -> DataError:
     reason = problem.message if isinstance(problem, DataError) else f"{problem} ({type(problem).__name__})"
-    return DataError(f"{name} cannot be read as an array: {said(reason)}", hint="download it again")
+    message = f"{name} cannot be read as an array: {said(reason)}"
+    if isinstance(problem, NotNumericError):  # as its author made it: another copy holds the same
+        return NotNumericError(message, hint=problem.hint)
+    return DataError(message, hint="download it again")

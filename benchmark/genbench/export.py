@@ -28,11 +28,13 @@ from genbench.escaping import (
 from genbench.image_files import folder_names
 from genbench.images import LabelledImages
 from genbench.plan import Plan, Step
+from genbench.spec import Resolved
 from genbench.steps.filtering import open_kept
 from genbench.steps.samples import SyntheticSet, open_drawn, open_sample
 from genbench.store import Artifact, Store
 
 Form = Literal["imagefolder", "parquet"]
+Origin = Literal["made", "given", "mixed"]
 _COMMAND = "made by"  # of the card's facts, the one that is a command
 _ROWS = 1000  # images in memory at a time
 _MANIFEST: tuple[str, ...] = ("file", "label", "class", "seed", "parent", "prompt", "generator_key")
@@ -47,6 +49,7 @@ class CellImages(NamedTuple):
         kept: Rows that the cell's filter kept: `int64 [n]`.
         filter: The cell's filter and what it reported; empty without one.
         keys: Key of the step that made each image of `made`: `step`, or one of its top-ups.
+        origin: `made` by genbench, `given` as images that existed already, or `mixed` of both.
     """
 
     step: Step
@@ -54,6 +57,7 @@ class CellImages(NamedTuple):
     kept: npt.NDArray[np.int64]
     filter: Mapping[str, Any]
     keys: Sequence[str]
+    origin: Origin = "made"
 
 
 def cell_images(plan: Plan, store: Store, cell: str) -> CellImages:
@@ -71,12 +75,20 @@ def cell_images(plan: Plan, store: Store, cell: str) -> CellImages:
     more = {str(number): there[key] for number, key in enumerate(found.more, start=1)}
     made = open_drawn(Inputs(sample=there[step.key], more=more))
     keys = [key for key, artifact in there.items() for _ in open_sample(artifact).seeds]
+    origin = _origin(found.arm.generator)
     if not found.filter:
-        return CellImages(step, made, np.arange(len(made.images)), {}, keys)
+        return CellImages(step, made, np.arange(len(made.images)), {}, keys, origin)
     judged = plan.steps[found.filter]
     verdicts = _there(store, judged.key, judged.label)
     report = {**judged.document["component"], **read_filter_report(verdicts)}
-    return CellImages(step, made, open_kept(verdicts), report, keys)
+    return CellImages(step, made, open_kept(verdicts), report, keys, origin)
+
+
+def _origin(generator: Resolved) -> Origin:
+    if generator.spec.has_stock:
+        return "given"
+    inner = [_origin(one) for _, one in generator.references.values()]
+    return "made" if all(one == "made" for one in inner) else "mixed"
 
 
 def export_images(found: CellImages, form: Form, folder: Path, card: Mapping[str, str]) -> int:
@@ -197,6 +209,23 @@ def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
 # ------------------------------------------------------------------------------------------------ the card
 
 
+_MADE = "`parent` is the training image that it was made from, or -1."
+_ORIGINS: Mapping[Origin, str] = {
+    "made": "made by genbench. A label is the class that an image was made for; nobody has checked it. "
+    f"{_MADE}",
+    "given": "which existed already: genbench did not make them, it was given them and brought them to this "
+    "size. A label is the class that they were given under; nobody has checked it. `parent` is -1.",
+    "mixed": "some made by genbench, others given to it, which existed already. A label is the class that an "
+    f"image was made for or given under; nobody has checked it. {_MADE}",
+}
+_LICENCES: Mapping[Origin, str] = {
+    "made": "that of the data that the generator was fitted on, or edited.",
+    "given": "unknown to genbench: that of the images as they were given; ask who published them.",
+    "mixed": "of the images that were given, unknown to genbench: ask who published them; of the others, "
+    "that of the data that their generator was fitted on, or edited.",
+}
+
+
 def _card(found: CellImages, form: Form, facts: Mapping[str, str]) -> str:
     """Write the data card: what the images are, how they were made, and what is not known of them."""
     made, document = found.made, found.step.document
@@ -218,8 +247,7 @@ def _card(found: CellImages, form: Form, facts: Mapping[str, str]) -> str:
         "---",
         f"# Synthetic images: {_fact(facts['generator'])} for {_fact(facts['dataset'])}",
         "",
-        f"{len(found.kept)} images ({shape}), made by genbench. A label is the class that an image was made "
-        "for; nobody has checked it. `parent` is the training image that it was made from, or -1.",
+        f"{len(found.kept)} images ({shape}), {_ORIGINS[found.origin]}",
         "",
         *(f"* {title}: {_fact(fact)}" for title, fact in facts.items() if fact and title != _COMMAND),
         *(f"* {title}: {markdown_span(fact)}" for title, fact in facts.items() if title == _COMMAND),
@@ -238,7 +266,7 @@ def _card(found: CellImages, form: Form, facts: Mapping[str, str]) -> str:
         markdown_block(json.dumps(document["component"], indent=1, sort_keys=True), "json"),
         *_filter_lines(found.filter),
         "",
-        "Licence: that of the data that the generator was fitted on, or edited.",
+        f"Licence: {_LICENCES[found.origin]}",
     ]
     return "\n".join(lines) + "\n"
 

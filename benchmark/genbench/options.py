@@ -131,6 +131,18 @@ class ComponentConfig(GrownOptions):
             GenbenchError: They are too small, or of a shape that does not fit; the message says which do.
         """
 
+    def check_classes(self, class_names: Sequence[str]) -> None:
+        """Refuse options that name classes which the dataset does not have, as soon as its are known.
+
+        Called where plans are made, without torch.
+
+        Args:
+            class_names: The dataset's classes, in the order of labels.
+
+        Raises:
+            GenbenchError: There is no such class; the message says which there are.
+        """
+
 
 class ComponentRef(Options):
     """An option whose value is another component (an editor, a base model): it becomes an input step."""

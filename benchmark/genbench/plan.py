@@ -4,7 +4,7 @@ Pure data, without torch; `genbench.planner` makes it from a suite.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -206,10 +206,17 @@ class Plan:
     declared: Family | None = None
     _families: dict[str, str] = field(default_factory=dict, repr=False)
 
-    def remarks(self) -> list[str]:
-        """Say what the datasets' options mean for the files that there are."""
-        datasets = {id(cell.arm.dataset): cell.arm.dataset for cell in self.cells}
-        return [f"{one.label}: {remark}" for one in datasets.values() for remark in one.remarks]
+    def remarks(self, stages: Collection[str] = ("dataset", "fit")) -> list[str]:
+        """Say what the options of datasets and generators mean for the files that there are.
+
+        Args:
+            stages: `dataset` for those of datasets, `fit` for those of generators.
+        """
+        arms = [cell.arm for cell in self.cells]
+        named = [arm.dataset for arm in arms] if "dataset" in stages else []
+        named += [arm.generator for arm in arms] if "fit" in stages else []
+        once = {id(one): one for one in named}.values()
+        return [f"{one.label}: {remark}" for one in once for remark in one.remarks]
 
     def family(self, key: str) -> str:
         """Return the digest of a step's document without component versions, its inputs' included.

@@ -2,9 +2,9 @@
 
 `check` raises what a run would founder on; `would_fail` lists it for `genbench plan`. A component says what
 it needs where it says everything else: in `ComponentSpec.requires` and `needs_reserve`, and in its options'
-`check_machine` and `check_images`. Nothing here imports torch or a component's implementation;
-what is asked of a stock, and whether a model of others fits, is looked up by `genbench.stocks` and
-`genbench.foreign_models`, which do.
+`check_machine`, `check_images` and `check_classes`. Nothing here imports torch or a component's
+implementation; what is asked of a stock, and whether a model of others fits, is looked up by
+`genbench.stocks` and `genbench.foreign_models`, which do.
 """
 
 import shutil
@@ -181,11 +181,13 @@ def _of_data(cell: Cell, store: Store) -> Iterator[GenbenchError]:
     artifact = store.open(_dataset_of(cell))
     card = read_card(artifact) if artifact is not None else {}
     yield from _of_reserve(cell.arm, card.get("splits", {}))
-    if "image_shape" in card:
-        channels, height, width = card["image_shape"]
-        for component in (cell.arm.generator, cell.arm.filter, cell.arm.classifier):
-            for one in _with_inner(component) if component is not None else ():
-                yield from _refusals(one, partial(one.config.check_images, (channels, height, width)))
+    users = [cell.arm.generator, cell.arm.filter, cell.arm.classifier]
+    for one in (inner for component in users if component is not None for inner in _with_inner(component)):
+        if "image_shape" in card:
+            channels, height, width = card["image_shape"]
+            yield from _refusals(one, partial(one.config.check_images, (channels, height, width)))
+        if "class_names" in card:
+            yield from _refusals(one, partial(one.config.check_classes, card["class_names"]))
     classifier = cell.arm.classifier
     if artifact is not None and classifier is not None and _names_a_model(classifier):
         from genbench.foreign_models import check_model  # imports torch, which other plans do without

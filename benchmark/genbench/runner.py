@@ -102,8 +102,7 @@ def run(
 
 def _remarks(plan: Plan, missing: Sequence[str], store: Store, registry: Registry) -> Iterator[str]:
     """Say how data are read, which results were damaged, and which plugins changed since theirs were made."""
-    if any(plan.steps[key].stage == "dataset" for key in missing):
-        yield from plan.remarks()
+    yield from plan.remarks({plan.steps[key].stage for key in missing})
     while store.found_damaged:
         damage = store.found_damaged.pop()
         what = plan.steps[damage.key].label if damage.key in plan.steps else damage.key[:12]

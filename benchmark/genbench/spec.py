@@ -344,7 +344,8 @@ def resolve_suite(
         found = resolve(registry, kind, reference, suite.preset, file_digest)
         _check_files(found, image_problem)
         with _its_own_mistakes(f"{kind} {found.name!r}"):
-            return replace(found, remarks=tuple(found.config.remarks(image_problem)))
+            said = [remark for one in _with_inner(found) for remark in one.config.remarks(image_problem)]
+            return replace(found, remarks=tuple(said))
 
     def settle(kind: Kind, references: Iterable[ComponentRef]) -> tuple[Resolved, ...]:
         found = []

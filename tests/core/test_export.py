@@ -64,7 +64,19 @@ def test_the_manifest_tells_each_images_ancestry(filtered: CellImages, tmp_path:
     assert all((tmp_path / "out" / line["file"]).is_file() for line in lines)
     card = (tmp_path / "out" / "README.md").read_text()
     assert '"use": "toy-filter"' in card
+    assert "made by genbench. A label" in card
+    assert "Licence: that of the data" in card
     assert f"| dropped by the filter | {len(filtered.made.images) - len(lines)} |" in card
+
+
+def test_the_card_of_images_that_were_given_claims_neither_to_have_made_nor_to_license_them(
+    filtered: CellImages, tmp_path: Path
+) -> None:
+    export_images(filtered._replace(origin="given"), "imagefolder", tmp_path / "out", CARD)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "genbench did not make them" in card
+    assert "Licence: unknown to genbench" in card
+    assert "fitted on" not in card
 
 
 def test_an_export_overwrites_nothing(filtered: CellImages, tmp_path: Path) -> None:

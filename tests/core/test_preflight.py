@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from PIL import Image
 
 from genbench import preflight
 from genbench.errors import DataError, ExitCode, GenbenchError, StoreUnwritableError, UsageError
@@ -191,3 +192,18 @@ def test_what_a_check_of_a_third_party_raises_is_named(
     arm = next(cell.arm for cell in plan.cells if cell.arm.generator.name == "toy")
     monkeypatch.setattr(type(arm.generator.config), "check_machine", _Odd.check_machine)
     assert "generator 'toy': its options raise ZeroDivisionError: odd" in str(refusal(plan, store, registry))
+
+
+def test_a_map_of_classes_that_the_dataset_lacks_is_found_when_they_are_known(
+    registry: Registry, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "cat" / "0.png")
+    generators = [f"folder:{tmp_path},classes.catt=cat"]
+    plan = toy_plan(registry, store, generators=generators, evaluators=["accuracy"])
+    done: list[str] = []
+    watcher = Observer(event=lambda step, event: done.append(step.stage) if event.status == "done" else None)
+    for _ in range(2):  # the second time it is known without loading
+        with pytest.raises(GenbenchError, match="maps 'catt', which is no class of the dataset"):
+            run(plan, store, registry, RunOptions(jobs=0), watcher)
+    assert done == ["dataset"]

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from PIL import Image
 from genbench.digest import file_digest
 from genbench.errors import DataError, Interrupted, UsageError
 from genbench.framing import Framing
+from genbench.image_files import image_problem
 from genbench.images import LabelledImages, TensorImages, read_square
 from genbench.notation import parse_reference
 from genbench.protocols import SampleRequest
@@ -373,6 +375,28 @@ def unlabelled_samples(folder: Path) -> Path:
     return folder
 
 
+def named_labels(folder: Path) -> Path:
+    np.savez(folder / "a.npz", image=pixels_of(), label=np.array(CLASSES)[LABELS])
+    return folder
+
+
+def object_labels(folder: Path) -> Path:
+    np.savez(folder / "a.npz", image=pixels_of(), label=np.array(CLASSES, dtype=object)[LABELS])
+    return folder
+
+
+def wrapped(folder: Path) -> Path:
+    (folder / "a card.txt").write_text("x")
+    write_tree(folder / "my images", CLASSES, pixels_of())
+    return folder
+
+
+def wrapped_twice(folder: Path) -> Path:
+    write_tree(folder / "a" / "b" / "train", CLASSES, pixels_of())
+    write_tree(folder / "a" / "b" / "test", CLASSES, pixels_of())
+    return folder
+
+
 def several_files(folder: Path) -> Path:
     for name in ("1m", "5m"):
         np.savez(folder / f"{name}.npz", image=pixels_of(), label=LABELS)
@@ -459,6 +483,10 @@ REFUSED = [
     (unlabelled_samples, r"holds the arrays arr_0: images without labels[\s\S]*--class_cond True"),
     (several_files, r"may hold the same images: 1m\.npz, 5m\.npz[\s\S]*for all"),
     (objects, r"holds object, and only numbers are read"),
+    (named_labels, r"its labels are no numbers[\s\S]*<U3[\s\S]*names\.index\(one\)[\s\S]*folder per class"),
+    (object_labels, r"its labels are no numbers[\s\S]*object[\s\S]*names\.index\(one\)"),
+    (wrapped, r"one level down: cat, dog\s+--generator 'folder:\S+/set/my images'"),
+    (wrapped_twice, r"2 levels down: test, train\s+--generator folder:\S+/set/a/b$"),
     (floats, r"images are float32, from -1 to 1[\s\S]*\(\(x \+ 1\) \* 127\.5\)"),
     (
         out_of_range,
@@ -500,10 +528,10 @@ def test_all_broken_images_are_named_at_once(
 def test_missing_and_superfluous_classes_are_listed_and_can_be_mapped_or_left_out(tmp_path: Path) -> None:
     pixels = pixels_of()
     write_tree(tmp_path / "set", ("kitty", "dog"), pixels)
-    message = r"folder lacks: cat\s+the folder has, and the dataset lacks: kitty\s+classes\.cat=kitty"
+    message = r"folder lacks: cat\s+the folder has, and the dataset lacks: kitty\s+classes\.NAME=OTHER"
     with pytest.raises(DataError, match=message):
         stock_of(tmp_path / "set", tmp_path / "1")
-    for number, said in enumerate(({"cat": "kitty"}, "cat=kitty+Katze", ["cat=kitty", "dog=dog"])):
+    for number, said in enumerate(({"cat": "kitty"}, "cat=kitty", ["cat=kitty", "dog=dog"])):
         stock = stock_of(tmp_path / "set", tmp_path / f"2{number}", classes_=said)
         assert_read(stock, pixels, LABELS.tolist())
     (tmp_path / "map.json").write_text('{"cat": ["kitty"]}')
@@ -516,6 +544,64 @@ def test_missing_and_superfluous_classes_are_listed_and_can_be_mapped_or_left_ou
     assert stock.class_counts().tolist() == [3, 3]
     with pytest.raises(DataError, match=r"classes maps 'horse', which is no class of the dataset: cat, dog"):
         stock_of(tmp_path / "set", tmp_path / "6", classes_={"horse": "kitty"})
+
+
+def test_labels_that_count_from_one_are_said_to_and_never_paired_with_a_class(tmp_path: Path) -> None:
+    pixels = pixels_of()
+    np.savez(tmp_path / "a.npz", image=pixels, label=LABELS + 1)
+    write_tree(tmp_path / "set", ("0", "01", "02"), pixels, (LABELS + 1).tolist())
+    for place in ("a.npz", "set"):
+        with pytest.raises(
+            DataError, match=r"seem to count from 1\s+first_label=1 if label 1 is cat, 2 is dog"
+        ):
+            stock_of(tmp_path / place, tmp_path / "1")
+        assert_read(stock_of(tmp_path / place, tmp_path / place[0], first_label=1), pixels, LABELS.tolist())
+    with pytest.raises(DataError, match=r"classes\.0=2 if 2 stands for 0, as in SVHN's"):
+        stock_of(tmp_path / "a.npz", tmp_path / "2", ("0", "1"))
+    tens = stock_of(tmp_path / "a.npz", tmp_path / "3", ("0", "1"), classes_={"0": ["2"]})
+    assert_read(tens, pixels, (1 - LABELS).tolist())
+    np.savez(tmp_path / "b.npz", image=pixels, label=LABELS * 7)
+    with pytest.raises(DataError, match=r"dataset lacks: 7\s.*\s+classes\.NAME=OTHER: NAME as"):
+        stock_of(tmp_path / "b.npz", tmp_path / "4")
+    np.savez(tmp_path / "c.npz", image=pixels, label=LABELS)
+    with pytest.raises(DataError, match=r"dataset lacks: 0\s+labels are numbers from 1 to 2"):
+        stock_of(tmp_path / "c.npz", tmp_path / "5", first_label=1)
+    write_tree(tmp_path / "named", CLASSES, pixels)
+    with pytest.raises(DataError, match=r"first_label=1, and its classes are no numbers: cat, dog"):
+        stock_of(tmp_path / "named", tmp_path / "6", first_label=1)
+
+
+def test_what_is_read_and_what_is_not_is_said(
+    registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tree_with_splits(tmp_path, pixels_of())
+    write_tree(tmp_path / "train", CLASSES, pixels_of(8)[6:], [0, 0])
+    (tmp_path / "train" / "cat" / "9.png").write_bytes(png(pixels_of()[0]))
+    said = r"class folders; 7 images of 2 classes, 3 to 4 of each; read: train/; not used: README\.md, val"
+    found = settle(registry, f"folder:{tmp_path}")
+    (remark,) = found.config.remarks(image_problem)
+    assert re.fullmatch(said, remark)
+    with caplog.at_level("INFO"):
+        stock_of(tmp_path, tmp_path / "w")
+    assert re.search(said, caplog.text)
+    assert "classes: cat is cat, dog is dog" in caplog.text
+    (tmp_path / "table").mkdir()
+    config = FolderConfig(path=str(parquet_folder(tmp_path / "table", pixels_of())))
+    (remark,) = config.remarks(image_problem)
+    assert remark.startswith("a table in parquet; read: data/train-00000-of-00002.parquet, data/train-00001")
+    assert remark.endswith("; not used: data/test-00000-of-00001.parquet")
+
+
+def test_a_map_names_classes_that_are_there_on_both_sides(tmp_path: Path) -> None:
+    write_tree(tmp_path / "set", ("kitty", "dogs"), pixels_of())
+    with pytest.raises(DataError, match=r"dataset lacks: [a-z, ]+\s+classes\.dog=dogs if they are the same"):
+        stock_of(tmp_path / "set", tmp_path / "1")
+    with pytest.raises(DataError, match=r"maps to 'Kitty', which is no class of the folder.*mean kitty\?"):
+        stock_of(tmp_path / "set", tmp_path / "2", classes_="cat=Kitty", unknown_classes="leave_out")
+    config = FolderConfig(path=str(tmp_path / "set"), classes={"catt": ["kitty"]})
+    with pytest.raises(DataError, match=r"maps 'catt', which is no class of the dataset.*mean cat\?"):
+        config.check_classes(CLASSES)
+    FolderConfig(path=str(tmp_path / "set"), classes={"cat": ["kitty"]}).check_classes(CLASSES)
 
 
 def test_modes_sizes_and_rotation_are_those_of_a_datasets_images(tmp_path: Path) -> None:

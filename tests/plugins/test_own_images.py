@@ -185,6 +185,20 @@ def test_odd_names_places_and_images_are_taken(load: Load, tmp_path: Path) -> No
     assert real.train.class_counts()[real.train.class_names.index("one")] == 1
 
 
+def test_classes_that_differ_in_case_alone_are_pointed_out(tmp_path: Path) -> None:
+    write_classes(tmp_path / "pets", ("Cat", "cat", "dog"), count=6)
+    said = " ".join(ImageFolderConfig(path=tmp_path / "pets").remarks(image_problem))
+    assert "differ in upper and lower case only, and count as several: Cat, cat" in said
+
+
+def test_a_folder_around_the_class_folders_is_named(load: Load, tmp_path: Path) -> None:
+    write_classes(tmp_path / "wrap" / "my images", count=1)
+    with pytest.raises(
+        DataError, match=r"one level down \(cat, dog\): --dataset 'imagefolder:\S+wrap/my images'"
+    ):
+        load(tmp_path / "wrap")
+
+
 def test_names_agree_however_they_spell_an_accent(load: Load, tmp_path: Path) -> None:
     write_classes(tmp_path / "pets" / "train", ("caf\u00e9", "tea"))
     write_classes(tmp_path / "pets" / "val", ("cafe\u0301", "tea"), count=2)

@@ -1,25 +1,27 @@
 """Which class of the dataset a class of somebody's folder is."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from genbench.errors import DataError
-from genbench.files import read_regular, shown
-from genbench.image_files import folder_names, numbers_mislead
-from genbench.synsets import synsets
+from genbench.image_files import numbers_mislead
 from genbench_generators._found import Found
+from genbench_generators.configs._class_map import (
+    FORM,
+    check_mapped,
+    known_names,
+    mapped_labels,
+    plain_name,
+    similar,
+    some_names,
+)
 from genbench_generators.configs._layouts import no_classes, origins_only
-from genbench_generators.configs.folder import CLASS_MAP, FolderConfig
+from genbench_generators.configs.folder import FolderConfig
 
-_SHOWN = 20  # classes that a message names, of each side
-_MOST_MAP_BYTES = 16 << 20
 _PADDED = re.compile(r"[0-9]{1,4}")  # a label as a folder's name, `7` or `007`; not one of EDM's `000000`
-_SYNSET = re.compile(r"n[0-9]{8}")
 
 
 def positions(
@@ -32,15 +34,28 @@ def positions(
 
     Raises:
         DataError: A class of the dataset has no image, the folder has classes that the dataset has not, or
-            its numbers could mean either of two classes.
+            its numbers could mean either of two classes, or the options name classes that either lacks.
     """
-    renamed = _renamed(wanted, config)
-    _check_numbers(found, wanted, renamed)
-    known = _known(wanted)
+    renamed = mapped_labels(config.mapped(), wanted)
+    if not config.first_label:
+        _check_numbers(found, wanted, renamed)
+    theirs = list(dict.fromkeys(name for part in found for name in part.images.class_names))
+    check_mapped(renamed, theirs)
+    if config.first_label and not any(map(_is_number, theirs)):
+        raise DataError(
+            f"folder: first_label={config.first_label}, and its classes are no numbers: {some_names(theirs)}",
+            hint="leave first_label out: classes are matched by name",
+        )
+    known = known_names(wanted)
     own: list[npt.NDArray[np.int64]] = []
     for part in found:
         names = part.images.class_names
-        places = [_position(name, wanted, renamed, known, numbered=part.numbered) for name in names]
+        places = [
+            renamed[name]
+            if name in renamed
+            else _position(name, wanted, known, part.numbered, config.first_label)
+            for name in names
+        ]
         own.append(np.array(places, dtype=np.int64))
     _check(found, own, wanted, config)
     return own
@@ -56,80 +71,38 @@ def _check_numbers(found: Sequence[Found], wanted: Sequence[str], renamed: Mappi
     if unclear:
         raise DataError(
             f"folder: label {unclear[0]} could be the place of a class or its name: the dataset's classes "
-            f"are called, in this order, {_some(wanted)}",
+            f"are called, in this order, {some_names(wanted)}",
             hint=f"classes.{wanted[0]}=NUMBER, and so for every class, says which label of the folder it is; "
             "class_map=FILE.json says it of many",
         )
 
 
+def told(found: Sequence[Found], own: Sequence[npt.NDArray[np.int64]], wanted: Sequence[str]) -> str:
+    """Say which class of the dataset each class of the folder is taken for."""
+    pairs = {
+        name: wanted[place] if place >= 0 else "left out"
+        for part, places in zip(found, own, strict=True)
+        for name, place in zip(part.images.class_names, places, strict=True)
+    }
+    return some_names([f"{name} is {meant}" for name, meant in pairs.items()])
+
+
+def _is_number(name: str) -> bool:
+    return name.isdecimal()
+
+
 def _position(
-    name: str, wanted: Sequence[str], renamed: Mapping[str, int], known: Mapping[str, int], *, numbered: bool
+    name: str, wanted: Sequence[str], known: Mapping[str, int], numbered: bool, first_label: int
 ) -> int:
-    if name in renamed:
-        return renamed[name]
-    if numbered:
-        return int(name) if int(name) < len(wanted) else -1
+    padded = bool(_PADDED.fullmatch(name))
+    number = int(name) - first_label if numbered or padded else -1
+    by_number = number if 0 <= number < len(wanted) else -1
+    if numbered or (first_label and padded):
+        return by_number
     if name in wanted:
         return list(wanted).index(name)
-    place = known.get(name, known.get(_plain(name), -1))
-    is_number = _PADDED.fullmatch(name) and not numbers_mislead(wanted)
-    if place < 0 and is_number and int(name) < len(wanted):
-        return int(name)
-    return place
-
-
-def _known(wanted: Sequence[str]) -> dict[str, int]:
-    """Return what the dataset's classes may be called, beside their names."""
-    plain = [_plain(name) for name in wanted]
-    known = {name: label for label, name in enumerate(plain) if plain.count(name) == 1}
-    known |= {name: label for label, name in enumerate(folder_names(wanted))}
-    by_id = [(own, label) for label, own in enumerate(synsets(wanted)) if own] if _is_imagenet(wanted) else []
-    return known | dict(by_id)
-
-
-def _is_imagenet(wanted: Sequence[str]) -> bool:
-    """Say whether it is worth asking timm, whose import takes seconds."""
-    return len(wanted) == 1000 or any("," in name or _SYNSET.fullmatch(name) for name in wanted)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
-
-
-def _renamed(wanted: Sequence[str], config: FolderConfig) -> dict[str, int]:
-    """Return the class of each name that the options map.
-
-    Raises:
-        DataError: They name a class that the dataset does not have, or map a name to two.
-    """
-    said = dict(config.classes)
-    if config.class_map is not None:
-        said |= _read_map(config.source_files()[CLASS_MAP])
-    known, found = _known(wanted), dict[str, int]()
-    for name, others in said.items():
-        label = list(wanted).index(name) if name in wanted else known.get(_plain(name), -1)
-        if label < 0:
-            raise DataError(
-                f"folder: classes maps {name!r}, which is no class of the dataset: {_some(wanted)}",
-                hint="classes.NAME=OTHER: NAME as the dataset says, OTHER as the folder does",
-            )
-        for other in others:
-            if found.setdefault(other, label) != label:
-                raise DataError(
-                    f"folder: classes maps {other!r} to two classes: {wanted[found[other]]} and {name}"
-                )
-    return found
-
-
-def _read_map(path: Path) -> dict[str, tuple[str, ...]]:
-    try:
-        content = json.loads(read_regular(path, _MOST_MAP_BYTES))
-        return {
-            str(name): tuple(map(str, others if isinstance(others, list) else [others]))
-            for name, others in content.items()
-        }
-    except (ValueError, AttributeError, RecursionError):
-        raise DataError(f'folder: class_map: {shown(path)} is not {{"cat": ["Cat", "kitty"]}}') from None
+    place = known.get(name, known.get(plain_name(name), -1))
+    return place if place >= 0 or numbers_mislead(wanted) else by_number
 
 
 def _check(
@@ -155,20 +128,44 @@ def _check(
         return
     lines = ["folder: its classes are not those of the dataset"]
     if lacking:
-        lines.append(f"  the dataset has, and the folder lacks: {_some(lacking)}")
+        lines.append(f"  the dataset has, and the folder lacks: {some_names(lacking)}")
     if strange:
-        lines.append(f"  the folder has, and the dataset lacks: {_some(strange)}")
-    if all(part.numbered for part in found):
-        lines.append(f"  labels are numbers from 0 to {len(wanted) - 1}, in this order: {_some(wanted)}")
-    if lacking and strange:
-        hint = f"classes.{lacking[0]}={strange[0]} if they are the same; class_map=FILE.json says it of many"
-    elif strange:
-        hint = "unknown_classes=leave_out reads the others alone"
-    else:
-        hint = "every class needs generated images: it could not be compared otherwise"
-    raise DataError("\n".join(lines), hint=hint)
+        lines.append(f"  the folder has, and the dataset lacks: {some_names(strange)}")
+    first = config.first_label
+    if all(map(_is_number, theirs)):
+        last = len(wanted) - 1 + first
+        lines.append(f"  labels are numbers from {first} to {last}, in this order: {some_names(wanted)}")
+    if not first and _count_from_one(theirs, len(wanted)):
+        lines.append(f"  its labels, up to {len(wanted)} and without 0, seem to count from 1")
+        raise DataError("\n".join(lines), hint=_from_one(wanted))
+    raise DataError("\n".join(lines), hint=_hint(lacking, strange))
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return shown(", ".join(names[:_SHOWN])) + more
+def _count_from_one(theirs: Sequence[str], count: int) -> bool:
+    """Say whether classes are numbers that seem to be 1 to `count`, as MATLAB's are."""
+    if not theirs or not all(map(_is_number, theirs)):
+        return False
+    numbers = [int(name) for name in theirs]
+    return min(numbers) >= 1 and max(numbers) == count
+
+
+def _from_one(wanted: Sequence[str]) -> str:
+    """Return what to type for labels from 1; SVHN's own files alone call the digit 0 ten."""
+    shifted = f"first_label=1 if label 1 is {some_names(wanted[:1])}"
+    are_digits = all(re.match(rf"{label}(\D|$)", name) for label, name in enumerate(wanted))
+    if not are_digits:
+        return f"{shifted}, 2 is {some_names(wanted[1:2])} and so on"
+    return f"classes.{wanted[0]}={len(wanted)} if {len(wanted)} stands for 0, as in SVHN's files; {shifted}"
+
+
+def _hint(lacking: Sequence[str], strange: Sequence[str]) -> str:
+    """Return what to type; only names that are alike are put together: a wrong pair mislabels images."""
+    if not lacking:
+        return "unknown_classes=leave_out reads the others alone"
+    if not strange:
+        return "every class needs generated images: it could not be compared otherwise"
+    near = next(((name, other) for name in lacking if (other := similar(name, strange))), None)
+    many = "class_map=FILE.json says it of many"
+    if near is None:
+        return f"{FORM}; {many}"
+    return f"classes.{near[0]}={near[1]} if they are the same; {many}"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from genbench.arrays import array_names, load_array, load_arrays, map_array
+from genbench.arrays import NotNumericError, array_names, load_array, load_arrays, map_array
 from genbench.errors import DataError
 from genbench.files import open_regular, said
 from genbench.images import LabelledImages, to_square
@@ -20,6 +20,13 @@ from genbench_generators.configs.folder import FolderConfig
 Labels = npt.NDArray[np.int64]
 _CHANNELS = (1, 3, 4)
 _KEYS = (("image", "label"), ("images", "labels"), ("arr_0", "arr_1"), ("img", "label"), ("x", "y"))
+
+# Not numpy.unique, which numbers names by the alphabet: the dataset's order may be another.
+_NAMES_HINT = (
+    "turn names into numbers in the dataset's order: names = ['cat', 'dog', ...]; "
+    "numpy.savez('FILE.npz', image=images, label=[names.index(one) for one in labels.tolist()]); or write "
+    "the images into a folder per class: PATH/cat/1.png PATH/dog/1.png"
+)
 
 
 class ArrayImages(LabelledImages):
@@ -73,7 +80,10 @@ def open_npz(part: Part, config: FolderConfig, look: Look, work: Path) -> Found:
     file = part.files["arrays.npz"]
     image_key, label_key = _keys(part.place, array_names(file), config)
     pixels, is_mapped = map_array(file, image_key, work)
-    (labels,) = load_arrays(file, label_key)
+    try:
+        (labels,) = load_arrays(file, label_key)
+    except NotNumericError as problem:
+        raise DataError(f"folder: its labels are no numbers: {problem.message}", hint=_NAMES_HINT) from None
     found = _from_arrays(f"folder: {part.place}", pixels, labels, look)
     return Found(found, numbered=True, stays=is_mapped)
 

@@ -32,7 +32,7 @@ from genbench.images import (
     open_images,
 )
 from genbench.protocols import RunContext, StockGenerator
-from genbench_generators._class_names import positions
+from genbench_generators._class_names import positions, told
 from genbench_generators._found import Found, problems_of
 from genbench_generators._parts import open_part
 from genbench_generators.configs.folder import FolderConfig
@@ -64,7 +64,11 @@ class Folder(StockGenerator):
         if height != width:
             raise DataError(f"folder: images are brought to squares, and train has {height} x {width} pixels")
         found = self._open(height, ctx.work)
-        stock = _joined(found, positions(found, train.class_names, self.config), train.class_names)
+        for place in self.config.parts():
+            ctx.log.info("%s: %s", place.place, place.in_words())
+        places = positions(found, train.class_names, self.config)
+        ctx.log.info("classes: %s", told(found, places, train.class_names))
+        stock = _joined(found, places, train.class_names)
         self._is_packed = (
             not all(part.stays for part in found)
             or len(stock) * math.prod(stock.image_shape) <= memory_limit_bytes()
@@ -74,7 +78,7 @@ class Folder(StockGenerator):
             return
         done = 0
 
-        def told(row: int) -> None:
+        def looked_at(row: int) -> None:
             if row % _BATCH == 0:
                 ctx.progress(min(done + row, len(stock)), len(stock))
                 if ctx.checkpoint_due():
@@ -82,7 +86,7 @@ class Folder(StockGenerator):
 
         problems: list[str] = []
         for part in found:
-            problems += problems_of(part, told)
+            problems += problems_of(part, looked_at)
             done += len(part.images)
         _refuse(problems)
         self._stock = stock

@@ -3,6 +3,7 @@
 Imports neither torch nor numpy: options ask here before anything is planned, and the dataset when it is read.
 """
 
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -153,6 +154,9 @@ def remarks(found: Found, val_fraction: float, test_fraction: float) -> Iterator
     small = [f"{name} {counts[label]}" for label, name in enumerate(found.classes) if counts[label] < _FEW]
     if small and len(found.splits) < len(SPLITS):
         yield f"classes so small that a split may have none of their images: {_some(small)}"
+    plain = Counter(name.casefold() for name in found.classes)
+    if alike := [name for name in found.classes if plain[name.casefold()] > 1]:
+        yield f"classes that differ in upper and lower case only, and count as several: {_some(alike)}"
     if found.unused:
         yield f"not used, in no class folder: {_some(found.unused, _NAMED)}"
     if found.left_out:
@@ -276,6 +280,13 @@ def _unused(root: Path, files: Iterable[Path]) -> tuple[str, ...]:
 
 
 def _too_few(folder: Path, names: Sequence[str]) -> str:
+    inner = [path.name for path in _folders(folder / names[0])] if len(names) == 1 else []
+    if len(inner) > 1:
+        typed = shlex.quote(f"imagefolder:{folder / names[0]}")
+        return (
+            f"{shown(folder)} holds one folder, {shown(names[0])}; class folders lie one level down "
+            f"({_some(inner, _NAMED)}): --dataset {shown(typed)}"
+        )
     return (
         f"{shown(folder)} needs at least two class folders, found {len(names)}: {_some(names) or 'none'}; "
         "put the images of each class into a folder of its own: PATH/cat/1.jpg PATH/dog/1.jpg"

@@ -5,7 +5,10 @@ plan is made: the message says why, and how to convert it.
 """
 
 import glob
+import itertools
 import re
+import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,6 +25,14 @@ ROW_LABELS = "labels.npy"  #: how the labels beside a `.bin` are called among th
 _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _PARQUET = ("data/*.parquet", "*/*.parquet", "*.parquet")
 _SHOWN = 10
+_LAYOUTS: Mapping[Kind, str] = {
+    "tree": "class folders",
+    "labelled": f"images that {LIST} labels",
+    "zip": "a zip",
+    "npz": "arrays in a .npz",
+    "parquet": "a table in parquet",
+    "rows": "rows of pixels",
+}
 _PICKLES = frozenset({".pickle", ".pkl", ".p", ".pth", ".pt"})
 _PACKED = frozenset({".tar", ".gz", ".tgz", ".xz", ".7z", ".rar", ".bz2"})
 #: Classes of sets that tell generated images from real ones, and nothing else.
@@ -39,12 +50,31 @@ class Part:
         place: What messages call it.
         files: Its files, by names that do not depend on where they lie.
         class_part: Of a `tree`, which part of a file's name is its class: the first, or -2, the last folder.
+        used: Which folder or files of the place are read, where others lie beside them.
+        unused: What lies beside them.
     """
 
     kind: Kind
     place: str
     files: Mapping[str, Path]
+    used: str = ""
+    unused: tuple[str, ...] = ()
     class_part: int = 0
+
+    def in_words(self) -> str:
+        """Say what the part is, how many images each class has if names tell, and what is left unused."""
+        said = [_LAYOUTS[self.kind]]
+        if self.kind == "tree":
+            counts = Counter(PurePosixPath(name).parts[self.class_part] for name in self.files).values()
+            least, most = min(counts), max(counts)
+            each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+            said.append(f"{len(self.files):,} images of {len(counts):,} classes, {each} of each")
+        if self.used:
+            said.append(f"read: {shown(self.used)}")
+        if self.unused:
+            more = f" and {len(self.unused) - _SHOWN:,} more" if len(self.unused) > _SHOWN else ""
+            said.append(f"not used: {shown(', '.join(self.unused[:_SHOWN]))}{more}")
+        return "; ".join(said)
 
 
 def find_parts(path: str, *, follow_links: bool) -> list[Part]:
@@ -59,7 +89,30 @@ def find_parts(path: str, *, follow_links: bool) -> list[Part]:
     found = [part for place in places for part in _parts_at(place, follow_links)]
     if not found:
         raise DataError(f"folder: {shown(path)} holds no image", hint="genbench show generator folder")
+    if len(found) == 1 and found[0].kind == "tree":
+        _refuse_wrapper(places[0], found[0])
     return found
+
+
+def _refuse_wrapper(place: Path, part: Part) -> None:
+    """Refuse a folder whose only folder holds the class folders: all images would be of one class.
+
+    Raises:
+        DataError: It is such a one; the message says what to type.
+    """
+    folders = {PurePosixPath(name).parent.parts for name in part.files}
+    first, last = min(folders), max(folders)  # what these two share, all those between them share, too
+    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    shared = PurePosixPath(*(name for name, _ in alike))
+    levels = len(shared.parts)
+    if not levels or any(len(one) == levels for one in folders):
+        return
+    below = sorted({one[levels] for one in folders})
+    raise DataError(
+        f"folder: {shown(place)} holds one folder, {shown(str(shared))}, and no images: class folders lie "
+        f"{'one level' if levels == 1 else f'{levels} levels'} down: {shown(', '.join(below[:_SHOWN]))}",
+        hint=f"--generator {shlex.quote(f'folder:{place / shared}')}",
+    )
 
 
 def origins_only(classes: Sequence[str]) -> bool:
@@ -187,7 +240,10 @@ def _tree(place: Path, names: set[str], follow_links: bool) -> Part:
         )
     if not images:
         raise _no_class_folders(root, list(below.values()))
-    return Part("tree", shown(place), images)
+    unused = [one.name for one in sorted(place.iterdir()) if one != split] if is_split else []
+    unused += [f"{root.name}/{one}" if is_split else one for one in below if "/" not in one]
+    visible = tuple(shown(one) for one in unused if not PurePosixPath(one).name.startswith("."))
+    return Part("tree", shown(place), images, "train/" if is_split else "", visible)
 
 
 def _below(root: Path, top: Path, follow_links: bool) -> Iterator[tuple[str, Path]]:
@@ -200,7 +256,8 @@ def _table(place: str, tables: Mapping[str, Path]) -> Part:
     """Return parquet files as one table: those called `train`, where any is."""
     train = [name for name in sorted(tables) if PurePosixPath(name).name.startswith("train")]
     files = {f"{number:05d}.parquet": tables[name] for number, name in enumerate(train or sorted(tables))}
-    return Part("parquet", place, files)
+    unused = tuple(shown(name) for name in sorted(tables) if train and name not in train)
+    return Part("parquet", place, files, ", ".join(train[:_SHOWN]) if unused else "", unused)
 
 
 def _part_of_file(file: Path) -> Part:

@@ -1,14 +1,16 @@
 """Options of `folder`. Imports neither torch nor numpy."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from genbench.errors import DataError
 from genbench.framing import BACKGROUND_IN_WORDS, FIT_IN_WORDS, Colour, Fit, Framing
+from genbench.options import ADDED_LATER
 from genbench.protocols import StockConfig
+from genbench_generators.configs._class_map import mapped_labels, read_map
 from genbench_generators.configs._layouts import Part, find_parts
 
 CLASS_MAP = "class_map.json"  #: how the map is called among the source files
@@ -32,6 +34,13 @@ class FolderConfig(StockConfig):
     )
     class_map: Path | None = Field(
         default=None, description='JSON file {"cat": ["Cat", "kitty"]}: `classes` as a file'
+    )
+    first_label: Annotated[int, ADDED_LATER] = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="the number of the dataset's first class, where classes are numbers: 1 for labels that "
+        "count from 1",
     )
     unknown_classes: Literal["refuse", "leave_out"] = Field(
         default="refuse", description="what to do about classes of the folder that the dataset does not have"
@@ -79,6 +88,23 @@ class FolderConfig(StockConfig):
         """Return how images become square."""
         return Framing(self.fit, self.background)
 
+    def mapped(self) -> Mapping[str, Sequence[str]]:
+        """Return names of the folder by class of the dataset, from `classes` and `class_map`.
+
+        Raises:
+            DataError: The file is not there, or no such map.
+        """
+        read = read_map(self._map_file(self.class_map)) if self.class_map is not None else {}
+        return {**self.classes, **read}
+
+    def check_classes(self, class_names: Sequence[str]) -> None:
+        """Refuse a map of classes that the dataset does not have.
+
+        Raises:
+            DataError: It names such.
+        """
+        mapped_labels(self.mapped(), class_names)
+
     def parts(self) -> list[Part]:
         """Find the files, and their layouts.
 
@@ -86,6 +112,13 @@ class FolderConfig(StockConfig):
             DataError: There are none, or they hold no classes.
         """
         return find_parts(self.path, follow_links=self.follow_links)
+
+    def remarks(self, image_problem: Callable[[Path], str]) -> Sequence[str]:
+        """Say which layout was found, how many images the classes have, and what is left unused."""
+        parts = self.parts()
+        return tuple(
+            f"{part.place}: {part.in_words()}" if len(parts) > 1 else part.in_words() for part in parts
+        )
 
     def source_files(self) -> Mapping[str, Path]:
         """Return every file that holds images or labels, by its name inside its part.
@@ -101,7 +134,12 @@ class FolderConfig(StockConfig):
             for name, path in part.files.items()
         }
         if self.class_map is not None:
-            found[CLASS_MAP] = self.class_map.expanduser()
-            if not found[CLASS_MAP].is_file():
-                raise DataError(f"folder: class_map: {str(self.class_map)!r} is not a file")
+            found[CLASS_MAP] = self._map_file(self.class_map)
         return found
+
+    @staticmethod
+    def _map_file(named: Path) -> Path:
+        file = named.expanduser()
+        if not file.is_file():
+            raise DataError(f"folder: class_map: {str(named)!r} is not a file")
+        return file
