@@ -432,7 +432,7 @@ def resolve(
         chosen = {schema.primary: chosen.pop(BARE), **chosen}
     named_preset = chosen.pop("preset", None)
     values = _merged(_preset_values(schema, named_preset, preset, origin), chosen)
-    config = _validated(schema, values, origin, hint=f"genbench show {kind} {spec.name}")
+    config = _validated(schema, values, origin, hint=_hint(kind, spec.name, schema, values))
     shown = {**chosen, **({"preset": named_preset} if named_preset else {})}
     label = ",".join(f"{name}={_short(value)}" for name, value in flattened(shown))
     references = {
@@ -481,6 +481,14 @@ def _digests(paths: Mapping[str, Path], file_digest: FileDigest) -> dict[str, st
     if unreadable:
         raise listed_problems("files cannot be read", unreadable, hint="ls -l FILE shows who may")
     return found
+
+
+def _hint(kind: Kind, name: str, schema: type[ComponentConfig], values: Mapping[str, Any]) -> str:
+    """Say what to type: the bare value where that is missing, else what shows the options."""
+    field = schema.model_fields.get(schema.primary or "")
+    if field is not None and field.is_required() and schema.primary not in values:
+        return f"--{kind} {name}:{str(schema.primary).upper()}"
+    return f"genbench show {kind} {name}"
 
 
 def _validated(

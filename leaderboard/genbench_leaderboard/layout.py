@@ -103,14 +103,21 @@ def _top1(row: Row) -> str:
 
 
 def _seeds(row: Row) -> str:
-    done = sentences.pairs_done(row)
+    done = row.top1.n if _lacks_baseline(row) and row.top1 else sentences.pairs_done(row)
     return str(row.planned) if done >= row.planned else f"{done} of {row.planned}"
 
 
 def _difference(row: Row) -> str:
     if row.contrast is None:
         return "baseline" if row.is_baseline else NOTHING
+    if _lacks_baseline(row):
+        return "no baseline"
     return difference(row.contrast)
+
+
+def _lacks_baseline(row: Row) -> bool:
+    """Whether a row was measured and its baseline was not: every seed of that failed."""
+    return row.contrast is not None and row.contrast.found is None and row.top1 is not None
 
 
 def _p(row: Row) -> str:

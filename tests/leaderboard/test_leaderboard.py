@@ -324,6 +324,12 @@ def test_a_row_that_failed_throughout_stays_in_the_table() -> None:
     assert "| 0 of 5 |" in render_markdown(board)
 
 
+def test_a_row_whose_baseline_failed_throughout_has_its_seeds() -> None:
+    board = build_board([failed(one) for one in arm("none", BASELINE)] + arm("cvae", BETTER))
+    lines = [one for one in render_markdown(board).splitlines() if "| cvae " in one]
+    assert re.search(r"\|\s+5 \| no baseline \|", lines[0])
+
+
 def test_a_missing_seed_is_incomplete_too() -> None:
     board = build_board(arm("none", BASELINE) + arm("ddpm", BETTER)[:4])
     assert "incomplete, so no verdict: ddpm, +1.0x standard (4 of 5 seeds)." in render_markdown(board)

@@ -1,6 +1,7 @@
 """Checkpoints of others: read, refused with the reason, evaluated as they are, or with one half frozen."""
 
 import json
+import shlex
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -175,8 +176,12 @@ def test_a_pickle_that_runs_code_is_refused_and_says_how_to_convert(
     message = (
         r"weights-only loader refuses \(it needs genbench_classifiers.mlp.MlpNetwork\).*\n  .*convert it"
     )
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as raised:
         build(registry, "mlp", weights=tmp_path / "whole.pth", **NORMALISED)
+    python, option, code = shlex.split(raised.value.hint.splitlines()[-1])
+    assert (python, option) == ("python", "-c")
+    exec(code, {})
+    build(registry, "mlp", weights=tmp_path / "whole.safetensors", **NORMALISED)
     (tmp_path / "torn.pth").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(DataError, match=r"torn.pth cannot be read"):
         build(registry, "mlp", weights=tmp_path / "torn.pth", **NORMALISED)

@@ -24,6 +24,21 @@ class Budget(click.ParamType):  # type: ignore[type-arg]  # it takes none before
         return float(found[1]) * _UNITS[found[2].lower()]
 
 
+class TrainingBudget(click.Choice):  # type: ignore[type-arg]  # as above
+    """`steps` or `epochs`; a time is for `genbench plan`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the word."""
+        if _ASKED.fullmatch(str(value).strip()):
+            self.fail(
+                f"{value!r} is a time, and a run takes steps or epochs. What fits into a time says: "
+                f"genbench plan ... --budget {value}",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
 def duration(seconds: float) -> str:
     """Write seconds as people say them, with two digits or so.
 

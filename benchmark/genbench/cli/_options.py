@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from genbench.cli._durations import TrainingBudget
 from genbench.request import make_plan_of, make_registry, make_store, read_suite, ready_suites, suite_path
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ _SUITE_OPTIONS = [
     ),
     click.option(
         "--budget",
-        type=click.Choice(["steps", "epochs"]),
+        type=TrainingBudget(["steps", "epochs"]),
         help="Equal optimizer steps in all arms, or equal epochs [default: steps].",
     ),
     click.option(

@@ -4,8 +4,10 @@ Nothing is unpickled: a `.pth` is read by torch's weights-only loader, which kno
 containers. A pickle that needs more would run code of whoever wrote it; the message says how to convert it.
 """
 
+import json
 import pickle
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,9 +33,9 @@ _NESTED = (
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 _SHOWN = 8  # names of a kind in a message
 _CONVERT = (
-    'where you trust it, convert it once: python -c "import torch; from safetensors.torch import save_file; '
-    "m = torch.load('FILE', weights_only=False); s = m.state_dict() if hasattr(m, 'state_dict') else m; "
-    "save_file({k: v.contiguous() for k, v in s.items()}, 'FILE.safetensors')\""
+    "import torch; from safetensors.torch import save_file; m = torch.load({old}, weights_only=False); "
+    's = m.state_dict() if hasattr(m, "state_dict") else m; '
+    "save_file({{k: v.contiguous() for k, v in s.items()}}, {new})"
 )
 
 
@@ -100,13 +102,23 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise DataError(
             f"weights={path.name} is a pickle that torch's weights-only loader refuses ({what}): reading it "
             "in full would run whatever code its author put there.",
-            hint=_CONVERT,
+            hint=_conversion(path),
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as problem:
         raise DataError(
             f"weights={path.name} cannot be read: {one_line(str(problem), 200)}", hint="download it again"
         ) from None
     return _tensors(content, path)
+
+
+def _conversion(path: Path) -> str:
+    """Return the line that converts a pickle, ready to be pasted, and what to name then."""
+    new = path.with_suffix(".safetensors")
+    code = _CONVERT.format(old=json.dumps(str(path)), new=json.dumps(str(new)))
+    return (
+        f"where you trust it, convert it once, and give weights={new.name}:\n"
+        f"  {shlex.join(['python', '-c', code])}"
+    )
 
 
 def _tensors(content: Any, path: Path) -> dict[str, torch.Tensor]:
