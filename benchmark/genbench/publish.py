@@ -84,7 +84,15 @@ class Publication:
 
     @classmethod
     def prepared(
-        cls, plan: Plan, suite: Suite, store: Store, out: Path, command: str, *, named: bool = False
+        cls,
+        plan: Plan,
+        suite: Suite,
+        store: Store,
+        out: Path,
+        command: str,
+        *,
+        named: bool = False,
+        suite_file: Path | None = None,
     ) -> "Publication":
         """Choose the folder of a run, and see that it can be written.
 
@@ -95,6 +103,7 @@ class Publication:
             out: Where the folders of runs are.
             command: What repeats it.
             named: Whether somebody chose the suite's name as that of the folder.
+            suite_file: The file that the suite was read from; that of the run's own folder repeats it.
 
         Raises:
             UsageError: The chosen name is another run's, or something is in the way.
@@ -103,7 +112,7 @@ class Publication:
         scope = scope_of(plan)
         place = choose_place(out, suite, scope, named=named)
         _check_folder(place.folder)
-        return cls(plan, suite, store, place, new_run(plan, suite, place, command, scope))
+        return cls(plan, suite, store, place, new_run(plan, suite, place, command, scope, suite_file))
 
     def claimed(self) -> contextlib.AbstractContextManager[None]:
         """Mark the folder as this run's, while it runs."""

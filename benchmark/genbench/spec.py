@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self, cast
@@ -34,7 +34,7 @@ from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
 from genbench.protocols import GenerationCost, GeneratorConfig
 from genbench.recipe import Mix
 from genbench.registry import Registry, check_no_folder
-from genbench.untrusted import parse_toml, read_text
+from genbench.untrusted import parse_json, parse_toml, read_text
 
 STANDARD_PRESETS = ("smoke", "quick", "paper")
 BASELINE = "none"  #: the generator that is always added: real images alone
@@ -42,6 +42,7 @@ FileDigest = Callable[[Path], str]
 ImageProblem = Callable[[Path], str]
 #: Of a suite's file: the longest that comes with genbench has 2 KB, a thousand long entries have 200.
 MOST_SUITE_BYTES = 2**20
+_MOST_RUN_BYTES, _MOST_RUN_DEPTH = 64 * 2**20, 10  #: of a run.json
 DEEPEST_SUITE = 20  #: tables in tables of a suite's file
 MOST_ENTRIES, MOST_MIXES = 1_000, 10_000  #: of one list; the planner bounds their product
 _SHOWN_FINDINGS = 10
@@ -280,6 +281,23 @@ def load_suite(path: Path) -> Suite:
     return make_suite({"name": as_suite_name(path.stem), **content}, origin=f"suite {path}")
 
 
+def paths_begin_in(file: Path) -> Path | None:
+    """Return the folder in which the relative paths of a run's suite begin: where the run was typed.
+
+    Args:
+        file: The `suite.toml` in the folder of a run.
+
+    Returns:
+        None for the current folder: for other suites, and where that folder is gone.
+    """
+    try:
+        run = parse_json(read_text(file.with_name("run.json"), _MOST_RUN_BYTES), _MOST_RUN_DEPTH)
+        base = (file.parent.resolve() / (run.get("paths_from") or run["typed_in"] or "?")).resolve()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return base if base.is_dir() and base != Path.cwd() else None
+
+
 def make_suite(content: Mapping[str, Any], origin: str) -> Suite:
     """Validate a suite, and say in the user's words what is wrong with it."""
     try:
@@ -412,6 +430,22 @@ def resolve(
     Raises:
         UsageError: The component, a preset or an option is unknown, or a value is out of bounds.
     """
+    settle = partial(_resolve, registry, kind, reference, preset, file_digest)
+    if reference.base is None:
+        return settle()
+    try:
+        with contextlib.chdir(reference.base):  # options name their files in many ways, and all look here
+            return settle()
+    except GenbenchError as problem:
+        try:
+            return settle()  # results were moved without their data, and this is typed where those are
+        except GenbenchError:
+            raise problem from None
+
+
+def _resolve(
+    registry: Registry, kind: Kind, reference: ComponentRef, preset: str, file_digest: FileDigest
+) -> Resolved:
     if kind == "generator":
         check_no_folder(registry, reference.use, reference.options.get(BARE))
     spec = registry.spec(kind, reference.use)
@@ -430,12 +464,16 @@ def resolve(
     named_preset = chosen.pop("preset", None)
     values = _merged(_preset_values(schema, named_preset, preset, origin), chosen)
     config = _validated(schema, values, origin, hint=f"genbench show {kind} {spec.name}")
+    if reference.base is not None:
+        _hold_places(config)
     shown = {**chosen, **({"preset": named_preset} if named_preset else {})}
-    label = ",".join(f"{name}={_short(value)}" for name, value in flattened(shown))
+    inner = {option: getattr(config, option) for option, _ in reference_options(schema)}
+    if reference.base is not None:
+        inner = {name: one and one.beginning_in(reference.base) for name, one in inner.items()}
     references = {
-        option: (step, resolve(registry, step.kind, getattr(config, option), preset, file_digest))
+        option: (step, resolve(registry, step.kind, inner[option], preset, file_digest))
         for option, step in reference_options(schema)
-        if getattr(config, option) is not None
+        if inner[option] is not None
     }
     with _its_own_mistakes(origin):
         paths = config.source_files()
@@ -444,11 +482,27 @@ def resolve(
         kind,
         spec,
         config,
-        f"{spec.name}:{label}" if label else spec.name,
+        label_of(spec.name, shown),
         references,
         fingerprint=digest(files) if files else "",
         paths=tuple(map(str, paths.values())),
     )
+
+
+def label_of(name: str, options: Mapping[str, Any]) -> str:
+    """Return what users typed, for tables: the name with the options that they set."""
+    label = ",".join(f"{option}={_short(value)}" for option, value in flattened(options))
+    return f"{name}:{label}" if label else name
+
+
+def _hold_places(config: ComponentConfig) -> None:
+    """Spell out the paths among options while the folder where they begin is the current one."""
+    for name in config.location_fields:
+        value = getattr(config, name)
+        if isinstance(value, Path):
+            object.__setattr__(config, name, value.expanduser().absolute())
+        elif isinstance(value, str) and value and Path(value).exists():  # else it may be a name on the Hub
+            object.__setattr__(config, name, str(Path(value).absolute()))
 
 
 def _digests(paths: Mapping[str, Path], file_digest: FileDigest) -> dict[str, str]:
