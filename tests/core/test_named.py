@@ -165,7 +165,7 @@ def test_paths_of_a_run_begin_where_it_was_typed(tmp_path: Path, monkeypatch: py
     assert why("../moved/results/one", "folder:data/synth") == here
     (moved / "data" / "synth").rename(moved / "new")
     with pytest.raises(
-        GenbenchError, match=r"synth' .*\nFiles that .* was made of have moved.*\n.*-g folder:NEW"
+        GenbenchError, match=r"synth' .*\nFiles that .* was made of are not there.*\n.*-g folder:NEW"
     ):
         why("../moved/results/one")
     keys = [line.split()[1] for line in here.splitlines() if "  not there  " in line]

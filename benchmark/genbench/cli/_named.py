@@ -181,8 +181,8 @@ def _place_of_data(named: Path, store: "Store") -> Iterator[None]:
         yield
     except DataError as problem:
         raise DataError(
-            f"{problem.message}\nFiles that {named} was made of have moved. Its images are in the store "
-            f"({store.root}), under keys for which these files are read",
+            f"{problem.message}\nFiles that {named} was made of are not there, or cannot be read. "
+            f"Its images are in the store ({store.root}), under keys for which these files are read",
             hint="put them back, or give their new place: RUN -g folder:NEW   (a dataset's: -d)",
         ) from problem
 
