@@ -77,7 +77,8 @@ def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any], 
         flags: What was asked for, by the names of `genbench run`'s parameters.
         origin: How messages call what was typed; by default as the flags of the command line.
     """
-    from genbench.spec import COMMAND_LINE, load_suite, make_suite, paths_begin_in
+    from genbench.notation import paths_begin_in
+    from genbench.spec import COMMAND_LINE, load_suite, make_suite
 
     base = None
     if isinstance(suite, str):

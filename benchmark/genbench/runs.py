@@ -21,8 +21,9 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from genbench.digest import digest
 from genbench.disk import make_folder, write_atomically
 from genbench.errors import GenbenchError, Interrupted, UsageError
+from genbench.notation import paths_begin_in
 from genbench.plan import Plan, mix_label
-from genbench.spec import Resolved, Suite, load_suite, paths_begin_in
+from genbench.spec import Resolved, Suite, load_suite
 from genbench.store import Store
 from genbench.untrusted import parse_json, read_text
 

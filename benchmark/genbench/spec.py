@@ -5,7 +5,6 @@
 """
 
 import contextlib
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,12 +28,12 @@ from genbench.errors import (
 from genbench.escaping import LONGEST_LABEL, exception_text, file_name, one_line
 from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
 from genbench.image_files import image_problem
-from genbench.notation import BARE, flattened, parse_reference
+from genbench.notation import BARE, label_of, parse_reference
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
 from genbench.protocols import GenerationCost, GeneratorConfig
 from genbench.recipe import Mix
 from genbench.registry import Registry, check_no_folder
-from genbench.untrusted import parse_json, parse_toml, read_text
+from genbench.untrusted import parse_toml, read_text
 
 STANDARD_PRESETS = ("smoke", "quick", "paper")
 BASELINE = "none"  #: the generator that is always added: real images alone
@@ -42,7 +41,6 @@ FileDigest = Callable[[Path], str]
 ImageProblem = Callable[[Path], str]
 #: Of a suite's file: the longest that comes with genbench has 2 KB, a thousand long entries have 200.
 MOST_SUITE_BYTES = 2**20
-_MOST_RUN_BYTES, _MOST_RUN_DEPTH = 64 * 2**20, 10  #: of a run.json
 DEEPEST_SUITE = 20  #: tables in tables of a suite's file
 MOST_ENTRIES, MOST_MIXES = 1_000, 10_000  #: of one list; the planner bounds their product
 _SHOWN_FINDINGS = 10
@@ -281,23 +279,6 @@ def load_suite(path: Path) -> Suite:
     return make_suite({"name": as_suite_name(path.stem), **content}, origin=f"suite {path}")
 
 
-def paths_begin_in(file: Path) -> Path | None:
-    """Return the folder in which the relative paths of a run's suite begin: where the run was typed.
-
-    Args:
-        file: The `suite.toml` in the folder of a run.
-
-    Returns:
-        None for the current folder: for other suites, and where that folder is gone.
-    """
-    try:
-        run = parse_json(read_text(file.with_name("run.json"), _MOST_RUN_BYTES), _MOST_RUN_DEPTH)
-        base = (file.parent.resolve() / (run.get("paths_from") or run["typed_in"] or "?")).resolve()
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return base if base.is_dir() and base != Path.cwd() else None
-
-
 def make_suite(content: Mapping[str, Any], origin: str) -> Suite:
     """Validate a suite, and say in the user's words what is wrong with it."""
     try:
@@ -436,11 +417,10 @@ def resolve(
     try:
         with contextlib.chdir(reference.base):  # options name their files in many ways, and all look here
             return settle()
-    except GenbenchError as problem:
-        try:
+    except GenbenchError:
+        with contextlib.suppress(GenbenchError):
             return settle()  # results were moved without their data, and this is typed where those are
-        except GenbenchError:
-            raise problem from None
+        raise
 
 
 def _resolve(
@@ -487,12 +467,6 @@ def _resolve(
         fingerprint=digest(files) if files else "",
         paths=tuple(map(str, paths.values())),
     )
-
-
-def label_of(name: str, options: Mapping[str, Any]) -> str:
-    """Return what users typed, for tables: the name with the options that they set."""
-    label = ",".join(f"{option}={_short(value)}" for option, value in flattened(options))
-    return f"{name}:{label}" if label else name
 
 
 def _hold_places(config: ComponentConfig) -> None:
@@ -584,14 +558,6 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(below, Mapping) and isinstance(value, Mapping)
         merged[name] = _merged(cast("Mapping[str, Any]", below), value) if both else value
     return merged
-
-
-def _short(value: Any) -> str:
-    """Write a value for a label; a path is its name: labels say nothing about somebody's disk."""
-    if isinstance(value, list | tuple):
-        return f"[{','.join(_short(one) for one in value)}]"
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", ".", "~")) else text
 
 
 def _explain(problem: ValidationError, origin: str, schema: type[BaseModel]) -> str:

@@ -15,7 +15,7 @@ import click
 
 from genbench.cli._options import make_plan_of, make_registry, make_store, read_suite, ready_suites
 from genbench.errors import DataError, UsageError
-from genbench.notation import BARE, parse_reference
+from genbench.notation import BARE, label_of, parse_reference
 from genbench.request import OF_A_RUN
 
 if TYPE_CHECKING:
@@ -169,8 +169,6 @@ def _is_typed(generator: "Resolved", name: str) -> bool:
     typed, primary = dict(reference.options), generator.config.primary
     if BARE in typed and primary is not None:
         typed = {primary: typed.pop(BARE), **typed}
-    from genbench.spec import label_of
-
     return label_of(generator.name, typed) == generator.label
 
 
