@@ -206,7 +206,7 @@ def check_output(path: Path, option: str, folders: Iterable[str] = (), files: It
     except OSError as problem:
         reason = problem.strerror or str(problem)
         if problem.errno in _FULL:
-            hint = f"make room there, or name another place with {option}; nothing was run"
+            hint = f"make room there, or name another place with {option}; nothing was done yet"
             raise OutputError(f"cannot write to {path}: {reason}", hint=hint) from problem
         raise _refused(path, reason, option) from problem
 
@@ -255,5 +255,5 @@ def _nearest(folder: Path) -> Path:
 
 
 def _refused(path: Path, reason: str, option: str) -> UsageError:
-    hint = f"name another place with {option}, or make this one writable; nothing was run"
+    hint = f"name another place with {option}, or make this one writable; nothing was done yet"
     return UsageError(f"cannot write to {path}: {reason}", hint=hint)

@@ -1,17 +1,20 @@
 """How components and their options are written on a command line: `name:option=value,option.entry=value`."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from genbench.errors import UsageError
 from genbench.escaping import one_line
 from genbench.options import ComponentRef
-from genbench.untrusted import parse_json
+from genbench.untrusted import parse_json, read_text
 
 BARE = ""  #: the value of `name:VALUE`, until the config says which option that is
 _OUTER_COMMA = re.compile(r",(?![^\[]*\])(?![^{]*\})")  # a comma that is not inside [...] or {...}
 LONGEST_REFERENCE = 4_000  #: characters of `name:option=value,...`
+_MOST_RUN_BYTES, _MOST_RUN_DEPTH = 64 * 2**20, 10  #: of a run.json
 DEEPEST_OPTION = 10  #: dots of an option, and lists in lists of a value; components use two
 
 
@@ -87,3 +90,34 @@ def scalar(text: str) -> Any:
         if text.startswith("[") and text.endswith("]"):  # words need no quotes
             return [scalar(word.strip()) for word in text[1:-1].split(",")]
         return text
+
+
+def paths_begin_in(file: Path) -> Path | None:
+    """Return the folder in which the relative paths of a run's suite begin: where the run was typed.
+
+    Args:
+        file: The `suite.toml` in the folder of a run.
+
+    Returns:
+        None for the current folder: for other suites, and where that folder is gone.
+    """
+    try:
+        run = parse_json(read_text(file.with_name("run.json"), _MOST_RUN_BYTES), _MOST_RUN_DEPTH)
+        base = (file.parent.resolve() / (run.get("paths_from") or run["typed_in"] or "?")).resolve()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return base if base.is_dir() and base != Path.cwd() else None
+
+
+def label_of(name: str, options: Mapping[str, Any]) -> str:
+    """Return what users typed, for tables: the name with the options that they set."""
+    label = ",".join(f"{option}={_short(value)}" for option, value in flattened(options))
+    return f"{name}:{label}" if label else name
+
+
+def _short(value: Any) -> str:
+    """Write a value for a label; a path is its name: labels say nothing about somebody's disk."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(_short(one) for one in value)}]"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", ".", "~")) else text

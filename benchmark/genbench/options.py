@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
@@ -149,6 +150,19 @@ class ComponentRef(Options):
 
     use: str = Field(description="name of the component")
     options: Mapping[str, Any] = Field(default_factory=dict, description="its options")
+
+    _base: Path | None = PrivateAttr(default=None)
+
+    @property
+    def base(self) -> Path | None:
+        """The folder in which relative paths among the options begin; None for the current one."""
+        return self._base
+
+    def beginning_in(self, base: Path) -> "ComponentRef":
+        """Return the same with relative paths that begin in another folder."""
+        copy = self.model_copy()
+        copy._base = base
+        return copy
 
     @model_validator(mode="before")
     @classmethod

@@ -78,6 +78,7 @@ class Publication:
         place: The folder.
         run: What the index says of it as yet.
         named: Whether somebody chose the suite's name as that of the folder.
+        suite_file: The file that the suite was read from.
     """
 
     plan: Plan
@@ -86,10 +87,19 @@ class Publication:
     place: Place
     run: Run
     named: bool = False
+    suite_file: Path | None = None
 
     @classmethod
     def prepared(
-        cls, plan: Plan, suite: Suite, store: Store, out: Path, command: str, *, named: bool = False
+        cls,
+        plan: Plan,
+        suite: Suite,
+        store: Store,
+        out: Path,
+        command: str,
+        *,
+        named: bool = False,
+        suite_file: Path | None = None,
     ) -> "Publication":
         """Choose the folder of a run, and see that it can be written.
 
@@ -100,6 +110,7 @@ class Publication:
             out: Where the folders of runs are.
             command: What repeats it.
             named: Whether somebody chose the suite's name as that of the folder.
+            suite_file: The file that the suite was read from; that of the run's own folder repeats it.
 
         Raises:
             UsageError: The chosen name is another run's, or something is in the way.
@@ -108,7 +119,8 @@ class Publication:
         scope = scope_of(plan)
         place = choose_place(out, suite, scope, named=named)
         _check_folder(place.folder)
-        return cls(plan, suite, store, place, new_run(plan, suite, place, command, scope), named)
+        run = new_run(plan, suite, place, command, scope, suite_file)
+        return cls(plan, suite, store, place, run, named, suite_file)
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
@@ -124,7 +136,7 @@ class Publication:
 
     def _run_at(self, place: Place) -> Run:
         """Return this run's line, if it is written there."""
-        return new_run(self.plan, self.suite, place, self.run.command, self.run.scope)
+        return new_run(self.plan, self.suite, place, self.run.command, self.run.scope, self.suite_file)
 
     def publish(self, summary: RunSummary) -> Published:
         """Write what a run left; `place` says where, which may be another folder than was claimed.

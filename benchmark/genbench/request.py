@@ -6,11 +6,14 @@ The program and the Python interface both start here. Nothing heavy is imported 
 import math
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genbench.errors import UsageError, did_you_mean
+
+#: Files that a run leaves in its folder, besides its suite: each stands for the run.
+OF_A_RUN = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "pictures.md", "run.json")
 
 if TYPE_CHECKING:
     from genbench.plan import Plan
@@ -74,10 +77,14 @@ def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any], 
         flags: What was asked for, by the names of `genbench run`'s parameters.
         origin: How messages call what was typed; by default as the flags of the command line.
     """
-    from genbench.spec import COMMAND_LINE, load_suite, make_suite
+    from genbench.explain import COMMAND_LINE
+    from genbench.notation import paths_begin_in
+    from genbench.spec import load_suite, make_suite
 
+    base = None
     if isinstance(suite, str):
-        content = load_suite(suite_path(suite)).model_dump(mode="json")
+        file = suite_path(suite)
+        content, base = load_suite(file).model_dump(mode="json"), paths_begin_in(file)
     else:
         content = dict(suite or {})
     said = {name: value for name, value in flags.items() if value not in ((), None)}
@@ -93,13 +100,36 @@ def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any], 
     if "name" in said:
         content["name"] = said["name"]
     made = make_suite({"name": _name(content), **content}, origin=origin or COMMAND_LINE)
+    if base is not None:
+        made = with_paths_in(made, base, without=said)
     return _limited(made, {name: said[name] for name in ("limit_train", "limit_test") if name in said})
 
 
+def with_paths_in(suite: "Suite", base: Path, without: Collection[str] = ()) -> "Suite":
+    """Return a suite whose relative paths begin in a folder.
+
+    Args:
+        suite: The suite.
+        base: The folder.
+        without: Entries that were typed just now: their paths begin in the current folder.
+    """
+    lists = ("datasets", "generators", "filters", "classifiers", "evaluators")
+    moved: dict[str, Any] = {
+        name: tuple(one.beginning_in(base) for one in getattr(suite, name))
+        for name in lists
+        if name not in without
+    }
+    if "reference" not in without:
+        moved["reference"] = suite.reference.beginning_in(base)
+    return suite.model_copy(update=moved)
+
+
 def suite_path(suite: str) -> Path:
-    """Return the file of a suite: a path, the folder of a run, or the name of a ready one."""
+    """Return the file of a suite: a path, a run's folder or a file in it, or the name of a ready one."""
     if os.path.isfile(suite):  # which takes any text, however long
-        return Path(suite)
+        file = Path(suite)
+        beside = file.with_name("suite.toml")
+        return beside if file.name in OF_A_RUN and beside.is_file() else file
     if os.path.isfile(os.path.join(suite, "suite.toml")):
         return Path(suite, "suite.toml")
     ready = {path.stem: path for path in ready_suites()}

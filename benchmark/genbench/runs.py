@@ -24,6 +24,7 @@ from genbench.digest import digest
 from genbench.disk import make_folder, remove_place, write_atomically
 from genbench.errors import GenbenchError, Interrupted, UsageError
 from genbench.leases import locking
+from genbench.notation import paths_begin_in
 from genbench.plan import Plan, mix_label
 from genbench.spec import Resolved, Suite, load_suite
 from genbench.store import Store
@@ -101,6 +102,7 @@ class Run(BaseModel):
         state: `running` until it ended; whether its process lives, `Listed.state` says.
         command: What repeats it.
         typed_in: The folder where that was typed, as seen from the run's folder.
+        paths_from: The folder in which the suite's paths begin, as seen from there; empty if it is the same.
         what: What it compares, in a line.
         cells: How many cells it planned.
         measured: How many of them are on the board.
@@ -121,6 +123,7 @@ class Run(BaseModel):
     state: State = "running"
     command: str
     typed_in: str = ""
+    paths_from: str = ""
     what: str
     cells: int
     measured: int = 0
@@ -372,15 +375,41 @@ def _is_marked(folder: Path, run: Run) -> bool:
     return held is not None and (held.id, held.began) == (run.id, run.began)
 
 
-def new_run(plan: Plan, suite: Suite, place: Place, command: str, scope: Scope | None = None) -> Run:
-    """Return the line of a run that begins now."""
+def new_run(
+    plan: Plan,
+    suite: Suite,
+    place: Place,
+    command: str,
+    scope: Scope | None = None,
+    suite_file: Path | None = None,
+) -> Run:
+    """Return the line of a run that begins now.
+
+    Args:
+        plan: What is run.
+        suite: The suite that it was made of.
+        place: The folder that it has.
+        command: What was typed. It repeats the run, unless it names the run's own folder: then that which
+            made the folder does.
+        scope: What it compares.
+        suite_file: The file that the suite was read from.
+    """
     found = scope or scope_of(plan)
+    before, typed_in, paths_from = place.before, _relative(Path.cwd(), place.folder), ""
+    base = paths_begin_in(suite_file) if suite_file is not None else None
+    if base is not None:
+        paths_from = _relative(base, place.folder)
+    is_own = suite_file is not None and suite_file.parent.resolve() == place.folder.resolve()
+    if before is not None and is_own and before.scope == found:
+        command, typed_in = before.command, before.typed_in
+        paths_from = before.paths_from
     return Run(
         id=place.before.id if place.before is not None else secrets.token_hex(6),
         name=suite.name,
         began=now(),
         command=command,
-        typed_in=_relative(Path.cwd(), place.folder),
+        typed_in=typed_in,
+        paths_from=paths_from,
         what=_what(found),
         cells=len(plan.cells),
         host=socket.gethostname(),

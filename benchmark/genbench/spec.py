@@ -5,11 +5,10 @@
 """
 
 import contextlib
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self, cast
@@ -26,10 +25,11 @@ from genbench.errors import (
     listed_problems,
     together,
 )
-from genbench.escaping import LONGEST_LABEL, exception_text, file_name, one_line
+from genbench.escaping import exception_text, file_name, one_line
+from genbench.explain import COMMAND_LINE, explain
 from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
 from genbench.image_files import image_problem
-from genbench.notation import BARE, flattened, parse_reference
+from genbench.notation import BARE, label_of, parse_reference
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
 from genbench.protocols import GenerationCost, GeneratorConfig, StockConfig
 from genbench.recipe import Mix
@@ -44,9 +44,6 @@ ImageProblem = Callable[[Path], str]
 MOST_SUITE_BYTES = 2**20
 DEEPEST_SUITE = 20  #: tables in tables of a suite's file
 MOST_ENTRIES, MOST_MIXES = 1_000, 10_000  #: of one list; the planner bounds their product
-_SHOWN_FINDINGS = 10
-COMMAND_LINE = "options"  #: the origin of a suite whose entries were typed: messages name its flags
-_MIX_ENTRY = re.compile(r"^mixes\.\d+\.")
 
 _NAME = re.compile(r"\w(?:[\w .,+=()-]*[\w+=()-])?")
 _LONGEST_NAME_BYTES = 200
@@ -288,7 +285,7 @@ def make_suite(content: Mapping[str, Any], origin: str) -> Suite:
         hint = (
             "genbench run --help" if origin == COMMAND_LINE else "genbench docs protocol   (describes suites)"
         )
-        raise UsageError(_explain(problem, origin, Suite), hint=hint) from None
+        raise UsageError(explain(problem, origin, Suite), hint=hint) from None
 
 
 @dataclass(frozen=True)
@@ -413,6 +410,21 @@ def resolve(
     Raises:
         UsageError: The component, a preset or an option is unknown, or a value is out of bounds.
     """
+    settle = partial(_resolve, registry, kind, reference, preset, file_digest)
+    if reference.base is None:
+        return settle()
+    try:
+        with contextlib.chdir(reference.base):  # options name their files in many ways, and all look here
+            return settle()
+    except GenbenchError:
+        with contextlib.suppress(GenbenchError):
+            return settle()  # results were moved without their data, and this is typed where those are
+        raise
+
+
+def _resolve(
+    registry: Registry, kind: Kind, reference: ComponentRef, preset: str, file_digest: FileDigest
+) -> Resolved:
     if kind == "generator":
         check_no_folder(registry, reference.use, reference.options.get(BARE))
     if kind == "dataset":
@@ -433,15 +445,19 @@ def resolve(
     named_preset = chosen.pop("preset", None)
     values = _merged(_preset_values(schema, named_preset, preset, origin), chosen)
     config = _validated(schema, values, origin, hint=_hint(kind, spec.name, schema, values))
+    if reference.base is not None:
+        _hold_places(config)
     shown = {**chosen, **({"preset": named_preset} if named_preset else {})}
-    label = ",".join(f"{name}={_short(value)}" for name, value in flattened(shown))
+    inner = {option: getattr(config, option) for option, _ in reference_options(schema)}
+    if reference.base is not None:
+        inner = {name: one and one.beginning_in(reference.base) for name, one in inner.items()}
     references = {
-        option: (step, resolve(registry, step.kind, getattr(config, option), preset, file_digest))
+        option: (step, resolve(registry, step.kind, inner[option], preset, file_digest))
         for option, step in reference_options(schema)
-        if getattr(config, option) is not None
+        if inner[option] is not None
     }
-    for option, (_, inner) in references.items():
-        _check_draw(inner, f"{origin}, option {option!r}")
+    for option, (_, part) in references.items():
+        _check_draw(part, f"{origin}, option {option!r}")
     with _its_own_mistakes(origin):
         paths = config.source_files()
     files = _digests(paths, file_digest)
@@ -449,21 +465,31 @@ def resolve(
         kind,
         spec,
         config,
-        f"{spec.name}:{label}" if label else spec.name,
+        label_of(spec.name, shown),
         references,
         fingerprint=digest(files) if files else "",
         paths=tuple(map(str, paths.values())),
     )
 
 
-def _check_draw(inner: Resolved, origin: str) -> None:
+def _check_draw(part: Resolved, origin: str) -> None:
     """Refuse a part that uses all its images: how many there are is asked of it by what it is a part of."""
-    if isinstance(inner.config, StockConfig) and inner.config.draw == "whole":
+    if isinstance(part.config, StockConfig) and part.config.draw == "whole":
         raise UsageError(
-            f"{origin}: {inner.label} uses all its images in every seed, whatever is asked of it, and other "
+            f"{origin}: {part.label} uses all its images in every seed, whatever is asked of it, and other "
             "components ask for a number of each class",
-            hint=f"leave out draw=whole here; alone, `--generator {inner.name}:...,draw=whole` works",
+            hint=f"leave out draw=whole here; alone, `--generator {part.name}:...,draw=whole` works",
         )
+
+
+def _hold_places(config: ComponentConfig) -> None:
+    """Spell out the paths among options while the folder where they begin is the current one."""
+    for name in config.location_fields:
+        value = getattr(config, name)
+        if isinstance(value, Path):
+            object.__setattr__(config, name, value.expanduser().absolute())
+        elif isinstance(value, str) and value and Path(value).exists():  # else it may be a name on the Hub
+            object.__setattr__(config, name, str(Path(value).absolute()))
 
 
 def _digests(paths: Mapping[str, Path], file_digest: FileDigest) -> dict[str, str]:
@@ -499,7 +525,7 @@ def _validated(
         with _its_own_mistakes(origin):
             return schema.model_validate(values)
     except ValidationError as problem:
-        raise UsageError(_explain(problem, origin, schema), hint=hint) from None
+        raise UsageError(explain(problem, origin, schema), hint=hint) from None
 
 
 @contextlib.contextmanager
@@ -553,51 +579,3 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(below, Mapping) and isinstance(value, Mapping)
         merged[name] = _merged(cast("Mapping[str, Any]", below), value) if both else value
     return merged
-
-
-def _short(value: Any) -> str:
-    """Write a value for a label; a path is its name: labels say nothing about somebody's disk."""
-    if isinstance(value, list | tuple):
-        return f"[{','.join(_short(one) for one in value)}]"
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", ".", "~")) else text
-
-
-def _explain(problem: ValidationError, origin: str, schema: type[BaseModel]) -> str:
-    """Turn pydantic's findings into lines that name the option, the value found and what is allowed."""
-    lines, head = [], "" if origin == COMMAND_LINE else f"{origin}: "
-    findings = problem.errors(include_url=False, include_context=False)
-    wrong = {finding["loc"][0] for finding in findings if len(finding["loc"]) > 1}
-    findings = [one for one in findings if one["type"] != "too_short" or one["loc"][0] not in wrong]
-    for finding in findings[:_SHOWN_FINDINGS]:
-        path = ".".join(str(part) for part in finding["loc"])
-        if finding["type"] == "extra_forbidden":
-            known = _fields_at(schema, finding["loc"][:-1])
-            lines.append(f"{head}unknown option {path!r}. {did_you_mean(str(finding['loc'][-1]), known)}")
-        elif finding["type"] == "missing":
-            lines.append(f"{head}option {path!r} is missing")
-        else:
-            lines.append(f"{head}{_in_words(path, finding, origin)}")
-    if len(findings) > _SHOWN_FINDINGS:
-        lines.append(f"{head}and {len(findings) - _SHOWN_FINDINGS} more")
-    return "\n".join(lines)
-
-
-def _in_words(path: str, finding: Mapping[str, Any], origin: str) -> str:
-    """Say what is wrong with the value of an option, or how several of them do not go together."""
-    message = finding["msg"].removeprefix("Value error, ")
-    flag = _MIX_ENTRY.sub("", path).replace("_", "-")
-    name = f"--{flag}" if origin == COMMAND_LINE and path else f"option {path!r}"
-    if isinstance(finding["input"], Mapping) and finding["type"] == "value_error":
-        return message if origin == COMMAND_LINE or not path else f"{name}: {message}"
-    return f"{name} is {one_line(repr(finding['input']), LONGEST_LABEL)}: {message}"
-
-
-def _fields_at(schema: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Return the option names of the model that `path` leads to."""
-    for part in path:
-        entry = schema.model_fields.get(str(part))
-        inner = entry.annotation if entry else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            schema = inner
-    return list(schema.model_fields)

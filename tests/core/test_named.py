@@ -1,5 +1,7 @@
 """Pictures, exports and explanations of a run that is named by its folder, a row or a record."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,9 +106,11 @@ def test_one_row_is_exported_and_several_are_listed(toys: Run, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["FOLDER", "tio"], r"no cell or row 'tio' in this run. Did you mean toy\? Known: copies, "),
+        (["FOLDER", "toi"], r"(?s)no cell or row 'toi' .* Did you mean 'toy'\?.*\n  toy, \+1.0x standard\n"),
         (["FOLDER", "none"], "toy-data/none/standard/toy-net/0 is a baseline: it has no synthetic images"),
         (["PARENT"], "has no suite.toml. It holds toy-data-toy-copies-toy-net: name one of these"),
+        (["nosuch"], r"no folder, record, row or cell 'nosuch'\n  genbench preview FOLDER \[ROW\]"),
+        ([__file__], r"test_named.py is neither the folder of a run nor the file of a record"),
         (["./nothing.json"], "./nothing.json is neither a folder nor a file"),
         (["FOLDER", "--base-seed", "9"], r"not in the store: sample toy.*\n  genbench run .*makes them"),
     ],
@@ -123,3 +127,77 @@ def test_a_picture_counts_the_images_that_it_shows(toys: Run, monkeypatch: pytes
     toys("preview", str(toys.folder), "toy", "--columns", "2")
     said = toys("export-images", str(toys.folder), "toy").output
     assert titles == [f"toy-data/toy/x1-standard/toy-net/0: 6 of {said.split()[0]} images"]
+
+
+@pytest.mark.parametrize("file", ["leaderboard.md", "leaderboard.json", "suite.toml", "run.json"])
+def test_a_file_of_a_run_stands_for_its_folder(toys: Run, file: str) -> None:
+    said = toys("why", str(toys.folder / file), "toy").output
+    assert said == toys("why", str(toys.folder), "toy").output
+    assert said.count("  cached  ") == 14
+
+
+def test_paths_of_a_run_begin_where_it_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From another folder, after everything moved together, and by the name that was typed."""
+    tree, elsewhere = tmp_path / "tree", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for number in range(10):
+        place = tree / "data" / "synth" / str(number) / "0.png"
+        place.parent.mkdir(parents=True)
+        Image.new("RGB", (8, 8), (25 * number, 0, 0)).save(place)
+    run = tree / "results" / "one"
+    run.mkdir(parents=True)
+    entries = 'name = "one"\nclassifiers = ["cnn"]\ngenerators = ["folder:data/synth"]\nseeds = 1\n'
+    (run / "suite.toml").write_text(entries + 'evaluators = ["accuracy"]\npreset = "smoke"\n')
+    (run / "run.json").write_text(json.dumps({"typed_in": "../.."}))
+
+    def why(*arguments: str) -> str:
+        line = ["why", *arguments, "--store", str(tmp_path / "store")]
+        return CliRunner().invoke(program, line, catch_exceptions=False).output
+
+    monkeypatch.chdir(tree)
+    here = why("results/one", "folder:data/synth")
+    assert here.startswith("digits/folder:path=data/synth/x1-standard/cnn/0\n")
+    monkeypatch.chdir(elsewhere)
+    assert why("../tree/results/one", "folder:data/synth") == here
+    assert Path.cwd() == elsewhere
+    tree.rename(tmp_path / "moved")
+    moved = tmp_path / "moved"
+    assert why("../moved/results/one", "folder:data/synth") == here
+    (moved / "data" / "synth").rename(moved / "new")
+    with pytest.raises(
+        GenbenchError, match=r"synth' .*\nFiles that .* was made of are not there.*\n.*-g folder:NEW"
+    ):
+        why("../moved/results/one")
+    keys = [line.split()[1] for line in here.splitlines() if "  not there  " in line]
+    assert len(keys) == 7
+    given = why("../moved/results/one", "folder:../moved/new", "-g", "folder:../moved/new")
+    assert [line.split()[1] for line in given.splitlines() if "  not there  " in line] == keys
+
+
+def test_a_run_that_is_repeated_by_its_folder_keeps_its_line(
+    toys: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(toys.folder, tmp_path / "copy")
+    folder = tmp_path / "copy"
+    before = json.loads((folder / "run.json").read_text())
+    before |= {"command": "genbench run as-typed", "name": "copy"}
+    (folder / "run.json").write_text(json.dumps(before))
+    suite = (folder / "suite.toml").read_text().replace("toy-data-toy-copies-toy-net", "copy")
+    (folder / "suite.toml").write_text(suite)
+    for file in ("", "suite.toml", "leaderboard.md"):
+        toys("run", str(folder / file), "-j", "0", "-q")
+        after = json.loads((folder / "run.json").read_text())
+        assert (after["command"], after["typed_in"]) == ("genbench run as-typed", before["typed_in"])
+        assert after["began"] > before["began"]
+    page = (folder / "leaderboard.md").read_text()
+    assert "```sh\ngenbench run as-typed\n```" in page
+    assert f"Type the command in the folder `{before['typed_in']}`" in page
+
+
+def test_a_board_of_failures_alone_names_them(toys: Run, tmp_path: Path) -> None:
+    record = next(iter(toys.records.values()))
+    failed = replace(record.result, status="failed", reason="the disk was eaten", metrics=())
+    (tmp_path / "cell-x.json").write_text(replace(record, result=failed).to_json())
+    said = CliRunner().invoke(program, ["leaderboard", str(tmp_path)])
+    assert said.exit_code == 1
+    assert "there is no board: every evaluation failed\n  the disk was eaten\n" in said.output

@@ -369,7 +369,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
         monkeypatch.setattr(disk, "probe", refuse)
         with pytest.raises(kind, match="cannot write to") as found:
             disk.check_output(tmp_path / "new", "--out", ["records"])
-        assert "nothing was run" in found.value.hint
+        assert "nothing was done yet" in found.value.hint
 
 
 def test_outputs_go_through_links_and_into_devices(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_nothing_runs_if_the_output_cannot_be_written(store: Store, tmp_path: Pa
         problem = refused(*command)
         assert isinstance(problem, UsageError)
         assert "cannot write to" in problem.message
-        assert "nothing was run" in problem.hint
+        assert "nothing was done yet" in problem.hint
     assert not store.root.exists()
 
 

@@ -80,7 +80,7 @@ def check_refused(end: runs.Ended) -> None:
     if end.code == 1:  # a step failed on its own file, while the store could be written
         assert "FAILED" in end.said, end.said[-1000:]
     if end.code == 2:  # found before anything was run
-        assert "nothing was run" in end.said, end.said[-1000:]
+        assert "nothing was done yet" in end.said, end.said[-1000:]
 
 
 def tiny_disk(kibibytes: int, folder: Path) -> None:

@@ -34,7 +34,7 @@ from genbench.outlook import survey
 from genbench.plan import Plan, Step
 from genbench.publish import Publication
 from genbench.records import Record, explained, read_records
-from genbench.request import make_plan_of, make_registry, make_store, read_suite, shell_line
+from genbench.request import make_plan_of, make_registry, make_store, read_suite, shell_line, suite_path
 from genbench.runner import Observer
 from genbench.runner import run as walk
 from genbench.store import Store
@@ -146,8 +146,15 @@ def run(suite: str | Path | Mapping[str, Any] | None = None, **options: Unpack[A
     if "out" in said:
         out = Path(said["out"]).expanduser()
         publication = Publication.prepared(
-            asked.plan, asked.suite, asked.store, out, command, named="name" in said
+            asked.plan,
+            asked.suite,
+            asked.store,
+            out,
+            command,
+            named="name" in said,
+            suite_file=suite_path(str(suite)) if isinstance(suite, str | Path) else None,
         )
+        command = publication.run.command
     how = RunOptions(
         **choose_workers(asked_how.device, asked_how.jobs, _LOG.warning)._asdict(),
         step_timeout_seconds=asked_how.step_timeout,

@@ -4,25 +4,33 @@ A run's folder holds its suite, and a record lies in one or says which command m
 options of the run again.
 """
 
+import contextlib
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from genbench.cli._options import make_plan_of, make_registry, make_store, read_suite, ready_suites
-from genbench.errors import UsageError, did_you_mean
+from genbench.errors import DataError, UsageError
+from genbench.notation import BARE, label_of, parse_reference
+from genbench.request import OF_A_RUN
 
 if TYPE_CHECKING:
     from genbench.plan import Cell, Plan
     from genbench.records import Record
     from genbench.registry import Registry
-    from genbench.spec import Suite
+    from genbench.spec import Resolved, Suite
     from genbench.store import Store
 
 _SUITE, _RECORDS = "suite.toml", "records"
 _SHOWN_ROWS = 12
+_FORM = (
+    "genbench {command} FOLDER [ROW]   FOLDER is one of a run, as genbench-results/RUN (genbench runs lists "
+    "them); a row or cell alone needs the options of its run"
+)
 
 #: The argument of commands that take any of these names.
 named_argument: Callable[[Any], Any] = click.argument("what", metavar="CELL|FOLDER|RECORD")
@@ -62,21 +70,32 @@ def named_cells(what: str, options: Mapping[str, Any]) -> Named:
     place = Path(what)
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
+    if place.is_file() and (place.name == _SUITE or place.name in OF_A_RUN):
+        place = place.parent  # any file of a run's folder stands for the run
     if place.is_dir():
         file = _suite_of(place)
-        plan = make_plan_of(registry, store, read_suite(str(file), options))
+        with _place_of_data(place, store):
+            plan = make_plan_of(registry, store, read_suite(str(file), options))
         row = options["suite"]
         cells = _rows(plan, row, file.parent) if row else plan.cells
         return Named(registry, store, plan, cells, file.parent, f"genbench run {shlex.quote(str(file))}")
     if place.is_file():
+        if place.suffix != ".json":
+            raise UsageError(
+                f"{what} is neither the folder of a run nor the file of a record (RUN/records/*.json)",
+                hint=_form(),
+            )
         record = _record(place)
         suite, command = _suite_of_record(place, record, options)
-        plan = make_plan_of(registry, store, suite)
+        with _place_of_data(place, store):
+            plan = make_plan_of(registry, store, suite)
         return Named(registry, store, plan, _cells_of(plan, record, place), None, command)
     if what.endswith(".json") or what.startswith((".", "/", "~")):
         raise UsageError(
             f"{what} is neither a folder nor a file", hint="a run is named as genbench-results/RUN"
         )
+    if options["suite"] is None and not options["classifiers"]:
+        raise UsageError(f"there is no folder, record, row or cell {what!r}", hint=_form())
     plan = make_plan_of(registry, store, read_suite(options["suite"], options))
     command = "the same options with `genbench run`"
     return Named(registry, store, plan, _rows(plan, what, None), None, command)
@@ -129,6 +148,7 @@ def _rows(plan: "Plan", name: str, folder: Path | None) -> "Sequence[Cell]":
     found = [cell for cell in plan.cells if name == cell.name]
     found = found or [cell for cell in plan.cells if name in {cell.name.rpartition("/")[0], row_name(cell)}]
     found = found or [cell for cell in plan.cells if name in _generator_names(cell)]
+    found = found or [cell for cell in plan.cells if _is_typed(cell.arm.generator, name)]
     if found:
         return found
     if folder is None and "/" in name:
@@ -136,8 +156,12 @@ def _rows(plan: "Plan", name: str, folder: Path | None) -> "Sequence[Cell]":
     rows = list(
         dict.fromkeys(name for cell in plan.cells for name in (_generator_names(cell)[-1], row_name(cell)))
     )
+    near = get_close_matches(name, rows, n=1)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    known = [f"  {one}" for one in rows[:_SHOWN_ROWS]]
+    known += [f"  and {len(rows) - _SHOWN_ROWS} more"] if len(rows) > _SHOWN_ROWS else []
     raise UsageError(
-        f"no cell or row {name!r} in this run. {did_you_mean(name, rows[:_SHOWN_ROWS])}",
+        "\n".join([f"no cell or row {name!r} in this run.{meant} Its generators and rows:", *known]),
         hint=f"genbench plan {folder / _SUITE if folder else '...'}   lists its cells",
     )
 
@@ -146,6 +170,38 @@ def _generator_names(cell: "Cell") -> list[str]:
     """Return what a cell's generator is called: its label, and that with its mark."""
     label, mark = cell.arm.generator.label, cell.marks.get("generator", "")
     return [label, f"{label} {mark}", f"{label}{mark}"] if mark else [label]
+
+
+def _is_typed(generator: "Resolved", name: str) -> bool:
+    """Say whether a generator may be typed like this: `folder:synth`, whose label is `folder:path=synth`."""
+    try:
+        reference = parse_reference(name)
+    except UsageError:
+        return False
+    if reference.use != generator.name:
+        return False
+    typed, primary = dict(reference.options), generator.config.primary
+    if BARE in typed and primary is not None:
+        typed = {primary: typed.pop(BARE), **typed}
+    return label_of(generator.name, typed) == generator.label
+
+
+@contextlib.contextmanager
+def _place_of_data(named: Path, store: "Store") -> Iterator[None]:
+    """Say of data that a run read, and that are gone, what there still is."""
+    try:
+        yield
+    except DataError as problem:
+        raise DataError(
+            f"{problem.message}\nFiles that {named} was made of are not there, or cannot be read. "
+            f"Its images are in the store ({store.root}), under keys for which these files are read",
+            hint="put them back, or give their new place: RUN -g folder:NEW   (a dataset's: -d)",
+        ) from problem
+
+
+def _form() -> str:
+    context = click.get_current_context(silent=True)
+    return _FORM.format(command=(context and context.info_name) or "preview")
 
 
 def _record(path: Path) -> "Record":

@@ -1,7 +1,9 @@
 """`genbench leaderboard`: a board of records; `submit` and `verify` are about records of others."""
 
 import importlib
-from collections.abc import Iterator
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,8 @@ import click
 from genbench.cli._options import make_store, store_option
 from genbench.cli._output import echo
 from genbench.disk import check_output, write_output, writing_output
-from genbench.errors import UsageError
+from genbench.errors import ExitCode, UsageError
+from genbench.escaping import LONGEST_SENTENCE, one_line
 
 if TYPE_CHECKING:
     from genbench.records import Record
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 _FORMATS = ("text", "markdown", "csv", "json")
 _BY_SUFFIX = {".md": "markdown", ".markdown": "markdown", ".csv": "csv", ".json": "json", ".txt": "text"}
+_SHOWN_FAILURES = 10  #: reasons
 _COMMANDS = {
     "submit": "Pack records, predictions and the plan of a run, for others to verify.",
     "verify": "Recompute a submission from its predictions, and name what contradicts.",
@@ -102,6 +106,7 @@ def command(
     found = list(read_records(records)) if records else list(_saved(make_store(store_folder)))
     if not found:
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
+    _refuse_failures(found, records)
     form = form or "text"
     render = {"text": render_terminal, "markdown": render_markdown, "csv": render_csv, "json": render_json}[
         form
@@ -113,6 +118,19 @@ def command(
         with writing_output(out, "--out"):
             write_output(out, content.encode())
         echo(f"written: {out}", err=True)
+
+
+def _refuse_failures(found: "Sequence[Record]", places: Sequence[Path]) -> None:
+    """Refuse records of failures alone, of which there is no board: say what failed, and end with 1."""
+    if any(record.result.status == "ok" for record in found):
+        return
+    said = Counter(one_line(record.result.reason, LONGEST_SENTENCE) for record in found)
+    echo("nothing was measured, and there is no board: every evaluation failed", err=True)
+    for reason, times in said.most_common(_SHOWN_FAILURES):
+        echo(f"  {reason}" + (f"   ({times} times)" if times > 1 else ""), err=True)
+    if len(said) > _SHOWN_FAILURES:
+        echo(f"  and {len(said) - _SHOWN_FAILURES} other reasons, in {', '.join(map(str, places))}", err=True)
+    sys.exit(ExitCode.CELLS_FAILED)
 
 
 def _form_of(out: Path) -> str:

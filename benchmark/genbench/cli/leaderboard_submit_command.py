@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from genbench.cli._options import make_plan_of, make_registry, make_store, plugin_options, store_option
+from genbench.cli._options import (
+    make_plan_of,
+    make_registry,
+    make_store,
+    plugin_options,
+    read_suite,
+    store_option,
+)
 from genbench.cli._output import echo
 from genbench.disk import writing_output
 from genbench.errors import UsageError
@@ -55,10 +62,9 @@ def command(
     genbench leaderboard submit -o submissions/my-rows
     genbench leaderboard verify submissions/my-rows
     """
-    from genbench.spec import load_suite
     from genbench.verification.packing import pack
 
-    suite = load_suite(_suite_file(run_folder))
+    suite = read_suite(str(_suite_file(run_folder)), {})
     store = make_store(store_folder)
     plan = make_plan_of(make_registry(plugin_files, no_plugins), store, suite)
     folder = out if out is not None else Path(f"{suite.name}-submission")

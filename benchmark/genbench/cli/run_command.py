@@ -112,14 +112,21 @@ def command(**options: Any) -> None:
     check_results(out, suite)  # before the plan, for which files are read and hashed
     plan = make_plan_of(registry, store, suite)
     workers = choose_workers(options["device"], options["jobs"], warn)
-    repeat = shell_line(["genbench", *sys.argv[1:]])
-    publication = Publication.prepared(plan, suite, store, out, repeat, named=options["name"] is not None)
+    publication = Publication.prepared(
+        plan,
+        suite,
+        store,
+        out,
+        shell_line(["genbench", *sys.argv[1:]]),
+        named=options["name"] is not None,
+        suite_file=suite_path(options["suite"]) if options["suite"] else None,
+    )
     run_options = RunOptions(
         **workers._asdict(),
         step_timeout_seconds=options["step_timeout"],
         checkpoint_seconds=options["checkpoint_every"],
         executor=options["executor"],
-        command=repeat,
+        command=publication.run.command,
         profile=options["profile"],
         max_memory_gib=options["max_memory_gib"],
         vectorize=options["vectorize"],
