@@ -142,7 +142,7 @@ class Mix(GrownOptions):
     @property
     def baseline(self) -> "Mix":
         """Real images alone, under the same augmentation and budget."""
-        return _baseline_of(self)
+        return _baseline_of(self)  # pyright: ignore[reportArgumentType]  # frozen models can be hashed
 
 
 @lru_cache(maxsize=4096)  # a plan asks for each thousands of times

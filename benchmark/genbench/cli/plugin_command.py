@@ -110,8 +110,8 @@ def _kind_of(registry: "Registry", name: str, kind: str | None) -> "Kind":
     from genbench.hookspecs import KINDS
     from genbench.testing import CHECKS
 
-    kinds = [known for known in KINDS if any(spec.name == name for spec in registry.specs(known))]
-    chosen = [known for known in kinds if known in CHECKS and kind in (None, known)]
+    kinds: list[Kind] = [known for known in KINDS if any(spec.name == name for spec in registry.specs(known))]
+    chosen: list[Kind] = [known for known in kinds if known in CHECKS and kind in (None, known)]
     if len(chosen) == 1:
         return chosen[0]
     every = [spec.name for known in KINDS for spec in registry.specs(known)]

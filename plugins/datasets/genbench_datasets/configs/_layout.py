@@ -172,7 +172,9 @@ def _by_split(
 ) -> Found:
     """Read `train/`, `test/` and `val/`, which must have the same classes."""
     of_split: dict[Split, list[Path]] = {split: _folders(named[split]) for split in SPLITS if split in named}
-    classes = {split: {_same(path.name) for path in folders} for split, folders in of_split.items()}
+    classes: dict[Split, set[str]] = {
+        split: {_same(path.name) for path in folders} for split, folders in of_split.items()
+    }
     names = tuple(sorted(classes["train"]))
     problems = [] if len(names) > 1 else [_too_few(named["train"], names)]
     for split, own in classes.items():
