@@ -190,8 +190,8 @@ def test_a_worker_that_may_not_have_the_memory_says_what_needs_less(tmp_path: An
 
     normed = run(network.replace("vit:tiny", "resnet32:depth=20"))
     assert normed.returncode == 1
-    assert "out of memory in training step 1, with 1000 images at a time" in normed.stdout
-    assert "recipe.micro_batch_images=500" in normed.stdout
+    assert "out of memory in training step 1, with 1000 images at a time" in normed.stderr
+    assert "recipe.micro_batch_images=500" in normed.stderr
     split = run(f"{network},recipe.epochs=1")
     assert split.returncode == 0, split.stdout + split.stderr
     records = [json.loads(path.read_text()) for path in (tmp_path / "genbench-results").rglob("cell-*.json")]

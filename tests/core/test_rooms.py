@@ -357,8 +357,8 @@ def test_a_process_that_a_plugin_spoiled_is_not_used_on(
     registry = Registry(PluginSource(files=(str(hostile),)))
     entries = {
         "generators": [{"use": "hostile", "deed": "dtype"}],
-        "classifiers": ["mlp"],
-        "reference": "mlp",
+        "classifiers": ["mlp:recipe.batch_size_images=16"],
+        "reference": "mlp:recipe.batch_size_images=16",
     }
     data = {"datasets": [{"use": "digits", "limit_train": 50}], "evaluators": ["accuracy"]}
     plan = toy_plan(registry, store, **entries, **data)

@@ -122,7 +122,8 @@ def test_names_follow_from_one(built_in: Registry) -> None:
     names = names_for("genbench-soft_focus", "generator", built_in)
     found = (names.distribution, names.package, names.component, names.stem)
     assert found == ("genbench-soft-focus", "genbench_soft_focus", "soft-focus", "SoftFocus")
-    assert names_for("ddpm", "filter", built_in).component == "ddpm"  # kinds have names of their own
+    other = names_for("timm-pretrained", "filter", built_in)
+    assert other.component == "timm-pretrained"  # kinds have names of their own
     assert (
         names_for("network", "classifier", built_in).stem == "NetworkClassifier"
     )  # the template has a Network
