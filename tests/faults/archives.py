@@ -29,7 +29,7 @@ from genbench.errors import DataError
 from genbench.parquet import ParquetRows
 from genbench.testing.context import MemoryContext
 from genbench_datasets._archives import class_folders
-from genbench_datasets._tables import read_parquet, with_labels
+from genbench_datasets._tables import Reading, read_parquet, with_labels
 from genbench_datasets.configs.imagefolder import ImageFolderConfig
 from genbench_datasets.imagefolder import ImageFolder
 from odd_files import make_pipe, make_socket
@@ -469,7 +469,7 @@ def _canary(folder: Path) -> None:
 def _read_archive(file: Path, work: Path) -> Any:
     ctx = MemoryContext(work=work)
     table = class_folders("shift 'x'", {file.name: file}, [_CLASS], ctx)
-    return with_labels(table, "image", np.asarray(table["label"]), [_CLASS], 8, ctx)
+    return with_labels(table, "image", np.asarray(table["label"]), [_CLASS], Reading(8), ctx)
 
 
 def _refused_archive(name: str, make: Callable[[], bytes], folder: Path) -> None:
@@ -531,7 +531,7 @@ def _read_table(file: Path, work: Path, *, whole: bool) -> None:
     ctx = MemoryContext(work=work)
     rows = read_parquet([file], ctx) if whole else ParquetRows([file], work / "arrow")
     table = rows if whole else rows.select(np.arange(min(len(rows), 16)))
-    with_labels(table, "image", np.zeros(len(table), dtype=np.int64), ["a"], 8, ctx)
+    with_labels(table, "image", np.zeros(len(table), dtype=np.int64), ["a"], Reading(8), ctx)
 
 
 def _refused_table(make: Callable[[], bytes], folder: Path) -> None:
