@@ -11,6 +11,8 @@ from pathlib import Path
 from faults import runs
 from faults.campaign import Size, Trial
 from faults.operations import watch
+from genbench import preflight
+from genbench.errors import ExitCode
 
 _SHORT = 3
 _REMOVES = {"unlink", "remove", "rmdir"}
@@ -93,6 +95,9 @@ def tiny_disk(kibibytes: int, folder: Path) -> None:
         try:
             _unshare()
             _mount(store, f"size={kibibytes}k")
+            refused_at_once = runs.run_in_child(folder)
+            assert (refused_at_once.code, refused_at_once.ran) == (ExitCode.STORE, 0), refused_at_once.said
+            preflight.LEAST_FREE_BYTES = 0  # else no disk is small enough to be filled
             check_refused(runs.run_in_child(folder))
             _mount(store, "remount,size=50m")
             runs.check_resumes(folder)
