@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 NARROWEST, WIDEST = 60, 160
 PIPED = 120  #: where the output is no terminal, unless COLUMNS says otherwise
+_BREAKS = ",:/+_-"  # signs that names are made of
 
 
 def width() -> int:
@@ -31,17 +32,18 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def filled(text: str, indent: str = "", first: str | None = None) -> str:
+def filled(text: str, indent: str = "", first: str | None = None, columns: int | None = None) -> str:
     """Return a paragraph broken between words; a word that is too long stays whole.
 
     Args:
         text: The paragraph.
         indent: Before every line.
         first: Before the first line instead.
+        columns: How many to fill; by default those of the terminal.
     """
     return textwrap.fill(
         text,
-        width(),
+        width() if columns is None else columns,
         initial_indent=indent if first is None else first,
         subsequent_indent=indent,
         break_long_words=False,
@@ -85,14 +87,11 @@ def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Seq
     columns = list(zip(header, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     least = [
-        size if place in right else max(len(piece.rstrip()) for cell in column for piece in _pieces(cell))
+        size if place in right else max(len(piece.rstrip()) for cell in column for piece in pieces(cell))
         for place, (column, size) in enumerate(zip(columns, widths, strict=True))
     ]
-    while sum(widths) + 2 * (len(widths) - 1) > width():
-        loose = [place for place in range(len(widths)) if widths[place] > least[place]]
-        if not loose:
-            return "\n".join(_stacked(header, row) for row in rows)
-        widths[max(loose, key=widths.__getitem__)] -= 1
+    if not shrink(widths, least, width() - 2 * (len(widths) - 1)):
+        return "\n".join(_stacked(header, row) for row in rows)
     lines = [_line(header, widths, right), ["  ".join("-" * size for size in widths)]]
     lines += [_line(row, widths, right) for row in rows]
     return "\n".join(text for line in lines for text in line)
@@ -104,7 +103,7 @@ def _stacked(header: Sequence[str], row: Sequence[str]) -> str:
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> list[str]:
-    parts = [_folded(cell, size) for cell, size in zip(cells, widths, strict=True)]
+    parts = [folded(cell, size) for cell, size in zip(cells, widths, strict=True)]
     return [
         "  ".join(
             f"{part[depth] if depth < len(part) else '':{'>' if place in right else '<'}{size}}"
@@ -114,15 +113,33 @@ def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> 
     ]
 
 
-def _folded(text: str, size: int) -> list[str]:
-    """Fold a cell after spaces and the signs that names are made of."""
+def shrink(widths: list[int], least: Sequence[int], room: int) -> bool:
+    """Narrow the widest columns, in place, until all fit into `room`; say whether they do.
+
+    Args:
+        widths: Of the columns.
+        least: To which each may be narrowed.
+        room: For all of them.
+    """
+    while sum(widths) > room:
+        loose = [place for place in range(len(widths)) if widths[place] > least[place]]
+        if not loose:
+            return False
+        widths[max(loose, key=widths.__getitem__)] -= 1
+    return True
+
+
+def folded(text: str, size: int, after: str = _BREAKS) -> list[str]:
+    """Fold a cell into lines of at most `size` characters, after spaces and the signs in `after`."""
     lines = [""]
-    for piece in _pieces(text):
+    for piece in pieces(text, after):
         if lines[-1] and len((lines[-1] + piece).rstrip()) > size:
             lines.append("")
         lines[-1] += piece
     return [line.rstrip() for line in lines]
 
 
-def _pieces(text: str) -> list[str]:
-    return re.findall(r"[^\s,:/+_-]*[\s,:/+_-]?", text)[:-1] or [""]
+def pieces(text: str, after: str = _BREAKS) -> list[str]:
+    """Split where a cell may be folded: after a space, and each of the signs in `after`."""
+    signs = re.escape(after)
+    return re.findall(rf"[^\s{signs}]*[\s{signs}]?", text)[:-1] or [""]

@@ -4,7 +4,6 @@ A table that does not fit, though its spare columns are left out and words wrapp
 says stands below its name. Nothing is cut in mid-word.
 """
 
-import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
@@ -18,6 +17,7 @@ from genbench_leaderboard.shown import shown
 
 NO_RECORDS = "No records of cells: run a suite first (genbench run)."
 _SHOWN_FINDINGS = 10
+_BREAKS = ",:_"  # signs after which a name may be wrapped
 
 
 def render_terminal(board: Board, width: int | None = None) -> str:
@@ -120,52 +120,28 @@ def _used(columns: Sequence[Column]) -> list[Column]:
 def _wrapped(columns: Sequence[Column], width: int) -> list[list[str]] | None:
     """Return header and rows, columns of words wrapped until the table fits; None if it does not."""
     widths = [_natural(column) for column in columns]
-    least = {
-        place: max(len(piece) for cell in (column.name, *column.cells) for piece in _pieces(cell))
-        for place, column in enumerate(columns)
+    least = [
+        max(len(piece) for cell in (column.name, *column.cells) for piece in terminal.pieces(cell, _BREAKS))
         if column.align == "left"
-    }
-    while _table_width(widths) > width:
-        loose = [place for place in least if widths[place] > least[place]]
-        if not loose:
-            return None
-        widths[max(loose, key=widths.__getitem__)] -= 1
+        else size
+        for column, size in zip(columns, widths, strict=True)
+    ]
+    if not terminal.shrink(widths, least, width - _table_width([0] * len(widths))):
+        return None
     lines = [[column.name for column in columns]]
     for row in zip(*(column.cells for column in columns), strict=True):
-        cells = [_folded(cell, size) for cell, size in zip(row, widths, strict=True)]
+        cells = [terminal.folded(cell, size, _BREAKS) for cell, size in zip(row, widths, strict=True)]
         for depth in range(max(map(len, cells))):
             lines.append([cell[depth] if depth < len(cell) else "" for cell in cells])
     return lines
 
 
-def _pieces(text: str) -> list[str]:
-    """Split where a name may be wrapped: after a space, comma, colon or underscore."""
-    return re.findall(r"[^\s,:_]*[\s,:_]?", text)[:-1] or [""]
-
-
-def _folded(text: str, size: int) -> list[str]:
-    """Fold a cell into lines of at most `size` characters."""
-    lines = [""]
-    for piece in _pieces(text):
-        if lines[-1] and len((lines[-1] + piece).rstrip()) > size:
-            lines.append("")
-        lines[-1] += piece
-    return [line.rstrip() for line in lines]
-
-
 def _filled(text: str, width: int) -> str:
-    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+    return terminal.filled(text, columns=width)
 
 
 def _item(text: str, width: int) -> str:
-    return textwrap.fill(
-        text,
-        width,
-        initial_indent="· ",
-        subsequent_indent="  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return terminal.filled(text, "  ", "· ", width)
 
 
 def _terminal_list(title: str, lines: Iterable[str], width: int) -> list[str]:
