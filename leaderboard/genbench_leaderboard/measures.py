@@ -27,11 +27,11 @@ class ImageSets:
             result = record.result
             if result.subject == "image_set" and result.status == "ok":
                 images = (result.dataset, result.generator, result.filter)
-                self._found[_images_key(images, result.ratio)].append(record)
+                self._found[_images_id(images, result.ratio)].append(record)
 
     def of(self, entry: Entry, group: RawGroup) -> list[Record]:
         """Return the records of a row's images; those of the row's own protocol where there are any."""
-        found = self._found.get(images_key(entry, group), [])
+        found = self._found.get(images_id(entry, group), [])
         return [record for record in found if record.result.protocol == group.protocol] or found
 
     def distances(self, entry: Entry, group: RawGroup) -> tuple[Distance, ...]:
@@ -110,10 +110,10 @@ def measures(entry: Entry, image_sets: Iterable[Record]) -> tuple[Measured, ...]
     )
 
 
-def images_key(entry: Entry, group: RawGroup) -> str:
+def images_id(entry: Entry, group: RawGroup) -> str:
     """Return the identity of a row's image sets: a digest of dataset, generator, filter and ratio."""
-    return _images_key((group.dataset, entry.generator, entry.filter), entry.mix["ratio"])
+    return _images_id((group.dataset, entry.generator, entry.filter), entry.mix["ratio"])
 
 
-def _images_key(components: Sequence[Component], ratio: float) -> str:
+def _images_id(components: Sequence[Component], ratio: float) -> str:
     return digest([*(component.identity for component in components), float(ratio)])

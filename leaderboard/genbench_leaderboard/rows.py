@@ -234,7 +234,7 @@ class Row:
         mixed_environment: Whether some of its records come from another environment than most of the group.
         generator_component: The generator with every option resolved.
         filter_component: The filter, likewise.
-        images_key: Identity of its image sets: dataset, generator, filter and ratio. Empty for the baseline.
+        images_id: Identity of its image sets: dataset, generator, filter and ratio. Empty for the baseline.
     """
 
     generator: str
@@ -267,7 +267,7 @@ class Row:
     mixed_environment: bool
     generator_component: Component
     filter_component: Component
-    images_key: str
+    images_id: str
 
     @property
     def is_baseline(self) -> bool:
