@@ -31,8 +31,7 @@ class ImageSets:
 
     def of(self, entry: Entry, group: RawGroup) -> list[Record]:
         """Return the records of a row's images; those of the row's own protocol where there are any."""
-        images = (group.dataset, entry.generator, entry.filter)
-        found = self._found.get(_images_key(images, entry.mix["ratio"]), [])
+        found = self._found.get(images_key(entry, group), [])
         return [record for record in found if record.result.protocol == group.protocol] or found
 
     def distances(self, entry: Entry, group: RawGroup) -> tuple[Distance, ...]:
@@ -109,6 +108,11 @@ def measures(entry: Entry, image_sets: Iterable[Record]) -> tuple[Measured, ...]
         for one in average_records(by_author[author])
         if (author or not is_distance(one)) and one.identity.split in STANDARD_SPLITS
     )
+
+
+def images_key(entry: Entry, group: RawGroup) -> str:
+    """Return the identity of a row's image sets: a digest of dataset, generator, filter and ratio."""
+    return _images_key((group.dataset, entry.generator, entry.filter), entry.mix["ratio"])
 
 
 def _images_key(components: Sequence[Component], ratio: float) -> str:
