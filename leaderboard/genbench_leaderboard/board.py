@@ -188,6 +188,7 @@ def _row(
         generator_component=entry.generator,
         filter_component=entry.filter,
         images_key="" if entry.is_baseline else images_key(entry, group),
+        results=tuple(entry.measured[index].result_digest for index in sorted(entry.measured)),
     )
 
 

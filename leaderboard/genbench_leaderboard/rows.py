@@ -235,6 +235,7 @@ class Row:
         generator_component: The generator with every option resolved.
         filter_component: The filter, likewise.
         images_key: Identity of its image sets: dataset, generator, filter and ratio. Empty for the baseline.
+        results: Digests of the results (`result_sha256` in their files) that its top-1 rests on, by seed.
     """
 
     generator: str
@@ -268,6 +269,7 @@ class Row:
     generator_component: Component
     filter_component: Component
     images_key: str
+    results: tuple[str, ...] = ()
 
     @property
     def is_baseline(self) -> bool:
