@@ -183,6 +183,7 @@ def _row(
         metrics=_other_metrics(entry),
         budget_limited=_budget_limit(entry, group, sources.raw),
         mixed_environment=_is_mixed(entry, environments),
+        images_id="" if entry.is_baseline else image_sets.id_of(entry, group),
     )
 
 

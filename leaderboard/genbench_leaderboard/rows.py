@@ -232,6 +232,7 @@ class Row:
         metrics: Mean over seeds of every other metric of the row's cells, by name.
         budget_limited: Why its gain may be due to fewer visits of real images.
         mixed_environment: Whether some of its records come from another environment than most of the group.
+        images_id: Which set of images it has, as `genbench.sheets` names it; empty for real images alone.
     """
 
     generator: str
@@ -262,6 +263,7 @@ class Row:
     metrics: Mapping[str, float]
     budget_limited: BudgetLimit | None
     mixed_environment: bool
+    images_id: str = ""
 
     @property
     def is_baseline(self) -> bool:
