@@ -35,7 +35,7 @@ def render_page(
         board: What is shown.
         records: Those that the board was made of: learning curves, costs by step and options of its rows. A
             page without them is whole, but says less of a row that is opened.
-        pictures: Contact sheets of synthetic images by `Row.images_key`. They become a part of the page, four
+        pictures: Contact sheets of synthetic images by `Row.images_id`. They become a part of the page, four
             megabytes of them; the others are left out with a note.
     """
     page = page_of(shown(board), records, pictures or {})

@@ -71,7 +71,7 @@ class Opener:
 
     Args:
         records: Those that the board was made of.
-        pictures: By `Row.images_key`.
+        pictures: By `Row.images_id`.
     """
 
     def __init__(self, records: Iterable[Record], pictures: Mapping[str, Picture]) -> None:
@@ -114,18 +114,18 @@ class Opener:
 
     def _picture(self, row: Row, identity: str) -> tuple[PlacedPicture | None, str]:
         """Return a row's picture, or why it has none."""
-        found = self._pictures.get(row.images_key) if row.images_key else None
+        found = self._pictures.get(row.images_id) if row.images_id else None
         if found is None or not found.png:
             return None, found.caption if found else ""
-        name = f"images-{row.images_key[:16]}"
-        if row.images_key in self._placed:
-            return PlacedPicture(name, "", found.alt, found.caption, same=self._placed[row.images_key]), ""
+        name = f"images-{row.images_id[:16]}"
+        if row.images_id in self._placed:
+            return PlacedPicture(name, "", found.alt, found.caption, same=self._placed[row.images_id]), ""
         uri = f"data:image/png;base64,{base64.b64encode(found.png).decode()}"
         if len(uri) > self._picture_room:
             self._without_picture += 1
             return None, "Its pictures are left out, so that this page stays small."
         self._picture_room -= len(uri)
-        self._placed[row.images_key] = identity
+        self._placed[row.images_id] = identity
         return PlacedPicture(name, uri, found.alt, found.caption), ""
 
 
