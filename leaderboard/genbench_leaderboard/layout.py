@@ -12,7 +12,7 @@ from genbench_leaderboard.further_tables import difference, further_tables, p_va
 from genbench_leaderboard.headline import group_headline, is_judged
 from genbench_leaderboard.rows import Board, Cost, Failure, Group, Row
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT
-from genbench_leaderboard.titles import RowTitle, group_titles, row_titles
+from genbench_leaderboard.titles import RowTitle, group_title, group_titles, row_titles
 
 _LONGEST_LINE = 20_000  # a note on each of 200 rows
 
@@ -66,6 +66,11 @@ def sections(board: Board, pictures: Mapping[str, str] | None = None) -> tuple[S
     titled = list(zip(board.groups, group_titles(board), strict=True))
     titled.sort(key=lambda one: _place(one[0]))
     return tuple(_section(group, title, board.verified, pictures or {}) for group, title in titled)
+
+
+def section(group: Group, board: Board) -> Section:
+    """Lay out one group of a board, for pages that call groups and pictures by names of their own."""
+    return _section(group, group_title(group), board.verified, {})
 
 
 def _place(group: Group) -> int:

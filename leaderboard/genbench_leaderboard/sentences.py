@@ -12,6 +12,7 @@ from genbench_leaderboard.titles import row_title, with_augmentation
 
 MIXED, LIMITED, EXTERNAL = "†", "‡", "§"
 
+FINDINGS_LEGEND = "over all rows of a dataset together. Exploratory."
 _SHOWN_NAMES = 3  # of rows that failed alike
 
 

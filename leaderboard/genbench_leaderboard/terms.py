@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from genbench_leaderboard.footnotes import alpha_of
 from genbench_leaderboard.rows import Board, Group, Row
+from genbench_leaderboard.sentences import FINDINGS_LEGEND
 
 
 class Term(NamedTuple):
@@ -156,7 +157,7 @@ _TERMS: tuple[tuple[Term, Callable[[Board], bool]], ...] = (
         _any_row(lambda row: row.measures),
     ),
     (
-        Term("Across the rows", "over all rows of a dataset together. Exploratory."),
+        Term("Across the rows", FINDINGS_LEGEND),
         lambda board: bool(board.findings),
     ),
 )
