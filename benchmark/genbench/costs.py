@@ -26,7 +26,9 @@ from genbench.registry import Registry
 from genbench.store import Store
 
 #: Options of a dataset that change neither the shape of its images nor how many there are but of train.
-_SAME_IMAGES = frozenset({"limit_train", "split_seed", "augment_flip", "augment_shift_pixels"})
+_SAME_IMAGES = frozenset(
+    {"limit_train", "split_seed", "augment_flip", "augment_shift_pixels", "epoch_repeats"}
+)
 #: What of a recipe makes an optimizer step slower or faster; of these, whether they are used at all.
 _PACE = (
     "optimizer", "batch_size_images", "micro_batch_images", "precision", "channels_last", "compile", "freeze"
@@ -231,7 +233,9 @@ class _Reader:
         recipe = TrainRecipe.model_construct(**document["component"]["config"]["recipe"])
         synthetic = round(mix["ratio"] * images.train)
         own = {"append": images.train + synthetic, "replace": images.train}.get(mix["mode"], synthetic)
-        steps = total_steps(recipe, images.train, own, mix["budget"], mix["budget_scale"])
+        dataset = self._documents.of(document["inputs"]["dataset"])["component"]["config"]
+        scale = mix["budget_scale"] * dataset.get("epoch_repeats", 1.0)
+        steps = total_steps(recipe, images.train, own, mix["budget"], scale)
         like = digest([_network(document["component"]), images.shape, mix["augment"], _pace(recipe)])
         return Work(like, steps, "optimizer step")
 

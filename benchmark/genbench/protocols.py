@@ -73,6 +73,12 @@ class DatasetConfig(ComponentConfig):
         default=4, ge=0, description="largest shift of the standard augmentation"
     )
     augment_flip: bool = Field(default=True, description="whether the standard augmentation mirrors images")
+    epoch_repeats: Annotated[float, ADDED_LATER] = Field(
+        default=1.0,
+        ge=1,
+        le=10_000,
+        description="passes over train that one of `recipe.epochs` stands for: few images need more of them",
+    )
 
 
 class GenerationCost(NamedTuple):
@@ -248,10 +254,12 @@ class DatasetFacts:
     Attributes:
         flip: Whether a mirrored image is still of its class: not so for digits.
         shift_pixels: Largest shift of the standard augmentation, in each direction.
+        epoch_repeats: Passes over train that one of a recipe's epochs stands for.
     """
 
     flip: bool = False
     shift_pixels: int = 0
+    epoch_repeats: float = 1.0
 
 
 class RunContext(ABC):

@@ -79,7 +79,7 @@ def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any], 
     """
     from genbench.explain import COMMAND_LINE
     from genbench.notation import paths_begin_in
-    from genbench.spec import load_suite, make_suite
+    from genbench.spec import DEFAULT_DATASET, load_suite, make_suite
 
     base = None
     if isinstance(suite, str):
@@ -90,6 +90,8 @@ def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any], 
     said = {name: value for name, value in flags.items() if value not in ((), None)}
     mixes = _mixes(said)
     content |= {name: said[name] for name in _WHOLE_ENTRIES if name in said}
+    if "limit_train" in said:  # who says how many images there are to be means all of the digits otherwise
+        content.setdefault("datasets", (DEFAULT_DATASET,))
     if mixes:
         content["mixes"] = mixes
     if "classifiers" not in content:

@@ -52,13 +52,27 @@ _DEVICES = frozenset(
 )
 
 
+#: What a suite runs on that names no dataset: with the preset `quick`, so few images that there is something
+#: to gain. Whoever names `digits` gets all of them.
+DEFAULT_DATASET, DEFAULT_PRESET = "digits", "quick"
+FEW_IMAGES = "few"
+
+
+def _default_datasets(entries: Mapping[str, Any]) -> tuple[ComponentRef, ...]:
+    """Return the dataset of a suite that names none."""
+    options = {"preset": FEW_IMAGES} if entries.get("preset") == DEFAULT_PRESET else {}
+    return (ComponentRef(use=DEFAULT_DATASET, options=options),)
+
+
 class Suite(Options):
     """Which cells to run, under which protocol, and what to measure."""
 
     name: str = Field(
         default="run", description="name of the suite and of its folder; never part of an identity"
     )
-    preset: str = Field(default="quick", description="preset of every component that does not name its own")
+    preset: str = Field(
+        default=DEFAULT_PRESET, description="preset of every component that does not name its own"
+    )
     seeds: int = Field(default=5, ge=1, le=1000, description="seed indices: 0, 1, ..., seeds - 1")
     choosing_seeds: int = Field(
         default=0,
@@ -71,7 +85,7 @@ class Suite(Options):
     look: int | None = Field(default=None, description="run as far as this planned look, no further")
     base_seed: int = Field(default=0, ge=0, description="base of all seeds")
     datasets: tuple[ComponentRef, ...] = Field(
-        default=(ComponentRef(use="digits"),), min_length=1, max_length=MOST_ENTRIES, description="datasets"
+        default_factory=_default_datasets, min_length=1, max_length=MOST_ENTRIES, description="datasets"
     )
     generators: tuple[ComponentRef, ...] = Field(
         default=(), max_length=MOST_ENTRIES, description="generators; `none` is always added"

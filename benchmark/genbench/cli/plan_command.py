@@ -13,6 +13,7 @@ from genbench.cli._options import (
     device_option,
     make_registry,
     make_store,
+    on_the_dataset,
     plugin_options,
     read_suite,
     store_option,
@@ -73,7 +74,8 @@ def command(**options: Any) -> None:
     options["budget"], seconds = _budgets(options.pop("budgets"))
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
-    plan, absent = _planned(registry, store, read_suite(options["suite"], options))
+    suite = read_suite(options["suite"], options)
+    plan, absent = _planned(registry, store, suite)
     downloads = [(one, one.download_bytes()) for one in absent]
     if plan is None:
         echo("\n".join(_download_lines(downloads)))
@@ -94,8 +96,9 @@ def command(**options: Any) -> None:
             echo("\n" + as_wide(prospects))
         for problem in failing:
             echo(as_wide(f"would fail: {problem}"))
-        for remark in remarks(plan, todo, store, registry):
-            echo(as_wide(f"note: {remark}"))
+        for remark in (on_the_dataset(options, suite), *remarks(plan, todo, store, registry)):
+            if remark:
+                echo(as_wide(f"note: {remark}"))
 
 
 # A run's own `--budget` is one of the values of this one.

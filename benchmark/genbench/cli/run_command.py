@@ -16,6 +16,7 @@ from genbench.cli._options import (
     make_plan_of,
     make_registry,
     make_store,
+    on_the_dataset,
     plugin_options,
     read_suite,
     store_option,
@@ -134,6 +135,8 @@ def command(**options: Any) -> None:
     )
     began = time.time()
     with publication.claimed(), make_progress(quiet=options["quiet"]) as progress:
+        if on_the_dataset(options, suite):
+            progress.notice(on_the_dataset(options, suite))
         summary = run(plan, store, registry, run_options, progress.observer)
     published = publication.publish(summary)
     if published.board:

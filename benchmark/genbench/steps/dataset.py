@@ -107,6 +107,8 @@ def write_splits(dataset: Dataset, config: DatasetConfig, ctx: RunContext, folde
         "shift_pixels": config.augment_shift_pixels,
         "flip": config.augment_flip,
     }
+    if config.epoch_repeats != 1:  # else the card stays what it was before this could be chosen
+        card["epoch_repeats"] = config.epoch_repeats
     write_card(card, folder)
 
 
@@ -114,7 +116,11 @@ def open_splits(artifact: Artifact) -> Splits:
     """Open what `write_splits` wrote."""
     card = read_card(artifact)
     mean_and_std = ImageStatistics(tuple(card["mean"]), tuple(card["std"]))
-    facts = DatasetFacts(flip=card["flip"], shift_pixels=card["shift_pixels"])
+    facts = DatasetFacts(
+        flip=card["flip"],
+        shift_pixels=card["shift_pixels"],
+        epoch_repeats=card.get("epoch_repeats", 1.0),
+    )
     return Splits(_Opened(artifact.folder, tuple(card["splits"])), mean_and_std, facts)
 
 
