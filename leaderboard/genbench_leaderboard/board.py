@@ -25,7 +25,7 @@ from genbench_leaderboard.contrasts import (
     rank_entries,
 )
 from genbench_leaderboard.groups import Entry, RawGroup, make_groups, missing, mix_label, settle
-from genbench_leaderboard.measures import ImageSets, average_records, measures, shift_gains
+from genbench_leaderboard.measures import ImageSets, average_records, images_key, measures, shift_gains
 from genbench_leaderboard.provenance import provenance
 from genbench_leaderboard.rows import (
     Board,
@@ -138,6 +138,8 @@ def _group(sources: _Sources, title: str) -> Group:
         environments=environments,
         provenance=provenance(group, _image_records(group, sources.image_sets)),
         commands=sources.commands,
+        dataset_component=group.dataset,
+        classifier_component=group.classifier,
     )
 
 
@@ -183,7 +185,9 @@ def _row(
         metrics=_other_metrics(entry),
         budget_limited=_budget_limit(entry, group, sources.raw),
         mixed_environment=_is_mixed(entry, environments),
-        images_id="" if entry.is_baseline else image_sets.id_of(entry, group),
+        generator_component=entry.generator,
+        filter_component=entry.filter,
+        images_key="" if entry.is_baseline else images_key(entry, group),
     )
 
 
