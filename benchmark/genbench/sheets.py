@@ -1,6 +1,6 @@
 """Contact sheets beside records: the pictures of synthetic images that a row of a board opens. Read here.
 
-    FOLDER/shown/index.json      what there is, one entry per set of images (`images_key`)
+    FOLDER/shown/index.json      what there is, one entry per set of images (`images_id`)
     FOLDER/shown/NAME.png        a sheet: a row of images per class, one pixel of paper between them
     FOLDER/shown/NAME-strip.png  ten of them in one line, enlarged to 64 pixels
 
@@ -44,7 +44,7 @@ class Sheet:
     """What is shown of a set of synthetic images: that of the first seed.
 
     Attributes:
-        images_key: Which set (`images_key`).
+        images_id: Which set (`images_id`).
         dataset: For people; so are `generator` and `filter`.
         ratio: Synthetic images per real training image.
         index: Of the seed.
@@ -58,7 +58,7 @@ class Sheet:
         licence: What is known of the licence of these images.
     """
 
-    images_key: Digest
+    images_id: Digest
     dataset: Sentence
     generator: Sentence
     filter: Sentence
@@ -98,7 +98,7 @@ class Shown:
         return self.folder / self.sheet.strip if self.sheet.strip else None
 
 
-def images_key(dataset: Component, generator: Component, image_filter: Component, ratio: float) -> str:
+def images_id(dataset: Component, generator: Component, image_filter: Component, ratio: float) -> str:
     """Return what sets of images share over seeds, classifiers and mixes: a digest of these four."""
     return digest([dataset.identity, generator.identity, image_filter.identity, float(ratio)])
 
@@ -109,7 +109,7 @@ def content_name(content: bytes) -> str:
 
 
 def find_shown(places: Iterable[Path]) -> dict[str, Shown]:
-    """Return what is shown beside records, by `images_key`; of two that show the same set, the first.
+    """Return what is shown beside records, by `images_id`; of two that show the same set, the first.
 
     Args:
         places: As `genbench leaderboard` takes them: folders of runs, or of records. A folder's `shown` is
@@ -127,7 +127,7 @@ def find_shown(places: Iterable[Path]) -> dict[str, Shown]:
 
 
 def read_shown(folder: Path) -> dict[str, Shown]:
-    """Return what `folder/shown` shows, by `images_key`; nothing where there is no such folder.
+    """Return what `folder/shown` shows, by `images_id`; nothing where there is no such folder.
 
     Every file that the index names is looked at: it is a PNG of the content that its name promises.
 
@@ -148,7 +148,7 @@ def read_shown(folder: Path) -> dict[str, Shown]:
             f"{one_line(str(inside))}: its pictures cannot be used: {one_line(said, LONGEST_SENTENCE)}",
             hint="remove that folder, or repeat the run that wrote it: it is written anew",
         ) from problem
-    return {sheet.images_key: Shown(sheet, inside) for sheet in sheets}
+    return {sheet.images_id: Shown(sheet, inside) for sheet in sheets}
 
 
 def as_json(sheets: Iterable[Sheet]) -> bytes:

@@ -28,7 +28,7 @@ from genbench.sheets import (
     Sheet,
     as_json,
     content_name,
-    images_key,
+    images_id,
     read_shown,
 )
 from genbench.spec import Resolved
@@ -60,16 +60,16 @@ def write_shown(plan: Plan, store: Store, folder: Path) -> int:
         before = {name: one.sheet for name, one in read_shown(folder).items()}
     inside, sheets = folder / FOLDER, dict[str, Sheet]()
     for blank, cell in _sets(plan):
-        if blank.images_key in sheets and sheets[blank.images_key].grid:
+        if blank.images_id in sheets and sheets[blank.images_id].grid:
             continue  # the first seed that can be shown stands for all
-        known = before.get(blank.images_key)
+        known = before.get(blank.images_id)
         if known is not None and known.grid and known.keys == blank.keys:
-            sheets[blank.images_key] = known
+            sheets[blank.images_id] = known
             continue
         sheet = _made(blank, cell, plan, store, inside)
         if sheet is not None:
-            sheets.setdefault(blank.images_key, sheet)
-            sheets[blank.images_key] = sheet if sheet.grid else sheets[blank.images_key]
+            sheets.setdefault(blank.images_id, sheet)
+            sheets[blank.images_id] = sheet if sheet.grid else sheets[blank.images_id]
     if sheets:
         make_folder(inside)
         write_output(inside / INDEX, as_json(sheets.values()))
@@ -108,7 +108,7 @@ def _sets(plan: Plan) -> Iterator[tuple[Sheet, Cell]]:
             arm = cell.arm
             parts = [as_component(one) for one in (arm.dataset, arm.generator, arm.filter)]
             dataset, generator, filtered = (one_line(part.name, LONGEST_LABEL) for part in parts)
-            identity = images_key(parts[0], parts[1], parts[2], arm.ratio)
+            identity = images_id(parts[0], parts[1], parts[2], arm.ratio)
             why = "Its images are not in the store"
             yield Sheet(identity, dataset, generator, filtered, arm.ratio, arm.index, keys, why_not=why), cell
 

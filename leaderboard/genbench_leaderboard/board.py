@@ -25,7 +25,7 @@ from genbench_leaderboard.contrasts import (
     rank_entries,
 )
 from genbench_leaderboard.groups import Entry, RawGroup, make_groups, missing, mix_label, settle
-from genbench_leaderboard.measures import ImageSets, average_records, images_key, measures, shift_gains
+from genbench_leaderboard.measures import ImageSets, average_records, measures, shift_gains
 from genbench_leaderboard.provenance import provenance
 from genbench_leaderboard.rows import (
     Board,
@@ -187,7 +187,8 @@ def _row(
         mixed_environment=_is_mixed(entry, environments),
         generator_component=entry.generator,
         filter_component=entry.filter,
-        images_key="" if entry.is_baseline else images_key(entry, group),
+        results=tuple(entry.measured[index].result_digest for index in sorted(entry.measured)),
+        images_id="" if entry.is_baseline else image_sets.id_of(entry, group),
     )
 
 

@@ -234,7 +234,8 @@ class Row:
         mixed_environment: Whether some of its records come from another environment than most of the group.
         generator_component: The generator with every option resolved.
         filter_component: The filter, likewise.
-        images_key: Identity of its image sets: dataset, generator, filter and ratio. Empty for the baseline.
+        images_id: Which set of images it has, as `genbench.sheets` names it; empty for real images alone.
+        results: Digests of the results (`result_sha256` in their files) that its top-1 rests on, by seed.
     """
 
     generator: str
@@ -267,7 +268,8 @@ class Row:
     mixed_environment: bool
     generator_component: Component
     filter_component: Component
-    images_key: str
+    images_id: str = ""
+    results: tuple[str, ...] = ()
 
     @property
     def is_baseline(self) -> bool:

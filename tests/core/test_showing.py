@@ -17,7 +17,7 @@ from genbench.planner import make_plan
 from genbench.records import read_records
 from genbench.registry import Registry
 from genbench.runner import run
-from genbench.sheets import Sheet, Shown, as_json, content_name, find_shown, images_key, read_shown
+from genbench.sheets import Sheet, Shown, as_json, content_name, find_shown, images_id, read_shown
 from genbench.showing import write_shown
 from genbench.spec import make_suite, resolve_suite
 from genbench.store import Store
@@ -92,11 +92,11 @@ def test_a_row_finds_its_pictures_and_records_pass_them_by(ran: tuple[Plan, Stor
     shown = find_shown([tmp_path / "records"])  # beside it
     assert shown == find_shown([tmp_path]) == find_shown([tmp_path / "nothing", tmp_path])
     result = next(one.result for one in records if one.result.generator.label == "toy:noise=1")
-    own = shown[images_key(result.dataset, result.generator, result.filter, result.ratio)]
+    own = shown[images_id(result.dataset, result.generator, result.filter, result.ratio)]
     assert own.sheet.generator == "toy:noise=1"
     rows = [row for group in build_board(records).groups for row in group.rows]
-    assert {row.images_key for row in rows} == {"", *shown}
-    assert {row.generator for row in rows if row.images_key == own.sheet.images_key} == {"toy:noise=1"}
+    assert {row.images_id for row in rows} == {"", *shown}
+    assert {row.generator for row in rows if row.images_id == own.sheet.images_id} == {"toy:noise=1"}
     assert {"fit toy", "train"} <= {name for record in records for name in record.run.curves}
 
 
