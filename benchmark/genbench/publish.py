@@ -3,6 +3,7 @@
     FOLDER/leaderboard.md, .csv, .json   the board of this run
     FOLDER/records/*.json                every measurement, and what failed at the last attempt
     FOLDER/pictures.md, pictures/        what evaluators drew
+    FOLDER/shown/                        contact sheets of synthetic images, for the rows of published boards
     FOLDER/suite.toml                    the run as a suite
     FOLDER/run.json                      one line of the index (`genbench.runs`)
 
@@ -41,6 +42,8 @@ from genbench.runs import (
     place_to_publish,
     scope_of,
 )
+from genbench.sheets import FOLDER as SHOWN
+from genbench.showing import write_shown
 from genbench.spec import Suite
 from genbench.store import Store
 from genbench.verification.layout import suite_text
@@ -172,6 +175,7 @@ class Publication:
     def _write_board(self, run: Run, records: Sequence[Record]) -> tuple[Run, str, tuple[str, ...]]:
         folder = self.place.folder
         pictures = write_gallery(self.plan, self.store, folder)
+        write_shown(self.plan, self.store, folder)
         declared = self.plan.declared
         family = declared.declaration.family if declared else ""
         board = rendered(records, family, run.command, self.store)
@@ -201,7 +205,7 @@ def check_results(out: Path, suite: Suite) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    check_output(folder, "--out", folders=(RECORDS, "pictures"), files=WRITTEN)
+    check_output(folder, "--out", folders=(RECORDS, "pictures", SHOWN), files=WRITTEN)
 
 
 def rendered(records: Sequence[Record], family: str, command: str, store: Store) -> dict[str, str]:

@@ -1,0 +1,231 @@
+"""What the page says, before it is HTML: plain text and finished plots, in the order of the page."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from genbench.digest import digest
+from genbench.records import Record
+from genbench_leaderboard import sentences
+from genbench_leaderboard.columns import NOTHING, UNKNOWN, Column
+from genbench_leaderboard.further_tables import findings_table
+from genbench_leaderboard.headline import NOTHING_MEASURED, group_headline, headline
+from genbench_leaderboard.layout import section
+from genbench_leaderboard.page.drawings import Drawing, group_drawings, size_drawings
+from genbench_leaderboard.page.opened import Opened, Opener, Picture
+from genbench_leaderboard.rows import Board, Group, Row
+from genbench_leaderboard.sentences import failure_lines
+from genbench_leaderboard.titles import (
+    RowTitle,
+    group_titles,
+    row_titles,
+    short_titles,
+    with_augmentation,
+)
+
+_FOOTER = (
+    "Written by genbench leaderboard --format html. The page is whole: it loads nothing, sends nothing, and "
+    "can be kept, mailed or printed. Pictures of synthetic images are of the first seed that can be shown; no "
+    "real image is among them."
+)
+_UNVERIFIED = "Nobody verified these records: every row is as its author reported it."
+_NUMBER = re.compile(r"\s*[<>]?\s*([-+\u2212]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)")
+_LOOKS = frozenset(
+    {"better", "worse", "cannot tell", "reference", "void", "reported", "recomputed", "reproduced"}
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: its text, what it is sorted by, small print below, and the class of a badge."""
+
+    text: str
+    key: str
+    small: str = ""
+    look: str = ""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a column."""
+
+    name: str
+    align: str
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table: what it opens, its kind, and the text that a filter looks through."""
+
+    cells: tuple[Cell, ...]
+    opens: str = ""
+    kind: str = ""
+    text: str = ""
+    kind_class: str = ""
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table with sortable columns."""
+
+    name: str
+    columns: tuple[Head, ...]
+    lines: tuple[Line, ...]
+    legend: str = ""
+
+
+@dataclass(frozen=True)
+class PageGroup:
+    """A group of the board as a section of the page."""
+
+    id: str
+    title: str
+    headline: str
+    intro: str
+    kinds: tuple[str, ...]
+    rows: PageTable
+    remarks: tuple[str, ...]
+    legend: tuple[str, ...]
+    plots: tuple[Drawing, ...]
+    tables: tuple[PageTable, ...]
+    failures: tuple[str, ...]
+    commands: tuple[str, ...]
+    provenance: str
+    opened: tuple[Opened, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything on the page."""
+
+    title: str
+    headline: str
+    summary: str
+    groups: tuple[PageGroup, ...]
+    sizes: tuple[Drawing, ...]
+    findings: PageTable | None
+    failures: tuple[str, ...]
+    notes: tuple[str, ...]
+    notes_on_size: str
+    contents: tuple[PageGroup, ...] = ()
+    findings_legend: str = sentences.FINDINGS_LEGEND
+    footer: str = field(default=_FOOTER)
+
+
+def page_of(board: Board, records: Iterable[Record], pictures: Mapping[str, Picture]) -> Page:
+    """Lay out a board, its texts shortened already.
+
+    Args:
+        board: See `shown`.
+        records: Those that it was made of; none are fine.
+        pictures: By `Row.images_id`.
+    """
+    opener = Opener(records, pictures)
+    titles = group_titles(board)
+    groups = tuple(
+        _group(group, title, board, opener) for group, title in zip(board.groups, titles, strict=True)
+    )
+    return Page(
+        title=groups[0].title if len(groups) == 1 else "Leaderboard",
+        headline=headline(board) if board.groups else NOTHING_MEASURED,
+        summary=f"{sentences.summary(board)}{'' if board.verified else f' {_UNVERIFIED}'}",
+        groups=groups,
+        sizes=size_drawings(board),
+        findings=_plain_table("Across the rows", findings_table(board)) if board.findings else None,
+        failures=tuple(failure_lines(board.failures)),
+        notes=board.notes,
+        notes_on_size=opener.left_out,
+        contents=groups if len(groups) > 1 else (),
+    )
+
+
+def _group(group: Group, title: str, board: Board, opener: Opener) -> PageGroup:
+    part = section(group, board)
+    identity = f"g-{digest([group.title])[:8]}"
+    names = row_titles(group)
+    ids = [f"{identity}-{digest([row.name])[:8]}" for row in group.rows]
+    rows = _main_table(group, part.table, names, ids)
+    return PageGroup(
+        id=identity,
+        title=title,
+        headline=group_headline(group) if len(board.groups) > 1 else "",
+        intro=part.intro,
+        kinds=tuple(dict.fromkeys(line.kind for line in rows.lines)),
+        rows=rows,
+        remarks=part.notes,
+        legend=part.legend,
+        plots=tuple(group_drawings(group, _short(group))),
+        tables=tuple(_plain_table(one.title, one.columns, one.legend) for one in part.further),
+        failures=tuple(failure_lines(group.failures)),
+        commands=part.commands,
+        provenance=part.environment,
+        opened=tuple(
+            opener.open(row, group, one, name.whole)
+            for row, one, name in zip(group.rows, ids, names, strict=True)
+        ),
+    )
+
+
+def _short(group: Group) -> list[str]:
+    """Return the rows' shortest titles, for plots."""
+    short = short_titles(group)
+    return [short[row.name] for row in group.rows]
+
+
+def _main_table(
+    group: Group, columns: Sequence[Column], names: Sequence[RowTitle], ids: Sequence[str]
+) -> PageTable:
+    """Return the table of a group: the row's title in its first column, then the numbers of the board."""
+    told = [column for column in columns if column.name not in {"generator", "filter", "mix"}]
+    heads = (Head("row", "left", False), *(_head(column) for column in told))
+    lines = []
+    for place, (row, name, one) in enumerate(zip(group.rows, names, ids, strict=True)):
+        mix = ", ".join(part for part in (name.mix, with_augmentation(name.augment)) if part)
+        first = Cell(name.images + _marks(columns, place), name.whole, small=mix)
+        cells = (
+            first,
+            *(_cell(column, head, place, row) for column, head in zip(told, heads[1:], strict=True)),
+        )
+        kind = row.contrast.verdict if row.contrast else "baseline"
+        text = " ".join((name.whole, row.name, kind, row.role, row.level))
+        lines.append(Line(cells, one, kind, text, "baseline" if row.is_baseline and not row.contrast else ""))
+    return PageTable(f"Rows of {group.title}", heads, tuple(lines))
+
+
+def _marks(columns: Sequence[Column], place: int) -> str:
+    """Return the marks of a row that footnotes explain, with the space before them."""
+    found = re.search(r" [\u2020\u2021\u00a7]+$", columns[0].cells[place]) if columns else None
+    return found[0] if found else ""
+
+
+def _plain_table(name: str, columns: Sequence[Column], legend: str = "") -> PageTable:
+    heads = tuple(_head(column) for column in columns)
+    count = len(columns[0].cells) if columns else 0
+    lines = [
+        Line(tuple(_cell(column, head, place) for column, head in zip(columns, heads, strict=True)))
+        for place in range(count)
+    ]
+    return PageTable(name, heads, tuple(lines), legend)
+
+
+def _head(column: Column) -> Head:
+    values = [cell for cell in column.cells if cell not in {NOTHING, UNKNOWN, "baseline", "no baseline"}]
+    numeric = bool(values) and column.align == "right" and all(_NUMBER.match(cell) for cell in values)
+    return Head(column.name, column.align, numeric)
+
+
+def _cell(column: Column, head: Head, place: int, row: Row | None = None) -> Cell:
+    text = column.cells[place]
+    look = text.partition(" (")[0] if row is not None and column.align == "left" else ""
+    return Cell(text, _key(text, head, row), look=f"is-{look.replace(' ', '-')}" if look in _LOOKS else "")
+
+
+def _key(text: str, head: Head, row: Row | None) -> str:
+    """Return what a cell is sorted by: the number that it begins with; of a cost, its seconds."""
+    if not head.numeric:
+        return text
+    if row is not None and head.name.startswith("cost"):
+        return "" if row.cost is None or row.cost.seconds is None else f"{row.cost.seconds:.3f}"
+    found = _NUMBER.match(text)
+    return found[1].replace(",", "").replace("\u2212", "-") if found else ""
