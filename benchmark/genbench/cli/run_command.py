@@ -99,6 +99,7 @@ def command(**options: Any) -> None:
     genbench run -d cifar10 -g ddpm:schedule=linear -g classical -c cnn --seeds 10
     genbench run -d imagefolder:photos -g ddpm -c resnet32 --ratio 0.5 --ratio 2
     """
+    from genbench.cli._ending import ending
     from genbench.cli._progress import make_progress
     from genbench.publish import Publication, check_results
     from genbench.runner import run
@@ -141,9 +142,10 @@ def command(**options: Any) -> None:
     published = publication.publish(summary)
     if published.board:
         echo(published.board)
-    for line in (publication.place.notice, *published.lines):
-        if line:
-            echo(line)
+    if publication.place.notice:
+        echo(publication.place.notice)
+    for paragraph in ending(published, is_default=bool(on_the_dataset(options, suite))):
+        echo(f"{paragraph}\n")
     if options["profile"]:
         echo("\n".join(_profile_lines(store.root / "logs", began)))
     count = len({record.result.key for record in summary.records if record.result.status == "failed"})
