@@ -101,6 +101,33 @@ def named_cells(what: str, options: Mapping[str, Any]) -> Named:
     return Named(registry, store, plan, _rows(plan, what, None), None, command)
 
 
+def run_folder(what: str, store: "Store") -> Path:
+    """Return the folder of a run: named by itself, by any file in it, or by the run's name.
+
+    Raises:
+        UsageError: There is no such run; the message says which there are.
+    """
+    place = Path(what)
+    if place.is_file():
+        place = place.parent  # also of a record, whose folder stands for the run
+    if place.is_dir():
+        return _suite_of(place).parent
+    from genbench.runs import list_runs
+
+    usual = Path("genbench-results")
+    known = [one for one in list_runs(store, [usual] if usual.is_dir() else []) if one.is_there]
+    found = next((one.folder for one in known if what in {one.folder.name, one.run.name, one.run.id}), None)
+    if found is not None:
+        return _suite_of(found).parent
+    names = list(dict.fromkeys(one.folder.name for one in known))
+    near = get_close_matches(what, names, n=1)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    there = f" The newest are {', '.join(names[:_SHOWN_ROWS])}." if names else ""
+    raise UsageError(
+        f"there is no run, folder or file {what!r}.{meant}{there}", hint="genbench runs   lists them"
+    )
+
+
 def row_name(cell: "Cell") -> str:
     """Name a cell's row as the board prints it: `ddpm, +1.0x standard`, `folder:a.npz #efb7, ...`."""
     arm = cell.arm
