@@ -185,11 +185,8 @@ class Publication:
             write_output(folder / name, content.encode())
         head = f"# Repeat with, in {run.typed_in}: {one_line(run.command)}\n"
         write_output(folder / SUITE, (head + suite_text(self.suite)).encode())  # what `submit` plans again
-        lines = [
-            f"written: {folder}/leaderboard.md (and .csv, .json), "
-            f"{terminal.count(len(records), 'record')} in {folder}/records"
-        ]
-        lines += [f"pictures: {pictures}, shown in {folder}/pictures.md"] if pictures else []
+        lines = [f"written: {folder}/leaderboard.md, .csv, .json, {terminal.count(len(records), 'record')}"]
+        lines += [f"pictures of networks: {folder}/pictures.md"] if pictures else []
         return run, board["txt"], tuple(lines)
 
 

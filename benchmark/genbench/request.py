@@ -18,7 +18,7 @@ OF_A_RUN = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "pictures.m
 if TYPE_CHECKING:
     from genbench.plan import Plan
     from genbench.registry import Registry
-    from genbench.spec import Suite
+    from genbench.spec import Recorded, Suite
     from genbench.store import Store
 
 
@@ -57,13 +57,15 @@ def make_store(folder: Path | None) -> "Store":
     return Store((folder or default_root()).expanduser().resolve())
 
 
-def make_plan_of(registry: "Registry", store: "Store", suite: "Suite") -> "Plan":
-    """Settle a suite's components and expand it."""
+def make_plan_of(
+    registry: "Registry", store: "Store", suite: "Suite", recorded: "Recorded | None" = None
+) -> "Plan":
+    """Settle a suite's components and expand it; `recorded` as in `genbench.spec.resolve_suite`."""
     from genbench.planner import make_plan
     from genbench.spec import resolve_suite
 
     try:
-        resolved = resolve_suite(registry, suite, store.fingerprint, store.image_problem)
+        resolved = resolve_suite(registry, suite, store.fingerprint, store.image_problem, recorded)
     finally:
         store.fingerprints.keep()  # what was read once need not be read again to find the next mistake
     return make_plan(resolved)

@@ -39,6 +39,8 @@ from genbench.untrusted import parse_toml, read_text
 STANDARD_PRESETS = ("smoke", "quick", "paper")
 BASELINE = "none"  #: the generator that is always added: real images alone
 FileDigest = Callable[[Path], str]
+#: Returns the fingerprint that records have of a component (its identity without one), or nothing.
+Recorded = Callable[[Mapping[str, Any]], str]
 ImageProblem = Callable[[Path], str]
 #: Of a suite's file: the longest that comes with genbench has 2 KB, a thousand long entries have 200.
 MOST_SUITE_BYTES = 2**20
@@ -334,6 +336,7 @@ def resolve_suite(
     suite: Suite,
     file_digest: FileDigest,
     image_problem: ImageProblem = image_problem,
+    recorded: Recorded | None = None,
 ) -> ResolvedSuite:
     """Settle every component of a suite; the same component named twice counts once.
 
@@ -344,6 +347,7 @@ def resolve_suite(
         suite: The suite.
         file_digest: How the files that a component reads are hashed.
         image_problem: How image files are looked at.
+        recorded: Stands in for files that are gone: what is in the store can then be found, and nothing run.
 
     Raises:
         UsageError: A component, a preset or an option is unknown, or a value is out of bounds.
@@ -352,7 +356,9 @@ def resolve_suite(
     lacking: dict[str, DataError] = {}
 
     def settled(kind: Kind, reference: ComponentRef) -> Resolved:
-        found = resolve(registry, kind, reference, suite.preset, file_digest)
+        found = resolve(registry, kind, reference, suite.preset, file_digest, recorded)
+        if recorded is not None:
+            return found  # of files that are gone there is nothing to look at
         _check_files(found, image_problem)
         with _its_own_mistakes(f"{kind} {found.name!r}"):
             said = [remark for one in _with_inner(found) for remark in one.config.remarks(image_problem)]
@@ -410,7 +416,12 @@ def _check_files(component: Resolved, image_problem: ImageProblem) -> None:
 
 
 def resolve(
-    registry: Registry, kind: Kind, reference: ComponentRef, preset: str, file_digest: FileDigest
+    registry: Registry,
+    kind: Kind,
+    reference: ComponentRef,
+    preset: str,
+    file_digest: FileDigest,
+    recorded: Recorded | None = None,
 ) -> Resolved:
     """Settle every option of a component: defaults, then the preset, then what the user set.
 
@@ -420,11 +431,12 @@ def resolve(
         reference: The component and the options that the user set.
         preset: The suite's preset, for components that do not name their own.
         file_digest: How the files that the component reads are hashed.
+        recorded: What records say of files that are gone; without it, that they are is an error.
 
     Raises:
         UsageError: The component, a preset or an option is unknown, or a value is out of bounds.
     """
-    settle = partial(_resolve, registry, kind, reference, preset, file_digest)
+    settle = partial(_resolve, registry, kind, reference, preset, file_digest, recorded)
     if reference.base is None:
         return settle()
     try:
@@ -437,7 +449,12 @@ def resolve(
 
 
 def _resolve(
-    registry: Registry, kind: Kind, reference: ComponentRef, preset: str, file_digest: FileDigest
+    registry: Registry,
+    kind: Kind,
+    reference: ComponentRef,
+    preset: str,
+    file_digest: FileDigest,
+    recorded: Recorded | None,
 ) -> Resolved:
     if kind == "generator":
         check_no_folder(registry, reference.use, reference.options.get(BARE))
@@ -466,24 +483,29 @@ def _resolve(
     if reference.base is not None:
         inner = {name: one and one.beginning_in(reference.base) for name, one in inner.items()}
     references = {
-        option: (step, resolve(registry, step.kind, inner[option], preset, file_digest))
+        option: (step, resolve(registry, step.kind, inner[option], preset, file_digest, recorded))
         for option, step in reference_options(schema)
         if inner[option] is not None
     }
     for option, (_, part) in references.items():
         _check_draw(part, f"{origin}, option {option!r}")
-    with _its_own_mistakes(origin):
-        paths = config.source_files()
-    files = _digests(paths, file_digest)
-    return Resolved(
-        kind,
-        spec,
-        config,
-        label_of(spec.name, shown),
-        references,
-        fingerprint=digest(files) if files else "",
-        paths=tuple(map(str, paths.values())),
-    )
+    unread = Resolved(kind, spec, config, label_of(spec.name, shown), references)
+    return _read(unread, origin, file_digest, recorded)
+
+
+def _read(unread: Resolved, origin: str, file_digest: FileDigest, recorded: Recorded | None) -> Resolved:
+    """Return a component with the fingerprint of its files; of gone ones, as it was recorded."""
+    try:
+        with _its_own_mistakes(origin):
+            paths = unread.config.source_files()
+        files = _digests(paths, file_digest)
+    except DataError:
+        known = recorded(unread.identity) if recorded is not None else ""
+        if not known:
+            raise
+        return replace(unread, fingerprint=known)
+    fingerprint = digest(files) if files else ""
+    return replace(unread, fingerprint=fingerprint, paths=tuple(map(str, paths.values())))
 
 
 def _check_draw(part: Resolved, origin: str) -> None:

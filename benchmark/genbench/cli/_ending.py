@@ -37,16 +37,16 @@ def _pictures(folder: Path) -> Iterator[str]:
         found = list(read_shown(folder).values())
     drawn = [one for one in found if one.grid is not None]
     for one in drawn[:_SHEETS]:
-        yield f"images of {one.sheet.generator}: {one.grid}"
+        yield f"synthetic images of {one.sheet.generator}: {one.grid}"
     if len(drawn) > _SHEETS:
-        yield f"images of {len(drawn) - _SHEETS} more: {folder / 'shown'}"
+        yield f"synthetic images of {len(drawn) - _SHEETS} more: {folder / 'shown'}"
     if found and not drawn:
-        yield f"images: genbench preview {shlex.quote(str(folder))}   draws them"
+        yield f"synthetic images: genbench preview {shlex.quote(str(folder))}   draws them"
 
 
 def _next(folder: Path, *, is_default: bool) -> Iterator[str]:
-    yield f"  genbench leaderboard {shlex.quote(str(folder))} -o board.html"
-    yield "    the same as a page, with pictures and curves"
+    yield f"  genbench report {shlex.quote(str(folder))}"
+    yield "    a page about this run: curves, images beside real ones, what each step took"
     if is_default:
         yield "  genbench run -d imagefolder:PATH -g ddpm -c resnet32"
         yield "    on images of yours: PATH/cat/1.jpg PATH/dog/1.jpg ..."
