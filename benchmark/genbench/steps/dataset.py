@@ -29,9 +29,6 @@ from genbench.steps.workshop import Job
 from genbench.store import Artifact
 from genbench.training.data import Augmentation
 
-_VAL_IMAGES_WANTED = 1000  # val has at least this many where a fifth of train allows
-_VAL_LARGEST_SHARE = 0.2
-
 
 @dataclass(frozen=True)
 class Splits:
@@ -162,13 +159,10 @@ def split(
     if empty:
         raise DataError(f"classes without a training image: {', '.join(empty)}")
     total = len(images)
-    val_wanted = max(
-        round(config.val_fraction * total), min(_VAL_IMAGES_WANTED, int(_VAL_LARGEST_SHARE * total))
-    )
     rest = np.arange(total)
     val = rest[:0]
     if given_val is None:
-        val, rest = _take(images, rest, val_wanted, "val", config.split_seed)
+        val, rest = _take(images, rest, config.val_images(total), "val", config.split_seed)
     reserve, rest = _take(images, rest, config.reserve, "reserve", config.split_seed)
     if config.limit_train is not None and config.limit_train < len(rest):
         rest, _ = _take(images, rest, config.limit_train, "limit", config.split_seed)

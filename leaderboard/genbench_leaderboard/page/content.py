@@ -178,7 +178,11 @@ def _main_table(
     group: Group, columns: Sequence[Column], names: Sequence[RowTitle], ids: Sequence[str]
 ) -> PageTable:
     """Return the table of a group: the row's title in its first column, then the numbers of the board."""
-    told = [column for column in columns if column.name not in {"images", "augmentation", "synthetic per real", "mix"}]
+    told = [
+        column
+        for column in columns
+        if column.name not in {"images", "augmentation", "synthetic per real", "mix"}
+    ]
     heads = (Head("row", "left", False), *(_head(column) for column in told))
     lines = []
     for place, (row, name, one) in enumerate(zip(group.rows, names, ids, strict=True)):

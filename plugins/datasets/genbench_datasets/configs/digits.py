@@ -8,7 +8,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from genbench.errors import DataError
+from genbench.protocols import DeclaredImages
 from genbench_datasets.configs._shifts import ShiftOptions
+
+_IMAGES = 1797
 
 
 class DigitsConfig(ShiftOptions):
@@ -33,6 +36,11 @@ class DigitsConfig(ShiftOptions):
         "smoke": {"limit_train": 200},
         "few": {"limit_train": 150, "test_fraction": 0.6, "epoch_repeats": 7.0},
     }
+
+    def declared_images(self) -> DeclaredImages | None:
+        """Return what there is without shifts."""
+        test = round(self.test_fraction * _IMAGES)
+        return None if self.shifts else DeclaredImages((3, self.size, self.size), _IMAGES - test, test)
 
     def source_files(self) -> Mapping[str, Path]:
         """Return scikit-learn's data file."""
