@@ -15,7 +15,6 @@ from genbench_leaderboard.page.drawings import Drawing, group_drawings, size_dra
 from genbench_leaderboard.page.opened import Opened, Opener, Picture
 from genbench_leaderboard.rows import Board, Group, Row
 from genbench_leaderboard.sentences import failure_lines
-from genbench_leaderboard.terms import terms
 from genbench_leaderboard.titles import (
     RowTitle,
     group_titles,
@@ -155,7 +154,7 @@ def _group(group: Group, title: str, board: Board, opener: Opener) -> PageGroup:
         kinds=tuple(dict.fromkeys(line.kind for line in rows.lines)),
         rows=rows,
         remarks=part.notes,
-        legend=(*part.legend, *(f"{term.name}: {term.meaning}" for term in terms(board))),
+        legend=part.legend,
         plots=tuple(group_drawings(group, _short(group))),
         tables=tuple(plain_table(one.title, one.columns, one.legend) for one in part.further),
         failures=tuple(failure_lines(group.failures)),
@@ -178,11 +177,7 @@ def _main_table(
     group: Group, columns: Sequence[Column], names: Sequence[RowTitle], ids: Sequence[str]
 ) -> PageTable:
     """Return the table of a group: the row's title in its first column, then the numbers of the board."""
-    told = [
-        column
-        for column in columns
-        if column.name not in {"images", "augmentation", "synthetic per real", "mix"}
-    ]
+    told = [column for column in columns if column.name not in {"generator", "filter", "mix"}]
     heads = (Head("row", "left", False), *(_head(column) for column in told))
     lines = []
     for place, (row, name, one) in enumerate(zip(group.rows, names, ids, strict=True)):
