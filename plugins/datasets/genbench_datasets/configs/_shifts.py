@@ -21,6 +21,6 @@ class ShiftOptions(DatasetConfig):
     limit_corrupted: Annotated[int | None, ADDED_LATER] = Field(
         default=None,
         ge=2,
-        description="use at most this many images of every computed corruption, stratified by class: there are "
-        "fifteen of each severity",
+        description="at most this many images of every computed corruption, stratified by class: there "
+        "are fifteen of each severity",
     )
