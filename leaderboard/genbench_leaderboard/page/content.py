@@ -15,6 +15,7 @@ from genbench_leaderboard.page.drawings import Drawing, group_drawings, size_dra
 from genbench_leaderboard.page.opened import Opened, Opener, Picture
 from genbench_leaderboard.rows import Board, Group, Row
 from genbench_leaderboard.sentences import failure_lines
+from genbench_leaderboard.terms import terms
 from genbench_leaderboard.titles import (
     RowTitle,
     group_titles,
@@ -132,7 +133,7 @@ def page_of(board: Board, records: Iterable[Record], pictures: Mapping[str, Pict
         summary=f"{sentences.summary(board)}{'' if board.verified else f' {_UNVERIFIED}'}",
         groups=groups,
         sizes=size_drawings(board),
-        findings=plain_table("Across the rows", findings_table(board)) if board.findings else None,
+        findings=_plain_table("Across the rows", findings_table(board)) if board.findings else None,
         failures=tuple(failure_lines(board.failures)),
         notes=board.notes,
         notes_on_size=opener.left_out,
@@ -154,9 +155,9 @@ def _group(group: Group, title: str, board: Board, opener: Opener) -> PageGroup:
         kinds=tuple(dict.fromkeys(line.kind for line in rows.lines)),
         rows=rows,
         remarks=part.notes,
-        legend=part.legend,
+        legend=(*part.legend, *(f"{term.name}: {term.meaning}" for term in terms(board))),
         plots=tuple(group_drawings(group, _short(group))),
-        tables=tuple(plain_table(one.title, one.columns, one.legend) for one in part.further),
+        tables=tuple(_plain_table(one.title, one.columns, one.legend) for one in part.further),
         failures=tuple(failure_lines(group.failures)),
         commands=part.commands,
         provenance=part.environment,
@@ -177,7 +178,11 @@ def _main_table(
     group: Group, columns: Sequence[Column], names: Sequence[RowTitle], ids: Sequence[str]
 ) -> PageTable:
     """Return the table of a group: the row's title in its first column, then the numbers of the board."""
-    told = [column for column in columns if column.name not in {"generator", "filter", "mix"}]
+    told = [
+        column
+        for column in columns
+        if column.name not in {"images", "augmentation", "synthetic per real", "mix"}
+    ]
     heads = (Head("row", "left", False), *(_head(column) for column in told))
     lines = []
     for place, (row, name, one) in enumerate(zip(group.rows, names, ids, strict=True)):
@@ -199,8 +204,7 @@ def _marks(columns: Sequence[Column], place: int) -> str:
     return found[0] if found else ""
 
 
-def plain_table(name: str, columns: Sequence[Column], legend: str = "") -> PageTable:
-    """Lay out columns as a table that opens nothing."""
+def _plain_table(name: str, columns: Sequence[Column], legend: str = "") -> PageTable:
     heads = tuple(_head(column) for column in columns)
     count = len(columns[0].cells) if columns else 0
     lines = [
