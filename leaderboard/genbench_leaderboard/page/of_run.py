@@ -140,15 +140,15 @@ def _stages(steps: Sequence[FoundStep]) -> PageTable:
     stages = list(dict.fromkeys(step.stage for step in steps))
     of = {stage: [step for step in steps if step.stage == stage] for stage in stages}
 
-    def count(state: str) -> tuple[str, ...]:
+    def count(state: str) -> Column:
         found = [sum(step.state == state for step in of[stage]) for stage in stages]
-        return tuple(str(number or NOTHING) for number in found)
+        return Column(state, tuple(str(number or NOTHING) for number in found))
 
     taken = [sum(step.seconds or 0.0 for step in of[stage]) for stage in stages]
     columns = [
         Column("stage", tuple(stages), "left"),
         Column("planned", tuple(str(len(of[stage])) for stage in stages)),
-        *(Column(state, count(state)) for state in ("done", "cached", "failed", "not there")),
+        *(count(state) for state in dict.fromkeys(step.state for step in steps)),
         Column("time of all", tuple(duration(one) if one else NOTHING for one in taken)),
     ]
     return plain_table("Steps by stage", columns)
