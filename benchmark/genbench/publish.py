@@ -11,7 +11,7 @@ A run that measured nothing writes no board; a success is never removed or repla
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,7 +226,9 @@ def rendered(records: Sequence[Record], family: str, command: str, store: Store)
         from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
 
         board = build_board(records, family=family, command=command)
-        renders = {"txt": render_terminal, "md": render_markdown, "csv": render_csv, "json": render_json}
+        renders: Mapping[str, Callable[[Any], str]] = {
+            "txt": render_terminal, "md": render_markdown, "csv": render_csv, "json": render_json
+        }  # fmt: skip
         known = {suffix: render(board) for suffix, render in renders.items()}
         known["headline"] = headline(board)
         store.boards.keep(key, known)

@@ -46,7 +46,7 @@ def _pictures(folder: Path) -> Iterator[str]:
 
 def _next(folder: Path, *, is_default: bool) -> Iterator[str]:
     yield f"  genbench report {shlex.quote(str(folder))}"
-    yield "    a page about this run: curves, images beside real ones, what each step took"
+    yield filled("a page about this run: curves, images beside real ones, what each step took", "    ")
     if is_default:
         yield "  genbench run -d imagefolder:PATH -g ddpm -c resnet32"
-        yield "    on images of yours: PATH/cat/1.jpg PATH/dog/1.jpg ..."
+        yield filled("on images of yours: PATH/cat/1.jpg PATH/dog/1.jpg ...", "    ")
