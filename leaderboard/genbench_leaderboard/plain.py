@@ -28,10 +28,8 @@ def render_terminal(board: Board, width: int | None = None) -> str:
     width = width or terminal.width()
     board = shown(board)
     said = headline(board)
-    if board.groups:
-        blocks = [_filled(said, width), _filled(summary(board), width)]
-    else:
-        blocks = [NO_RECORDS]
+    begin = [said, summary(board)] if board.groups else [NO_RECORDS]
+    blocks = [_filled(text, width) for text in begin]
     parts = sections(board)
     for part in parts:
         blocks += _terminal_section(part, width, said=part.headline == said)
