@@ -283,7 +283,7 @@ def _limited(suite: "Suite", limits: Mapping[str, int]) -> "Suite":
 
 def _name(content: Mapping[str, Any]) -> str:
     """Name a run after what it runs: `digits-ddpm-resnet32`."""
-    from genbench.spec import as_suite_name
+    from genbench.notation import as_suite_name
 
     parts = [
         content.get("datasets", ("digits",)),

@@ -5,7 +5,6 @@
 """
 
 import contextlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -25,11 +24,18 @@ from genbench.errors import (
     listed_problems,
     together,
 )
-from genbench.escaping import exception_text, file_name, one_line
+from genbench.escaping import exception_text, one_line
 from genbench.explain import COMMAND_LINE, explain
 from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
 from genbench.image_files import image_problem
-from genbench.notation import BARE, label_of, parse_reference
+from genbench.notation import (
+    BARE,
+    LONGEST_NAME_BYTES,
+    as_suite_name,
+    is_suite_name,
+    label_of,
+    parse_reference,
+)
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
 from genbench.protocols import GenerationCost, GeneratorConfig, StockConfig
 from genbench.recipe import Mix
@@ -47,17 +53,9 @@ MOST_SUITE_BYTES = 2**20
 DEEPEST_SUITE = 20  #: tables in tables of a suite's file
 MOST_ENTRIES, MOST_MIXES = 1_000, 10_000  #: of one list; the planner bounds their product
 
-_NAME = re.compile(r"\w(?:[\w .,+=()-]*[\w+=()-])?")
-_LONGEST_NAME_BYTES = 200
-_DEVICES = frozenset(
-    {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
-)
-
-
 #: What a suite runs on that names no dataset: with the preset `quick`, so few images that there is something
 #: to gain. Whoever names `digits` gets all of them.
-DEFAULT_DATASET, DEFAULT_PRESET = "digits", "quick"
-FEW_IMAGES = "few"
+DEFAULT_DATASET, DEFAULT_PRESET, FEW_IMAGES = "digits", "quick", "few"
 
 
 def _default_datasets(entries: Mapping[str, Any]) -> tuple[ComponentRef, ...]:
@@ -115,7 +113,7 @@ class Suite(Options):
         if not is_suite_name(value):
             raise ValueError(
                 "use letters, digits, spaces and . , _ + = ( ) - , beginning with a letter or digit, up to "
-                f"{_LONGEST_NAME_BYTES} bytes: it names a folder"
+                f"{LONGEST_NAME_BYTES} bytes: it names a folder"
             )
         return value
 
@@ -160,20 +158,6 @@ class Suite(Options):
     @classmethod
     def _parse_reference(cls, value: Any) -> Any:
         return _as_reference(value)
-
-
-def is_suite_name(text: str) -> bool:
-    """Say whether a text names a folder, on any system, and leads nowhere else."""
-    is_device = text.partition(".")[0].strip().lower() in _DEVICES
-    return bool(_NAME.fullmatch(text)) and not is_device and len(text.encode()) <= _LONGEST_NAME_BYTES
-
-
-def as_suite_name(text: str) -> str:
-    """Return a text as the name of a suite: as it is if it is one, else what is left of it."""
-    if is_suite_name(text):
-        return text
-    name = file_name(text)
-    return name if is_suite_name(name) else f"suite-{name}"
 
 
 @dataclass(frozen=True)
@@ -500,8 +484,7 @@ def _read(unread: Resolved, origin: str, file_digest: FileDigest, recorded: Reco
             paths = unread.config.source_files()
         files = _digests(paths, file_digest)
     except DataError:
-        known = recorded(unread.identity) if recorded is not None else ""
-        if not known:
+        if recorded is None or not (known := recorded(unread.identity)):
             raise
         return replace(unread, fingerprint=known)
     fingerprint = digest(files) if files else ""

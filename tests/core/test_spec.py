@@ -7,11 +7,11 @@ import pytest
 
 from genbench.digest import file_digest
 from genbench.errors import UsageError
-from genbench.notation import LONGEST_REFERENCE, parse_reference, scalar
+from genbench.notation import LONGEST_REFERENCE, as_suite_name, is_suite_name, parse_reference, scalar
 from genbench.protocols import ComponentRef, Mix
 from genbench.registry import Registry
 from genbench.request import read_suite
-from genbench.spec import Resolved, as_suite_name, is_suite_name, load_suite, make_suite, resolve
+from genbench.spec import Resolved, load_suite, make_suite, resolve
 
 
 def settle(registry: Registry, text: str, kind: str = "classifier", preset: str = "smoke") -> Resolved:

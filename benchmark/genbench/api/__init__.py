@@ -4,7 +4,7 @@
 (`generators` for `--generator`), and return objects. What goes wrong is raised as a `GenbenchError`.
 
 >>> import genbench
->>> outlook = genbench.plan(generators="classical", classifiers=["mlp", "cnn"], seeds=2)
+>>> outlook = genbench.plan(datasets="digits", generators="classical", classifiers=["mlp", "cnn"], seeds=2)
 >>> len(outlook.cells), outlook.cells[0].name
 (8, 'digits/none/standard/mlp/0')
 >>> genbench.run(generator="classical")
