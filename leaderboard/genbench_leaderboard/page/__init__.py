@@ -7,6 +7,7 @@ page's own script and style are named to the browser by their digests, and it ru
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from markupsafe import Markup
 from genbench.escaping import html_text
 from genbench.records import Record
 from genbench_leaderboard.page.content import page_of
+from genbench_leaderboard.page.of_run import FOOTER, FoundRun, run_part
 from genbench_leaderboard.page.opened import Picture
 from genbench_leaderboard.plots import STYLE
 from genbench_leaderboard.rows import Board
@@ -27,9 +29,12 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_page(
-    board: Board, records: Iterable[Record] = (), pictures: Mapping[str, Picture] | None = None
+    board: Board,
+    records: Iterable[Record] = (),
+    pictures: Mapping[str, Picture] | None = None,
+    run: FoundRun | None = None,
 ) -> str:
-    """Return the board as a page of HTML.
+    """Return the board as a page of HTML, or that of a run.
 
     Args:
         board: What is shown.
@@ -37,13 +42,24 @@ def render_page(
             page without them is whole, but says less of a row that is opened.
         pictures: Contact sheets of synthetic images by `Row.images_id`. They become a part of the page, four
             megabytes of them; the others are left out with a note.
+        run: What is known of the run besides its records; None for the page of a board.
     """
-    page = page_of(shown(board), records, pictures or {})
+    board, records = shown(board), list(records)
+    page = page_of(board, records, pictures or {})
+    if run is not None:
+        page = replace(page, title=run.title, footer=FOOTER)
     style, script = Markup(_own("style.css") + STYLE), Markup(_own("script.js"))
     return (
         _environment()
-        .get_template("page.html")
-        .render(page=page, style=style, script=script, policy=_policy(style, script))
+        .get_template("page.html" if run is None else "run.html")
+        .render(
+            page=page,
+            found=run,
+            part=None if run is None else run_part(run, board, records),
+            style=style,
+            script=script,
+            policy=_policy(style, script),
+        )
     )
 
 
