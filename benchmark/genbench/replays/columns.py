@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from genbench.digest import canonical_json
+from genbench.options import ComponentRef
 from genbench.recipe import Mix
 from genbench.records import Component, Record
 from genbench.registry import Registry
 from genbench.replays.experiment import Arm, Column, Experiment
-from genbench.spec import ComponentRef, FileDigest, resolve
+from genbench.spec import FileDigest, resolve
 from genbench.store import Store
 
 _LISTS = ("datasets", "generators", "filters", "classifiers")

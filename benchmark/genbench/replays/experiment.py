@@ -34,7 +34,9 @@ Known = Literal["replayable", "partly", "claim only"]
 _MOST = 200  #: entries of a list; the longest experiment that comes with genbench has 40
 _KINDS = ("datasets", "generators", "filters", "classifiers")
 _ALL_KINDS = (*_KINDS, "mixes")
-_FIELDS = dict(zip(_ALL_KINDS, ("dataset", "generator", "filter", "classifier", "mix"), strict=True))
+_FIELDS: Mapping[str, str] = dict(
+    zip(_ALL_KINDS, ("dataset", "generator", "filter", "classifier", "mix"), strict=True)
+)
 
 #: A line of words: what is printed in a table, or in a list below it.
 Line = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -243,22 +245,30 @@ class Experiment(Options):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        """Refuse a name of a component, mix or arm that stands nowhere, and a scale that changes nothing."""
-        for column in (self.replayed, self.controlled):
-            for kind in _ALL_KINDS if column is not None else ():
+        """Refuse a name of a component, mix or arm that stands nowhere."""
+        whole = [column for column in (self.replayed, self.controlled) if column is not None]
+        for column in whole:
+            for kind in _ALL_KINDS:
                 _check(column.named(kind), getattr(self, kind), kind)
-        whole = (column for column in (self.replayed, self.controlled) if column is not None)
         arms = {name for column in whole for name in column.arms}
         _check((one.arm for one in self.reported if one.arm), arms, "arms")
         _check((name for one in self.effects for name in (one.of, one.over)), arms, "arms")
         if any(one.stored for one in self.reported) and self.stored is None:
             raise ValueError("a reported number says `stored`, and there is no table [stored]")
         if self.scale is not None:
-            for kind in _ALL_KINDS:
-                _check(getattr(self.scale, kind), getattr(self, kind), kind)
+            self._check_scale(self.scale)
         if not self.runs_here and not self.needs:
             raise ValueError("it has no columns: say in `needs` what would be needed")
         return self
+
+    def _check_scale(self, scale: Scale) -> None:
+        """Refuse names in the scaled version that the whole one does not have."""
+        for kind in _ALL_KINDS:
+            _check(getattr(scale, kind), getattr(self, kind), kind)
+        for smaller in (scale.replayed, scale.controlled):
+            _check(smaller.with_generators, self.generators, "generators")
+            for kind in ("datasets", "generators", "classifiers", "mixes"):
+                _check(getattr(smaller, f"without_{kind}"), getattr(self, kind), kind)
 
 
 def _check(names: Any, known: Any, kind: str) -> None:
