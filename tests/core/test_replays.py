@@ -323,7 +323,9 @@ def test_one_column_alone_leaves_the_other_one_not_run(run_toys: Run) -> None:
     assert found.conclusions[0].replayed.word == "not run"
 
 
-def test_a_scaled_replay_compares_no_absolute_number(run_toys: Run) -> None:
+def test_a_scaled_replay_compares_no_absolute_number(
+    run_toys: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     found = run_toys(is_scaled=True)
     assert found.seeds == {"replayed": 2, "controlled": 1}
     verdict = found.numbers[0].verdict
@@ -335,6 +337,10 @@ def test_a_scaled_replay_compares_no_absolute_number(run_toys: Run) -> None:
     assert (effect.replayed.word, effect.replayed.why) == ("cannot tell", "2 of 5 seeds")
     for render in RENDERED.values():
         assert "fewer toys" in render(found)
+    folder = next(tmp_path_factory.getbasetemp().glob("toys*/results/toys-replay-scaled"))
+    for column in ("replayed", "controlled"):
+        board = (folder / f"toys-{column}-scaled" / "leaderboard.md").read_text()
+        assert board.startswith("> scaled: fewer toys\n\n")
 
 
 # ---------------------------------------------------------------------------------------- stored predictions

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from genbench.api import carry_out
 from genbench.disk import check_output, write_output, writing_output
 from genbench.errors import UsageError
+from genbench.escaping import markdown_text
 from genbench.records import Record, read_records
 from genbench.registry import Registry
 from genbench.replays.columns import suite_of
@@ -22,6 +23,7 @@ from genbench.replays.outcome import Outcome, outcome_of, stored_outcome
 from genbench.replays.shown import as_json, as_markdown
 from genbench.replays.stored import recomputed
 from genbench.runner import Observer
+from genbench.runs import BOARDS
 from genbench.store import Store
 
 TABLES = ("replay.md", "replay.json")
@@ -141,9 +143,19 @@ def _records(
                 results = carry_out(
                     suite_of(experiment, one, title), {**said, "out": folder}, how.command, shown.observer
                 )
+            if how.is_scaled and results.folder is not None:
+                _label(results.folder, experiment)
             yield column, list(results.records)
         elif (left := _left_by_earlier_runs(folder, title)) is not None:
             yield column, list(read_records([left]))
+
+
+def _label(folder: Path, experiment: Experiment) -> None:
+    """Say above the board of a scaled run what was changed: the board itself knows options alone."""
+    page = folder / BOARDS[0]
+    if experiment.scale is not None and page.is_file():
+        text = f"> scaled: {markdown_text('; '.join(experiment.scale.changes))}\n\n"
+        write_output(page, (text + page.read_text(encoding="utf-8")).encode())
 
 
 def _left_by_earlier_runs(folder: Path, title: str) -> Path | None:
