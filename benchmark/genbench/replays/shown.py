@@ -88,7 +88,7 @@ def remarks(outcome: Outcome) -> Iterator[tuple[str, Sequence[str]]]:
     holes = [f"{one.name}: {hole}" for one in experiment.reported for hole in one.holes]
     yield "left open by the source", (*experiment.holes, *holes)
     yield "done otherwise here", experiment.departures
-    yield "what a run would need", experiment.needs
+    yield "what a run would need", () if outcome.is_scaled else experiment.needs
     failures = [f"{name}: {terminal.count(n, 'evaluation')}" for name, n in outcome.failed.items() if n]
     yield "failed", failures
 
@@ -338,7 +338,8 @@ def _legend(outcome: Outcome) -> Iterator[str]:
         return
     if outcome.experiment.runs_here:
         yield _HOW
-        yield _NUMBERS
+        if not outcome.is_scaled:
+            yield _NUMBERS
     if outcome.conclusions:
         yield _EFFECTS
 
