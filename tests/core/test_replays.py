@@ -283,6 +283,10 @@ def test_a_name_that_is_none_and_what_cannot_be_run_are_refused() -> None:
     for options, message in (
         (["dm-at-1m"], "dm-at-1m cannot be run: adversarial training"),
         (["recht-c10.1", "--scale"], "has no version for a CPU"),
+        (
+            ["recht-c10.1", "--only", "controlled"],
+            "recht-c10.1 has no column 'controlled' to run; found: none",
+        ),
     ):
         found = CliRunner().invoke(program, ["replay", *options])
         assert message in str(found.exception)

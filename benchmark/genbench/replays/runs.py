@@ -91,6 +91,7 @@ def replay(name: str, experiment: Experiment, how: How, progress: MakeProgress) 
         UsageError: It has no scaled version, or a component is unknown.
         GenbenchError: As `genbench.run` raises.
     """
+    _check_columns(name, experiment, how.columns)
     chosen = scaled(experiment) if how.is_scaled else experiment
     if how.seeds is not None:
         columns = {
@@ -120,6 +121,17 @@ def state_of(out: Path, name: str) -> str:
         "scaled": (out / f"{name}-replay-scaled" / TABLES[1]).is_file(),
     }
     return ", ".join(what for what, is_there in found.items() if is_there) or "not run"
+
+
+def _check_columns(name: str, experiment: Experiment, wanted: Sequence[str] | None) -> None:
+    """Refuse a column that an experiment does not have."""
+    lacking = [column for column in wanted or () if column not in experiment.columns]
+    if lacking:
+        there = " and ".join(experiment.columns) or "none"
+        raise UsageError(
+            f"{name} has no column {lacking[0]!r} to run; found: {there}",
+            hint=f"genbench replay {name} --dry-run",
+        )
 
 
 def _check_runnable(name: str, experiment: Experiment) -> None:
