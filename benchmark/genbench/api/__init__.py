@@ -139,9 +139,26 @@ def run(suite: str | Path | Mapping[str, Any] | None = None, **options: Unpack[A
             full (StoreError), or the run was interrupted: the same call resumes (Interrupted).
     """
     said = _checked(options, AllOptions)
-    asked_how = _How.of(said)
+    observer = _lines() if said.get("progress") else Observer(notice=_LOG.warning)
+    return carry_out(suite, said, _command(suite, options), observer)
+
+
+def carry_out(
+    suite: str | Path | Mapping[str, Any] | None, said: Mapping[str, Any], command: str, observer: Observer
+) -> Results:
+    """Run what was asked for, as `run` does; for callers that show progress and name the command themselves.
+
+    Args:
+        suite: As for `run`.
+        said: The options of `run` that were set; what may be given several times as tuples.
+        command: The line of a shell that repeats the call.
+        observer: What is told of steps and notices.
+
+    Raises:
+        GenbenchError: As for `run`.
+    """
+    asked_how, typed = _How.of(said), command
     asked = _Asked.of(suite, said)
-    command = _command(suite, options)
     publication = None
     if "out" in said:
         out = Path(said["out"]).expanduser()
@@ -167,14 +184,13 @@ def run(suite: str | Path | Mapping[str, Any] | None = None, **options: Unpack[A
     )
     try:
         with publication.claimed() if publication else contextlib.nullcontext():
-            observer = _lines() if said.get("progress") else Observer(notice=_LOG.warning)
             for change in asked.changes:
                 observer.notice(change)
             summary = walk(asked.plan, asked.store, asked.registry, how, observer)
     except UsageError:
         if _Asked.of(suite, said).changes == asked.changes:
             raise
-        return run(suite, **options)  # how many images there are was not known before
+        return carry_out(suite, said, typed, observer)  # how many images there are was not known before
     published = publication.publish(summary) if publication else None
     return Results(
         asked.plan, asked.store, asked.registry, summary, folder=published.folder if published else None

@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "Run a suite, or the cells that options name, and print the leaderboard.",
     "runs": "List runs, the newest first: when, what, how much of it, and what came out.",
     "plan": "Show the cells and steps of a run, what is cached, and what it would cost.",
+    "replay": "Run a source's experiment: what it reported, replayed, and controlled.",
     "tune": "Search a classifier's recipe on the val split, and print the line for a suite.",
     "list": "List datasets, generators, filters, classifiers, evaluators or suites.",
     "show": "Show one component or suite: what it does, its options, presets and paper.",

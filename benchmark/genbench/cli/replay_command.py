@@ -1,0 +1,131 @@
+"""`genbench replay`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from genbench.cli._options import (
+    device_option,
+    make_registry,
+    make_store,
+    plugin_options,
+    store_option,
+    timeout_option,
+)
+from genbench.cli._output import echo
+from genbench.errors import ExitCode
+from genbench.request import shell_line
+
+_RESULTS = Path("genbench-results")
+
+
+@click.command("replay")
+@click.argument("name", required=False)
+@click.option(
+    "--scale", is_flag=True, help="The CPU-sized version: the same comparison with smaller components."
+)
+@click.option(
+    "--only",
+    type=click.Choice(["replayed", "controlled"]),
+    help="Run this column alone; the other one is shown as far as it was run before.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Run nothing: show what was reported, and what earlier runs left."
+)
+@click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds of both columns [default: 5].")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "json"]),
+    default="text",
+    show_default=True,
+    help="What is printed.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=_RESULTS,
+    show_default=True,
+    help="Folder of results; each experiment has a folder of its own in it.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=0),
+    help="Worker processes; 0 runs in this process [default: cores, or the number of GPUs].",
+)
+@device_option
+@timeout_option
+@click.option("-q", "--quiet", is_flag=True, help="Print failures and the tables only.")
+@store_option
+@plugin_options
+def command(name: str | None, form: str, **options: Any) -> None:
+    """Run a source's experiment: what it reported, the same settings replayed, and the controlled version.
+
+    Without NAME: all experiments, how much of their settings is known, and what they take. NAME may be a
+    file of yours.
+    What the store already holds is not done again: after Ctrl-C, the same command resumes.
+
+    \b
+    genbench replay
+    genbench replay recht-c10.1
+    genbench replay s3-ddpm-cnn --scale
+    """
+    from genbench.replays.experiment import load_experiment
+    from genbench.replays.runs import How, replay
+    from genbench.replays.shown import RENDERED
+
+    if name is None:
+        _list_all(form, options["out"])
+        return
+    stem, experiment = load_experiment(name)
+    how = How(
+        registry=make_registry(options["plugin_files"], options["no_plugins"]),
+        store=make_store(options["store_folder"]),
+        out=options["out"],
+        command="" if options["dry_run"] else shell_line(["genbench", *sys.argv[1:]]),
+        is_scaled=options["scale"],
+        seeds=options["seeds"],
+        columns=() if options["dry_run"] else (options["only"],) if options["only"] else None,
+        passed_on={
+            "device": options["device"],
+            "jobs": options["jobs"],
+            "step_timeout": options["step_timeout"],
+            "store": options["store_folder"],
+            "plugins": options["plugin_files"],
+            "no_plugins": options["no_plugins"] or None,
+        },
+    )
+    outcome = replay(stem, experiment, how, lambda: _progress(quiet=options["quiet"]))
+    echo(RENDERED[form](outcome.found).rstrip("\n"))
+    for line in outcome.lines:
+        echo(line, err=form != "text")
+    if any(outcome.found.failed.values()):
+        echo(
+            f"some evaluations failed; `genbench retry` clears failures, logs are in {how.store.root}/logs",
+            err=True,
+        )
+        sys.exit(ExitCode.CELLS_FAILED)
+
+
+def _progress(*, quiet: bool) -> Any:
+    from genbench.cli._progress import make_progress
+
+    return make_progress(quiet=quiet)
+
+
+def _list_all(form: str, out: Path) -> None:
+    """Print all experiments."""
+    from genbench.replays.experiment import experiments, load_experiment
+    from genbench.replays.runs import state_of
+    from genbench.replays.shown import list_json, list_markdown, list_table, list_text
+
+    found = {name: load_experiment(name)[1] for name in experiments()}
+    table = list_table(found, {name: state_of(out, name) for name in found})
+    render = {"text": list_text, "markdown": list_markdown, "json": list_json}[form]
+    echo(render(table))
+    if form == "text":
+        echo("\ngenbench replay NAME runs one, with --scale in minutes on a CPU (genbench docs replay)")

@@ -1,0 +1,9 @@
+"""What source papers reported, the same settings replayed, and the controlled version (`genbench replay`).
+
+experiment.py   an experiment as typed data: what was reported, and which rows answer it
+columns.py      its columns as suites, and the rows of their records
+stored.py       numbers that are computed again from predictions that a source published
+outcome.py      values, effects and verdicts
+shown.py        tables
+experiments/    the experiments
+"""

@@ -1,0 +1,498 @@
+"""Replays: experiments as data, their columns, verdicts, and what is shown of them."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from genbench import hub
+from genbench.cli import program
+from genbench.digest import canonical_json
+from genbench.errors import DataError, UsageError
+from genbench.plan import Arm
+from genbench.planner import make_plan
+from genbench.registry import PluginSource, Registry
+from genbench.replays.columns import rows_of, suite_of
+from genbench.replays.experiment import Experiment, experiments, load_experiment, replaced, scaled
+from genbench.replays.outcome import Outcome
+from genbench.replays.runs import How, replay, state_of
+from genbench.replays.shown import RENDERED, as_text, docs_rows
+from genbench.spec import make_suite, resolve_suite
+from genbench.store import Store
+from genbench_evaluators import accuracy
+from genbench_leaderboard.crossed import Comparison, Interval
+from genbench_leaderboard.replays import Asked, agreement, difference, judge
+
+TOY = Path(__file__).parents[1] / "toy_plugin.py"
+CONTENT = """
+title = "noise added to toys"
+source = "T"
+paper = "a made-up paper"
+known = "partly"
+departures = ["toys"]
+
+[datasets]
+toys = "toy-data"
+
+[generators]
+noise = "toy"
+copies = "copies"
+
+[classifiers]
+net = "toy-net"
+
+[mixes]
+concat = { ratio = 1.0, augment = "off", budget = "epochs" }
+matched = { ratio = 1.0, augment = "off" }
+
+[replayed]
+preset = "smoke"
+datasets = ["toys"]
+generators = ["noise"]
+classifiers = ["net"]
+mixes = ["concat"]
+reference = "toy-net"
+
+[replayed.arms]
+none = { classifier = "net", mix = "concat" }
+noise = { classifier = "net", generator = "noise", mix = "concat" }
+
+[controlled]
+preset = "smoke"
+datasets = ["toys"]
+generators = ["noise"]
+classifiers = ["net"]
+mixes = ["matched"]
+reference = "toy-net"
+seeds = 2
+
+[controlled.arms]
+none = { classifier = "net", mix = "matched" }
+noise = { classifier = "net", generator = "noise", mix = "matched" }
+copies = { classifier = "net", generator = "copies", mix = "matched", title = "copies instead" }
+
+[[reported]]
+name = "real toys"
+value = 1.5
+error = 0.05
+images = 100
+where = "page 3"
+arm = "none"
+
+[[reported]]
+name = "a secret"
+value = 54
+error = 0.5
+where = "page 4"
+unanswered = "it is a secret"
+
+[[effects]]
+name = "noise helps"
+sign = 1
+value = 60.0
+where = "page 5"
+of = "noise"
+over = "none"
+
+[scale]
+core_minutes = 1
+changes = ["fewer toys"]
+preset = "smoke"
+datasets = { toys = "toy-data:limit_train=40" }
+
+[scale.replayed]
+seeds = 2
+
+[scale.controlled]
+seeds = 1
+with_generators = ["copies"]
+"""
+
+
+@pytest.fixture(scope="module")
+def toy_registry() -> Registry:
+    return Registry(PluginSource(files=(str(TOY),), third_party=False))
+
+
+def written(folder: Path) -> tuple[str, Experiment]:
+    path = folder / "toys.toml"
+    path.write_text(CONTENT, encoding="utf-8")
+    return load_experiment(str(path))
+
+
+class Silent:
+    """Progress that nobody looks at."""
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def observer(self) -> Any:
+        from genbench.runner import Observer
+
+        return Observer()
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def run_toys(toy_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Replay the toys in one store; options are those of `How`."""
+    folder = tmp_path_factory.mktemp("toys")
+    name, experiment = written(folder)
+
+    def run(out: str = "results", **options: Any) -> Outcome:
+        how = How(
+            toy_registry,
+            Store(folder / "store"),
+            folder / out,
+            command="genbench replay toys",
+            passed_on={"jobs": 0, "plugins": (str(TOY),), "no_plugins": True, "store": folder / "store"},
+            **options,
+        )
+        return replay(name, experiment, how, Silent).found
+
+    with pytest.MonkeyPatch.context() as patch:  # drawing takes longer than training toys
+        for name_of_picture in ("draw_confusion", "draw_reliability"):
+            patch.setattr(accuracy, name_of_picture, lambda *_: None)
+        yield run
+
+
+# ------------------------------------------------------------------------------------------------- the files
+
+
+def test_experiments_that_come_with_genbench_are_complete() -> None:
+    """Every row of section D of the sources is there; what has no smaller version says what it needs."""
+    found = {name: load_experiment(name)[1] for name in experiments()}
+    assert {one.known for one in found.values()} == {"replayable", "partly", "claim only"}
+    assert len(found) == 17
+    for name, experiment in found.items():
+        if experiment.scale:
+            assert 5 <= experiment.scale.core_minutes <= 40, name
+            assert list(replaced(experiment)), "a scaled version is smaller"
+            for what, whole, small in replaced(experiment):
+                assert whole != small, f"{name}: {what}"
+        elif not experiment.stored:
+            assert experiment.needs, name
+        for one in experiment.reported:
+            assert one.images or one.split != "test" or one.unanswered, f"{name}: {one.name}"
+
+
+def _identities(arm: Arm) -> tuple[Any, ...]:
+    parts = (arm.dataset, arm.generator, arm.filter, arm.classifier)
+    return (*(canonical_json(part.identity) if part else "" for part in parts), arm.mix)
+
+
+#: Whose whole version edits images by a pipeline, of which the first file is read to plan it.
+NEED_WEIGHTS = {"s1-resnet32-diffusemix", "s1-vit-medium-diffusemix"}
+
+
+@pytest.mark.parametrize("name", [name for name in experiments() if load_experiment(name)[1].columns])
+def test_both_columns_plan_and_every_arm_is_a_planned_row(
+    name: str, registry: Registry, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "fingerprint", lambda *_: "")
+    _, experiment = load_experiment(name)
+    for form in (*([] if name in NEED_WEIGHTS else [experiment]), scaled(experiment)):
+        for column, one in form.columns.items():
+            assert one.seeds >= 5, "fewer tell nothing"
+            suite = make_suite(suite_of(form, one, f"{name}-{column}"), "test")
+            with hub.looking():
+                plan = make_plan(resolve_suite(registry, suite, store.fingerprint))
+                rows = rows_of(form, one, registry, store)
+            planned = {_identities(cell.arm) for cell in plan.cells}
+            about_images = {parts[:3] for parts in planned}
+            assert rows
+            for arm, row in rows.items():
+                parts = (row.dataset, row.generator, row.filter)
+                whole = (*parts, row.classifier, row.mix)
+                found = whole in planned if row.classifier else parts in about_images
+                assert found, f"{name}, {column}: no cell is {arm}"
+
+
+def test_the_page_lists_every_experiment_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "replay.md").read_text(encoding="utf-8")
+    found = {name: load_experiment(name)[1] for name in experiments()}
+    assert "\n".join(docs_rows(found)) in page
+
+
+def test_the_list_of_experiments_says_what_was_run(tmp_path: Path) -> None:
+    (tmp_path / "s4-mmd-replay-scaled").mkdir()
+    (tmp_path / "s4-mmd-replay-scaled" / "replay.json").write_text("{}")
+    printed = CliRunner().invoke(program, ["replay", "--format", "json", "-o", str(tmp_path)]).output
+    states = {row["experiment"]: row["results"] for row in json.loads(printed)}
+    assert (states["s4-mmd"], states["s1-vit"]) == ("scaled", "not run")
+    assert len(states) == len(experiments())
+
+
+def test_every_number_of_the_sources_stands_in_an_experiment() -> None:
+    """Numbers that section A of the sources has, by hand: none was lost or mistyped."""
+    wanted = {
+        "s1-resnet32-search": [87.50, 84.09, 83.72, 83.42, 82.66],
+        "s1-vit": [65.7, 69.2, 72.4, 69.3, 62.3, 69.5, 65.6, 58.2],
+        "s1-vit-medium-diffusemix": [72.4, 79.29],
+        "s1-resnet32-diffusemix": [87.50, 88.99, 88.99],
+        "s2-ddpm-mlp": [44.05, 41.14],
+        "s3-ddpm-cnn": [54, 57.12],
+        "s4-catsdogs": [87.70, 84.18, 90.86],
+        "s4-mmd": [0.00148, 0.00215, 0.00235],
+        "md-cas-cifar10": [93.8, 87.3],
+        "adainf-cifar10": [91.56, 91.38, 93.42],
+        "dm-at-1m": [92.44, 67.31],
+        "he-clip-zeroshot": [70.31, 80.06],
+    }
+    for name, values in wanted.items():
+        assert [one.value for one in load_experiment(name)[1].reported] == values, name
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('arm = "none"', 'arm = "nobody"', r"no 'nobody' among its arms"),
+        (
+            'generators = ["noise"]',
+            'generators = ["nose"]',
+            r"no 'nose' among its generators\. Did you mean noise",
+        ),
+        ('unanswered = "it is a secret"', "", "say one of `arm`, `stored` and `unanswered`"),
+        ("value = 60.0", "value = -60.0", r"sign 1 contradicts the value -60"),
+        ('known = "partly"', 'known = "surely"', "'replayable', 'partly' or 'claim only'"),
+        ("core_minutes = 1", "core_minutes = 1\ncor_minutes = 2", r"unknown option 'scale\.cor_minutes'"),
+        ('title = "noise added', 'title = "noise \u0000', "cannot read experiment"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_in_words(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "toys.toml"
+    content = CONTENT
+    assert old in content
+    path.write_text(content.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(UsageError, match=message):
+        load_experiment(str(path))
+
+
+def test_a_name_that_is_none_and_what_cannot_be_run_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"no experiment 's3-ddpm'.*Did you mean s3-ddpm-cnn"):
+        load_experiment("s3-ddpm")
+    for options, message in (
+        (["dm-at-1m"], "dm-at-1m cannot be run: adversarial training"),
+        (["recht-c10.1", "--scale"], "has no version for a CPU"),
+        (
+            ["recht-c10.1", "--only", "controlled"],
+            "recht-c10.1 has no column 'controlled' to run; found: none",
+        ),
+    ):
+        found = CliRunner().invoke(program, ["replay", *options])
+        assert message in str(found.exception)
+
+
+# -------------------------------------------------------------------------------------------------- the runs
+
+
+def test_three_columns_and_their_verdicts(run_toys: Run) -> None:
+    found = run_toys()
+    real, secret, noise = found.numbers
+    assert real.replayed is not None
+    assert real.controlled is not None
+    assert (real.replayed.n, real.controlled.n) == (5, 2)
+    assert real.verdict is not None
+    assert real.verdict.word == "differs", "nobody is right on 1.5 % of three classes"
+    assert real.verdict.interval is not None
+    assert real.verdict.interval.low > 1.5
+    assert secret.verdict is not None
+    assert (secret.verdict.word, secret.verdict.why) == ("cannot be checked", "it is a secret")
+    assert noise.name == "noise", "an arm without a reported number; copies are in the scaled version alone"
+    assert noise.verdict is None
+    (effect,) = found.conclusions
+    assert effect.replayed is not None
+    assert effect.replayed.found is not None
+    assert noise.replayed is not None
+    assert effect.replayed.found.mean == pytest.approx(noise.replayed.mean - real.replayed.mean)
+    assert effect.replayed.interval is not None
+    assert effect.replayed.interval.high < 60
+    assert effect.replayed.word != "cannot tell", "60 points are excluded, if nothing else is found"
+    assert effect.controlled is not None
+    assert (effect.controlled.word, effect.controlled.why) == ("cannot tell", "2 of 5 seeds")
+    text = as_text(found)
+    assert "54 %" in text
+    assert "cannot be checked (it is a secret)" in text
+    assert "Reported numbers: 1 differs, 1 cannot be checked." in text
+
+
+def test_a_replay_is_resumed_and_its_files_say_what_was_printed(
+    run_toys: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    whole = run_toys()
+    folder = next(tmp_path_factory.getbasetemp().glob("toys*/results/toys-replay"))
+    assert (folder / "toys-replayed" / "leaderboard.md").is_file()
+    assert (folder / "replay.md").read_text() == RENDERED["markdown"](whole)
+    content = json.loads((folder / "replay.json").read_text())
+    assert whole.numbers[0].replayed is not None
+    assert content["numbers"][0]["replayed"]["mean"] == whole.numbers[0].replayed.mean
+    assert content["effects"][0]["controlled"]["why"] == "2 of 5 seeds"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("cell-*.json")}
+    dry = run_toys(columns=())
+    assert RENDERED["json"](dry) == RENDERED["json"](whole), "a dry run reads what an earlier run left"
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("cell-*.json")}
+    assert state_of(folder.parent, "toys") == "whole"
+    assert state_of(folder.parent, "other") == "not run"
+
+
+def test_one_column_alone_leaves_the_other_one_not_run(run_toys: Run) -> None:
+    found = run_toys(out="elsewhere", columns=("controlled",))
+    assert found.numbers[0].verdict is not None
+    assert found.numbers[0].verdict.word == "not run"
+    assert found.numbers[0].controlled is not None
+    assert found.numbers[0].controlled.n == 2
+    assert found.conclusions[0].replayed is not None
+    assert found.conclusions[0].replayed.word == "not run"
+
+
+def test_a_scaled_replay_compares_no_absolute_number(
+    run_toys: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    found = run_toys(is_scaled=True)
+    assert found.seeds == {"replayed": 2, "controlled": 1}
+    verdict = found.numbers[0].verdict
+    assert verdict is not None
+    assert (verdict.word, verdict.why) == ("cannot be checked", "scaled")
+    assert {one.name for one in found.numbers} == {"real toys", "a secret", "noise", "copies instead"}
+    (effect,) = found.conclusions
+    assert effect.replayed is not None
+    assert (effect.replayed.word, effect.replayed.why) == ("cannot tell", "2 of 5 seeds")
+    for render in RENDERED.values():
+        assert "fewer toys" in render(found)
+    folder = next(tmp_path_factory.getbasetemp().glob("toys*/results/toys-replay-scaled"))
+    for column in ("replayed", "controlled"):
+        board = (folder / f"toys-{column}-scaled" / "leaderboard.md").read_text()
+        assert board.startswith("> scaled: fewer toys\n\n")
+
+
+# ---------------------------------------------------------------------------------------- stored predictions
+
+
+def test_published_predictions_are_counted_again(hub_mirror: Path, tmp_path: Path) -> None:
+    name, experiment = load_experiment("recht-c10.1")
+    how = How(Registry(), Store(tmp_path / "store"), tmp_path)
+    found = replay(name, experiment, how, Silent).found
+    assert len(found.numbers) == 36
+    assert {one.verdict.word for one in found.numbers if one.verdict} == {"agrees"}
+    by_name = {one.name: one.replayed.mean for one in found.numbers if one.replayed}
+    assert by_name["resnet_basic_32, v6"] == pytest.approx(85.20, abs=1e-9)
+    wrong = experiment.reported[0].model_copy(update={"value": 85.26})
+    other = replay(name, experiment.model_copy(update={"reported": (wrong,)}), how, Silent).found
+    assert other.numbers[0].verdict is not None
+    assert other.numbers[0].verdict.word == "differs"
+
+
+def test_stored_predictions_that_do_not_fit_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, experiment = load_experiment("recht-c10.1")
+    folder = tmp_path / "modestyachts" / "CIFAR-10.1"
+    labels = folder / "datasets" / "cifar10.1_v4_labels.npy"
+    said = folder / "model_predictions" / "v4_predictions" / "vgg16_keras_predictions.json"
+    for path in (labels, said):
+        path.parent.mkdir(parents=True)
+    monkeypatch.setenv("GENBENCH_HUB_MIRROR", str(tmp_path))
+    one = experiment.model_copy(update={"reported": experiment.reported[:1]})
+    how = How(Registry(), Store(tmp_path / "store"), tmp_path)
+    np.save(labels, np.array([1, 2, 3]))
+    for content, message in (
+        ("[1, 2]", r"vgg16_keras, v4: 2 predictions for 3 labels"),
+        ("[1, 2, 10]", r"classes must be from 0 to 9"),
+        ('["cat", "dog", "cat"]', r"expected a list of whole numbers"),
+        ("[1, 2", r"cannot be read"),
+    ):
+        said.write_text(content)
+        with pytest.raises(DataError, match=message):
+            replay(name, one, how, Silent)
+
+
+# --------------------------------------------------------------------------------------------- the statistics
+
+
+def test_agreement_holds_its_level() -> None:
+    """Of runs of one experiment, 95 % agree: with one reported run, and with the mean of three."""
+    rng = np.random.default_rng(0)
+    for runs in (1, 3):
+        ours = rng.normal(80, 0.7, (1500, 5))
+        theirs = rng.normal(80, 0.7, (1500, runs)).mean(1)
+        words = [
+            agreement(float(one), list(map(float, row)), runs=runs).word
+            for one, row in zip(theirs, ours, strict=True)
+        ]
+        assert words.count("agrees") / len(words) == pytest.approx(0.95, abs=0.02)
+
+
+def test_agreement_counts_other_test_images_and_what_was_rounded_away() -> None:
+    ours = [79.9, 80.0, 80.1, 80.0, 80.0]
+    plain = agreement(81.5, ours)
+    assert plain.word == "differs"
+    assert agreement(81.5, ours, images=(5000, 1000)).word == "agrees", "1.4 points is the error of such sets"
+    assert agreement(81.5, ours, error=1.5).word == "agrees"
+    # By hand: sd .0707, t(4, .975) = 2.776, sqrt(1 + 1/5): half-width .2151.
+    assert plain.interval is not None
+    assert plain.interval.high - plain.interval.low == pytest.approx(
+        2 * 2.7764 * 0.070711 * 1.2**0.5, rel=1e-4
+    )
+    assert agreement(80.0, ours[:4]).why == "4 of 5 seeds"
+    assert agreement(80.0, []).word == "not run"
+
+
+def found(mean: float, error: float, n: int = 5) -> Comparison:
+    from scipy.special import stdtr
+
+    p = 2 * float(stdtr(n - 1, -abs(mean) / error))
+    return Comparison(mean, n, 1000, error, n - 1, p, Interval(mean - 2.8 * error, mean + 2.8 * error))
+
+
+@pytest.mark.parametrize(
+    ("sign", "size", "comparison", "word"),
+    [
+        (1, 3.0, found(2.0, 0.1), "stands"),
+        (-1, -3.0, found(2.0, 0.1), "reversed"),
+        (0, None, found(2.0, 0.1), "does not stand"),
+        (1, 3.0, found(0.1, 0.2), "does not stand"),
+        (-1, -3.0, found(0.1, 0.2), "does not stand"),
+        (1, 3.0, found(0.5, 2.0), "cannot tell"),
+        (1, None, found(0.1, 0.2), "cannot tell"),
+        (0, None, found(0.1, 0.2), "cannot tell"),
+        (1, 3.0, found(2.0, 0.1, n=4), "cannot tell"),
+        (1, 3.0, None, "not run"),
+    ],
+)
+def test_words_for_an_effect(sign: int, size: float | None, comparison: Comparison | None, word: str) -> None:
+    (one,) = judge([Asked(sign, size, comparison)])
+    assert one.word == word
+
+
+def test_effects_of_a_column_are_one_family_and_voids_tell_nothing() -> None:
+    close = found(1.0, 0.3)
+    assert close.p is not None
+    assert 0.025 < close.p < 0.05, "enough alone, and not as one of two"
+    (alone,) = judge([Asked(1, None, close)])
+    assert alone.word == "stands"
+    assert {one.word for one in judge([Asked(1, None, close)] * 2)} == {"cannot tell"}
+    (void,) = judge([Asked(1, None, found(2.0, 0.1), void="it copied")])
+    assert (void.word, void.why) == ("cannot tell", "it copied")
+    (copied,) = judge([Asked(1, None, found(2.0, 0.1), clean=found(0.1, 0.2))])
+    assert (copied.word, copied.why) == ("cannot tell", "it rests on copies of test")
+
+
+def test_numbers_that_are_no_accuracies_are_paired_by_seed() -> None:
+    one, other = {0: 3.0, 1: 4.0, 2: 5.5, 7: 0.0}, {0: 1.0, 1: 2.5, 2: 3.0, 8: 9.0}
+    compared = difference(one, other)
+    assert compared is not None
+    assert (compared.n, compared.mean) == (3, 2.0)
+    assert compared.p == pytest.approx(0.020204, abs=1e-6)  # t = 2 / (.5 / sqrt 3) = 6.928, 2 df
+    assert difference({0: 1.0}, {1: 1.0}) is None
+    same = difference({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.0})
+    assert same is not None
+    assert same.p == 1.0
