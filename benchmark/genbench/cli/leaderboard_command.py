@@ -81,12 +81,20 @@ class _Leaderboard(click.Group):
     metavar="FILE_OR_FOLDER",
     help="What `verify` wrote, by somebody you trust: every row says how far it was checked.",
 )
+@click.option(
+    "--evaluate",
+    "evaluators",
+    multiple=True,
+    metavar="NAME",
+    help="A suite evaluator (usefulness, exchange_rate, effective_robustness) over all of these records.",
+)
 @store_option
 def command(
     records: tuple[Path, ...],
     form: str | None,
     out: Path | None,
     verified: tuple[Path, ...],
+    evaluators: tuple[str, ...],
     store_folder: Path | None,
 ) -> None:
     """Render records as markdown, text, CSV or JSON; without paths, all records of the store.
@@ -94,6 +102,7 @@ def command(
     \b
     genbench leaderboard leaderboard/records -o leaderboard/README.md
     genbench leaderboard submissions --verified verifications
+    genbench leaderboard genbench-results/cifar10-5k genbench-results/cifar10-scaling --evaluate usefulness
     """
     from genbench.records import read_records
     from genbench_leaderboard.board import build_board
@@ -107,6 +116,7 @@ def command(
     if not found:
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
     _refuse_failures(found, records)
+    found += _found_across(evaluators, found)
     form = form or "text"
     render = {"text": render_terminal, "markdown": render_markdown, "csv": render_csv, "json": render_json}[
         form
@@ -118,6 +128,16 @@ def command(
         with writing_output(out, "--out"):
             write_output(out, content.encode())
         echo(f"written: {out}", err=True)
+
+
+def _found_across(evaluators: Sequence[str], records: "Sequence[Record]") -> "list[Record]":
+    """Return what suite evaluators say of records of any number of runs."""
+    if not evaluators:
+        return []
+    from genbench.findings import find
+    from genbench.request import make_registry
+
+    return find(evaluators, records, make_registry((), no_plugins=True))
 
 
 def _refuse_failures(found: "Sequence[Record]", places: Sequence[Path]) -> None:
