@@ -84,10 +84,10 @@ def _evaluated(evaluator: Resolved, records: Sequence[Record]) -> Record:
     key = digest([evaluator.identity, [record.result.key for record in records]])
     suite_evaluator: SuiteEvaluator = import_target(evaluator.spec.target, evaluator.name)(evaluator.config)
     with tempfile.TemporaryDirectory() as scratch:
-        folders = [Path(scratch, name) for name in ("work", "files")]
-        for folder in folders:
-            folder.mkdir()
-        ctx = StepContext(int(key[:15], 16), "cpu", *folders, _LOG, _no_report)
+        work, files = Path(scratch, "work"), Path(scratch, "files")
+        work.mkdir()
+        files.mkdir()
+        ctx = StepContext(int(key[:15], 16), "cpu", work, files, _LOG, _no_report)
         said = suite_evaluator.evaluate(records, ctx)
     none = Component(BASELINE)
     protocols = {digest(record.result.protocol.identity): record.result.protocol for record in records}

@@ -271,7 +271,29 @@ def test_networks_without_a_mistake_and_equal_cells_give_no_numbers_that_are_non
     records += [record("gan", 100, 1.0, index, right) for index in range(3)]
     found, metrics = evaluated(records, ctx)
     assert found.tables["cells"][0]["accuracy"] == pytest.approx(100, abs=0.5)
-    assert "no bound within the measured sizes" in metrics["exchange_rate[gan,digits, cnn]"].note
+    note = metrics["exchange_rate[gan,digits, cnn]"].note
+    assert "no bound within the measured sizes" in note
+    assert "3 seeds, not checked by copies and real_extra" in note
+
+
+def test_a_curve_that_falls_and_seeds_that_are_too_few_are_named(ctx: RunContext) -> None:
+    right = {100: 30, 200: 40, 400: 36, 800: 45}
+    records = [
+        record("none", real, 0.0, index, np.arange(50) < count)
+        for real, count in right.items()
+        for index in range(2)
+    ]
+    records += [record("gan", 100, 1.0, index, np.arange(50) < 35) for index in range(2)]
+    found, metrics = evaluated(records, ctx)
+    note = metrics["exchange_rate[gan,digits, cnn]"].note
+    assert "no interval: 3 seeds are needed; 1 cell of 1 size and 1 ratio, 2 seeds" in note
+    assert found.tables["cells"][0]["rate"] == pytest.approx(1 / 3, abs=1e-5)
+    assert "Real images alone do worse" not in note, "two seeds cannot tell"
+    more = [record("none", real, 0.0, 2, np.arange(50) < count) for real, count in right.items()]
+    more.append(record("gan", 100, 1.0, 2, np.arange(50) < 35))
+    _, metrics = evaluated([*records, *more], ctx)
+    said = "Real images alone do worse from 200 to 400: rates there are not unique. "
+    assert metrics["exchange_rate[gan,digits, cnn]"].note.startswith(said)
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:

@@ -23,6 +23,7 @@ and n + k real images beat n and k others by these. `recipe.steps` gives every s
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,12 +51,16 @@ class _Family:
         name: Of what they share, for people.
         wrong: What their networks get wrong, by cell and seed.
         controls: The generators among them that are controls, with what they must be worth.
+        used_controls: The components that these are.
+        shown_curve: The points of the curve as their table has them.
         steps: Numbers of optimizer steps that were taken.
     """
 
     name: str
     wrong: dict[Cell, Mapping[int, Bits]] = field(default_factory=dict)
     controls: dict[str, float] = field(default_factory=dict)
+    used_controls: set[str] = field(default_factory=set)
+    shown_curve: list[Row] = field(default_factory=list)
     steps: set[int] = field(default_factory=set)
 
     @property
@@ -109,7 +114,8 @@ class ExchangeRate(SuiteEvaluator):
                 )
                 metrics.append(_metric((family.name,), None, note))
                 continue
-            tables["real_images"] += _curve_rows(family, curve)
+            family.shown_curve = list(_curve_rows(family, curve))
+            tables["real_images"] += family.shown_curve
             found = {
                 name: one for name, cells in family.generators.items() if (one := _find(family, curve, cells))
             }
@@ -133,6 +139,7 @@ def _families(rows: Sequence[SizedRow]) -> list[_Family]:
         cell = Cell(row.generator, row.real, row.ratio, row.synthetic)
         if row.use in CONTROLS:
             family.controls[row.generator] = CONTROLS[row.use]
+            family.used_controls.add(row.use)
         family.wrong[cell] = row.wrong
         family.steps |= row.steps
     for family in found.values():
@@ -176,6 +183,14 @@ def _warnings(family: _Family, found: Mapping[str, _Found]) -> str:
             f"Part of what more images do is more training: {steps[0]:,} to {steps[-1]:,} optimizer steps "
             "(recipe.steps=N makes them equal). "
         )
+    points = [one for one in family.shown_curve if one["seeds"] >= FEWEST_SEEDS]
+    falls = [
+        f"{left['real']:,} to {right['real']:,}"
+        for left, right in pairwise(points)
+        if left["accuracy"] > right["accuracy"]
+    ]
+    if falls:
+        words += f"Real images alone do worse from {' and '.join(falls)}: rates there are not unique. "
     return words
 
 
@@ -186,20 +201,24 @@ def _metrics(family: _Family, name: str, found: _Found, warnings: str) -> Iterat
         f"{_counted(len(cells), 'cell')} of {_counted(len({one.real for one in cells}), 'size')} and "
         f"{_counted(len({one.ratio for one in cells}), 'ratio')}, {_counted(found.seeds, 'seed')}"
     )
+    missing = sorted(CONTROLS.keys() - family.used_controls)
+    about += f", not checked by {' and '.join(missing)}" if missing else ""
     is_bounded = found.pooled.low is not None or found.pooled.high is not None
+    interval = _interval(found.pooled)
+    if found.seeds < FEWEST_SEEDS:
+        interval = f"no interval: {FEWEST_SEEDS} seeds are needed"
     constant = found.constancy
     if expected is not None:
         said = "cannot be told" if not is_bounded else "fails" if found.pooled.excludes(expected) else "holds"
-        note = f"expected {expected:g}: {said}; {_interval(found.pooled)}; {about}"
+        note = f"expected {expected:g}: {said}; {interval}; {about}"
         yield _metric((name, family.name), found.pooled.value, note, check=True)
     elif constant.is_rejected:
         note = f"{warnings}not one rate (p = {constant.p:.2g}): {_spread(found)}; {about}"
         yield _metric((name, family.name), None, note)
     else:
         agree = "" if constant.p is None else f"; constant as far as can be told (p = {constant.p:.2g})"
-        yield _metric(
-            (name, family.name), found.pooled.value, f"{warnings}{_interval(found.pooled)}; {about}{agree}"
-        )
+        note = f"{warnings}{interval}; {about}{agree}"
+        yield _metric((name, family.name), found.pooled.value, note)
     known = [one for one in found.predicted if one is not None]
     if known:
         inside = [one.is_inside for one in known if one.is_inside is not None]
