@@ -183,14 +183,14 @@ def test_controls_are_checks_and_hold(drawn: list[Record], ctx: RunContext) -> N
     assert real_extra.note.startswith("expected 1: holds; 95 % interval")
     assert copies.note.startswith("expected 0: holds; 95 % interval")
     failed = metrics["exchange_controls_failed[digits, cnn]"]
-    assert (failed.value, failed.note) == (0.0, "none of copies, real_extra")
+    assert (failed.value, failed.note) == (0.0, "copies: holds; real_extra: holds")
 
 
 def test_a_rate_that_falls_with_the_ratio_is_not_pooled(drawn: list[Record], ctx: RunContext) -> None:
     found, metrics = evaluated(drawn, ctx)
     fades = metrics["exchange_rate[fades,digits, cnn]"]
     assert fades.value is None
-    assert fades.note.startswith("not one rate (p = ")
+    assert fades.note.startswith("fades: not one rate (p = ")
     assert "it falls with the ratio" in fades.note
     rates = [row["rate"] for row in found.tables["cells"] if row["generator"] == "fades"]
     assert rates[0] == pytest.approx(1.2, abs=0.4)
@@ -207,7 +207,7 @@ def test_a_control_that_fails_taints_every_rate(ctx: RunContext) -> None:
         "do not rely on it: real_extra comes out at 95 % interval 0.4"
     )
     failed = metrics["exchange_controls_failed[digits, cnn]"]
-    assert (failed.value, failed.note) == (1.0, "real_extra of copies, real_extra")
+    assert (failed.value, failed.note) == (1.0, "copies: holds; real_extra: fails")
 
 
 def test_more_steps_for_more_images_are_named(ctx: RunContext) -> None:
@@ -224,8 +224,10 @@ def test_beyond_the_measured_sizes_there_is_a_bound_alone(ctx: RunContext) -> No
     found, metrics = evaluated(suite(rates, noise=0.002, sizes=(400, 500, 1000), of=(500,)), ctx)
     best, worst = (metrics[f"exchange_rate[{name},digits, cnn]"] for name in rates)
     assert (best.value, worst.value) == (None, None)
-    assert best.note.startswith("more than 2;"), "1,000 images, of 250 more"
-    assert worst.note.startswith("less than -0.3"), "400 images, of 250 more, can just be told from fewer"
+    assert best.note.startswith("best: more than 2;"), "1,000 images, of 250 more"
+    assert worst.note.startswith("worst: less than -0.3"), (
+        "400 images, of 250 more, can just be told from fewer"
+    )
     row = next(row for row in found.tables["cells"] if row["generator"] == "best")
     assert (row["rate"], row["rate_high"], row["left_out"]) == (None, None, None)
     assert row["worth_low"] == pytest.approx(1000)
@@ -272,7 +274,7 @@ def test_networks_without_a_mistake_and_equal_cells_give_no_numbers_that_are_non
     found, metrics = evaluated(records, ctx)
     assert found.tables["cells"][0]["accuracy"] == pytest.approx(100, abs=0.5)
     note = metrics["exchange_rate[gan,digits, cnn]"].note
-    assert "no bound within the measured sizes" in note
+    assert "any rate within the measured sizes fits" in note
     assert "3 seeds, not checked by copies and real_extra" in note
 
 
@@ -331,5 +333,5 @@ def test_a_run_over_sizes_leaves_one_record_with_its_series(
     assert [(row["real"], row["ratio"]) for row in found.tables["cells"]] == [(40, 0.5), (40, 1.0)]
     assert {one.result.ledger.steps for one in outcome.records if one.result.subject == "cell"} == {4}
     labels = [metric.label for metric in found.metrics]
-    assert "exchange_rate[copies,toy-data, toy-net:recipe.steps=4]" in labels
+    assert "exchange_rate[copies,toy-data, toy-net]" in labels
     assert "expected 0:" in render_markdown(build_board(outcome.records))

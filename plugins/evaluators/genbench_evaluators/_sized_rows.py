@@ -49,17 +49,18 @@ def sized_rows(records: Iterable[Record]) -> list[SizedRow]:
     out.
     """
     by_row: dict[tuple[str, str, int, float], list[Result]] = defaultdict(list)
-    families: dict[str, str] = {}
+    families: dict[str, tuple[str, str]] = {}
     for record in records:
         result = record.result
         if not _is_usable(result):
             continue
         assert result.data is not None
         family = _family(result)
-        families.setdefault(family, _name(result))
+        families.setdefault(family, _names(result))
         images = [_identity(one) for one in (result.generator, result.filter)]
         by_row[family, as_text(images), result.data.train, result.ratio].append(result)
-    names = _told_apart(families)
+    short = Counter(name for name, _ in families.values())
+    names = _told_apart({key: one if short[one] == 1 else whole for key, (one, whole) in families.items()})
     labels = _labels(by_row)
     return [
         _row(names[family], labels[family, images], found)
@@ -99,15 +100,17 @@ def _family(result: Result) -> str:
     return as_text([data, _identity(result.classifier), mix, result.protocol.identity])
 
 
-def _name(result: Result) -> str:
+def _names(result: Result) -> tuple[str, str]:
+    """Name a family by its components, and by their options, too."""
     assert result.classifier is not None
     assert result.mix is not None
     mix = result.mix
-    words = [result.dataset.use, result.classifier.name]
-    words += [mix.augment] if mix.augment != "standard" else []
+    words = [mix.augment] if mix.augment != "standard" else []
     words += [f"budget {mix.budget}"] if mix.budget != "steps" else []
     words += [f"{mix.budget_scale:g}x budget"] if mix.budget_scale != 1 else []
-    return ", ".join(words)
+    pairs = ([result.dataset.use, one] for one in (result.classifier.use, result.classifier.name))
+    short, whole = (", ".join([*pair, *words]) for pair in pairs)
+    return short, whole
 
 
 def _labels(by_row: Mapping[tuple[str, str, int, float], Sequence[Result]]) -> dict[tuple[str, str], str]:

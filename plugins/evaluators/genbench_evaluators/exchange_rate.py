@@ -203,22 +203,19 @@ def _metrics(family: _Family, name: str, found: _Found, warnings: str) -> Iterat
     )
     missing = sorted(CONTROLS.keys() - family.used_controls)
     about += f", not checked by {' and '.join(missing)}" if missing else ""
-    is_bounded = found.pooled.low is not None or found.pooled.high is not None
-    interval = _interval(found.pooled)
+    interval, constant, value = _interval(found.pooled), found.constancy, found.pooled.value
     if found.seeds < FEWEST_SEEDS:
         interval = f"no interval: {FEWEST_SEEDS} seeds are needed"
-    constant = found.constancy
     if expected is not None:
-        said = "cannot be told" if not is_bounded else "fails" if found.pooled.excludes(expected) else "holds"
-        note = f"expected {expected:g}: {said}; {interval}; {about}"
-        yield _metric((name, family.name), found.pooled.value, note, check=True)
+        note = f"expected {expected:g}: {_outcome(found.pooled, expected)}; {interval}; {about}"
     elif constant.is_rejected:
-        note = f"{warnings}not one rate (p = {constant.p:.2g}): {_spread(found)}; {about}"
-        yield _metric((name, family.name), None, note)
+        value, note = None, f"{warnings}not one rate (p = {constant.p:.2g}): {_spread(found)}; {about}"
     else:
         agree = "" if constant.p is None else f"; constant as far as can be told (p = {constant.p:.2g})"
         note = f"{warnings}{interval}; {about}{agree}"
-        yield _metric((name, family.name), found.pooled.value, note)
+    if value is None:  # tables put metrics without a value together, and leave their names out
+        note = f"{name}: {note}"
+    yield _metric((name, family.name), value, note, check=expected is not None)
     known = [one for one in found.predicted if one is not None]
     if known:
         inside = [one.is_inside for one in known if one.is_inside is not None]
@@ -242,20 +239,30 @@ def _metric(qualifiers: tuple[str, ...], value: float | None, note: str, *, chec
 
 
 def _violations(family: _Family, found: Mapping[str, _Found]) -> Metric:
-    known = {name: one for name, one in family.controls.items() if name in found}
-    failed = [name for name, expected in known.items() if found[name].pooled.excludes(expected)]
-    note = f"{', '.join(failed) or 'none'} of {', '.join(sorted(known)) or 'none'}"
+    outcomes = {
+        name: _outcome(found[name].pooled, expected)
+        for name, expected in sorted(family.controls.items())
+        if name in found
+    }
+    note = "; ".join(f"{name}: {outcome}" for name, outcome in outcomes.items())
     return Metric(
-        "exchange_controls_failed", float(len(failed)), "controls", False, (0, None), 0.0, note,
-        qualifiers=(family.name,), role="check", average="none",
+        "exchange_controls_failed", float(list(outcomes.values()).count("fails")), "controls", False,
+        (0, None), 0.0, note, qualifiers=(family.name,), role="check", average="none",
     )  # fmt: skip
 
 
+def _outcome(rate: Rate, expected: float) -> str:
+    """Say what a control shows: nothing where any rate within the measured sizes fits."""
+    if rate.low is None and rate.high is None:
+        return "cannot be told"
+    return "fails" if rate.excludes(expected) else "holds"
+
+
 def _interval(rate: Rate) -> str:
-    """Write an interval: `95 % interval 0.05 to 0.2`, `more than 1.3`, `no interval`."""
+    """Write an interval: `95 % interval 0.05 to 0.2`, `more than 1.3`."""
     low, high = (None if one is None else f"{one:.2g}" for one in (rate.low, rate.high))
     if low is None and high is None:
-        return "no bound within the measured sizes"
+        return "any rate within the measured sizes fits"
     if rate.value is None and (low is None or high is None):
         return f"less than {high}" if low is None else f"more than {low}"
     if low is None:

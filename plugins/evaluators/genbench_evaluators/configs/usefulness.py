@@ -18,5 +18,5 @@ class UsefulnessConfig(EvaluatorConfig):
         default=5, ge=3, le=1000, description="rows below which no correlation is reported"
     )
     resamples: int = Field(
-        default=2000, ge=100, le=100_000, description="bootstrap resamples of the generators"
+        default=1000, ge=100, le=100_000, description="bootstrap resamples of the generators"
     )
