@@ -5,7 +5,7 @@ suites that would judge alike declare the same family, whatever they are called 
 name things.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -101,6 +101,37 @@ def _additions(contenders: Sequence[Images], rows: Sequence[Images], choosing_se
             if (is_copies and other.filter.name == NONE) or is_free:
                 found.add((_question(row, choosing_seeds), digest(other.content)))
     return found
+
+
+def data_arms(resolved: ResolvedSuite) -> Iterator[Images]:
+    """Yield (generator, filter, mix) once each; the baseline knows neither filter nor ratio.
+
+    A mix with ratio 0 is the baseline, whatever the generator.
+    """
+    seen: set[str] = set()
+    for generator in resolved.generators:
+        for image_filter in resolved.filters:
+            for mix in resolved.suite.mixes:
+                is_baseline = generator.name == NONE or not mix.ratio
+                chosen = (
+                    Images(resolved.generators[0], resolved.no_filter, mix.baseline)
+                    if is_baseline
+                    else Images(generator, image_filter, mix)
+                )
+                mark = digest(chosen.content)
+                if mark not in seen:
+                    seen.add(mark)
+                    yield chosen
+
+
+def arms_of_datasets(
+    resolved: ResolvedSuite, arms: Sequence[Images]
+) -> Iterator[tuple[Resolved, Sequence[Images]]]:
+    """Yield each dataset with the rows that are run on it: of `baseline_datasets`, real images alone."""
+    for dataset in resolved.datasets:
+        yield dataset, arms
+    for dataset in resolved.baseline_datasets:
+        yield dataset, [arm for arm in arms if arm.generator.name == NONE]
 
 
 def trains(classifier: Resolved) -> bool:

@@ -5,7 +5,7 @@ options, keys of its inputs, seed. Steps that several cells share appear once.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,7 +26,15 @@ from genbench.documents import (
     TrainDocument,
 )
 from genbench.errors import UsageError
-from genbench.family import Images, as_often_as_it_learns, check_learning, check_networks, declare, trains
+from genbench.family import (
+    arms_of_datasets,
+    as_often_as_it_learns,
+    check_learning,
+    check_networks,
+    data_arms,
+    declare,
+    trains,
+)
 from genbench.hookspecs import COPY_CHECK
 from genbench.metrics import Subject
 from genbench.plan import Arm, Cell, Plan, PlannedRecord, Step, cell_name, check_comparable, told_apart
@@ -53,7 +61,7 @@ def make_plan(resolved: ResolvedSuite) -> Plan:
     """
     resolved = as_often_as_it_learns(resolved)
     _check_size(resolved)
-    suite, arms = resolved.suite, list(_data_arms(resolved))
+    suite, arms = resolved.suite, list(data_arms(resolved))
     check_learning(resolved.classifiers, arms)
     check_networks(resolved.classifiers, resolved.evaluators)
     seeds = suite.look or suite.seeds
@@ -63,9 +71,9 @@ def make_plan(resolved: ResolvedSuite) -> Plan:
     )
     family = declare(resolved, protocol, arms)
     planner = _Planner(resolved, Plan(protocol=protocol, planned_indices=suite.seeds, declared=family))
-    for dataset in resolved.datasets:
+    for dataset, own in arms_of_datasets(resolved, arms):
         for classifier in resolved.classifiers:
-            for generator, image_filter, mix in arms:
+            for generator, image_filter, mix in own:
                 for index in range(seeds if trains(classifier) else 1):
                     arm = Arm(dataset, generator, image_filter, mix, classifier, index, mix.ratio)
                     planner.add_cell(arm)
@@ -157,20 +165,31 @@ class _Planner:
         self.plan.cells.append(cell)
 
     def add_suite_evaluations(self) -> None:
-        """Add the steps that read all records of a dataset, after those that they read."""
-        resolved, first = self._resolved, list(self.plan.records.values())
-        for dataset in resolved.datasets:
+        """Add the steps that read all records of a dataset, or of the suite, after those that they read."""
+        datasets, first = self._resolved.datasets, list(self.plan.records.values())
+        for dataset in datasets:
             own = [planned for planned in first if planned.arm.dataset is dataset]
-            names = sorted([*_labels(planned.arm), planned.evaluator.label] for planned in own)
-            about = digest([names, self.plan.planned_indices])
-            for evaluator in resolved.evaluators:
-                if _subject(evaluator) != "suite" or not own:
-                    continue
-                inputs = Inputs(records={planned.key: planned.key for planned in own})
-                label = f"evaluate {evaluator.label} of {dataset.label}"
-                key = self._add_evaluate(evaluator, "suite", inputs, label, about)
-                arm = Arm(dataset, resolved.generators[0], resolved.no_filter, None, None, 0)
-                self.plan.records[key] = PlannedRecord(key, "suite", arm, evaluator, self._dataset(dataset))
+            self._evaluate_suite(dataset, own, spans_datasets=False)
+        shared = len({id(planned.arm.dataset) for planned in first})
+        whole = replace(datasets[0], label=f"all {shared} datasets") if shared > 1 else datasets[0]
+        self._evaluate_suite(whole, first, spans_datasets=True)
+
+    def _evaluate_suite(
+        self, dataset: Resolved, records: Sequence[PlannedRecord], *, spans_datasets: bool
+    ) -> None:
+        """Add the suite evaluators that are given the records of one dataset, or those of all."""
+        names = sorted([*_labels(planned.arm), planned.evaluator.label] for planned in records)
+        about = digest([names, self.plan.planned_indices])
+        for evaluator in self._resolved.evaluators:
+            spans = isinstance(evaluator.config, EvaluatorConfig) and evaluator.config.spans_datasets
+            if _subject(evaluator) != "suite" or spans != spans_datasets or not records:
+                continue
+            inputs = Inputs(records={planned.key: planned.key for planned in records})
+            label = f"evaluate {evaluator.label} of {dataset.label}"
+            key = self._add_evaluate(evaluator, "suite", inputs, label, about)
+            arm = Arm(dataset, self._resolved.generators[0], self._resolved.no_filter, None, None, 0)
+            stored = self._dataset(self._resolved.datasets[0] if spans else dataset)
+            self.plan.records[key] = PlannedRecord(key, "suite", arm, evaluator, stored)
 
     # ------------------------------------------------------------------------------------- one per stage
 
@@ -538,40 +557,22 @@ class _Planner:
         return key
 
 
-def _data_arms(resolved: ResolvedSuite) -> Iterator[Images]:
-    """Yield (generator, filter, mix) once each; the baseline knows neither filter nor ratio.
-
-    A mix with ratio 0 is the baseline, whatever the generator.
-    """
-    seen: set[str] = set()
-    for generator in resolved.generators:
-        for image_filter in resolved.filters:
-            for mix in resolved.suite.mixes:
-                is_baseline = generator.name == BASELINE or not mix.ratio
-                chosen = (
-                    Images(resolved.generators[0], resolved.no_filter, mix.baseline)
-                    if is_baseline
-                    else Images(generator, image_filter, mix)
-                )
-                mark = digest(chosen.content)
-                if mark not in seen:
-                    seen.add(mark)
-                    yield chosen
-
-
 def _check_size(resolved: ResolvedSuite) -> None:
     """Refuse a suite by the product of its entries, before any arm or cell is made."""
     mixes = list(dict.fromkeys(resolved.suite.mixes))
     generated = (len(resolved.generators) - 1) * len(resolved.filters) * sum(bool(mix.ratio) for mix in mixes)
+    baselines = len(dict.fromkeys(mix.baseline for mix in mixes))
     sizes = {
         "dataset": len(resolved.datasets),
         "classifier": len(resolved.classifiers),
-        "arm": generated + len(dict.fromkeys(mix.baseline for mix in mixes)),
+        "arm": generated + baselines,
         "seed": resolved.suite.seeds,
     }
-    cells = math.prod(sizes.values())
+    further = len(resolved.baseline_datasets) * len(resolved.classifiers) * baselines * resolved.suite.seeds
+    cells = math.prod(sizes.values()) + further
     if cells > MOST_CELLS:
         product = " x ".join(f"{size:,} {name}{'s' * (size != 1)}" for name, size in sizes.items())
+        product += f", and {further:,} of baseline_datasets" if further else ""
         raise UsageError(
             f"this suite has {cells:,} cells: {product}; at most {MOST_CELLS:,} are planned at once",
             hint="split it into suites that name fewer of them: cells that they share are run once",

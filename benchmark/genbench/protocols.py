@@ -269,6 +269,8 @@ class EvaluatorConfig(ComponentConfig):
         reads_twin: Whether it gets those of the baseline of another seed, as `ctx.inputs["twin"]`.
         reads_network: Whether it gets the trained network (`ModelEvaluator`).
         reads_train: Whether it also gets train.
+        spans_datasets: Of a suite evaluator: whether it gets the records of all datasets at once, those of
+            `baseline_datasets` included; else it is called for each of `datasets` with the records of that.
     """
 
     subject: ClassVar[Subject] = "cell"
@@ -276,6 +278,7 @@ class EvaluatorConfig(ComponentConfig):
     reads_twin: ClassVar[bool] = False
     reads_network: ClassVar[bool] = False
     reads_train: ClassVar[bool] = False
+    spans_datasets: ClassVar[bool] = False
 
 
 # --------------------------------------------------------------------------------------------- context
@@ -723,7 +726,7 @@ class SuiteEvaluator(Evaluator):
 
     @abstractmethod
     def evaluate(self, records: Sequence[Record], ctx: RunContext) -> Evaluation:
-        """Called once, after every cell of the suite has its records."""
+        """Called after every cell has its records: once for each dataset, or with the records of all."""
 
 
 FittedGenerator = Annotated[ComponentRef, InputStep("generator", "fit")]

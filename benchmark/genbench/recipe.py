@@ -38,6 +38,11 @@ class TrainRecipe(GrownOptions):
         description="budget, in passes over the real training images of the baseline; 0 trains nothing: "
         "weights are evaluated as they are",
     )
+    steps: Annotated[int | None, ADDED_LATER] = Field(
+        default=None,
+        ge=1,
+        description="budget in optimizer steps instead of epochs: the same for any number of images",
+    )
     batch_size_images: int = Field(default=128, ge=1, description="images per optimizer step")
     micro_batch_images: int | None = Field(
         default=None,
@@ -60,20 +65,28 @@ class TrainRecipe(GrownOptions):
     channels_last: bool = Field(default=True, description="NHWC memory layout")
     compile: bool = Field(default=False, description="torch.compile the network (5 to 60 s, then faster)")
 
+    @model_validator(mode="after")
+    def _learns_or_not(self) -> "TrainRecipe":
+        if self.steps is not None and not self.epochs:
+            raise ValueError("epochs=0 trains nothing, and steps would have no effect: leave one of them out")
+        return self
+
 
 def total_steps(
     recipe: TrainRecipe, real_images: int, arm_images: int, budget: str, scale: float = 1.0
 ) -> int:
     """Return the optimizer steps of an arm.
 
-    With budget `steps` every arm takes those of the baseline: `epochs` passes over the real images. With
-    `epochs` it takes `epochs` passes over its own images, more steps the more images it has. Without epochs
-    there are no steps: the network is evaluated as it was built. `scale` is the mix' `budget_scale`, times
-    the dataset's `epoch_repeats`.
+    With budget `steps` every arm takes those of the baseline: `epochs` passes over the real images, or the
+    recipe's own `steps`. With `epochs` it takes `epochs` passes over its own images, more steps the more
+    images it has. Without epochs there are no steps: the network is evaluated as it was built. `scale` is the
+    mix' `budget_scale`, times the dataset's `epoch_repeats`.
     """
     if not recipe.epochs:
         return 0
     images = real_images if budget == "steps" else arm_images
+    if recipe.steps is not None:
+        return max(1, math.ceil(recipe.steps * scale * images / real_images))
     return max(1, math.ceil(recipe.epochs * scale * images / recipe.batch_size_images))
 
 

@@ -177,6 +177,8 @@ def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any], 
         content = dict(suite or {})
     said = {name: value for name, value in flags.items() if value not in ((), None)}
     mixes = _mixes(said)
+    if "datasets" in said:  # what is typed replaces those with real images alone, too
+        content.pop("baseline_datasets", None)
     content |= {name: said[name] for name in _WHOLE_ENTRIES if name in said}
     if "limit_train" in said:  # who says how many images there are to be means all of the digits otherwise
         content.setdefault("datasets", (DEFAULT_DATASET,))
@@ -203,7 +205,7 @@ def with_paths_in(suite: "Suite", base: Path, without: Collection[str] = ()) -> 
         base: The folder.
         without: Entries that were typed just now: their paths begin in the current folder.
     """
-    lists = ("datasets", "generators", "filters", "classifiers", "evaluators")
+    lists = ("datasets", "baseline_datasets", "generators", "filters", "classifiers", "evaluators")
     moved: dict[str, Any] = {
         name: tuple(one.beginning_in(base) for one in getattr(suite, name))
         for name in lists
@@ -275,10 +277,16 @@ def _mixes(said: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _limited(suite: "Suite", limits: Mapping[str, int]) -> "Suite":
     """Apply `--limit-train` and `--limit-test` to every dataset."""
-    datasets = tuple(
-        entry.model_copy(update={"options": {**entry.options, **limits}}) for entry in suite.datasets
+
+    def limited(entries: "tuple[ComponentRef, ...]") -> "tuple[ComponentRef, ...]":
+        return tuple(one.model_copy(update={"options": {**one.options, **limits}}) for one in entries)
+
+    return suite.model_copy(
+        update={
+            "datasets": limited(suite.datasets),
+            "baseline_datasets": limited(suite.baseline_datasets),
+        }
     )
-    return suite.model_copy(update={"datasets": datasets})
 
 
 def _name(content: Mapping[str, Any]) -> str:

@@ -87,6 +87,11 @@ class Suite(Options):
     datasets: tuple[ComponentRef, ...] = Field(
         default_factory=_default_datasets, min_length=1, max_length=MOST_ENTRIES, description="datasets"
     )
+    baseline_datasets: tuple[ComponentRef, ...] = Field(
+        default=(),
+        max_length=MOST_ENTRIES,
+        description="further datasets, of which real images alone are run: points of a learning curve",
+    )
     generators: tuple[ComponentRef, ...] = Field(
         default=(), max_length=MOST_ENTRIES, description="generators; `none` is always added"
     )
@@ -149,7 +154,9 @@ class Suite(Options):
             )
         return self
 
-    @field_validator("datasets", "generators", "filters", "classifiers", "evaluators", mode="before")
+    @field_validator(
+        "datasets", "baseline_datasets", "generators", "filters", "classifiers", "evaluators", mode="before"
+    )
     @classmethod
     def _parse_references(cls, value: Any) -> Any:
         return [_as_reference(item) for item in value] if isinstance(value, list | tuple) else value
@@ -290,10 +297,14 @@ def make_suite(content: Mapping[str, Any], origin: str) -> Suite:
 
 @dataclass(frozen=True)
 class ResolvedSuite:
-    """A suite with every component settled; `none` stands first among the generators."""
+    """A suite with every component settled; `none` stands first among the generators.
+
+    Of `baseline_datasets`, real images alone are run; none of them is among `datasets`.
+    """
 
     suite: Suite
     datasets: tuple[Resolved, ...]
+    baseline_datasets: tuple[Resolved, ...]
     generators: tuple[Resolved, ...]
     filters: tuple[Resolved, ...]
     classifiers: tuple[Resolved, ...]
@@ -304,7 +315,8 @@ class ResolvedSuite:
     @property
     def components(self) -> tuple[Resolved, ...]:
         """All of them, those among their options included."""
-        named = (*self.datasets, *self.generators, *self.filters, *self.classifiers, *self.evaluators)
+        data = (*self.datasets, *self.baseline_datasets)
+        named = (*data, *self.generators, *self.filters, *self.classifiers, *self.evaluators)
         return tuple(one for top in (*named, self.reference) for one in _with_inner(top))
 
 
@@ -358,9 +370,13 @@ def resolve_suite(
         return tuple({canonical_json(component.identity): component for component in found}.values())
 
     as_of_now = tuple(mix.augmented() for mix in suite.mixes)
+    datasets = settle("dataset", suite.datasets)
+    whole = {canonical_json(one.identity) for one in datasets}
+    baselines = settle("dataset", suite.baseline_datasets)
     resolved = ResolvedSuite(
         suite.model_copy(update={"mixes": as_of_now}),
-        datasets=settle("dataset", suite.datasets),
+        datasets=datasets,
+        baseline_datasets=tuple(one for one in baselines if canonical_json(one.identity) not in whole),
         generators=settle("generator", (ComponentRef(use=BASELINE), *suite.generators)),
         filters=settle("filter", suite.filters),
         classifiers=settle("classifier", suite.classifiers),

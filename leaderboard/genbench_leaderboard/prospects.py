@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from genbench.digest import digest
 from genbench.errors import ProtocolError
 from genbench.records import Component, Declaration, Record
-from genbench_leaderboard.crossed import MeanSquares, compare, effect, p_value
+from genbench.two_way import MeanSquares
+from genbench_leaderboard.crossed import compare, effect, p_value
 from genbench_leaderboard.groups import RawGroup, alpha_at, compared, make_groups, settle
 from genbench_leaderboard.sentences import count
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT

@@ -210,3 +210,45 @@ def test_a_suite_of_a_million_cells_is_refused_at_once(registry: Registry) -> No
         plan_of(registry, mixes=mixes, seeds=1000)
     assert raised.value.hint
     assert time.process_time() - started < 5
+
+
+def test_of_baseline_datasets_real_images_alone_are_run(registry: Registry) -> None:
+    more = ["toy-data:limit_train=20", "toy-data:limit_train=40", "toy-data:limit_train=80"]
+    entries = {"datasets": more[1:2], "baseline_datasets": more, "evaluators": ["accuracy", "toy-suite"]}
+    plan, alone = plan_of(registry, **entries), plan_of(registry, **{**entries, "baseline_datasets": []})
+    rows = {cell.name.rpartition("/")[0] for cell in plan.cells}
+    assert rows == {
+        "toy-data:limit_train=20/none/standard/toy-net",
+        "toy-data:limit_train=40/none/standard/toy-net",
+        "toy-data:limit_train=40/toy/x1-standard/toy-net",
+        "toy-data:limit_train=80/none/standard/toy-net",
+    }
+    assert plan.declared is not None
+    assert alone.declared is not None
+    assert plan.declared.declaration == alone.declared.declaration, "they have no verdict"
+    assert alone.steps.keys() < plan.steps.keys(), (
+        "what else is run keeps its keys, the suite's evaluation too"
+    )
+    assert [one.subject for one in plan.records.values()].count("suite") == 1
+
+
+def test_a_suite_evaluator_may_span_the_datasets(registry: Registry) -> None:
+    entries = {
+        "datasets": ["toy-data", "toy-data:limit_train=40"],
+        "baseline_datasets": ["toy-data:limit_train=20"],
+    }
+    plan = plan_of(registry, **entries, evaluators=["accuracy", "toy-suite", "exchange_rate"])
+    found = [one for one in plan.records.values() if one.subject == "suite"]
+    read = {one.evaluator.name: [] for one in found}
+    for one in found:
+        read[one.evaluator.name].append((one.arm.dataset.label, len(plan.steps[one.key].inputs)))
+    assert read["toy-suite"][0][0] == "toy-data"
+    assert read["toy-suite"][1][0] == "toy-data:limit_train=40"
+    (whole,) = read["exchange_rate"]
+    assert whole == ("all 3 datasets", 2 * read["toy-suite"][0][1] + 2)
+    (one,) = [
+        record.arm.dataset.label
+        for record in plan_of(registry, evaluators=["accuracy", "exchange_rate"]).records.values()
+        if record.subject == "suite"
+    ]
+    assert one == "toy-data"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from genbench.errors import GenbenchError, Interrupted, ProtocolError, UsageError
 from genbench.images import LabelledImages, TensorImages, statistics
@@ -174,6 +175,14 @@ def test_every_arm_takes_the_baselines_steps_unless_the_budget_is_epochs() -> No
     assert total_steps(recipe, 1000, 1000, "steps") == total_steps(recipe, 1000, 2000, "steps") == 100
     assert total_steps(recipe, 1000, 2000, "epochs") == 200
     assert total_steps(recipe, 1000, 2000, "steps", scale=2.0) == 200
+    fixed = TrainRecipe.model_validate({**recipe.model_dump(), "steps": 70})
+    assert {total_steps(fixed, real, 4 * real, "steps") for real in (500, 1000, 5000)} == {70}
+    assert (
+        total_steps(fixed, 1000, 2000, "epochs") == total_steps(fixed, 1000, 1000, "steps", scale=2.0) == 140
+    )
+    assert "steps" not in recipe.model_dump(), "keys of results that were published without it stay"
+    with pytest.raises(ValidationError, match="epochs=0 trains nothing, and steps would have no effect"):
+        TrainRecipe(epochs=0, steps=70)
 
 
 # ------------------------------------------------------------------------------------------- data, pairing

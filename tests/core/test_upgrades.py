@@ -186,18 +186,6 @@ NAMES = [
     ("memorization", "image_set", "test_images_copied[pixels,n=269]", "images_copied[pixels,synthetic]"),
     ("memorization", "image_set", "dataset_duplicates[val,n=269]", "dataset_duplicates[val,train]"),
     ("memorization", "image_set", "dataset_duplicates[test,n=269]", "dataset_duplicates[train]"),
-    (
-        "usefulness",
-        "suite",
-        "spearman[fid[reference,n=5,train]][toy-net]",
-        "spearman[fid[reference,train],toy-net]",
-    ),
-    (
-        "usefulness",
-        "suite",
-        "spearman[precision[reference,n=5,k=3]][toy-net]",
-        "spearman[precision[reference,k=3,train],toy-net]",
-    ),
     ("effective_robustness", "suite", "effective_robustness[noisy]", "effective_robustness[noisy]"),
 ]  # fmt: skip
 
@@ -217,9 +205,24 @@ def test_a_name_of_schema_1_becomes_the_fields_that_its_evaluator_writes_today(
     assert found.label == label
     assert found.identity == identity
     assert found.average == fact[0]
-    if "n=" in name and evaluator != "usefulness":
+    if "n=" in name:
         assert f"n={found.n}" in name
         assert fact[3] is False
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("spearman[fid[reference,n=5,train]][toy-net]", "spearman[fid[reference,train],toy-net]"),
+        (
+            "spearman[precision[reference,n=5,k=3]][toy-net]",
+            "spearman[precision[reference,k=3,train],toy-net]",
+        ),
+    ],
+)
+def test_a_correlation_of_schema_1_is_that_of_a_classifier(name: str, label: str) -> None:
+    """Since version 2 of `usefulness` there is one over all classifiers, which has another name."""
+    assert upgraded(name, "suite").label == label
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
+from genbench.two_way import MeanSquares
 from genbench_leaderboard.crossed import (
     Answers,
     Comparison,
-    MeanSquares,
     compare,
     correlation,
     effect,

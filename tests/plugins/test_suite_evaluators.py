@@ -2,18 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy.stats import spearmanr
 
+import genbench
+from genbench.cli import program
 from genbench.digest import digest
+from genbench.errors import UsageError
+from genbench.findings import find
 from genbench.metrics import Metric
 from genbench.plan import Plan
 from genbench.protocols import RunContext
 from genbench.recipe import Mix
 from genbench.records import Component, Protocol, Record, Result, Run
+from genbench.registry import Registry
 from genbench.runner import RunSummary
 from genbench.store import Store
 from genbench_evaluators.configs.effective_robustness import EffectiveRobustnessConfig
@@ -92,11 +99,15 @@ def test_spearman_is_scipys() -> None:
 def test_a_metric_that_orders_the_gains_has_correlation_minus_one(ctx: RunContext) -> None:
     found = Usefulness(UsefulnessConfig()).evaluate(suite([3, 1, 2, 0, -1], [1, 3, 2, 4, 5]), ctx)
     (metric,) = found.metrics
-    assert metric.label == "spearman[fid,cnn]"
+    assert metric.label == "spearman[fid]"
     assert metric.n == 5
     assert metric.value == pytest.approx(-1)
-    assert "5 rows; 95 % bootstrap interval over rows -1.00 to -1.00" in metric.note
-    pairs = {pair["row"]: (pair["value"], pair["gain"]) for pair in found.tables[metric.label]}
+    assert (
+        metric.note == "with the gain, 5 rows of 5 generators; 95 % interval over generators -1.00 to -1.00"
+    )
+    (group,) = found.tables[metric.label]
+    assert (group["group"], group["spearman"]) == ("digits, cnn, standard", pytest.approx(-1))
+    pairs = {pair["row"]: (pair["value"], pair["gain"]) for pair in group["rows"]}
     assert pairs["g0, +1.0x standard"] == (1.5, 3.0)  # means over the two seeds
 
 
@@ -105,8 +116,52 @@ def test_an_unrelated_metric_has_an_interval_that_says_so(ctx: RunContext) -> No
     gains, distances = rng.normal(size=(2, 20))
     (metric,) = Usefulness(UsefulnessConfig()).evaluate(suite(list(gains), list(distances)), ctx).metrics
     assert metric.value == pytest.approx(spearmanr(gains, distances).statistic)
-    low, high = (float(word) for word in metric.note.rpartition("rows ")[2].split(" to "))
+    low, high = bounds(metric)
     assert low < 0 < high
+    assert high - low > 0.7, "20 independent pairs: Bonett and Wright's interval is no narrower"
+
+
+def test_one_generator_at_many_ratios_is_one_generator(ctx: RunContext) -> None:
+    """Four generators at five ratios: twenty rows that follow FID, of which four are independent."""
+    records = [record("none", index, top1=90.0) for index in range(2)]
+    for number in range(4):
+        for ratio in (0.25, 0.5, 1.0, 2.0, 4.0):
+            gain = [3.0, 1.0, 2.0, 0.5][number] + ratio / 10
+            records.append(record(f"g{number}", ratio=ratio, top1=90.0 + gain))
+            records.append(record(f"g{number}", ratio=ratio, subject="image_set", fid=number + ratio / 100))
+    (metric,) = Usefulness(UsefulnessConfig()).evaluate(records, ctx).metrics
+    assert metric.n == 20
+    assert "20 rows of 4 generators" in metric.note
+    assert bounds(metric)[1] > 0.5, "as 20 independent rows it would be below 0"
+    fewer = [one for one in records if one.result.generator.use != "g3"]
+    (metric,) = Usefulness(UsefulnessConfig()).evaluate(fewer, ctx).metrics
+    assert metric.note.endswith("15 rows of 3 generators; no interval: 4 generators are needed")
+
+
+def test_ranks_are_taken_within_what_shares_a_baseline(ctx: RunContext) -> None:
+    """The gains of a second dataset are larger and so is its FID: across both FID seems to be good."""
+    records = suite([5, 4, 3, 2, 1], [1, 2, 3, 4, 5])
+    other = suite([8.5, 8, 7.5, 7], [11, 12, 13, 14])
+    records += [replace(one, result=replace(one.result, dataset=Component("cifar10"))) for one in other]
+    found = Usefulness(UsefulnessConfig()).evaluate(records, ctx)
+    (metric,) = found.metrics
+    assert metric.value == pytest.approx(-1)
+    assert "9 rows of 5 generators, within 2 baselines" in metric.note
+    groups = {one["group"]: one["spearman"] for one in found.tables["spearman[fid]"]}
+    assert groups == {"digits, cnn, standard": pytest.approx(-1), "cifar10, cnn, standard": pytest.approx(-1)}
+
+
+def test_groups_are_weighted_by_their_rows_less_one(ctx: RunContext) -> None:
+    records = suite([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
+    records += [record("none", network="mlp", top1=50.0)]
+    records += [record(f"g{n}", network="mlp", top1=50.0 - n) for n in range(3)]
+    (metric,) = Usefulness(UsefulnessConfig()).evaluate(records, ctx).metrics
+    assert metric.value == pytest.approx((4 * 1 + 2 * -1) / 6)
+
+
+def bounds(metric: Metric) -> tuple[float, float]:
+    low, high = (float(word) for word in metric.note.rpartition("generators ")[2].split(" to "))
+    return low, high
 
 
 def test_numbers_that_say_nothing_of_the_images_are_left_out(ctx: RunContext) -> None:
@@ -121,7 +176,7 @@ def test_numbers_that_say_nothing_of_the_images_are_left_out(ctx: RunContext) ->
         made = record(f"g{number}", subject="image_set", kid=float(number), metrics=others)
         records.append(made)
     labels = [metric.label for metric in Usefulness(UsefulnessConfig()).evaluate(records, ctx).metrics]
-    assert labels == ["spearman[fid,cnn]", "spearman[kid,cnn]"]
+    assert labels == ["spearman[fid]", "spearman[kid]"]
 
 
 def test_rows_whose_n_varies_over_seeds_find_their_pairs(ctx: RunContext) -> None:
@@ -136,9 +191,9 @@ def test_rows_whose_n_varies_over_seeds_find_their_pairs(ctx: RunContext) -> Non
             records.append(record(f"g{number}", index, subject="image_set", metrics=(fid,)))
     found = Usefulness(UsefulnessConfig()).evaluate(records, ctx)
     (metric,) = found.metrics
-    assert metric.label == "spearman[fid[reference,train],cnn]"
+    assert metric.label == "spearman[fid[reference,train]]"
     assert (metric.value, metric.n) == (pytest.approx(-1), 5)
-    assert [pair["value"] for pair in found.tables[metric.label]] == [10.5, 9.5, 8.5, 7.5, 6.5]
+    assert [pair["value"] for pair in found.tables[metric.label][0]["rows"]] == [10.5, 9.5, 8.5, 7.5, 6.5]
 
 
 def test_pooled_shares_are_weighted_by_their_images(ctx: RunContext) -> None:
@@ -155,8 +210,8 @@ def test_pooled_shares_are_weighted_by_their_images(ctx: RunContext) -> None:
                 average="pooled",
             )
             records.append(record(f"g{number}", index, subject="image_set", metrics=(share,)))
-    (table,) = Usefulness(UsefulnessConfig()).evaluate(records, ctx).tables.values()
-    assert [pair["value"] for pair in table] == [30.0, 31.0, 32.0, 33.0, 34.0]
+    ((table,),) = Usefulness(UsefulnessConfig()).evaluate(records, ctx).tables.values()
+    assert [pair["value"] for pair in table["rows"]] == [30.0, 31.0, 32.0, 33.0, 34.0]
 
 
 def test_too_few_rows_are_not_correlated(ctx: RunContext) -> None:
@@ -165,14 +220,6 @@ def test_too_few_rows_are_not_correlated(ctx: RunContext) -> None:
     assert metric.note == "only 3 rows have both; 5 are needed"
     willing = Usefulness(UsefulnessConfig(fewest_rows=3))
     assert willing.evaluate(suite([1, 2, 3], [3, 2, 1]), ctx).metrics[0].value == pytest.approx(-1)
-
-
-def test_each_classifier_has_its_own_correlation(ctx: RunContext) -> None:
-    records = suite([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
-    records += [record("none", network="mlp", top1=50.0)]
-    records += [record(f"g{n}", network="mlp", top1=50.0 - n) for n in range(5)]
-    values = {one.label: one.value for one in Usefulness(UsefulnessConfig()).evaluate(records, ctx).metrics}
-    assert values == {"spearman[fid,cnn]": pytest.approx(1), "spearman[fid,mlp]": pytest.approx(-1)}
 
 
 # ---------------------------------------------------------------------------------- effective robustness
@@ -274,6 +321,50 @@ def test_nothing_is_extrapolated(ctx: RunContext) -> None:
     (metric,) = EffectiveRobustness(EffectiveRobustnessConfig()).evaluate([*line(), scored], ctx).metrics
     assert metric.value is None
     assert "95.0 % on test lies outside" in metric.note
+
+
+# ------------------------------------------------------------------------------- over records of many runs
+
+
+def test_records_of_several_runs_are_evaluated_together(registry: Registry) -> None:
+    one = suite([3, 1, 2, 0, -1], [1, 3, 2, 4, 5])
+    two = [replace(each, result=replace(each.result, dataset=Component("cifar10"))) for each in one]
+    two = [replace(each, result=replace(each.result, key=digest(["two", each.result.key]))) for each in two]
+    (found,) = find(["usefulness"], [*one, *two, *one], registry)
+    assert found.result.subject == "suite"
+    assert found.result.dataset.label == "all 2 datasets"
+    assert found.result.metrics[0].n == 10, "what is there twice counts once"
+    apart = find(["effective_robustness"], [*one, *two], registry)
+    assert {each.result.dataset.use for each in apart} == {"digits", "cifar10"}
+    (alone,) = find(["usefulness:fewest_rows=6"], one, registry)
+    assert alone.result.metrics[0].note == "only 5 rows have both; 6 are needed"
+    assert alone.result.dataset.name == "digits"
+
+
+def test_the_command_puts_them_on_the_board(tmp_path: Path) -> None:
+    for each in suite([3, 1, 2, 0, -1], [1, 3, 2, 4, 5]):
+        (tmp_path / each.file_name).write_text(each.to_json())
+    done = CliRunner().invoke(program, ["leaderboard", str(tmp_path), "--evaluate", "usefulness"])
+    assert done.exit_code == 0, done.output
+    assert "5 rows of 5 generators" in " ".join(done.output.split())
+    board = genbench.leaderboard(tmp_path, evaluate="usefulness")
+    assert "5 rows of 5 generators; 95 % interval" in board.to_markdown()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "fid",
+            "there are only records here; those that read records are effective_robustness, exchange_rate",
+        ),
+        ("usefullness", "usefulness"),
+        ("toy-suite", "it is not built in, and code of others runs in a room"),
+    ],
+)
+def test_what_reads_no_records_is_refused(registry: Registry, name: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        find([name], suite([1, 2], [1, 2]), registry)
 
 
 # ------------------------------------------------------------------------------------------- through a run

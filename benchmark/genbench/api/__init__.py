@@ -29,6 +29,7 @@ from genbench.api.results import Board, Outlook, Records, Results
 from genbench.devices import choose_workers
 from genbench.errors import UsageError, did_you_mean
 from genbench.executors import Event
+from genbench.findings import find
 from genbench.options import Options
 from genbench.outlook import survey
 from genbench.plan import Plan, Step
@@ -217,6 +218,7 @@ def leaderboard(
     *,
     store: str | Path | None = None,
     verified: Sequence[str | Path] = (),
+    evaluate: str | Sequence[str] = (),
 ) -> Board:
     """Return the board of records.
 
@@ -224,6 +226,7 @@ def leaderboard(
         records: Files or folders of records, records themselves, or both; None is all records of the store.
         store: Which store, where none are named.
         verified: What `genbench leaderboard verify` wrote, by somebody you trust.
+        evaluate: Suite evaluators over all of these records: `"usefulness"`.
 
     Raises:
         DataError: A file is no record, or was edited.
@@ -232,6 +235,9 @@ def leaderboard(
     found = list(_records_of(records)) if records is not None else list(_saved(_store(store)))
     if not found:
         raise UsageError("no records found", hint='genbench.run(generators="ddpm", classifiers="resnet32")')
+    if evaluate:
+        names = [evaluate] if isinstance(evaluate, str) else evaluate
+        found += find(names, found, make_registry((), no_plugins=True))
     return Board.of(found, verified=[Path(one) for one in verified])
 
 

@@ -55,6 +55,9 @@ def _named(suite: "Suite") -> Iterator[str]:
     lists = ("datasets", "classifiers", "generators", "filters", "evaluators")
     for name in lists:
         words = [_written(one.use, one.options) for one in getattr(suite, name)]
+        if name == "datasets" and suite.baseline_datasets:
+            alone = ", ".join(_written(one.use, one.options) for one in suite.baseline_datasets)
+            words[-1] += f"; with real images alone: {alone}"
         yield entry("  ", [(name, 11)], ", ".join(words) or "none")
     yield entry("  ", [("preset", 11)], suite.preset)
     looks = f"; test is read after {', '.join(map(str, suite.looks))}" if suite.looks else ""

@@ -93,12 +93,20 @@ class _Leaderboard(click.Group):
     metavar="FILE_OR_FOLDER",
     help="What `verify` wrote, by somebody you trust: every row says how far it was checked.",
 )
+@click.option(
+    "--evaluate",
+    "evaluators",
+    multiple=True,
+    metavar="NAME",
+    help="A suite evaluator (usefulness, exchange_rate, effective_robustness) over all of these records.",
+)
 @store_option
 def command(
     records: tuple[Path, ...],
     form: str | None,
     out: Path | None,
     verified: tuple[Path, ...],
+    evaluators: tuple[str, ...],
     store_folder: Path | None,
 ) -> None:
     """Render records as text, Markdown, an HTML page, LaTeX, CSV or JSON; without paths, all of the store.
@@ -107,6 +115,7 @@ def command(
     genbench leaderboard leaderboard/records -o leaderboard/README.md
     genbench leaderboard genbench-results/NAME -o board.html
     genbench leaderboard submissions --verified verifications
+    genbench leaderboard genbench-results/cifar10-5k genbench-results/cifar10-scaling --evaluate usefulness
     """
     from genbench.records import read_records
     from genbench_leaderboard.board import build_board
@@ -119,6 +128,7 @@ def command(
     if not found:
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
     _refuse_failures(found, records)
+    found += _found_across(evaluators, found)
     board = build_board(found, read_verified(verified))
     content = _rendered(found, board, form or "text", records, out)
     if out is None:
@@ -174,6 +184,16 @@ def _strips(places: Sequence[Path], out: Path | None) -> dict[str, str]:
         for name, one in _shown(places).items()
         if one.strip is not None
     }
+
+
+def _found_across(evaluators: Sequence[str], records: "Sequence[Record]") -> "list[Record]":
+    """Return what suite evaluators say of records of any number of runs."""
+    if not evaluators:
+        return []
+    from genbench.findings import find
+    from genbench.request import make_registry
+
+    return find(evaluators, records, make_registry((), no_plugins=True))
 
 
 def _refuse_failures(found: "Sequence[Record]", places: Sequence[Path]) -> None:

@@ -55,7 +55,7 @@ def suite_text(suite: Suite) -> str:
     return "\n".join(lines) + "\n"
 
 
-_LISTS = ("datasets", "generators", "filters", "classifiers", "evaluators", "mixes")
+_LISTS = ("datasets", "baseline_datasets", "generators", "filters", "classifiers", "evaluators", "mixes")
 
 
 def _entry(name: str, value: Mapping[str, Any]) -> str:

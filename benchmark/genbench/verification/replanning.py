@@ -22,6 +22,7 @@ from genbench.untrusted import parse_toml
 
 _LISTS: tuple[tuple[str, Kind], ...] = (
     ("datasets", "dataset"),
+    ("baseline_datasets", "dataset"),
     ("generators", "generator"),
     ("filters", "filter"),
     ("classifiers", "classifier"),

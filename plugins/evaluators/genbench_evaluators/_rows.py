@@ -12,15 +12,19 @@ from genbench.metrics import STANDARD_SPLITS
 from genbench.recipe import Mix
 from genbench.records import Component, Record, Result
 
-_BASELINE = "none"
+BASELINE = "none"
 
 
 @dataclass(frozen=True)
 class SuiteRow:
-    """One (generator, filter, mix, classifier).
+    """One (dataset, generator, filter, mix, classifier).
 
     Attributes:
         label: Image set, mix, and the budget where it is unusual: one of its own among a classifier's rows.
+        group: What it shares with the rows that are held against the same baseline: dataset, classifier,
+            augmentation and budget, for people.
+        pair: The same, as a key.
+        maker: What names generator and filter, whatever the dataset, the ratio and the classifier.
         classifier: Short name.
         family: The classifier's component.
         external_data: What its classifier, generator or filter learned from elsewhere.
@@ -30,6 +34,9 @@ class SuiteRow:
     """
 
     label: str
+    group: str
+    pair: str
+    maker: str
     classifier: str
     family: str
     external_data: tuple[str, ...]
@@ -57,7 +64,7 @@ def suite_rows(records: Iterable[Record]) -> list[SuiteRow]:
     baselines = {
         _pair_key(found[0]): _top1(found)["test"]
         for found in by_row.values()
-        if found[0].result.generator.use == _BASELINE
+        if found[0].result.generator.use == BASELINE
     }
     return [_row(by_row[key], baselines.get(_pair_key(by_row[key][0]), {})) for key in sorted(by_row)]
 
@@ -66,11 +73,14 @@ def _row(records: Sequence[Record], baseline: Mapping[int, float]) -> SuiteRow:
     first, top1 = records[0].result, _top1(records)
     assert first.classifier is not None
     assert first.mix is not None
-    is_real = first.generator.use == _BASELINE
+    is_real = first.generator.use == BASELINE
     pairs = [value - baseline[index] for index, value in top1["test"].items() if index in baseline]
     known = (*first.classifier.external_data, *first.generator.external_data, *first.filter.external_data)
     return SuiteRow(
         label=_label(first, first.mix),
+        group=_group(first, first.mix),
+        pair=_pair_key(records[0]),
+        maker=as_text([first.generator.identity, first.filter.identity]),
         classifier=first.classifier.name,
         family=first.classifier.use,
         external_data=tuple(dict.fromkeys(known)),
@@ -81,37 +91,51 @@ def _row(records: Sequence[Record], baseline: Mapping[int, float]) -> SuiteRow:
 
 
 def _label(result: Result, mix: Mix) -> str:
-    images = [one.name for one in (result.generator, result.filter) if one.use != _BASELINE] or [_BASELINE]
+    images = [one.name for one in (result.generator, result.filter) if one.use != BASELINE] or [BASELINE]
     words = [" + ".join(images), mix.label]
     words += [f"budget {mix.budget}"] if mix.budget != "steps" else []
     words += [f"T={mix.budget_scale:g}"] if mix.budget_scale != 1 else []
     return ", ".join(words)
 
 
+def _group(result: Result, mix: Mix) -> str:
+    assert result.classifier is not None
+    words = [result.dataset.name, result.classifier.name, mix.augment]
+    words += [f"budget {mix.budget}"] if mix.budget != "steps" else []
+    words += [f"{mix.budget_scale:g}x budget"] if mix.budget_scale != 1 else []
+    return ", ".join(words)
+
+
 def images_key(record: Record) -> str:
-    """Name the image set of a record, of a cell or of the set itself."""
+    """Name the image set of a record, of a cell or of the set itself: not by how many images it has."""
     result = record.result
-    return _text([result.generator.identity, result.filter.identity, result.ratio])
+    images = [result.generator.identity, result.filter.identity, result.ratio]
+    return as_text([_setting(result), images])
 
 
 def _row_key(record: Record) -> str:
     result = record.result
     parts = [_identity(one) for one in (result.generator, result.filter, result.classifier)]
-    return _text([parts, result.mix.model_dump() if result.mix else None])
+    return as_text([_setting(result), parts, result.mix.model_dump() if result.mix else None])
 
 
 def _pair_key(record: Record) -> str:
-    """Name what a row shares with its baseline: classifier, augmentation and budget."""
+    """Name what a row shares with its baseline: dataset, protocol, classifier, augmentation and budget."""
     result = record.result
     mix = result.mix.baseline.model_dump() if result.mix else None
-    return _text([_identity(result.classifier), mix])
+    return as_text([_setting(result), _identity(result.classifier), mix])
+
+
+def _setting(result: Result) -> list[Any]:
+    return [result.dataset.identity, result.protocol.identity]
 
 
 def _identity(component: Component | None) -> Any:
     return component.identity if component else None
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Write JSON data so that equal data is equal text."""
     return json.dumps(value, sort_keys=True)
 
 

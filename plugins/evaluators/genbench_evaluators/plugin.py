@@ -36,7 +36,15 @@ def genbench_evaluators() -> Sequence[ComponentSpec]:
             name="usefulness",
             target="genbench_evaluators.usefulness:Usefulness",
             config="genbench_evaluators.configs.usefulness:UsefulnessConfig",
+            version=2,
             summary="across a suite: does a cheap metric of the images predict the gain of training on them",
+        ),
+        ComponentSpec(
+            name="exchange_rate",
+            target="genbench_evaluators.exchange_rate:ExchangeRate",
+            config="genbench_evaluators.configs.exchange_rate:ExchangeRateConfig",
+            summary="across training-set sizes: how many real images one synthetic image is worth",
+            paper="arXiv:1712.00409",
         ),
         ComponentSpec(
             name="effective_robustness",

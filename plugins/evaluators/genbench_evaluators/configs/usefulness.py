@@ -12,8 +12,11 @@ class UsefulnessConfig(EvaluatorConfig):
     """Options of `usefulness`."""
 
     subject: ClassVar[Subject] = "suite"
+    spans_datasets: ClassVar[bool] = True
 
     fewest_rows: int = Field(
         default=5, ge=3, le=1000, description="rows below which no correlation is reported"
     )
-    resamples: int = Field(default=2000, ge=100, le=100_000, description="bootstrap resamples of the rows")
+    resamples: int = Field(
+        default=1000, ge=100, le=100_000, description="bootstrap resamples of the generators"
+    )
