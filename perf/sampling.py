@@ -26,10 +26,11 @@ from genbench.planner import make_plan
 from genbench.protocols import SampleRequest
 from genbench.registry import Registry
 from genbench.runner import run
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.steps.requests import plan_request
 from genbench.steps.samples import write_sample
 from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.testing import MemoryContext
 from genbench.worker import RunOptions
 from genbench_generators.configs.ddpm import DdpmConfig

@@ -39,7 +39,8 @@ def plan_seconds(cells: int) -> float:
     from genbench.digest import file_digest
     from genbench.planner import make_plan
     from genbench.registry import Registry
-    from genbench.spec import make_suite, resolve_suite
+    from genbench.spec import resolve_suite
+    from genbench.suite import make_suite
 
     generators = [f"classical:shift_fraction={0.1 + position / 100}" for position in range(9)]
     classifiers = [f"cnn:recipe.epochs={epochs}" for epochs in range(1, 1 + cells // 50)]

@@ -17,9 +17,10 @@ from genbench.planner import make_plan
 from genbench.protocols import RunContext
 from genbench.registry import PluginSource, Registry
 from genbench.runner import RunSummary, run
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.steps.context import StepContext
 from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.worker import RunOptions
 
 TOY_PLUGIN = Path(__file__).parent / "toy_plugin.py"

@@ -5,8 +5,9 @@ from typing import Any
 from genbench.plan import Plan
 from genbench.planner import make_plan
 from genbench.registry import Registry
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.store import Store
+from genbench.suite import make_suite
 
 
 def toy_plan(registry: Registry, store: Store, **entries: Any) -> Plan:

@@ -5,6 +5,7 @@ suites that would judge alike declare the same family, whatever they are called 
 name things.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -108,20 +109,16 @@ def data_arms(resolved: ResolvedSuite) -> Iterator[Images]:
 
     A mix with ratio 0 is the baseline, whatever the generator.
     """
+    none, no_filter = resolved.generators[0], resolved.no_filter
     seen: set[str] = set()
-    for generator in resolved.generators:
-        for image_filter in resolved.filters:
-            for mix in resolved.suite.mixes:
-                is_baseline = generator.name == NONE or not mix.ratio
-                chosen = (
-                    Images(resolved.generators[0], resolved.no_filter, mix.baseline)
-                    if is_baseline
-                    else Images(generator, image_filter, mix)
-                )
-                mark = digest(chosen.content)
-                if mark not in seen:
-                    seen.add(mark)
-                    yield chosen
+    for rows in resolved.products:
+        for generator, image_filter, mix in itertools.product(rows.generators, rows.filters, rows.mixes):
+            is_baseline = generator.name == NONE or not mix.ratio
+            images = (none, no_filter, mix.baseline) if is_baseline else (generator, image_filter, mix)
+            mark = digest(Images(*images).content)
+            if mark not in seen:
+                seen.add(mark)
+                yield Images(*images)
 
 
 def arms_of_datasets(

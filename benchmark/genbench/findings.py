@@ -18,8 +18,9 @@ from genbench.planner import as_component
 from genbench.protocols import EvaluatorConfig, SuiteEvaluator
 from genbench.records import Component, Protocol, Record, Result, Run
 from genbench.registry import Registry, import_target
-from genbench.spec import BASELINE, Resolved, resolve
+from genbench.spec import Resolved, resolve
 from genbench.steps.context import StepContext
+from genbench.suite import BASELINE
 
 _LOG = logging.getLogger("genbench")
 

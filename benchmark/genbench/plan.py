@@ -16,7 +16,8 @@ from genbench.family import Family, trains
 from genbench.metrics import Subject
 from genbench.recipe import Mix
 from genbench.records import Protocol
-from genbench.spec import BASELINE, Parts, Resolved
+from genbench.spec import Parts, Resolved
+from genbench.suite import BASELINE
 
 __all__ = [
     "STAGES",

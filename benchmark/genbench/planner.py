@@ -42,7 +42,8 @@ from genbench.protocols import EmbeddingConfig, EvaluatorConfig, FilterConfig, G
 from genbench.recipe import Mix
 from genbench.records import Component, Protocol
 from genbench.seeding import derive_seed
-from genbench.spec import BASELINE, Parts, Resolved, ResolvedSuite
+from genbench.spec import Parts, Resolved, ResolvedSuite
+from genbench.suite import BASELINE
 
 MOST_CELLS = 100_000  #: of one suite: more are a mistake in its options
 MOST_EVALUATIONS = 500_000  #: of all its cells: each is a step with a key, and a record
@@ -559,9 +560,8 @@ class _Planner:
 
 def _check_size(resolved: ResolvedSuite) -> None:
     """Refuse a suite by the product of its entries, before any arm or cell is made."""
-    mixes = list(dict.fromkeys(resolved.suite.mixes))
-    generated = (len(resolved.generators) - 1) * len(resolved.filters) * sum(bool(mix.ratio) for mix in mixes)
-    baselines = len(dict.fromkeys(mix.baseline for mix in mixes))
+    generated = sum(rows.most for rows in resolved.products)
+    baselines = len({mix.baseline for rows in resolved.products for mix in rows.mixes})
     sizes = {
         "dataset": len(resolved.datasets),
         "classifier": len(resolved.classifiers),

@@ -29,8 +29,9 @@ from genbench.hookspecs import Kind
 from genbench.plan import Arm, Cell, Plan
 from genbench.protocols import ClassifierConfig, DatasetConfig
 from genbench.registry import Registry, missing_modules
-from genbench.spec import BASELINE, STANDARD_PRESETS, Resolved
+from genbench.spec import Resolved
 from genbench.store import Store
+from genbench.suite import BASELINE, STANDARD_PRESETS
 
 #: Of the store's disk, below which nothing starts: a checkpoint of a small network has 5 MiB, a step a few.
 LEAST_FREE_BYTES = 100 * 2**20

@@ -43,8 +43,8 @@ from genbench.runs import (
 )
 from genbench.sheets import FOLDER as SHOWN
 from genbench.showing import write_shown
-from genbench.spec import Suite
 from genbench.store import Store
+from genbench.suite import Suite
 from genbench.verification.layout import suite_text
 
 _KEPT = "every result is in the store, and nothing is run again"

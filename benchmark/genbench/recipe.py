@@ -73,21 +73,26 @@ class TrainRecipe(GrownOptions):
 
 
 def total_steps(
-    recipe: TrainRecipe, real_images: int, arm_images: int, budget: str, scale: float = 1.0
+    recipe: TrainRecipe,
+    real_images: int,
+    arm_images: int,
+    budget: str,
+    scale: float = 1.0,
+    epoch_repeats: float = 1.0,
 ) -> int:
     """Return the optimizer steps of an arm.
 
     With budget `steps` every arm takes those of the baseline: `epochs` passes over the real images, or the
     recipe's own `steps`. With `epochs` it takes `epochs` passes over its own images, more steps the more
     images it has. Without epochs there are no steps: the network is evaluated as it was built. `scale` is the
-    mix' `budget_scale`, times the dataset's `epoch_repeats`.
+    mix' `budget_scale`; `epoch_repeats` is the dataset's, and says nothing of the recipe's own `steps`.
     """
     if not recipe.epochs:
         return 0
     images = real_images if budget == "steps" else arm_images
     if recipe.steps is not None:
         return max(1, math.ceil(recipe.steps * scale * images / real_images))
-    return max(1, math.ceil(recipe.epochs * scale * images / recipe.batch_size_images))
+    return max(1, math.ceil(recipe.epochs * (scale * epoch_repeats) * images / recipe.batch_size_images))
 
 
 Augment = Literal[

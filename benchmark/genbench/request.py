@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from genbench.options import ComponentRef
     from genbench.plan import Plan
     from genbench.registry import Registry
-    from genbench.spec import Recorded, ResolvedSuite, Suite
+    from genbench.spec import Recorded, ResolvedSuite
     from genbench.store import Store
+    from genbench.suite import Suite
 
 
 def make_registry(plugin_files: tuple[str, ...], no_plugins: bool, *, lenient: bool = False) -> "Registry":
@@ -109,7 +110,8 @@ def with_smaller_batches(
     real = _train_images(resolved, store) if len(resolved.datasets) == 1 else None
     if not real:
         return suite, ()
-    alone = [round(mix.ratio * real) for mix in suite.mixes if mix.mode == "synthetic-only"]
+    mixes = [mix for rows in resolved.products for mix in rows.mixes]
+    alone = [round(mix.ratio * real) for mix in mixes if mix.mode == "synthetic-only"]
     smaller = partial(_with_smaller_batch, registry, store, suite.preset)
     found = [smaller(one, min([real, *alone])) for one in suite.classifiers]
     found.append(smaller(suite.reference, real))
@@ -167,7 +169,7 @@ def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any], 
     """
     from genbench.explain import COMMAND_LINE
     from genbench.notation import paths_begin_in
-    from genbench.spec import DEFAULT_DATASET, load_suite, make_suite
+    from genbench.suite import DEFAULT_DATASET, load_suite, make_suite
 
     base = None
     if isinstance(suite, str):
@@ -179,6 +181,8 @@ def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any], 
     mixes = _mixes(said)
     if "datasets" in said:  # what is typed replaces those with real images alone, too
         content.pop("baseline_datasets", None)
+    if "generators" in said:  # and the rows that a suite has beside its generators
+        content.pop("rows", None)
     content |= {name: said[name] for name in _WHOLE_ENTRIES if name in said}
     if "limit_train" in said:  # who says how many images there are to be means all of the digits otherwise
         content.setdefault("datasets", (DEFAULT_DATASET,))
@@ -211,6 +215,8 @@ def with_paths_in(suite: "Suite", base: Path, without: Collection[str] = ()) -> 
         for name in lists
         if name not in without
     }
+    if "generators" not in without:
+        moved["rows"] = tuple(one.beginning_in(base) for one in suite.rows)
     if "reference" not in without:
         moved["reference"] = suite.reference.beginning_in(base)
     return suite.model_copy(update=moved)
@@ -259,7 +265,7 @@ def _mixes(said: Mapping[str, Any]) -> list[dict[str, Any]]:
     names = ("ratios", "modes", "augments", "budget", "budget_scales", "batch_fraction")
     if not any(name in said for name in names):
         return []
-    from genbench.spec import MOST_MIXES
+    from genbench.suite import MOST_MIXES
 
     fixed = {name: said[name] for name in ("budget", "batch_fraction") if name in said}
     lists = ("ratios", "modes", "augments", "budget_scales")

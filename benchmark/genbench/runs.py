@@ -26,8 +26,9 @@ from genbench.errors import GenbenchError, Interrupted, UsageError
 from genbench.leases import locking
 from genbench.notation import paths_begin_in
 from genbench.plan import Plan, mix_label
-from genbench.spec import Resolved, Suite, load_suite
+from genbench.spec import Resolved
 from genbench.store import Store
+from genbench.suite import Suite, load_suite
 from genbench.untrusted import parse_json, read_text
 
 FILE, SUITE, RECORDS = "run.json", "suite.toml", "records"

@@ -1,4 +1,4 @@
-"""A suite as typed data: TOML files and command-line flags become resolved components.
+"""Components settled: what TOML files and command-line flags name becomes options with every value.
 
 `ddpm:timesteps=100,schedule=cosine` on the command line and `{use = "ddpm", timesteps = 100, schedule =
 "cosine"}` in a suite mean the same. Only resolved values, defaults and presets filled in, reach a key.
@@ -8,11 +8,10 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ValidationError
 
 from genbench.digest import canonical_json, digest
 from genbench.errors import (
@@ -25,146 +24,23 @@ from genbench.errors import (
     together,
 )
 from genbench.escaping import exception_text, one_line
-from genbench.explain import COMMAND_LINE, explain
+from genbench.explain import explain
 from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
 from genbench.image_files import image_problem
 from genbench.notation import (
     BARE,
-    LONGEST_NAME_BYTES,
-    as_suite_name,
-    is_suite_name,
     label_of,
-    parse_reference,
 )
-from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
+from genbench.options import ComponentConfig, ComponentRef, InputStep
 from genbench.protocols import GenerationCost, GeneratorConfig, StockConfig
 from genbench.recipe import Mix
 from genbench.registry import Registry, check_no_folder, check_no_photos
-from genbench.untrusted import parse_toml, read_text
+from genbench.suite import BASELINE, STANDARD_PRESETS, Rows, Suite
 
-STANDARD_PRESETS = ("smoke", "quick", "paper")
-BASELINE = "none"  #: the generator that is always added: real images alone
 FileDigest = Callable[[Path], str]
 #: Returns the fingerprint that records have of a component (its identity without one), or nothing.
 Recorded = Callable[[Mapping[str, Any]], str]
 ImageProblem = Callable[[Path], str]
-#: Of a suite's file: the longest that comes with genbench has 2 KB, a thousand long entries have 200.
-MOST_SUITE_BYTES = 2**20
-DEEPEST_SUITE = 20  #: tables in tables of a suite's file
-MOST_ENTRIES, MOST_MIXES = 1_000, 10_000  #: of one list; the planner bounds their product
-
-#: What a suite runs on that names no dataset: with the preset `quick`, so few images that there is something
-#: to gain. Whoever names `digits` gets all of them.
-DEFAULT_DATASET, DEFAULT_PRESET, FEW_IMAGES = "digits", "quick", "few"
-
-
-def _default_datasets(entries: Mapping[str, Any]) -> tuple[ComponentRef, ...]:
-    """Return the dataset of a suite that names none."""
-    options = {"preset": FEW_IMAGES} if entries.get("preset") == DEFAULT_PRESET else {}
-    return (ComponentRef(use=DEFAULT_DATASET, options=options),)
-
-
-class Suite(Options):
-    """Which cells to run, under which protocol, and what to measure."""
-
-    name: str = Field(
-        default="run", description="name of the suite and of its folder; never part of an identity"
-    )
-    preset: str = Field(
-        default=DEFAULT_PRESET, description="preset of every component that does not name its own"
-    )
-    seeds: int = Field(default=5, ge=1, le=1000, description="seed indices: 0, 1, ..., seeds - 1")
-    choosing_seeds: int = Field(
-        default=0,
-        ge=0,
-        description="the first seeds choose a configuration per generator on val, and no more",
-    )
-    looks: tuple[int, ...] = Field(
-        default=(), max_length=20, description="numbers of seeds after which test may be read before the end"
-    )
-    look: int | None = Field(default=None, description="run as far as this planned look, no further")
-    base_seed: int = Field(default=0, ge=0, description="base of all seeds")
-    datasets: tuple[ComponentRef, ...] = Field(
-        default_factory=_default_datasets, min_length=1, max_length=MOST_ENTRIES, description="datasets"
-    )
-    baseline_datasets: tuple[ComponentRef, ...] = Field(
-        default=(),
-        max_length=MOST_ENTRIES,
-        description="further datasets, of which real images alone are run: points of a learning curve",
-    )
-    generators: tuple[ComponentRef, ...] = Field(
-        default=(), max_length=MOST_ENTRIES, description="generators; `none` is always added"
-    )
-    filters: tuple[ComponentRef, ...] = Field(
-        default=(ComponentRef(use="none"),), min_length=1, max_length=MOST_ENTRIES, description="filters"
-    )
-    classifiers: tuple[ComponentRef, ...] = Field(
-        min_length=1, max_length=MOST_ENTRIES, description="classifiers"
-    )
-    evaluators: tuple[ComponentRef, ...] = Field(
-        default=(ComponentRef(use="accuracy"), ComponentRef(use="fid"), ComponentRef(use="mmd")),
-        max_length=MOST_ENTRIES,
-        description="evaluators",
-    )
-    mixes: tuple[Mix, ...] = Field(default=(Mix(),), min_length=1, max_length=MOST_MIXES, description="mixes")
-    reference: ComponentRef = Field(
-        default=ComponentRef(use="cnn"), description="architecture of the frozen reference classifier"
-    )
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        """Refuse what is no name of a folder: `--out` gets one that is called so."""
-        if not is_suite_name(value):
-            raise ValueError(
-                "use letters, digits, spaces and . , _ + = ( ) - , beginning with a letter or digit, up to "
-                f"{LONGEST_NAME_BYTES} bytes: it names a folder"
-            )
-        return value
-
-    @model_validator(mode="after")
-    def _seeds_fit(self) -> Self:
-        """Refuse looks and choosing seeds that leave nothing to confirm a verdict with."""
-        steps = (self.choosing_seeds, *self.looks, self.seeds)  # without choosing seeds it begins with 0
-        if any(left >= right for left, right in pairwise(steps)):
-            raise ValueError(
-                f"choosing_seeds ({self.choosing_seeds}), looks {list(self.looks)} and seeds ({self.seeds}) "
-                "must go upwards: the seeds that choose, then those after which test is read"
-            )
-        if self.look is not None and self.look not in {*self.looks, self.seeds}:
-            raise ValueError(
-                f"look {self.look} was not planned: this suite plans {[*self.looks, self.seeds]}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _all_is_used(self) -> Self:
-        """Refuse what was asked for and would have no effect."""
-        generators = [one.use for one in self.generators if one.use != BASELINE]
-        filters = [one.use for one in self.filters if one.use != BASELINE]
-        if generators and not any(mix.ratio for mix in self.mixes):
-            raise ValueError(
-                f"a ratio of 0 asks for no synthetic images, and {', '.join(generators)} would not be used; "
-                "real images alone are a row of every suite"
-            )
-        if filters and not generators:
-            raise ValueError(
-                f"there is nothing to filter for {', '.join(filters)}: name a generator, too "
-                "(genbench list generators)"
-            )
-        return self
-
-    @field_validator(
-        "datasets", "baseline_datasets", "generators", "filters", "classifiers", "evaluators", mode="before"
-    )
-    @classmethod
-    def _parse_references(cls, value: Any) -> Any:
-        return [_as_reference(item) for item in value] if isinstance(value, list | tuple) else value
-
-    @field_validator("reference", mode="before")
-    @classmethod
-    def _parse_reference(cls, value: Any) -> Any:
-        return _as_reference(value)
 
 
 @dataclass(frozen=True)
@@ -267,39 +143,27 @@ class Resolved:
         return {**self.identity, "config": config}
 
 
-def load_suite(path: Path) -> Suite:
-    """Read a suite from TOML.
+@dataclass(frozen=True)
+class ResolvedRows:
+    """Generators, filters and mixes of which every combination is a row."""
 
-    Raises:
-        UsageError: The file cannot be read, is not TOML, or has an unknown or unusable entry.
-    """
-    try:
-        text = read_text(path, MOST_SUITE_BYTES)
-    except ValueError as problem:
-        raise UsageError(f"cannot read suite {path}: {problem}", hint="genbench list suites") from problem
-    try:
-        content = parse_toml(text, DEEPEST_SUITE)
-    except ValueError as problem:
-        raise UsageError(f"suite {path} is not valid TOML: {problem}") from problem
-    return make_suite({"name": as_suite_name(path.stem), **content}, origin=f"suite {path}")
+    generators: tuple[Resolved, ...]
+    filters: tuple[Resolved, ...]
+    mixes: tuple[Mix, ...]
 
-
-def make_suite(content: Mapping[str, Any], origin: str) -> Suite:
-    """Validate a suite, and say in the user's words what is wrong with it."""
-    try:
-        return Suite.model_validate(content)
-    except ValidationError as problem:
-        hint = (
-            "genbench run --help" if origin == COMMAND_LINE else "genbench docs protocol   (describes suites)"
-        )
-        raise UsageError(explain(problem, origin, Suite), hint=hint) from None
+    @property
+    def most(self) -> int:
+        """How many rows these are at most, those of real images alone left out."""
+        generators = sum(one.name != BASELINE for one in self.generators)
+        return generators * len(self.filters) * sum(bool(mix.ratio) for mix in dict.fromkeys(self.mixes))
 
 
 @dataclass(frozen=True)
 class ResolvedSuite:
     """A suite with every component settled; `none` stands first among the generators.
 
-    Of `baseline_datasets`, real images alone are run; none of them is among `datasets`.
+    Of `baseline_datasets`, real images alone are run; none of them is among `datasets`. `rows` are those
+    beside the cross product of generators, filters and mixes.
     """
 
     suite: Suite
@@ -311,12 +175,19 @@ class ResolvedSuite:
     evaluators: tuple[Resolved, ...]
     reference: Resolved
     no_filter: Resolved
+    rows: tuple[ResolvedRows, ...] = ()
+
+    @property
+    def products(self) -> tuple[ResolvedRows, ...]:
+        """All rows: the cross product of the suite, and what is beside it."""
+        return (ResolvedRows(self.generators, self.filters, self.suite.mixes), *self.rows)
 
     @property
     def components(self) -> tuple[Resolved, ...]:
         """All of them, those among their options included."""
         data = (*self.datasets, *self.baseline_datasets)
-        named = (*data, *self.generators, *self.filters, *self.classifiers, *self.evaluators)
+        images = [one for rows in self.products for one in (*rows.generators, *rows.filters)]
+        named = (*data, *images, *self.classifiers, *self.evaluators)
         return tuple(one for top in (*named, self.reference) for one in _with_inner(top))
 
 
@@ -369,6 +240,13 @@ def resolve_suite(
                 lacking[str(problem)] = problem
         return tuple({canonical_json(component.identity): component for component in found}.values())
 
+    def beside(rows: Rows) -> ResolvedRows:
+        return ResolvedRows(
+            settle("generator", rows.generators),
+            settle("filter", rows.filters),
+            tuple(mix.augmented() for mix in rows.mixes) or as_of_now,
+        )
+
     as_of_now = tuple(mix.augmented() for mix in suite.mixes)
     datasets = settle("dataset", suite.datasets)
     whole = {canonical_json(one.identity) for one in datasets}
@@ -383,6 +261,7 @@ def resolve_suite(
         evaluators=settle("evaluator", (*suite.evaluators, ComponentRef(use=COPY_CHECK.name))),
         reference=settled("classifier", suite.reference),
         no_filter=settled("filter", ComponentRef(use=BASELINE)),
+        rows=tuple(map(beside, suite.rows)),
     )
     if lacking:
         raise together(list(lacking.values()))
@@ -573,10 +452,6 @@ def _its_own_mistakes(origin: str) -> Iterator[None]:
     except (Exception, SystemExit) as problem:
         said = exception_text(problem)
         raise PluginError(f"{origin}: its options raise {said}") from problem
-
-
-def _as_reference(value: Any) -> Any:
-    return parse_reference(value) if isinstance(value, str) else value
 
 
 def reference_options(schema: type[ComponentConfig]) -> Iterator[tuple[str, InputStep]]:

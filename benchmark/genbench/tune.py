@@ -22,8 +22,9 @@ from genbench.records import Record
 from genbench.registry import Registry
 from genbench.runner import Observer, run
 from genbench.seeding import derive_seed
-from genbench.spec import Resolved, Suite, resolve_suite
+from genbench.spec import Resolved, resolve_suite
 from genbench.store import Store
+from genbench.suite import Suite
 from genbench.worker import RunOptions
 
 if TYPE_CHECKING:

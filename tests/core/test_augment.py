@@ -18,8 +18,9 @@ from genbench.planner import make_plan
 from genbench.protocols import Augment
 from genbench.recipe import POLICY_VERSIONS, Mix
 from genbench.registry import Registry
-from genbench.spec import Suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.steps.train import _check_policy
+from genbench.suite import Suite
 from genbench.training.augment import POLICIES, Policy, apply_policy, draw_for_policy
 from genbench.training.operations import RANDAUGMENT
 

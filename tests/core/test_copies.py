@@ -28,8 +28,9 @@ from genbench.planner import make_plan
 from genbench.protocols import ImageSet, RunContext
 from genbench.registry import PluginSource, Registry
 from genbench.runner import run
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.worker import RunOptions
 from genbench_leaderboard.copies import judge_copies
 

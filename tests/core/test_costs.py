@@ -18,8 +18,9 @@ from genbench.outlook import due_steps, survey
 from genbench.plan import Plan, Step
 from genbench.planner import make_plan
 from genbench.registry import Registry
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.store import Store
+from genbench.suite import make_suite
 
 HERE = Place("cpu", "a small CPU")
 GPU = Place("a large GPU", "a small CPU")

@@ -11,8 +11,9 @@ from genbench.planner import make_plan
 from genbench.records import Declaration
 from genbench.registry import Registry
 from genbench.roles import Role, RowKind, roles_of
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.store import Store
+from genbench.suite import make_suite
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import random
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,10 @@ from genbench.errors import ProtocolError, UsageError
 from genbench.plan import Plan, check_comparable
 from genbench.planner import make_plan
 from genbench.registry import Registry
-from genbench.spec import make_suite, resolve_suite
+from genbench.request import read_suite
+from genbench.spec import resolve_suite
+from genbench.suite import load_suite, make_suite
+from genbench.verification.layout import suite_text
 
 TOYS = {"datasets": ["toy-data"], "classifiers": ["toy-net"], "generators": ["toy"], "reference": "toy-net"}
 
@@ -230,6 +234,28 @@ def test_of_baseline_datasets_real_images_alone_are_run(registry: Registry) -> N
         "what else is run keeps its keys, the suite's evaluation too"
     )
     assert [one.subject for one in plan.records.values()].count("suite") == 1
+
+
+def test_rows_beside_the_cross_product(registry: Registry, tmp_path: Path) -> None:
+    generators = ["toy", "toy:noise=0.5"]
+    beside = {"generators": ["toy"], "filters": ["toy-filter"], "mixes": [{"ratio": 2.0}]}
+    plain, plan = (plan_of(registry, generators=generators, rows=rows) for rows in ([], [beside]))
+    assert {cell.name.rpartition("/")[0] for cell in plan.cells} - {
+        cell.name.rpartition("/")[0] for cell in plain.cells
+    } == {"toy-data/toy+toy-filter/x2-standard/toy-net"}
+    assert plain.steps.keys() < plan.steps.keys()
+    assert plain.declared is not None
+    assert plan.declared is not None
+    assert (plain.declared.declaration.helps, plan.declared.declaration.helps) == (2, 3), (
+        "what is beside the cross product has a verdict, too, and its share of alpha"
+    )
+
+    file = tmp_path / "suite.toml"
+    suite = make_suite({"classifiers": ["toy-net"], "rows": [beside]}, "test")
+    file.write_text(suite_text(suite))
+    assert load_suite(file) == suite
+    assert read_suite(file, {"generators": ("toy",)}).rows == (), "what is typed replaces them"
+    assert read_suite(file, {}).rows == suite.rows
 
 
 def test_a_suite_evaluator_may_span_the_datasets(registry: Registry) -> None:

@@ -18,8 +18,8 @@ from genbench.plan import Plan
 from genbench.records import read_records
 from genbench.registry import PluginSource, Registry
 from genbench.runner import Observer, run
-from genbench.spec import load_suite
 from genbench.store import Store
+from genbench.suite import load_suite
 from genbench.worker import RunOptions
 from toy_suites import toy_plan
 

@@ -11,9 +11,10 @@ from genbench.plan import Plan
 from genbench.planner import make_plan
 from genbench.registry import Registry
 from genbench.runner import RunSummary, run
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.steps.profiling import PHASES, WINDOW_STEPS
 from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.worker import RunOptions
 
 

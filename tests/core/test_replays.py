@@ -21,8 +21,9 @@ from genbench.replays.experiment import Experiment, experiments, load_experiment
 from genbench.replays.outcome import Outcome
 from genbench.replays.runs import How, replay, state_of
 from genbench.replays.shown import RENDERED, as_text, docs_rows
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.store import Store
+from genbench.suite import make_suite
 from genbench_evaluators import accuracy
 from genbench_leaderboard.crossed import Comparison, Interval
 from genbench_leaderboard.replays import Asked, agreement, difference, judge

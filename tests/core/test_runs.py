@@ -15,8 +15,9 @@ from genbench.records import Record, read_records
 from genbench.registry import Registry
 from genbench.runner import RunSummary, run
 from genbench.runs import Scope, list_runs, read_run, scope_of, write_run
-from genbench.spec import Suite, load_suite, make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.store import Store
+from genbench.suite import Suite, load_suite, make_suite
 from genbench.worker import RunOptions
 
 TOYS: dict[str, Any] = {

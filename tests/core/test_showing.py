@@ -19,8 +19,9 @@ from genbench.registry import Registry
 from genbench.runner import run
 from genbench.sheets import Sheet, Shown, as_json, content_name, find_shown, images_id, read_shown
 from genbench.showing import write_shown
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.worker import RunOptions
 from genbench_leaderboard.board import build_board
 

@@ -11,7 +11,8 @@ from genbench.notation import LONGEST_REFERENCE, as_suite_name, is_suite_name, p
 from genbench.protocols import ComponentRef, Mix
 from genbench.registry import Registry
 from genbench.request import read_suite
-from genbench.spec import Resolved, load_suite, make_suite, resolve
+from genbench.spec import Resolved, resolve
+from genbench.suite import load_suite, make_suite
 
 
 def settle(registry: Registry, text: str, kind: str = "classifier", preset: str = "smoke") -> Resolved:

@@ -20,9 +20,10 @@ from genbench.protocols import Mix, TrainRecipe
 from genbench.records import Record
 from genbench.registry import Registry
 from genbench.runner import RunSummary, run
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.steps.context import StepContext
 from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.training import Trained, TrainingData, train
 from genbench.training.data import Augmentation
 from genbench.training.stacked import Run, StackedLoop, pays, refusal, train_together

@@ -18,11 +18,12 @@ from genbench.plan import Plan
 from genbench.planner import make_plan
 from genbench.registry import Registry
 from genbench.runner import RunSummary, run
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.steps.requests import Judged, Supply, largest_ratio, plan_request, ratio_of
 from genbench.steps.samples import open_drawn, open_sample
 from genbench.stocks import check_stocks
 from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.worker import RunOptions
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.tables import render_csv, render_markdown

@@ -18,8 +18,9 @@ from genbench.planner import make_plan
 from genbench.records import Record, read_records
 from genbench.registry import Registry
 from genbench.runner import run
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.upgrades import metric_of_schema_1
 from genbench.worker import RunOptions
 from genbench_leaderboard.board import build_board

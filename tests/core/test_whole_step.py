@@ -21,9 +21,10 @@ from genbench.protocols import Mix, TrainRecipe
 from genbench.records import Record
 from genbench.registry import Registry
 from genbench.runner import run
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.steps.context import StepContext
 from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.training import Trained, TrainingData, engine, train, whole_step
 from genbench.training.augment import POLICIES
 from genbench.training.data import Augmentation

@@ -18,8 +18,9 @@ from genbench.recipe import Mix
 from genbench.records import Component, Protocol, Record, Result, Run, read_records
 from genbench.registry import Registry
 from genbench.runner import Observer
-from genbench.spec import Resolved, make_suite, resolve, resolve_suite
+from genbench.spec import Resolved, resolve, resolve_suite
 from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.tune import (
     METRIC,
     SPLIT,

@@ -30,8 +30,9 @@ from genbench.protocols import Evaluation
 from genbench.records import Record, read_records
 from genbench.registry import PluginSource, Registry
 from genbench.runner import run
-from genbench.spec import Suite, load_suite, make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.store import Store
+from genbench.suite import Suite, load_suite, make_suite
 from genbench.verification.comparing import recounted
 from genbench.verification.layout import COMMAND, suite_text
 from genbench.verification.packing import Packed, pack

@@ -22,8 +22,9 @@ from genbench.records import Record
 from genbench.registry import PluginSource, Registry
 from genbench.rooms import can_confine
 from genbench.runner import Observer, RunSummary, run
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.worker import RunOptions
 
 PLUGIN = Path(__file__).parents[1] / "hostile_plugin.py"

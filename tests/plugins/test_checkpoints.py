@@ -23,9 +23,10 @@ from genbench.planner import make_plan
 from genbench.protocols import Classifier
 from genbench.registry import Registry, import_target
 from genbench.runner import RunSummary
-from genbench.spec import make_suite, resolve, resolve_suite
+from genbench.spec import resolve, resolve_suite
 from genbench.steps.dataset import open_splits
 from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.training import NormalisedNetwork, freeze, head_parameters
 from genbench.training.halves import hold_still
 

@@ -310,7 +310,8 @@ def test_listing_and_configuring_imports_neither_torch_nor_numpy() -> None:
 
 def suite_classifiers(registry: Registry, name: str) -> list[Any]:
     import genbench
-    from genbench.spec import load_suite, resolve
+    from genbench.spec import resolve
+    from genbench.suite import load_suite
 
     suite = load_suite(Path(genbench.__file__).parent / "suites" / f"{name}.toml")
     assert suite.generators == ()

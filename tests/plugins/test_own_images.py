@@ -22,10 +22,11 @@ from genbench.image_files import image_problem
 from genbench.images import ArrowImages, RealImages, limited_rows, open_images
 from genbench.notation import parse_reference
 from genbench.registry import Registry, import_target
-from genbench.spec import Resolved, make_suite, resolve, resolve_suite
+from genbench.spec import Resolved, resolve, resolve_suite
 from genbench.steps.context import StepContext
 from genbench.steps.dataset import open_splits, write_splits
 from genbench.store import Artifact, Store
+from genbench.suite import make_suite
 from genbench_datasets.configs.imagefolder import ImageFolderConfig
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.tables import render_terminal

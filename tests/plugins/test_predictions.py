@@ -18,9 +18,10 @@ from genbench.planner import make_plan
 from genbench.protocols import Predictions, RunContext
 from genbench.registry import Registry
 from genbench.runner import Observer, RunSummary, run
-from genbench.spec import make_suite, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.steps.dataset import open_splits
 from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.worker import RunOptions
 from genbench_classifiers.configs.predictions import PredictionsConfig
 from genbench_classifiers.predictions import StoredPredictions, images_digest

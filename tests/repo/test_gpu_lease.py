@@ -388,8 +388,9 @@ def test_cells_that_a_lost_machine_left_open_cost_what_they_would_have(tmp_path:
     from genbench.records import Record, read_records
     from genbench.registry import Registry
     from genbench.runner import run
-    from genbench.spec import make_suite, resolve_suite
+    from genbench.spec import resolve_suite
     from genbench.store import Store
+    from genbench.suite import make_suite
     from genbench.worker import RunOptions
 
     entries = {
@@ -498,7 +499,8 @@ def test_every_script_of_the_work_list_takes_its_arguments(tmp_path: Path) -> No
 def test_the_suites_share_one_fit_and_the_protocol() -> None:
     from genbench.notation import parse_reference
     from genbench.registry import Registry
-    from genbench.spec import load_suite, resolve_suite
+    from genbench.spec import resolve_suite
+    from genbench.suite import load_suite
 
     plans, digits = [], (parse_reference("digits"),)
     for name in _tasks.SUITES:

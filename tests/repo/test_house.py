@@ -293,7 +293,7 @@ def test_nothing_escapes_text_by_hand_and_everything_is_printed_by_one_function(
 
 
 def test_ready_suites_are_valid_and_begin_with_their_command() -> None:
-    from genbench.spec import load_suite
+    from genbench.suite import load_suite
 
     suites = sorted((ROOT / "benchmark" / "genbench" / "suites").glob("*.toml"))
     assert suites

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from genbench.plan import Cell, Plan
     from genbench.records import Record
     from genbench.registry import Registry
-    from genbench.spec import Recorded, Resolved, Suite
+    from genbench.spec import Recorded, Resolved
     from genbench.store import Store
+    from genbench.suite import Suite
 
 _SUITE, _RECORDS = "suite.toml", "records"
 _SHOWN_ROWS = 12

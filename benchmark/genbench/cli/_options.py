@@ -12,8 +12,8 @@ from genbench.request import make_plan_of, make_registry, make_store, read_suite
 if TYPE_CHECKING:
     from genbench.plan import Plan
     from genbench.registry import Registry
-    from genbench.spec import Suite
     from genbench.store import Store
+    from genbench.suite import Suite
 
 __all__ = ["make_plan_of", "make_registry", "make_store", "read_suite", "ready_suites", "suite_path"]
 
@@ -173,7 +173,7 @@ _SUITE_OPTIONS = [
 
 def on_the_dataset(options: Mapping[str, Any], suite: "Suite") -> str:
     """Say which dataset is taken where none was named; nothing where somebody chose it."""
-    from genbench.spec import FEW_IMAGES
+    from genbench.suite import FEW_IMAGES
 
     (first, *_), chosen = suite.datasets, options["datasets"] or options["suite"]
     if chosen or first.options.get("preset") != FEW_IMAGES:

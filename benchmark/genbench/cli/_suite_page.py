@@ -13,14 +13,15 @@ from genbench.terminal import count, entry, filled
 if TYPE_CHECKING:
     from genbench.plan import Plan
     from genbench.registry import Registry
-    from genbench.spec import Suite
+    from genbench.suite import Suite
 
 
 def suite_page(registry: "Registry", path: Path) -> Iterator[str]:
     """Yield what the file says in its head, what it names, its rows, and what it declares."""
     from genbench import hub
     from genbench.planner import make_plan
-    from genbench.spec import load_suite, resolve_suite
+    from genbench.spec import resolve_suite
+    from genbench.suite import load_suite
 
     suite = load_suite(path)
     yield f"suite {suite.name}  ({path.name})"
@@ -59,6 +60,9 @@ def _named(suite: "Suite") -> Iterator[str]:
             alone = ", ".join(_written(one.use, one.options) for one in suite.baseline_datasets)
             words[-1] += f"; with real images alone: {alone}"
         yield entry("  ", [(name, 11)], ", ".join(words) or "none")
+    for rows in suite.rows:
+        parts = [[_written(one.use, one.options) for one in own] for own in (rows.generators, rows.filters)]
+        yield entry("  ", [("beside", 11)], " with ".join(", ".join(words) for words in parts))
     yield entry("  ", [("preset", 11)], suite.preset)
     looks = f"; test is read after {', '.join(map(str, suite.looks))}" if suite.looks else ""
     chosen = f", of which {suite.choosing_seeds} choose" if suite.choosing_seeds else ""

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from genbench.outlook import State
     from genbench.plan import Plan
     from genbench.registry import Registry
-    from genbench.spec import Suite
     from genbench.store import Store
+    from genbench.suite import Suite
 
 _SHOWN_CELLS = 30
 _SHOWN_FAILURES = 5

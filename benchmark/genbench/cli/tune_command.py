@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from genbench.executors import Event
     from genbench.plan import Step
     from genbench.runner import Observer
-    from genbench.spec import Suite
+    from genbench.suite import Suite
     from genbench.tune import Search, Trial
 
 

@@ -25,7 +25,7 @@ from genbench.explain import explain
 from genbench.notation import parse_reference
 from genbench.options import ComponentRef, Options
 from genbench.recipe import Mix
-from genbench.spec import BASELINE, DEEPEST_SUITE, MOST_SUITE_BYTES
+from genbench.suite import BASELINE, DEEPEST_SUITE, MOST_SUITE_BYTES
 from genbench.untrusted import parse_toml, read_text
 
 FOLDER = Path(__file__).parent / "experiments"

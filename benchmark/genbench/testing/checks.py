@@ -6,7 +6,7 @@ Each raises AssertionError with a message that says what to correct.
 from collections.abc import Mapping
 
 from genbench.hookspecs import COPY_CHECK
-from genbench.spec import BASELINE
+from genbench.suite import BASELINE
 from genbench.testing import classifier_checks as classifiers
 from genbench.testing import common_checks as common
 from genbench.testing import dataset_checks as datasets

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from genbench import protocols
 from genbench.protocols import ComponentConfig
 from genbench.registry import import_target, missing_modules
-from genbench.spec import STANDARD_PRESETS
+from genbench.suite import STANDARD_PRESETS
 from genbench.testing.subject import Subject
 
 

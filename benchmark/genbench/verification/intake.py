@@ -15,8 +15,8 @@ from genbench.disk import kind_of, read_regular
 from genbench.errors import DataError
 from genbench.escaping import LONGEST_SENTENCE, one_line
 from genbench.records import Record
-from genbench.spec import MOST_SUITE_BYTES
 from genbench.store import Store
+from genbench.suite import MOST_SUITE_BYTES
 from genbench.untrusted import parse_json
 from genbench.verification import layout
 

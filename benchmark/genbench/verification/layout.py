@@ -18,7 +18,7 @@ from typing import Any
 
 from genbench.errors import UsageError
 from genbench.notation import flattened
-from genbench.spec import Suite
+from genbench.suite import Suite
 
 SCHEMA_VERSION = 1
 LIST, SUITE, RECORDS, STEPS = "submission.json", "suite.toml", "records", "steps"
@@ -41,7 +41,7 @@ MOST_DEPTH = 50  #: of JSON; of what the built-in components leave: 12
 
 
 def suite_text(suite: Suite) -> str:
-    """Return a suite as TOML that `genbench.spec.load_suite` reads back equal.
+    """Return a suite as TOML that `genbench.suite.load_suite` reads back equal.
 
     Raises:
         UsageError: It holds a value that TOML cannot spell.
@@ -55,12 +55,24 @@ def suite_text(suite: Suite) -> str:
     return "\n".join(lines) + "\n"
 
 
-_LISTS = ("datasets", "baseline_datasets", "generators", "filters", "classifiers", "evaluators", "mixes")
+_LISTS = (
+    "datasets",
+    "baseline_datasets",
+    "generators",
+    "filters",
+    "classifiers",
+    "evaluators",
+    "mixes",
+    "rows",
+)
 
 
 def _entry(name: str, value: Mapping[str, Any]) -> str:
     if name == "mixes":  # what is not set has its default
         value = {option: one for option, one in value.items() if one is not None}
+    if name == "rows":
+        mixes = [{option: one for option, one in mix.items() if one is not None} for mix in value["mixes"]]
+        value = {**value, "mixes": mixes}
     return _value(value)
 
 

@@ -13,8 +13,8 @@ from genbench.documents import EvaluateDocument
 from genbench.errors import GenbenchError, UsageError
 from genbench.manifests import MANIFEST
 from genbench.plan import Cell, Plan, PlannedRecord
-from genbench.spec import Suite
 from genbench.store import Store
+from genbench.suite import Suite
 from genbench.verification import layout
 
 

@@ -17,7 +17,8 @@ from genbench.options import ComponentRef
 from genbench.plan import Plan
 from genbench.planner import make_plan
 from genbench.registry import PluginSource, Registry
-from genbench.spec import DEEPEST_SUITE, Suite, make_suite, reference_options, resolve_suite
+from genbench.spec import reference_options, resolve_suite
+from genbench.suite import DEEPEST_SUITE, Suite, make_suite
 from genbench.untrusted import parse_toml
 
 _LISTS: tuple[tuple[str, Kind], ...] = (
@@ -69,13 +70,23 @@ def _reduced(suite: Suite, registry: Registry, left_out: dict[tuple[Kind, str], 
     kept: dict[str, tuple[ComponentRef, ...]] = {}
     for entry, kind in _LISTS:
         kept[entry] = tuple(_usable(getattr(suite, entry), kind, registry, left_out))
+    rows = [
+        one.model_copy(
+            update={
+                "generators": tuple(_usable(one.generators, "generator", registry, left_out)),
+                "filters": tuple(_usable(one.filters, "filter", registry, left_out)),
+            }
+        )
+        for one in suite.rows
+    ]
     reference = list(_usable([suite.reference], "classifier", registry, left_out))
     for entry in ("datasets", "classifiers", "filters"):
         if not kept[entry]:
             return f"none of its {entry} can be used here"
     if not reference:
         return "its reference classifier cannot be used here"
-    return suite.model_copy(update=kept)
+    used = tuple(one for one in rows if one.generators and one.filters)
+    return suite.model_copy(update={**kept, "rows": used})
 
 
 def _usable(
