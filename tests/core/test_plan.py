@@ -254,8 +254,8 @@ def test_rows_beside_the_cross_product(registry: Registry, tmp_path: Path) -> No
     suite = make_suite({"classifiers": ["toy-net"], "rows": [beside]}, "test")
     file.write_text(suite_text(suite))
     assert load_suite(file) == suite
-    assert read_suite(file, {"generators": ("toy",)}).rows == (), "what is typed replaces them"
-    assert read_suite(file, {}).rows == suite.rows
+    assert read_suite(str(file), {"generators": ("toy",)}).rows == (), "what is typed replaces them"
+    assert read_suite(str(file), {}).rows == suite.rows
 
 
 def test_a_suite_evaluator_may_span_the_datasets(registry: Registry) -> None:
