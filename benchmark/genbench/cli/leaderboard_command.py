@@ -18,9 +18,18 @@ from genbench.escaping import LONGEST_SENTENCE, one_line
 if TYPE_CHECKING:
     from genbench.records import Record
     from genbench.store import Store
+    from genbench_leaderboard.rows import Board
 
-_FORMATS = ("text", "markdown", "csv", "json")
-_BY_SUFFIX = {".md": "markdown", ".markdown": "markdown", ".csv": "csv", ".json": "json", ".txt": "text"}
+_FORMATS = ("text", "markdown", "html", "csv", "json")
+_BY_SUFFIX = {
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".csv": "csv",
+    ".json": "json",
+    ".txt": "text",
+}
 _SHOWN_FAILURES = 10  #: reasons
 _COMMANDS = {
     "submit": "Pack records, predictions and the plan of a run, for others to verify.",
@@ -66,7 +75,7 @@ class _Leaderboard(click.Group):
     "--format",
     "form",
     type=click.Choice(_FORMATS),
-    help="How to write it [default: by the suffix of --out: .md, .csv, .json, .txt; else text].",
+    help="How to write it [default: by the suffix of --out: .md, .html, .csv, .json, .txt; else text].",
 )
 @click.option(
     "-o",
@@ -89,10 +98,11 @@ def command(
     verified: tuple[Path, ...],
     store_folder: Path | None,
 ) -> None:
-    """Render records as markdown, text, CSV or JSON; without paths, all records of the store.
+    """Render records as text, markdown, one HTML page, CSV or JSON; without paths, all of the store.
 
     \b
     genbench leaderboard leaderboard/records -o leaderboard/README.md
+    genbench leaderboard genbench-results/NAME -o board.html
     genbench leaderboard submissions --verified verifications
     """
     from genbench.records import read_records
@@ -107,17 +117,26 @@ def command(
     if not found:
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
     _refuse_failures(found, records)
-    form = form or "text"
-    render = {"text": render_terminal, "markdown": render_markdown, "csv": render_csv, "json": render_json}[
-        form
-    ]
-    content = render(build_board(found, read_verified(verified)))
+    board = build_board(found, read_verified(verified))
+    if form == "html":
+        content = _page(board, found, records)
+    else:
+        renders = {"markdown": render_markdown, "csv": render_csv, "json": render_json}
+        content = renders.get(form or "text", render_terminal)(board)
     if out is None:
         echo(content)
     else:
         with writing_output(out, "--out"):
             write_output(out, content.encode())
         echo(f"written: {out}", err=True)
+
+
+def _page(board: "Board", found: "Sequence[Record]", places: "Sequence[Path]") -> str:
+    """Return the board as a page, with the pictures that lie beside its records."""
+    from genbench.sheets import find_shown
+    from genbench_leaderboard.page import render_page
+
+    return render_page(board, found, find_shown(places))
 
 
 def _refuse_failures(found: "Sequence[Record]", places: Sequence[Path]) -> None:

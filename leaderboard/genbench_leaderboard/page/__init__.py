@@ -15,19 +15,20 @@ from markupsafe import Markup
 
 from genbench.escaping import html_text
 from genbench.records import Record
+from genbench.sheets import Shown
 from genbench_leaderboard.page.content import page_of
-from genbench_leaderboard.page.opened import Picture
+from genbench_leaderboard.page.pictures import pictures_of
 from genbench_leaderboard.plots import STYLE
 from genbench_leaderboard.rows import Board
 from genbench_leaderboard.shown import shown
 
-__all__ = ["Picture", "render_page"]
+__all__ = ["render_page"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_page(
-    board: Board, records: Iterable[Record] = (), pictures: Mapping[str, Picture] | None = None
+    board: Board, records: Iterable[Record] = (), sheets: Mapping[str, Shown] | None = None
 ) -> str:
     """Return the board as a page of HTML.
 
@@ -35,10 +36,10 @@ def render_page(
         board: What is shown.
         records: Those that the board was made of: learning curves, costs by step and options of its rows. A
             page without them is whole, but says less of a row that is opened.
-        pictures: Contact sheets of synthetic images by `Row.images_id`. They become a part of the page, four
-            megabytes of them; the others are left out with a note.
+        sheets: Contact sheets of synthetic images (`genbench.sheets.find_shown`). They become a part of the
+            page, four megabytes of them; the others are left out with a note.
     """
-    page = page_of(shown(board), records, pictures or {})
+    page = page_of(shown(board), records, pictures_of(sheets or {}))
     style, script = Markup(_own("style.css") + STYLE), Markup(_own("script.js"))
     return (
         _environment()

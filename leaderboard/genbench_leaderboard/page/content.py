@@ -12,24 +12,28 @@ from genbench_leaderboard.further_tables import findings_table
 from genbench_leaderboard.headline import NOTHING_MEASURED, group_headline, headline
 from genbench_leaderboard.layout import section
 from genbench_leaderboard.page.drawings import Drawing, group_drawings, size_drawings
-from genbench_leaderboard.page.opened import Opened, Opener, Picture
+from genbench_leaderboard.page.opened import Opened, Opener
+from genbench_leaderboard.page.pictures import Picture
 from genbench_leaderboard.rows import Board, Group, Row
 from genbench_leaderboard.sentences import failure_lines
 from genbench_leaderboard.titles import (
     RowTitle,
     group_titles,
     row_titles,
-    short_titles,
     with_augmentation,
 )
 
 _FOOTER = (
     "Written by genbench leaderboard --format html. The page is whole: it loads nothing, sends nothing, and "
-    "can be kept, mailed or printed. Pictures of synthetic images are of the first seed that can be shown; no "
-    "real image is among them."
+    "can be kept, mailed or printed. Pictures of synthetic images are of the first seed that can be shown; "
+    "no real image is among them."
 )
 _UNVERIFIED = "Nobody verified these records: every row is as its author reported it."
 _NUMBER = re.compile(r"\s*[<>]?\s*([-+\u2212]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)")
+#: What the title of a row says already.
+_IN_TITLE = frozenset({"generator", "filter", "images", "mix", "augmentation", "synthetic per real"})
+#: What a phone shows without scrolling comes first.
+_FIRST = ("top-1 (%)", "\u0394", "verdict", "p", "rank", "checked")
 _LOOKS = frozenset(
     {"better", "worse", "cannot tell", "reference", "void", "reported", "recomputed", "reproduced"}
 )
@@ -155,7 +159,7 @@ def _group(group: Group, title: str, board: Board, opener: Opener) -> PageGroup:
         rows=rows,
         remarks=part.notes,
         legend=part.legend,
-        plots=tuple(group_drawings(group, _short(group))),
+        plots=tuple(group_drawings(group)),
         tables=tuple(_plain_table(one.title, one.columns, one.legend) for one in part.further),
         failures=tuple(failure_lines(group.failures)),
         commands=part.commands,
@@ -167,17 +171,11 @@ def _group(group: Group, title: str, board: Board, opener: Opener) -> PageGroup:
     )
 
 
-def _short(group: Group) -> list[str]:
-    """Return the rows' shortest titles, for plots."""
-    short = short_titles(group)
-    return [short[row.name] for row in group.rows]
-
-
 def _main_table(
     group: Group, columns: Sequence[Column], names: Sequence[RowTitle], ids: Sequence[str]
 ) -> PageTable:
     """Return the table of a group: the row's title in its first column, then the numbers of the board."""
-    told = [column for column in columns if column.name not in {"generator", "filter", "mix"}]
+    told = sorted((column for column in columns if column.name not in _IN_TITLE), key=_order)
     heads = (Head("row", "left", False), *(_head(column) for column in told))
     lines = []
     for place, (row, name, one) in enumerate(zip(group.rows, names, ids, strict=True)):
@@ -191,6 +189,10 @@ def _main_table(
         text = " ".join((name.whole, row.name, kind, row.role, row.level))
         lines.append(Line(cells, one, kind, text, "baseline" if row.is_baseline and not row.contrast else ""))
     return PageTable(f"Rows of {group.title}", heads, tuple(lines))
+
+
+def _order(column: Column) -> int:
+    return next((place for place, name in enumerate(_FIRST) if column.name.startswith(name)), len(_FIRST))
 
 
 def _marks(columns: Sequence[Column], place: int) -> str:
