@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from copy_tables import CODE, copy_table
 from genbench.digest import digest
@@ -35,7 +36,13 @@ from genbench.records import (
 )
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.page import render_page
-from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
+from genbench_leaderboard.tables import (
+    render_csv,
+    render_json,
+    render_latex,
+    render_markdown,
+    render_terminal,
+)
 
 Body = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -43,6 +50,7 @@ Path = tuple[str | int, ...]
 RENDERERS: dict[str, Callable[[Any], str]] = {
     "md": render_markdown,
     "txt": render_terminal,
+    "tex": render_latex,
     "csv": render_csv,
     "json": render_json,
 }
@@ -324,6 +332,8 @@ def assert_dead(pages: dict[str, str]) -> None:
         assert not unseen, f"{form}: {unseen!r}"
     if "md" in pages:
         assert_dead_markdown(pages["md"])
+    if "tex" in pages:
+        assert_dead_latex(pages["tex"])
     if "csv" in pages:
         assert_dead_csv(pages["csv"])
     if "json" in pages:
@@ -340,14 +350,24 @@ _LINES = {"text", "softbreak", "text_special"}
 _AUTOLINK = re.compile(r"(?i)//|www\.|[\w.+-]@[^\s\u2060]|(?<!\w)@\w")
 
 
+#: The tags of a board: its folded parts, which have titles of ours.
+_FOLDED = re.compile(r"<details>\n<summary>[A-Z][a-z, ]+</summary>\n?|</details>\n?")
+
+
 def assert_dead_markdown(text: str, pictures: int = 0) -> None:
-    """See that a page has headings, lists, tables and fenced commands, and besides nothing but text."""
+    """See that a page has headings, lists, tables and fenced commands, and besides nothing but text.
+
+    A board also has folded parts, and links to its own headings.
+    """
     for token in _RENDERER.parse(text):
         kind = re.sub(r"_(open|close)$", "", token.type)
+        if kind == "html_block":
+            assert _FOLDED.fullmatch(token.content), token.content[:80]
+            continue
         assert kind in {*_BLOCKS, "inline", "fence"}, f"{token.type}: {token.content[:80]!r}"
         assert kind != "fence" or token.info in {"sh", "json"}, token.info[:80]
         inline = token.children or []
-        odd = {child.type for child in inline} - _LINES
+        odd = {child.type for child in inline if not _is_own_link(child)} - _LINES
         assert odd <= ({"image"} if pictures else set()), f"{odd} in {token.content[:120]!r}"
         plain = "".join(child.content for child in inline if child.type != "image")
         live = _AUTOLINK.search(plain)
@@ -391,6 +411,27 @@ def assert_dead_page(text: str) -> None:
     reader = _Page()
     reader.feed(bare)
     reader.close()
+
+
+def _is_own_link(child: Token) -> bool:
+    return child.type == "link_close" or (
+        child.type == "link_open" and str(child.attrs["href"]).startswith("#")
+    )
+
+
+#: The commands of a board, those that stand for a character, and what is written for one.
+_LATEX = re.compile(
+    r"\\(begin|end)\{(table|tabular|itemize)\}|\\ensuremath\{(-|\\pm|\\Delta|\^\{2\})\}|\[htbp\]"
+    r"|\\(centering|toprule|midrule|bottomrule|item)(?= |\n)|\\caption\[\{|\}\]\{|\}\n|\{[lr]+\}\n"
+    r"|\\(text\w+|dag|ddag|S)\{\}|\\[&%$#_{}]|\{[^{}\\]\}| \\\\\n| & |^%.*"
+)
+
+
+def assert_dead_latex(text: str) -> None:
+    """See that a document has the commands of a board and no others, and that all it opens is closed."""
+    assert text.count("\\begin{") == text.count("\\end{")
+    bare = _LATEX.sub("", text)
+    assert not set(bare) & set("\\{}$&#^_~%[]<>|`"), bare[:200]
 
 
 def assert_dead_csv(text: str) -> None:

@@ -131,9 +131,7 @@ def test_a_page_without_records_and_pictures_is_whole() -> None:
     bare = Reader(render_page(board))
     assert len(bare.all("details")) > len(board.groups[0].rows)
     assert not bare.all("img")
-    assert "No records" in render_page(build_board([])) or "Nothing was measured" in render_page(
-        build_board([])
-    )
+    assert "Nothing was measured yet." in render_page(build_board([]))
 
 
 def test_the_same_images_are_in_the_page_once(page: str) -> None:

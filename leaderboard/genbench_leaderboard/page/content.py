@@ -9,13 +9,14 @@ from genbench.records import Record
 from genbench_leaderboard import sentences
 from genbench_leaderboard.columns import NOTHING, UNKNOWN, Column
 from genbench_leaderboard.further_tables import findings_table
-from genbench_leaderboard.headline import NOTHING_MEASURED, group_headline, headline
-from genbench_leaderboard.layout import section
+from genbench_leaderboard.headline import NOTHING_MEASURED, headline
+from genbench_leaderboard.layout import Section, sections
 from genbench_leaderboard.page.drawings import Drawing, group_drawings, size_drawings
 from genbench_leaderboard.page.opened import Opened, Opener
 from genbench_leaderboard.page.pictures import Picture
 from genbench_leaderboard.rows import Board, Group, Row
 from genbench_leaderboard.sentences import failure_lines
+from genbench_leaderboard.terms import Term, terms
 from genbench_leaderboard.titles import (
     RowTitle,
     group_titles,
@@ -86,6 +87,7 @@ class PageGroup:
     id: str
     title: str
     headline: str
+    result: str
     intro: str
     kinds: tuple[str, ...]
     rows: PageTable
@@ -95,7 +97,7 @@ class PageGroup:
     tables: tuple[PageTable, ...]
     failures: tuple[str, ...]
     commands: tuple[str, ...]
-    provenance: str
+    provenance: tuple[str, ...]
     opened: tuple[Opened, ...]
 
 
@@ -113,6 +115,7 @@ class Page:
     notes: tuple[str, ...]
     notes_on_size: str
     contents: tuple[PageGroup, ...] = ()
+    terms: tuple[Term, ...] = ()
     findings_legend: str = sentences.FINDINGS_LEGEND
     footer: str = field(default=_FOOTER)
 
@@ -126,10 +129,8 @@ def page_of(board: Board, records: Iterable[Record], pictures: Mapping[str, Pict
         pictures: By `Row.images_id`.
     """
     opener = Opener(records, pictures)
-    titles = group_titles(board)
-    groups = tuple(
-        _group(group, title, board, opener) for group, title in zip(board.groups, titles, strict=True)
-    )
+    titled = dict(zip(group_titles(board), board.groups, strict=True))
+    groups = tuple(_group(titled[part.title], part, opener) for part in sections(board))
     return Page(
         title=groups[0].title if len(groups) == 1 else "Leaderboard",
         headline=headline(board) if board.groups else NOTHING_MEASURED,
@@ -141,19 +142,20 @@ def page_of(board: Board, records: Iterable[Record], pictures: Mapping[str, Pict
         notes=board.notes,
         notes_on_size=opener.left_out,
         contents=groups if len(groups) > 1 else (),
+        terms=terms(board),
     )
 
 
-def _group(group: Group, title: str, board: Board, opener: Opener) -> PageGroup:
-    part = section(group, board)
+def _group(group: Group, part: Section, opener: Opener) -> PageGroup:
     identity = f"g-{digest([group.title])[:8]}"
     names = row_titles(group)
     ids = [f"{identity}-{digest([row.name])[:8]}" for row in group.rows]
     rows = _main_table(group, part.table, names, ids)
     return PageGroup(
         id=identity,
-        title=title,
-        headline=group_headline(group) if len(board.groups) > 1 else "",
+        title=part.title,
+        headline=part.headline,
+        result=part.result,
         intro=part.intro,
         kinds=tuple(dict.fromkeys(line.kind for line in rows.lines)),
         rows=rows,
@@ -163,7 +165,7 @@ def _group(group: Group, title: str, board: Board, opener: Opener) -> PageGroup:
         tables=tuple(_plain_table(one.title, one.columns, one.legend) for one in part.further),
         failures=tuple(failure_lines(group.failures)),
         commands=part.commands,
-        provenance=part.environment,
+        provenance=(part.references, part.environment, *part.asides),
         opened=tuple(
             opener.open(row, group, one, name.whole)
             for row, one, name in zip(group.rows, ids, names, strict=True)
