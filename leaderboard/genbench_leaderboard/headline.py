@@ -40,7 +40,10 @@ NOTHING_MEASURED = "Nothing was measured yet."
 
 
 def headline(board: Board) -> str:
-    """Say in one or two sentences what a whole board found; a board of one group says what that found."""
+    """Say in one or two sentences what a whole board found.
+
+    Of a board with a single group that was measured, or has verdicts, it is that group's headline.
+    """
     measured = [group for group in board.groups if any(row.top1 for row in group.rows)]
     if len(board.groups) == 1 or len(measured) == 1:
         return group_headline((measured or board.groups)[0])
@@ -57,6 +60,8 @@ def headline(board: Board) -> str:
             f"None of the {len(measured)} comparisons on this board has a verdict yet: that takes "
             f"{SEEDS_FOR_VERDICT} seeds, real images alone, and something to hold against them."
         )
+    if all(group is judged[0][0] for group, _, _ in judged):
+        return group_headline(judged[0][0])
     return one_line(" ".join([_counted(judged), *_largest_gain(judged)]))
 
 
@@ -64,6 +69,16 @@ def group_headline(group: Group) -> str:
     """Say in one or two sentences what a group found: what helped, what hurt, at which cost, how surely."""
     said = _Said(group)
     return one_line(" ".join(part for part in (said.finding(), *said.cautions()) if part))
+
+
+def winning_lines(group: Group) -> list[Row]:
+    """Return the reference lines without generated images that gain, adjusted over all such lines."""
+    lines = [
+        row
+        for row in group.rows
+        if row.role == "control" and _found(row) and row.generator_component.use != CEILING
+    ]
+    return [row for row in lines if _gains(row, len(lines))]
 
 
 def is_judged(row: Row) -> bool:
@@ -194,22 +209,13 @@ class _Said:
         return f"{self.setting}, {'; '.join(parts)}."
 
     def _helped(self, better: Sequence[Row], worse: Sequence[Row]) -> str:
-        winners = self._winning_lines()
+        winners = winning_lines(self.group)
         if better:
             also = f", and so did {self._items(winners)} without any generated image" if winners else ""
             return f"{self._items(better)} helped{also}"
         if winners:
             return f"nothing was shown to help but {self._items(winners)}, without any generated image"
         return "nothing was shown to help" + ("" if worse else " or to hurt")
-
-    def _winning_lines(self) -> list[Row]:
-        """Return the reference lines without generated images that gain, adjusted over all such lines."""
-        lines = [
-            row
-            for row in self.group.rows
-            if row.role == "control" and _found(row) and row.generator_component.use != CEILING
-        ]
-        return [row for row in lines if _gains(row, len(lines))]
 
     def _items(self, rows: Sequence[Row]) -> str:
         """List rows with difference and cost: `DDPM (-0.3 ± 0.5 points at 40 times the baseline's cost)`."""
@@ -314,8 +320,7 @@ def _counted(judged: Sequence[tuple[Group, str, Row]]) -> str:
     verdicts = [row.contrast.verdict for _, _, row in judged if row.contrast]
     better, worse, open_ = map(verdicts.count, JUDGED)
     groups = len({title for _, title, _ in judged})
-    what = "1 contender" if len(judged) == 1 else f"{len(judged)} contenders"
-    what += f" with a verdict, in {groups} comparisons" if groups > 1 else " with a verdict"
+    what = f"{len(judged)} contenders with a verdict, in {groups} comparisons"
     parts = [f"{better} helped" if better else "none was shown to help" + ("" if worse else " or to hurt")]
     parts += [f"{worse} hurt"] if worse else []
     parts += [f"for {open_} the data cannot tell"] if open_ and better + worse else []

@@ -141,7 +141,7 @@ _GENERATORS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     BASELINE: lambda config: "real images alone",
     "chain": _chain,
     "classical": lambda config: "frozen augmented copies",
-    "copies": lambda config: "copies of the training images",
+    "copies": lambda config: "copied training images",
     "cvae": lambda config: "CVAE",
     "ddpm": lambda config: "DDPM",
     "diffusemix": _diffusemix,

@@ -94,17 +94,28 @@ def short_titles(group: Group) -> Mapping[str, str]:
 
     `DDPM`; where it is there under several augmentations, `DDPM with strong augmentation`.
     """
-    rows, titles = group.rows, row_titles(group)
-    ways = [
-        [f"with {with_augmentation(one.augment)}" for one in titles],
-        [f"with {one.mix}" if one.mix else "" for one in titles],
-        [f"({row.name})" for row in rows],
-    ]
+    titles = row_titles(group)
+    augments = [f"with {with_augmentation(one.augment)}" for one in titles]
+    mixes = [f"with {one.mix}" if one.mix else "" for one in titles]
+    return _shortest(group, titles, [augments, mixes], " ")
+
+
+def cell_titles(group: Group) -> Mapping[str, str]:
+    """Return the same for cells and headings of tables: `DDPM`, or `DDPM, strong`."""
+    titles = row_titles(group)
+    return _shortest(group, titles, [[one.augment for one in titles], [one.mix for one in titles]], ", ")
+
+
+def _shortest(
+    group: Group, titles: Sequence[RowTitle], ways: Sequence[Sequence[str]], between: str
+) -> Mapping[str, str]:
+    rows = group.rows
     heads = [
         with_augmentation(one.augment) if row.is_baseline and row.contrast else one.images
         for row, one in zip(rows, titles, strict=True)
     ]
-    return dict(zip((row.name for row in rows), _told_apart(heads, ways, " "), strict=True))
+    told = _told_apart(_told_apart(heads, ways, between), [[f"({row.name})" for row in rows]])
+    return dict(zip((row.name for row in rows), told, strict=True))
 
 
 def dataset_of(group: Group) -> Name:

@@ -24,7 +24,7 @@ def inner(use: str, **config: Any) -> dict[str, Any]:
         ("ddpm", {}, "ddpm:timesteps=100", "DDPM"),
         ("style_transfer", {"method": "adain"}, "style_transfer", "style transfer (AdaIN)"),
         ("union", {"first": inner("copies"), "second": inner("ddpm"), "third": inner("none")}, "union",
-         "copies of the training images and DDPM"),
+         "copied training images and DDPM"),
         ("chain", {"first": inner("ddpm"), "second": inner("style_transfer", method="gatys")}, "chain",
          "style transfer (Gatys) of DDPM"),
         ("diffusemix", {"editor": inner("sdedit", base=inner("ddpm"))}, "diffusemix", "DiffuseMix by SDEdit"),

@@ -18,9 +18,13 @@ from genbench.escaping import LONGEST_SENTENCE, one_line
 if TYPE_CHECKING:
     from genbench.records import Record
     from genbench.store import Store
+    from genbench_leaderboard.rows import Board
 
-_FORMATS = ("text", "markdown", "csv", "json")
-_BY_SUFFIX = {".md": "markdown", ".markdown": "markdown", ".csv": "csv", ".json": "json", ".txt": "text"}
+_BY_SUFFIX = {
+    ".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html", ".csv": "csv",
+    ".json": "json", ".tex": "latex", ".txt": "text",
+}  # fmt: skip
+_FORMATS = ("text", "markdown", "html", "latex", "csv", "json")
 _SHOWN_FAILURES = 10  #: reasons
 _COMMANDS = {
     "submit": "Pack records, predictions and the plan of a run, for others to verify.",
@@ -66,7 +70,7 @@ class _Leaderboard(click.Group):
     "--format",
     "form",
     type=click.Choice(_FORMATS),
-    help="How to write it [default: by the suffix of --out: .md, .csv, .json, .txt; else text].",
+    help="How to write it [default: by the suffix of --out: .md, .html, .tex, .csv, .json, .txt; else text].",
 )
 @click.option(
     "-o",
@@ -89,15 +93,16 @@ def command(
     verified: tuple[Path, ...],
     store_folder: Path | None,
 ) -> None:
-    """Render records as markdown, text, CSV or JSON; without paths, all records of the store.
+    """Render records as Markdown, one HTML page, text, LaTeX, CSV or JSON; without paths, all of the store.
 
     \b
     genbench leaderboard leaderboard/records -o leaderboard/README.md
+    genbench leaderboard genbench-results/mine -o board.html
+    genbench leaderboard genbench-results/mine -o board.tex
     genbench leaderboard submissions --verified verifications
     """
     from genbench.records import read_records
     from genbench_leaderboard.board import build_board
-    from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
     from genbench_leaderboard.verification import read_verified
 
     if out is not None:
@@ -107,17 +112,52 @@ def command(
     if not found:
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
     _refuse_failures(found, records)
-    form = form or "text"
-    render = {"text": render_terminal, "markdown": render_markdown, "csv": render_csv, "json": render_json}[
-        form
-    ]
-    content = render(build_board(found, read_verified(verified)))
+    board = build_board(found, read_verified(verified))
+    if form == "html":
+        content = _page(board, found, records)
+    else:
+        content = _rendered(board, form or "text", records, out)
     if out is None:
         echo(content)
     else:
         with writing_output(out, "--out"):
             write_output(out, content.encode())
         echo(f"written: {out}", err=True)
+
+
+def _page(board: "Board", found: "Sequence[Record]", places: "Sequence[Path]") -> str:
+    """Return the board as a page, with the pictures that lie beside its records."""
+    from genbench.sheets import find_shown
+    from genbench_leaderboard.page import render_page
+
+    return render_page(board, found, find_shown(places))
+
+
+def _rendered(board: "Board", form: str, places: Sequence[Path], out: Path | None) -> str:
+    """Write the board in one of the forms; only Markdown shows pictures, which lie beside the records.
+
+    Args:
+        board: What is shown.
+        form: One of `_FORMATS`.
+        places: Where the records are.
+        out: The file, from which the paths of pictures are seen.
+    """
+    from genbench_leaderboard import tables
+
+    if form == "markdown":
+        return tables.render_markdown(board, _pictures(places, out))
+    renderers = {
+        "text": tables.render_terminal,
+        "latex": tables.render_latex,
+        "csv": tables.render_csv,
+        "json": tables.render_json,
+    }
+    return renderers[form](board)
+
+
+def _pictures(places: Sequence[Path], out: Path | None) -> dict[str, str]:
+    """Return the paths of strips of synthetic images beside records, as seen from a page, by `images_id`."""
+    return {}
 
 
 def _refuse_failures(found: "Sequence[Record]", places: Sequence[Path]) -> None:
