@@ -43,6 +43,7 @@ from genbench.runs import (
     scope_of,
 )
 from genbench.sheets import FOLDER as SHOWN
+from genbench.sheets import read_shown
 from genbench.showing import write_shown
 from genbench.spec import Suite
 from genbench.store import Store
@@ -176,9 +177,11 @@ class Publication:
         folder = self.place.folder
         pictures = write_gallery(self.plan, self.store, folder)
         write_shown(self.plan, self.store, folder)
+        found = read_shown(folder).items()
+        strips = {name: f"{SHOWN}/{one.sheet.strip}" for name, one in found if one.sheet.strip}
         declared = self.plan.declared
         family = declared.declaration.family if declared else ""
-        board = rendered(records, family, run.command, self.store)
+        board = rendered(records, family, run.command, self.store, strips)
         run = run.model_copy(update={"headline": headline(json.loads(board["json"]))})
         page = board["md"] + f"\n{_where_to_type(run)}\n"
         page += f"\n[{pictures} pictures of these cells](pictures.md)\n" if pictures else ""
@@ -208,7 +211,13 @@ def _check_folder(folder: Path) -> None:
     check_output(folder, "--out", folders=(RECORDS, "pictures", SHOWN), files=WRITTEN)
 
 
-def rendered(records: Sequence[Record], family: str, command: str, store: Store) -> dict[str, str]:
+def rendered(
+    records: Sequence[Record],
+    family: str,
+    command: str,
+    store: Store,
+    strips: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Return a board in every form, by suffix; from the store, where it was rendered before.
 
     What a board says depends on the records, on the command that repeats it, on the terminal's width and on
@@ -219,18 +228,24 @@ def rendered(records: Sequence[Record], family: str, command: str, store: Store)
         family: What its suite declared; empty for all.
         command: What repeats the run; a record may be of an earlier one.
         store: Where boards are kept.
+        strips: Paths of pictures of synthetic images, as seen from the Markdown, by `Row.images_id`.
     """
     code = [package_digest("genbench"), package_digest("genbench_leaderboard")]
     about = sorted([record.result_digest, record.run_digest] for record in records)
-    key = digest([*code, family, command, terminal.width(), about])
+    shown = dict(strips or {})
+    key = digest([*code, family, command, terminal.width(), about, shown])
     known: dict[str, str] | None = store.boards.find(key)
     if known is None:
         from genbench_leaderboard.board import build_board
         from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
 
         board = build_board(records, family=family, command=command)
-        renders = {"txt": render_terminal, "md": render_markdown, "csv": render_csv, "json": render_json}
-        known = {suffix: render(board) for suffix, render in renders.items()}
+        known = {
+            "txt": render_terminal(board),
+            "md": render_markdown(board, shown),
+            "csv": render_csv(board),
+            "json": render_json(board),
+        }
         store.boards.keep(key, known)
     return known
 
