@@ -6,6 +6,7 @@ never run, or is not kept is named on it. Imported by the command alone: it draw
 
 import contextlib
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -36,7 +37,7 @@ _LOG_LINES, _LOG_BYTES = 30, 16 * 2**10  #: of the end of a log
 _MOST_PICTURE_BYTES = 12 * 2**20  #: of all pictures of a page
 _PAIRS, _SIDE = 4, 16  #: pairs of a class; pixels of the images whose distance is taken
 _MOST_REAL = 20_000  #: training images among which neighbours are looked for
-_BATCH = 1000
+_MOST_VALUES = 2**25  #: of training images in memory at a time
 _NOT_KEPT = (
     "Samples over the course of a fit: no generator keeps any, since sampling would add to the cost that is "
     "measured. The images are those at its end."
@@ -260,8 +261,9 @@ def _nearest(made: torch.Tensor, real: LabelledImages) -> list[int]:
     rows = np.unique(np.linspace(0, len(real) - 1, min(len(real), _MOST_REAL)).round().astype(np.int64))
     best = torch.full((len(made),), torch.inf)
     place = torch.zeros(len(made), dtype=torch.int64)
-    for start in range(0, len(rows), _BATCH):
-        part = rows[start : start + _BATCH]
+    batch = max(1, _MOST_VALUES // math.prod(real.image_shape))
+    for start in range(0, len(rows), batch):
+        part = rows[start : start + batch]
         found, which = torch.cdist(small, _small(real.batch(part))).min(dim=1)
         is_nearer = found < best
         best = torch.where(is_nearer, found, best)
