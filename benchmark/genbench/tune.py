@@ -17,7 +17,7 @@ from genbench.errors import UsageError, did_you_mean
 from genbench.notation import BARE, flattened, scalar
 from genbench.plan import Plan
 from genbench.planner import make_plan
-from genbench.protocols import ComponentRef, TrainRecipe
+from genbench.protocols import ClassifierConfig, ComponentRef, TrainRecipe
 from genbench.records import Record
 from genbench.registry import Registry
 from genbench.runner import Observer, run
@@ -111,6 +111,17 @@ class Search:
     registry: Registry
     store: Store
     options: RunOptions = field(default_factory=lambda: RunOptions(jobs=0))
+
+    @property
+    def start(self) -> Resolved:
+        """The classifier that the search starts from."""
+        return resolve_suite(self.registry, self.suite, self.store.fingerprint).classifiers[0]
+
+    @property
+    def earlier_trials(self) -> int:
+        """How many recipes had been tried to find the one that it starts from: those of a preset count."""
+        config = self.start.config
+        return config.tuning_trials if isinstance(config, ClassifierConfig) else 0
 
     def plan(self, values: Mapping[str, Value]) -> Plan:
         """Return the cells of one trial."""
@@ -293,7 +304,7 @@ def _study(search: Search) -> "optuna.Study":
 
 def _start(search: Search) -> dict[str, Value] | None:
     """Return the present recipe as a trial's parameters, if it is in the space."""
-    resolved = resolve_suite(search.registry, search.suite, search.store.fingerprint).classifiers[0]
+    resolved = search.start
     values = {
         dimension.option: dimension.parameter(value_of(resolved, dimension.option))
         for dimension in search.dimensions

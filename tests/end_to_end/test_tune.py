@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from genbench.tune import (
     with_values,
 )
 from genbench.worker import RunOptions
+from genbench_classifiers.configs.cnn import CnnConfig
 
 TOY_PLUGIN = Path(__file__).parents[1] / "toy_plugin.py"
 RATE = Dimension("recipe.learning_rate", low=0.001, high=1.0)
@@ -215,6 +217,17 @@ def test_lists_and_earlier_options_survive_in_the_line() -> None:
     options = "preset=quick,widths=[8,16],recipe.epochs=2,recipe.nesterov=true,dropout=0.25,tuning_trials=12"
     assert line == f"cnn:{options}"
     assert parse_reference(line).options["recipe"] == {"epochs": 2, "nesterov": True}
+
+
+def test_trials_of_the_preset_that_a_search_starts_from_count(
+    registry: Registry, make_search: Callable[..., Search]
+) -> None:
+    search = make_search(2)
+    assert search.earlier_trials == 0
+    tuned = search.suite.model_copy(update={"classifiers": (parse_reference("cnn:preset=quick"),)})
+    preset = CnnConfig.presets["quick"]["tuning_trials"]
+    assert preset > 0
+    assert replace(search, suite=tuned).earlier_trials == preset
 
 
 def test_a_bare_value_stays_in_front(registry: Registry) -> None:

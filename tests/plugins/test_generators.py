@@ -14,6 +14,7 @@ import torch
 from pydantic import ValidationError
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
+from torch import nn
 
 from genbench.errors import GenbenchError, Interrupted, PluginError, UsageError
 from genbench.images import LabelledImages, TensorImages
@@ -22,6 +23,7 @@ from genbench.registry import Registry, import_target
 from genbench.seeding import counter_bits, derive_seed
 from genbench_filters.configs.none import NoFilterConfig
 from genbench_filters.none import NoFilter
+from genbench_generators._unet import PatchedUnet
 from genbench_generators.configs.classical import ClassicalConfig
 from genbench_generators.configs.copies import CopiesConfig
 from genbench_generators.configs.ddpm import DdpmConfig
@@ -153,7 +155,7 @@ def test_registration_and_options_import_neither_torch_nor_numpy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "millions"), [("smoke", 0.042), ("quick", 0.269), ("paper", 35.75), ("source-wpi", 38.72)]
+    ("preset", "millions"), [("smoke", 0.042), ("quick", 0.269), ("cpu", 4.25), ("paper", 35.75), ("source-wpi", 38.72)]
 )
 def test_parameter_counts_with_ten_classes(preset: str, millions: float) -> None:
     from diffusers.models.unets.unet_2d import UNet2DModel
@@ -365,6 +367,7 @@ def test_a_fit_that_was_killed_and_resumed_is_the_fit_that_was_not(
     [
         {"channels": 12},
         {"channel_multipliers": (1, 1)},
+        {"patch_pixels": 2},
         {"attention_levels": (1,)},
         {"blocks_per_level": 2},
         {"norm_groups": 2},
@@ -414,11 +417,14 @@ def test_a_fit_that_diverges_says_when_and_what_to_do(train: TensorImages) -> No
     assert "lower learning_rate" in caught.value.hint
 
 
+@pytest.mark.parametrize("patch_pixels", [1, 2])
 @pytest.mark.parametrize("size", [(9, 7), (8, 8), (5, 12)])
-def test_odd_sizes_work(size: tuple[int, int]) -> None:
+def test_odd_sizes_work(size: tuple[int, int], patch_pixels: int) -> None:
     pixels = torch.randint(0, 256, (12, 3, *size), generator=torch.Generator().manual_seed(0)).byte()
     odd = TensorImages(pixels, np.arange(12, dtype=np.int64) % 2, ["a", "b"])
-    generator = fit(odd, channel_multipliers=(1, 2, 2), fit_steps=2)
+    generator = fit(
+        odd, channel_multipliers=(1, 2, 2)[: 4 - patch_pixels], fit_steps=2, patch_pixels=patch_pixels
+    )
     assert images_of(generator, request_for(odd, count=3), FakeContext()).shape == (3, 3, *size)
 
 
@@ -426,8 +432,35 @@ def test_images_too_small_for_the_levels_are_refused_with_what_works() -> None:
     tiny = TensorImages(torch.zeros(4, 3, 4, 4).byte(), np.zeros(4, dtype=np.int64), ["a"])
     with pytest.raises(UsageError, match="at least 8x8 pixels, found 4x4") as caught:
         fit(tiny, channel_multipliers=(1, 2, 2, 2))
-    assert "channel_multipliers=[1, 2, 2]" in caught.value.hint
+    assert "choose channel_multipliers=[1, 2, 2]" in caught.value.hint
     fit(tiny, channel_multipliers=(1, 2, 2), fit_steps=1)
+    with pytest.raises(
+        UsageError, match=r"2 levels of patches of 4 pixels, which need images .*8x8"
+    ) as caught:
+        fit(tiny, channel_multipliers=(1, 2), patch_pixels=4)
+    assert "choose channel_multipliers=[1]" in caught.value.hint
+    fit(tiny, channel_multipliers=(1,), patch_pixels=4, fit_steps=1)
+    with pytest.raises(UsageError, match="of patches of 8 pixels") as caught:
+        fit(tiny, channel_multipliers=(1, 2, 2, 2), patch_pixels=8)
+    assert "choose patch_pixels=1 and channel_multipliers=[1, 2, 2]" in caught.value.hint
+
+
+def test_a_network_of_patches_sees_each_pixel_once_and_is_read_back(
+    train: TensorImages, tmp_path: Path
+) -> None:
+    generator = fit(train, patch_pixels=2, channel_multipliers=(1, 2))
+    request = request_for(train, count=4)
+    whole = images_of(generator, request, FakeContext())
+    generator.save(tmp_path)
+    again = Ddpm(generator.config)
+    again.load(tmp_path)
+    assert torch.equal(images_of(again, request, FakeContext()), whole)
+    unet = again.network
+    assert isinstance(unet, PatchedUnet)
+    unet.unet = nn.Identity()  # what goes in comes out where it was
+    unet.unet.forward = lambda x, t, c, return_dict: (x,)  # type: ignore[method-assign]
+    x = torch.rand(2, 3, 8, 12)
+    assert torch.equal(unet(x, torch.zeros(2), torch.zeros(2), False)[0], x)
 
 
 @pytest.mark.parametrize(

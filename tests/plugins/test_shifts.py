@@ -80,6 +80,17 @@ def test_digits_get_computed_shifts_by_name(ctx: RunContext) -> None:
         assert not torch.equal(images.all(), plain.test.all())
 
 
+def test_corruptions_may_be_of_fewer_images_than_test(ctx: RunContext) -> None:
+    whole = Digits(DigitsConfig(shifts=("computed",))).load(ctx)
+    some = Digits(DigitsConfig(shifts=("computed",), limit_corrupted=50)).load(ctx)
+    assert torch.equal(some.test.all(), whole.test.all())
+    assert some.shifts.keys() == whole.shifts.keys()
+    for images in some.shifts.values():
+        assert np.bincount(images.labels).tolist() == [5] * 10
+    both = Digits(DigitsConfig(shifts=("computed",), limit_corrupted=50, limit_test=20)).load(ctx)
+    assert {len(images) for images in both.shifts.values()} == {20}
+
+
 # ------------------------------------------------------------------------------------------- read from files
 
 

@@ -98,7 +98,7 @@ def command(**options: Any) -> None:
     if best is None:
         echo(f"all {len(trials)} trials failed; logs are in {search.store.root}/logs", err=True)
         sys.exit(ExitCode.CELLS_FAILED)
-    _conclude(search.suite, best, len(trials), options["dataset"])
+    _conclude(search.suite, best, search.earlier_trials + len(trials), options["dataset"])
 
 
 def _make_search(options: dict[str, Any]) -> "Search":

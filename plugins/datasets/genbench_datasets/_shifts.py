@@ -35,11 +35,14 @@ _PER_SEVERITY = 10_000  # images per severity in a file of CIFAR-10-C
 def computed_shifts(
     test: LabelledImages, options: ShiftOptions, ctx: RunContext
 ) -> dict[str, LabelledImages]:
-    """Return the corrupted test sets that the options ask for: of those images that `limit_test` leaves."""
+    """Return the corrupted test sets that the options ask for.
+
+    They are of those images of test that `limit_test` and `limit_corrupted` leave.
+    """
     if "computed" not in options.shifts:
         return {}
-    left = limited_rows(test.labels, test.num_classes, options.limit_test, options.split_seed)
-    test = Subset(test, left)
+    for limit in (options.limit_test, options.limit_corrupted):
+        test = Subset(test, limited_rows(test.labels, test.num_classes, limit, options.split_seed))
     pixels, found = test.all().numpy(), dict[str, LabelledImages]()
     names = [(family, severity) for family in CORRUPTIONS for severity in options.severities]
     for done, (family, severity) in enumerate(names):

@@ -32,7 +32,15 @@ class CnnConfig(WeightsConfig):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"recipe": {"epochs": 3, "batch_size_images": 32, "learning_rate": 0.05}},
-        "quick": {"recipe": {"epochs": 30, "warmup_fraction": 0.1}},
+        "quick": {  # rate and decay were searched on val of CIFAR-10: docs/tuning/README.md
+            "tuning_trials": 8,
+            "recipe": {
+                "epochs": 30,
+                "warmup_fraction": 0.1,
+                "learning_rate": 0.356,
+                "weight_decay": 0.000116,
+            },
+        },
         "paper": {"recipe": PAPER},
         "source-s3": {"architecture": "s3", "recipe": SMALL_STEPS},
         "source-s4": {
