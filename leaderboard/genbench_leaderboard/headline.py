@@ -45,6 +45,8 @@ def headline(board: Board) -> str:
     Of a board with a single group that was measured, or has verdicts, it is that group's headline.
     """
     measured = [group for group in board.groups if any(row.top1 for row in group.rows)]
+    if not board.groups:
+        return NOTHING_MEASURED
     if len(board.groups) == 1 or len(measured) == 1:
         return group_headline((measured or board.groups)[0])
     if not measured:

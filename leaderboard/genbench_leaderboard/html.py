@@ -17,11 +17,10 @@ _EMPTY = "No records of cells."
 def render_html(board: Board) -> str:
     """Return the board as a fragment of HTML, without scripts or styles of its own."""
     board = shown(board)
-    said = f"{headline(board)} {summary(board)}" if board.groups else _EMPTY
-    blocks = [f"<p>{html_text(said)}</p>"]
-    parts = sections(board)
-    for part in parts:
-        blocks += _section(part, alone=len(parts) == 1)
+    said = headline(board)
+    blocks = [f"<p>{html_text(f'{said} {summary(board)}' if board.groups else _EMPTY)}</p>"]
+    for part in sections(board):
+        blocks += _section(part, said=part.headline == said)
         blocks += _folded("Failed", [failure_line(one) for one in part.failures])
     blocks += _folded("Failed besides", [failure_line(one) for one in board.failures])
     blocks += _folded("Notes on the records", board.notes)
@@ -29,9 +28,9 @@ def render_html(board: Board) -> str:
     return "\n".join(blocks)
 
 
-def _section(part: Section, *, alone: bool) -> Iterable[str]:
+def _section(part: Section, *, said: bool) -> Iterable[str]:
     yield f"<h4>{html_text(part.title)}</h4>"
-    yield f"<p>{html_text(part.intro if alone else f'{part.headline} {part.intro}')}</p>"
+    yield f"<p>{html_text(part.intro if said else f'{part.headline} {part.intro}')}</p>"
     yield _table(part.table)
     notes = (*part.legend, *part.notes)
     if notes:

@@ -89,7 +89,7 @@ _FILTERS = {
 
 
 def _cnn(config: Mapping[str, Any]) -> str:
-    source = {"s3": "small CNN of source S3", "s4": "small CNN of source S4"}
+    source = {"s3": "small CNN of Dreaming Data", "s4": "small CNN of kyritzb's study"}
     return source.get(str(config.get("architecture")), "small CNN")
 
 

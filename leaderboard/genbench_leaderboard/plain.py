@@ -27,13 +27,12 @@ def render_terminal(board: Board, width: int | None = None) -> str:
     """Return the board as plain text, at most `width` characters wide (by default the terminal's)."""
     width = width or terminal.width()
     board = shown(board)
-    if board.groups:
-        blocks = [_filled(headline(board), width), _filled(summary(board), width)]
-    else:
-        blocks = [NO_RECORDS]
+    said = headline(board)
+    begin = [said, summary(board)] if board.groups else [NO_RECORDS]
+    blocks = [_filled(text, width) for text in begin]
     parts = sections(board)
     for part in parts:
-        blocks += _terminal_section(part, width, alone=len(parts) == 1)
+        blocks += _terminal_section(part, width, said=part.headline == said)
     if board.findings:
         whole = findings_table(board)
         table = _terminal_table(findings_table(board, _SHOWN_FINDINGS), width)
@@ -46,11 +45,11 @@ def render_terminal(board: Board, width: int | None = None) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _terminal_section(part: Section, width: int, *, alone: bool) -> list[str]:
+def _terminal_section(part: Section, width: int, *, said: bool) -> list[str]:
     title = _filled(part.title, width)
     rule = "═" * max(map(len, title.splitlines()))
-    said = "" if alone else f"{_filled(part.headline, width)}\n"
-    blocks = [f"{title}\n{rule}\n{said}{_filled(part.intro, width)}", _terminal_table(part.table, width)]
+    found = "" if said else f"{_filled(part.headline, width)}\n"
+    blocks = [f"{title}\n{rule}\n{found}{_filled(part.intro, width)}", _terminal_table(part.table, width)]
     blocks += ["\n".join(_item(note, width) for note in (*part.legend, *part.notes, *part.asides))]
     blocks += _terminal_list("Failed", failure_lines(part.failures), width)
     for further in part.further:

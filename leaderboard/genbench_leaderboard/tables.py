@@ -46,10 +46,11 @@ def render_markdown(board: Board, pictures: Mapping[str, str] | None = None) -> 
         blocks.append(NO_RECORDS)
     else:
         parts = sections(board, pictures)
-        blocks += [markdown_text(headline(board)), f"{summary(board)} [What the words mean](#terms)."]
+        said = headline(board)
+        blocks += [markdown_text(said), f"{summary(board)} [What the words mean](#terms)."]
         blocks += _contents(parts)
         for part in parts:
-            blocks += _section(part, alone=len(parts) == 1)
+            blocks += _section(part, said=part.headline == said)
     if board.findings:
         blocks += ["## Across the rows", *_tables(findings_table(board))]
     blocks += _list("Failed besides", failure_lines(board.failures))
@@ -85,9 +86,9 @@ def anchors(titles: Iterable[str]) -> list[str]:
     return found
 
 
-def _section(part: Section, *, alone: bool) -> list[str]:
-    """Return the blocks of a group; on a board of its own, its headline stands above already."""
-    blocks = [f"## {markdown_text(part.title)}", "" if alone else markdown_text(part.headline)]
+def _section(part: Section, *, said: bool) -> list[str]:
+    """Return the blocks of a group, with its headline where that is not said above."""
+    blocks = [f"## {markdown_text(part.title)}", "" if said else markdown_text(part.headline)]
     blocks += [] if part.is_alone else [markdown_text(part.intro), *_pictures(part), *_tables(part.table)]
     blocks += ["\n".join(f"- {markdown_text(note)}" for note in (*part.legend, *part.notes))]
     blocks += _list("Failed", failure_lines(part.failures))

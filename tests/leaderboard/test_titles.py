@@ -48,7 +48,7 @@ def test_datasets_classifiers_and_filters_have_names() -> None:
         classifier_name(Component("resnet32", config={"depth": 20}), "resnet32:depth=20").title == "ResNet-20"
     )
     assert classifier_name(Component("cnn", config={"architecture": "s4"}), "cnn").phrase == (
-        "the small CNN of source S4"
+        "the small CNN of kyritzb's study"
     )
     assert classifier_name(Component("mine"), "mine").phrase == "the classifier mine"
     assert filter_name(Component("near_duplicates")) == "without near duplicates"

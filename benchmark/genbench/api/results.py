@@ -153,6 +153,12 @@ class Board:
 
         return render_json(self.rows)
 
+    def to_latex(self) -> str:
+        """Return the tables for a paper, with `booktabs`."""
+        from genbench_leaderboard.tables import render_latex
+
+        return render_latex(self.rows)
+
 
 class _Cells:
     """The cells of a plan."""

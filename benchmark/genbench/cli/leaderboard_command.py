@@ -1,6 +1,7 @@
 """`genbench leaderboard`: a board of records; `submit` and `verify` are about records of others."""
 
 import importlib
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,14 +18,21 @@ from genbench.escaping import LONGEST_SENTENCE, one_line
 
 if TYPE_CHECKING:
     from genbench.records import Record
+    from genbench.sheets import Shown
     from genbench.store import Store
     from genbench_leaderboard.rows import Board
 
-_BY_SUFFIX = {
-    ".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html", ".csv": "csv",
-    ".json": "json", ".tex": "latex", ".txt": "text",
-}  # fmt: skip
 _FORMATS = ("text", "markdown", "html", "latex", "csv", "json")
+_BY_SUFFIX = {
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".tex": "latex",
+    ".csv": "csv",
+    ".json": "json",
+    ".txt": "text",
+}
 _SHOWN_FAILURES = 10  #: reasons
 _COMMANDS = {
     "submit": "Pack records, predictions and the plan of a run, for others to verify.",
@@ -93,12 +101,11 @@ def command(
     verified: tuple[Path, ...],
     store_folder: Path | None,
 ) -> None:
-    """Render records as Markdown, one HTML page, text, LaTeX, CSV or JSON; without paths, all of the store.
+    """Render records as text, Markdown, an HTML page, LaTeX, CSV or JSON; without paths, all of the store.
 
     \b
     genbench leaderboard leaderboard/records -o leaderboard/README.md
-    genbench leaderboard genbench-results/mine -o board.html
-    genbench leaderboard genbench-results/mine -o board.tex
+    genbench leaderboard genbench-results/NAME -o board.html
     genbench leaderboard submissions --verified verifications
     """
     from genbench.records import read_records
@@ -113,10 +120,7 @@ def command(
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
     _refuse_failures(found, records)
     board = build_board(found, read_verified(verified))
-    if form == "html":
-        content = _page(board, found, records)
-    else:
-        content = _rendered(board, form or "text", records, out)
+    content = _rendered(found, board, form or "text", records, out)
     if out is None:
         echo(content)
     else:
@@ -125,27 +129,26 @@ def command(
         echo(f"written: {out}", err=True)
 
 
-def _page(board: "Board", found: "Sequence[Record]", places: "Sequence[Path]") -> str:
-    """Return the board as a page, with the pictures that lie beside its records."""
-    from genbench.sheets import find_shown
-    from genbench_leaderboard.page import render_page
-
-    return render_page(board, found, find_shown(places))
-
-
-def _rendered(board: "Board", form: str, places: Sequence[Path], out: Path | None) -> str:
-    """Write the board in one of the forms; only Markdown shows pictures, which lie beside the records.
+def _rendered(
+    found: "Sequence[Record]", board: "Board", form: str, places: Sequence[Path], out: Path | None
+) -> str:
+    """Write the board in one of the forms, with the pictures that lie beside its records where one shows any.
 
     Args:
-        board: What is shown.
+        found: The records.
+        board: What is shown of them.
         form: One of `_FORMATS`.
         places: Where the records are.
-        out: The file, from which the paths of pictures are seen.
+        out: The file, from which the paths of pictures are seen; None for the current folder.
     """
     from genbench_leaderboard import tables
 
+    if form == "html":
+        from genbench_leaderboard.page import render_page
+
+        return render_page(board, found, _shown(places))
     if form == "markdown":
-        return tables.render_markdown(board, _pictures(places, out))
+        return tables.render_markdown(board, _strips(places, out))
     renderers = {
         "text": tables.render_terminal,
         "latex": tables.render_latex,
@@ -155,9 +158,22 @@ def _rendered(board: "Board", form: str, places: Sequence[Path], out: Path | Non
     return renderers[form](board)
 
 
-def _pictures(places: Sequence[Path], out: Path | None) -> dict[str, str]:
-    """Return the paths of strips of synthetic images beside records, as seen from a page, by `images_id`."""
-    return {}
+def _shown(places: Sequence[Path]) -> "dict[str, Shown]":
+    """Return what is shown beside records: in the folders that were named, and in those that are in them."""
+    from genbench.sheets import FOLDER, find_shown
+
+    inside = [child for place in places if place.is_dir() for child in sorted(place.iterdir())]
+    return find_shown([*places, *(child for child in inside if (child / FOLDER).is_dir())])
+
+
+def _strips(places: Sequence[Path], out: Path | None) -> dict[str, str]:
+    """Return the paths of strips of synthetic images, as seen from the page, by `images_id`."""
+    start = (out.parent if out is not None else Path()).resolve()
+    return {
+        name: Path(os.path.relpath(one.strip.resolve(), start)).as_posix()
+        for name, one in _shown(places).items()
+        if one.strip is not None
+    }
 
 
 def _refuse_failures(found: "Sequence[Record]", places: Sequence[Path]) -> None:
