@@ -27,7 +27,7 @@ from genbench.runs import Run
 from genbench.steps.dataset import open_splits
 from genbench.store import Store
 from genbench_leaderboard.page.of_run import FoundFailure, FoundPicture, FoundRun, FoundStep, Pictures
-from genbench_leaderboard.page.opened import Picture
+from genbench_leaderboard.page.pictures import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,6 +75,7 @@ def find_run(
         failures=tuple(_failures(plan, store)),
         images=sheets.sets,
         pictures=pictures,
+        of_rows=sheets.by_id,
     )
 
 

@@ -43,10 +43,10 @@ def command(a: str, b: str, form: str, out: Path | None, store_folder: Path | No
     """
     if out is not None:
         check_output(out, "--out")
-    from genbench_leaderboard.versus import compare_sides, told
+    from genbench_leaderboard.versus import compare_sides, render
 
     store = make_store(store_folder)
-    found = told(compare_sides(_side(a, store), _side(b, store)), form)
+    found = render(compare_sides(_side(a, store), _side(b, store)), form)
     if out is None:
         echo(found.rstrip("\n"))
         return

@@ -68,7 +68,7 @@ def command(
 
     sheets = draw_sheets(plan, store)
     found = find_run(plan, store, read_run(folder), records, sheets)
-    page = render_page(build_board(records), records, sheets.by_id, found)
+    page = render_page(build_board(records), records, run=found)
     with writing_output(out, "--output"):
         write_output(out, page.encode())
     echo(f"written: {out} ({len(page.encode()) / 2**20:.1f} MiB). It shows real images: do not publish it")

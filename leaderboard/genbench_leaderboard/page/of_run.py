@@ -13,6 +13,7 @@ from genbench_leaderboard.columns import NOTHING, Column
 from genbench_leaderboard.layout import duration
 from genbench_leaderboard.page.content import PageTable, plain_table
 from genbench_leaderboard.page.drawings import Drawing
+from genbench_leaderboard.page.pictures import Picture
 from genbench_leaderboard.plots import Axis, Bar, Curve, CurvePoint, Part, bar_plot, curve_plot
 from genbench_leaderboard.rows import Board, Group, Row
 from genbench_leaderboard.titles import short_titles
@@ -99,6 +100,7 @@ class FoundRun:
         failures: Of its steps.
         images: A set of synthetic images each, beside real ones.
         pictures: What evaluators drew, by evaluator.
+        of_rows: What an opened row shows, by `Row.images_id`.
     """
 
     title: str
@@ -109,6 +111,7 @@ class FoundRun:
     failures: tuple[FoundFailure, ...]
     images: tuple[Pictures, ...]
     pictures: tuple[Pictures, ...]
+    of_rows: Mapping[str, Picture]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Elements of SVG, and what all plots share: frame, markers, dashes and hatching."""
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -113,6 +114,14 @@ def label(
     where = anchor if anchor != "start" else None
     halo = {"class_": "halo", "stroke": "#fff", "stroke_width": 3, "paint_order": "stroke"}
     return element("text", *tip, cut, x=x, y=y, text_anchor=where, font_size=small, **halo, **attributes)
+
+
+def folded(text: str, room: float, size: float = FONT, most: int = 2) -> list[str]:
+    """Fold text into lines that fit into `room`; what is beyond the last line is cut."""
+    lines = textwrap.wrap(text, max(int(room / (LETTER * size)), 4)) or [""]
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], f"{lines[most - 1][:-1].rstrip(' ,:')}\u2026"]
 
 
 def width_of(text: str, size: float = FONT) -> float:
