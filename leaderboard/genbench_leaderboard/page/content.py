@@ -35,6 +35,7 @@ _NUMBER = re.compile(r"\s*[<>]?\s*([-+\u2212]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)"
 _IN_TITLE = frozenset({"generator", "filter", "images", "mix", "augmentation", "synthetic per real"})
 #: What a phone shows without scrolling comes first.
 _FIRST = ("top-1 (%)", "\u0394", "verdict", "p", "rank", "checked")
+_TALL = 40  #: lines
 _LOOKS = frozenset(
     {"better", "worse", "cannot tell", "reference", "void", "reported", "recomputed", "reproduced"}
 )
@@ -78,6 +79,11 @@ class PageTable:
     columns: tuple[Head, ...]
     lines: tuple[Line, ...]
     legend: str = ""
+
+    @property
+    def is_tall(self) -> bool:
+        """Whether it is scrolled within the page, below its head."""
+        return len(self.lines) > _TALL
 
 
 @dataclass(frozen=True)
@@ -177,11 +183,13 @@ def _main_table(
     group: Group, columns: Sequence[Column], names: Sequence[RowTitle], ids: Sequence[str]
 ) -> PageTable:
     """Return the table of a group: the row's title in its first column, then the numbers of the board."""
+    common = sentences.shared(group)
     told = sorted((column for column in columns if column.name not in _IN_TITLE), key=_order)
     heads = (Head("row", "left", False), *(_head(column) for column in told))
     lines = []
     for place, (row, name, one) in enumerate(zip(group.rows, names, ids, strict=True)):
-        mix = ", ".join(part for part in (name.mix, with_augmentation(name.augment)) if part)
+        apart = (name.mix if common.mix is None else "", with_augmentation(name.augment))
+        mix = ", ".join(part for part in apart[: 1 + (common.augment is None)] if part)
         first = Cell(name.images + _marks(columns, place), name.whole, small=mix)
         cells = (
             first,

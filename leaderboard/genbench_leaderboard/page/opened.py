@@ -103,7 +103,7 @@ class Opener:
         found = self._pictures.get(row.images_id) if row.images_id else None
         if found is None or not found.png:
             return None, found.caption if found else ""
-        name = f"images-{row.images_id[:16]}"
+        name = f"images-{row.images_id}"
         if row.images_id in self._placed:
             return PlacedPicture(name, "", found.alt, found.caption, same=self._placed[row.images_id]), ""
         uri = f"data:image/png;base64,{base64.b64encode(found.png).decode()}"
