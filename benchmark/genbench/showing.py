@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from genbench.export import CellImages
+    from genbench.images import LabelledImages
 
 Tile = npt.NDArray[np.uint8]  #: `uint8 [3, H, W]`, 0-255
 
@@ -59,7 +60,7 @@ def write_shown(plan: Plan, store: Store, folder: Path) -> int:
     with contextlib.suppress(DataError):  # one that was damaged is drawn anew
         before = {name: one.sheet for name, one in read_shown(folder).items()}
     inside, sheets = folder / FOLDER, dict[str, Sheet]()
-    for blank, cell in _sets(plan):
+    for blank, cell in sets(plan):
         if blank.images_id in sheets and sheets[blank.images_id].grid:
             continue  # the first seed that can be shown stands for all
         known = before.get(blank.images_id)
@@ -98,7 +99,7 @@ def hides_pixels(generator: Resolved) -> str:
 # ------------------------------------------------------------------------------------------------ one sheet
 
 
-def _sets(plan: Plan) -> Iterator[tuple[Sheet, Cell]]:
+def sets(plan: Plan) -> Iterator[tuple[Sheet, Cell]]:
     """Yield an entry without picture for every set of images of a plan, the first seeds first."""
     seen: set[tuple[str, ...]] = set()
     for cell in sorted(plan.cells, key=lambda one: one.arm.index):
@@ -128,9 +129,8 @@ def _made(blank: Sheet, cell: Cell, plan: Plan, store: Store, inside: Path) -> S
         return None
     images = found.made.images
     blank = replace(blank, images=len(found.kept), licence=f"Licence: {LICENCES[found.origin]}")
-    chosen = _chosen_classes(images.num_classes)
-    side = _side(max(images.image_shape[1:]))
-    columns = max(1, min(MOST_COLUMNS, _MOST_PIXELS // (len(chosen) * side * side)))
+    chosen = chosen_classes(images.num_classes)
+    columns, side = columns_of(images, len(chosen)), _side(images)
     rows = _tiles(found, store, chosen, columns)
     if not any(tile is not None for row in rows for tile in row):
         return replace(blank, why_not="Each of its first images is a real one, or nearly so")
@@ -150,21 +150,39 @@ def _made(blank: Sheet, cell: Cell, plan: Plan, store: Store, inside: Path) -> S
     )
 
 
-def _chosen_classes(count: int) -> list[int]:
+def chosen_classes(count: int) -> list[int]:
     """Return at most `MOST_CLASSES` classes, evenly spaced: the rows of a sheet."""
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, MOST_CLASSES)).tolist()})
 
 
-def _tiles(found: "CellImages", store: Store, chosen: Sequence[int], columns: int) -> list[list[Tile | None]]:
-    """Return the first images of some classes; None in place of those that must not be shown."""
+def columns_of(images: "LabelledImages", classes: int) -> int:
+    """Return how many images of each class a sheet has: as many as its size allows."""
+    return max(1, min(MOST_COLUMNS, _MOST_PIXELS // (classes * _side(images) ** 2)))
+
+
+def first_numbers(found: "CellImages", chosen: Sequence[int], columns: int) -> npt.NDArray[np.int64]:
+    """Return the numbers of the first images of some classes, else -1: `int64 [classes, columns]`."""
     from genbench.export import class_rows
 
-    numbers = class_rows(found.made.images, found.kept, columns)[list(chosen)]
+    return class_rows(found.made.images, found.kept, columns)[list(chosen)]
+
+
+def first_tiles(found: "CellImages", chosen: Sequence[int], columns: int) -> list[list[Tile | None]]:
+    """Return the first images of some classes, whatever they show: for pages that nobody publishes."""
+    numbers = first_numbers(found, chosen, columns)
     there = numbers[numbers >= 0]
     tiles = dict(zip(there.tolist(), found.made.images.batch(there).numpy(), strict=True))
-    for number in _too_real(found, store, there):
-        del tiles[number]
     return [[tiles.get(number) for number in row] for row in numbers.tolist()]
+
+
+def _tiles(found: "CellImages", store: Store, chosen: Sequence[int], columns: int) -> list[list[Tile | None]]:
+    """Return the first images of some classes; None in place of those that must not be shown."""
+    numbers = first_numbers(found, chosen, columns)
+    hidden = set(_too_real(found, store, numbers[numbers >= 0]))
+    return [
+        [None if number in hidden else tile for number, tile in zip(line, row, strict=True)]
+        for line, row in zip(numbers.tolist(), first_tiles(found, chosen, columns), strict=True)
+    ]
 
 
 def _too_real(found: "CellImages", store: Store, numbers: npt.NDArray[np.int64]) -> Iterator[int]:
@@ -194,8 +212,16 @@ def _too_real(found: "CellImages", store: Store, numbers: npt.NDArray[np.int64])
 # ------------------------------------------------------------------------------------------------- drawing
 
 
-def _side(pixels: int) -> int:
-    """Return how large images of some pixels are drawn: small ones are enlarged by a whole factor."""
+def draw(rows: Sequence[Sequence[Tile | None]], images: "LabelledImages") -> bytes:
+    """Draw rows of images of a set as a PNG; None leaves a grey place."""
+    side = _side(images)
+    pictures = [[None if tile is None else _scaled(tile, side) for tile in row] for row in rows]
+    return _png(_laid_out(pictures, side))
+
+
+def _side(images: "LabelledImages") -> int:
+    """Return how large images of a set are drawn: small ones are enlarged by a whole factor."""
+    pixels = max(images.image_shape[1:])
     return min(_MOST_SIDE, pixels * max(1, _LEAST_SIDE // pixels))
 
 

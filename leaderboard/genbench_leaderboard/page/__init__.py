@@ -7,6 +7,7 @@ page's own script and style are named to the browser by their digests, and it ru
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from genbench.escaping import html_text
 from genbench.records import Record
 from genbench.sheets import Shown
 from genbench_leaderboard.page.content import page_of
+from genbench_leaderboard.page.of_run import FOOTER, FoundRun, run_part
 from genbench_leaderboard.page.pictures import pictures_of
 from genbench_leaderboard.plots import STYLE
 from genbench_leaderboard.rows import Board
@@ -28,9 +30,12 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_page(
-    board: Board, records: Iterable[Record] = (), sheets: Mapping[str, Shown] | None = None
+    board: Board,
+    records: Iterable[Record] = (),
+    sheets: Mapping[str, Shown] | None = None,
+    run: FoundRun | None = None,
 ) -> str:
-    """Return the board as a page of HTML.
+    """Return the board as a page of HTML, or that of a run.
 
     Args:
         board: What is shown.
@@ -38,13 +43,24 @@ def render_page(
             page without them is whole, but says less of a row that is opened.
         sheets: Contact sheets of synthetic images (`genbench.sheets.find_shown`). They become a part of the
             page, four megabytes of them; the others are left out with a note.
+        run: What is known of the run besides its records, with pictures of its own; None for a board.
     """
-    page = page_of(shown(board), records, pictures_of(sheets or {}))
+    board, records = shown(board), list(records)
+    page = page_of(board, records, pictures_of(sheets or {}) if run is None else run.of_rows)
+    if run is not None:
+        page = replace(page, title=run.title, footer=FOOTER)
     style, script = Markup(_own("style.css") + STYLE), Markup(_own("script.js"))
     return (
         _environment()
-        .get_template("page.html")
-        .render(page=page, style=style, script=script, policy=_policy(style, script))
+        .get_template("page.html" if run is None else "run.html")
+        .render(
+            page=page,
+            found=run,
+            part=None if run is None else run_part(run, board, records),
+            style=style,
+            script=script,
+            policy=_policy(style, script),
+        )
     )
 
 

@@ -143,7 +143,7 @@ def page_of(board: Board, records: Iterable[Record], pictures: Mapping[str, Pict
         summary=f"{sentences.summary(board)}{'' if board.verified else f' {_UNVERIFIED}'}",
         groups=groups,
         sizes=size_drawings(board),
-        findings=_plain_table("Across the rows", findings_table(board)) if board.findings else None,
+        findings=plain_table("Across the rows", findings_table(board)) if board.findings else None,
         failures=tuple(failure_lines(board.failures)),
         notes=board.notes,
         notes_on_size=opener.left_out,
@@ -168,7 +168,7 @@ def _group(group: Group, part: Section, opener: Opener) -> PageGroup:
         remarks=part.notes,
         legend=part.legend,
         plots=tuple(group_drawings(group)),
-        tables=tuple(_plain_table(one.title, one.columns, one.legend) for one in part.further),
+        tables=tuple(plain_table(one.title, one.columns, one.legend) for one in part.further),
         failures=tuple(failure_lines(group.failures)),
         commands=part.commands,
         provenance=(part.references, part.environment, *part.asides),
@@ -211,7 +211,8 @@ def _marks(columns: Sequence[Column], place: int) -> str:
     return found[0] if found else ""
 
 
-def _plain_table(name: str, columns: Sequence[Column], legend: str = "") -> PageTable:
+def plain_table(name: str, columns: Sequence[Column], legend: str = "") -> PageTable:
+    """Lay out columns as a table that opens nothing."""
     heads = tuple(_head(column) for column in columns)
     count = len(columns[0].cells) if columns else 0
     lines = [
