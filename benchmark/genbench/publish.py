@@ -11,7 +11,6 @@ A run that measured nothing writes no board; a success is never removed or repla
 """
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +57,7 @@ class Published:
 
     Attributes:
         folder: Where.
-        run: What the index says of it.
+        run: What the index says of it; its `headline` says in words what the board found.
         board: The board as text for a terminal; empty where nothing was measured.
         lines: What to say of the files.
     """
@@ -182,18 +181,15 @@ class Publication:
         declared = self.plan.declared
         family = declared.declaration.family if declared else ""
         board = rendered(records, family, run.command, self.store, strips)
-        run = run.model_copy(update={"headline": headline(json.loads(board["json"]))})
+        run = run.model_copy(update={"headline": board["headline"]})
         page = board["md"] + f"\n{_where_to_type(run)}\n"
         page += f"\n[{pictures} pictures of these cells](pictures.md)\n" if pictures else ""
         for name, content in zip(BOARDS, (page, board["csv"], board["json"]), strict=True):
             write_output(folder / name, content.encode())
         head = f"# Repeat with, in {run.typed_in}: {one_line(run.command)}\n"
         write_output(folder / SUITE, (head + suite_text(self.suite)).encode())  # what `submit` plans again
-        lines = [
-            f"written: {folder}/leaderboard.md (and .csv, .json), "
-            f"{terminal.count(len(records), 'record')} in {folder}/records"
-        ]
-        lines += [f"pictures: {pictures}, shown in {folder}/pictures.md"] if pictures else []
+        lines = [f"written: {folder}/leaderboard.md, .csv, .json, {terminal.count(len(records), 'record')}"]
+        lines += [f"pictures of networks: {folder}/pictures.md"] if pictures else []
         return run, board["txt"], tuple(lines)
 
 
@@ -218,7 +214,7 @@ def rendered(
     store: Store,
     strips: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return a board in every form, by suffix; from the store, where it was rendered before.
+    """Return a board in every form, by suffix, and its `headline`; from the store if it was rendered before.
 
     What a board says depends on the records, on the command that repeats it, on the terminal's width and on
     the code that renders it, and on nothing else.
@@ -237,6 +233,7 @@ def rendered(
     known: dict[str, str] | None = store.boards.find(key)
     if known is None:
         from genbench_leaderboard.board import build_board
+        from genbench_leaderboard.headline import headline
         from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
 
         board = build_board(records, family=family, command=command)
@@ -245,28 +242,10 @@ def rendered(
             "md": render_markdown(board, shown),
             "csv": render_csv(board),
             "json": render_json(board),
+            "headline": headline(board),
         }
         store.boards.keep(key, known)
     return known
-
-
-def headline(board: Mapping[str, Any]) -> str:
-    """Say in a line what came out: the first row of the first table that is held against `none`.
-
-    Args:
-        board: As `leaderboard.json` has it.
-    """
-    rows = [row for group in board["groups"][:1] for row in group["rows"]]
-    held = [row for row in rows if row["contrast"] and row["contrast"]["found"]]
-    if not held:
-        plain = next((row for row in rows if row["top1"]), None)
-        return f"{plain['generator']} {plain['top1']['mean']:.2f} %" if plain else ""
-    row, contrast = held[0], held[0]["contrast"]
-    against = contrast["against"].partition(",")[0]
-    said = f"{row['generator']} {row['mix']}: {contrast['found']['mean']:+.2f} points to {against}"
-    said += f", {contrast['verdict']}" if contrast["role"] == "contender" else ", a control"
-    rest = len(held) - 1
-    return one_line(said + (f"; and {rest} more row{'s' * (rest > 1)}" if rest else ""))
 
 
 # ------------------------------------------------------------------------------------------------- records

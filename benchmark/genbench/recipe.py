@@ -68,7 +68,8 @@ def total_steps(
 
     With budget `steps` every arm takes those of the baseline: `epochs` passes over the real images. With
     `epochs` it takes `epochs` passes over its own images, more steps the more images it has. Without epochs
-    there are no steps: the network is evaluated as it was built.
+    there are no steps: the network is evaluated as it was built. `scale` is the mix' `budget_scale`, times
+    the dataset's `epoch_repeats`.
     """
     if not recipe.epochs:
         return 0

@@ -71,11 +71,12 @@ def _reference_table(group: Group, names: Mapping[str, str]) -> tuple[Column, ..
 def _columns(
     titles: Sequence[str], lines: Sequence[Sequence[str]], words: Sequence[str]
 ) -> tuple[Column, ...]:
-    """Turn lines into columns, those of words on the left; none where there are no lines."""
-    return tuple(
+    """Turn lines into columns, those of words on the left, without those that say nothing."""
+    columns = (
         Column(title, tuple(cells), "left" if title in words else "right")
         for title, cells in zip(titles, zip(*lines, strict=True), strict=False)
     )
+    return tuple(column for column in columns if set(column.cells) != {NOTHING})
 
 
 def difference(contrast: Contrast) -> str:

@@ -143,6 +143,7 @@ class _Said:
             return
         yield from self._more_than_simpler()
         yield self._power()
+        yield self._ceiling()
         yield from self._doubts()
         missing = [row for row in self.asked if not is_judged(row)]
         if missing and len(missing) < len(self.asked):
@@ -267,8 +268,17 @@ class _Said:
                 "Without spread between seeds, or results per image, nothing could be tested for some rows."
             )
         share = f"{POWER:.0%}".replace("%", " %")
-        an_effect = "An effect" if len(open_) == 1 else "In each case, an effect"
-        return f"{an_effect} of {short(max(known))} points would have been found with {share} power."
+        least, most = short(min(known)), short(max(known))
+        size = most if least == most else f"{least} to {most}"
+        by_row = ", depending on the row," if least != most else ""
+        return f"An effect of {size} points{by_row} would have been found with {share} power."
+
+    def _ceiling(self) -> str:
+        """Say what real images in place of generated ones did, where something was judged."""
+        rows = [row for row in self.group.rows if row.generator_component.use == CEILING]
+        found = _found(rows[0]) if len(rows) == 1 and any(map(is_judged, self.asked)) else None
+        is_known = found is not None and found.interval is not None
+        return f"More real images instead: {points(found)}." if is_known else ""
 
     def _doubts(self) -> Iterator[str]:
         """Yield what should make a reader of the first sentence careful."""

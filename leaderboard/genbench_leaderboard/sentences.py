@@ -9,6 +9,7 @@ from genbench_leaderboard.crossed import SEEDS_FOR_INTERVAL
 from genbench_leaderboard.rows import Board, Environment, Failure, Group, Provenance, Row
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT
 from genbench_leaderboard.titles import row_title, with_augmentation
+from genbench_leaderboard.wording import capital
 
 MIXED, LIMITED, EXTERNAL = "†", "‡", "§"
 
@@ -105,7 +106,7 @@ def intro(group: Group) -> str:
         budget += f", {group.budget_scale:g} times the usual number" if group.budget_scale != 1 else ""
     else:
         budget = "Every row takes the same epochs, a replay: rows with more images take more steps"
-    sentences = [budget, ", ".join(settings), *_said_once(shared(group), planned)]
+    sentences = [budget, capital(", ".join(settings)), *_said_once(shared(group), planned)]
     if planned and planned[-1] < SEEDS_FOR_INTERVAL:
         sentences.append(f"{count(planned[-1], 'seed', 'seeds')}: no interval, no verdict, no rank")
     elif planned and planned[-1] < SEEDS_FOR_VERDICT:
@@ -117,11 +118,11 @@ def intro(group: Group) -> str:
 
 def _said_once(common: Shared, planned: Sequence[int]) -> list[str]:
     """Say of all rows what needs no column of its own."""
-    parts = [common.mix] if common.mix else []
-    parts += [with_augmentation(common.augment)] if common.augment else []
+    parts = [with_augmentation(common.augment)] if common.augment else []
     few = bool(planned) and planned[-1] < SEEDS_FOR_VERDICT  # which has a sentence of its own
     parts += [f"{common.seeds} seeds"] if common.seeds and not few else []
-    return [f"All rows: {', '.join(parts)}"] if parts else []
+    found = [capital(common.mix)] if common.mix else []
+    return [*found, *([f"All rows: {', '.join(parts)}"] if parts else [])]
 
 
 def provenance(found: Provenance) -> str:

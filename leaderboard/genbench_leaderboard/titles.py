@@ -167,7 +167,7 @@ def _images(row: Row) -> str:
 
 
 def _filtered(row: Row) -> str:
-    return "" if row.filter == BASELINE else f", {filter_name(row.filter_component, row.filter)}"
+    return "" if row.filter == BASELINE else f" {filter_name(row.filter_component, row.filter)}"
 
 
 def _mix(row: Row) -> str:

@@ -88,7 +88,7 @@ def test_columns_that_say_nothing_are_dropped() -> None:
     (table, *_) = tables_of(render_markdown(board))
     assert table[0] == ["images", "top-1 (%)", "Δ", "p", "verdict"]
     text = render_markdown(board)
-    assert "All rows: 1 synthetic image per real one, standard augmentation, 8 seeds." in text
+    assert "1 synthetic image per real one. All rows: standard augmentation, 8 seeds." in text
     assert "No ranks: none of 2 rows is significantly better than another" in text
     mixed = arm("none", BASE, baseline) + arm("ddpm", BETTER, contender)[:7]
     mixed += arm("none", SAME, contender, augment="cutmix")

@@ -39,7 +39,7 @@ def command(
     plugin_files: tuple[str, ...],
     no_plugins: bool,
 ) -> None:
-    """Write one page of HTML about a run: its steps, rows, curves, images, pictures and failures.
+    """Write one page of HTML about a run: its steps, rows, curves, images and failures.
 
     RUN is the folder of a run, any file in it, or its name, as `genbench runs` lists it. The page needs no
     other file and no network. It shows real images beside synthetic ones: do not publish it. What the

@@ -35,6 +35,7 @@ def _style() -> str:
         f":root{{--ground:#fff}}{light}"
         ".plot{display:block;max-width:100%;height:auto}"
         ".plot .ground{fill:var(--ground)}.plot .cut,.plot .halo{stroke:var(--ground)}"
+        ".plot .halo{stroke-width:3;paint-order:stroke}"
         f"@media(prefers-color-scheme:dark){{:root{{--ground:#14171c}}{dark}}}"
         f"@media print{{:root{{--ground:#fff}}{light}}}"
     )
@@ -112,8 +113,8 @@ def label(
     tip = [element("title", shortened(text))] if cut != text else []
     small = size if size != FONT else None
     where = anchor if anchor != "start" else None
-    halo = {"class_": "halo", "stroke": "#fff", "stroke_width": 3, "paint_order": "stroke"}
-    return element("text", *tip, cut, x=x, y=y, text_anchor=where, font_size=small, **halo, **attributes)
+    look = {"text_anchor": where, "font_size": small, "class_": "halo"}
+    return element("text", *tip, cut, x=x, y=y, **look, **attributes)
 
 
 def folded(text: str, room: float, size: float = FONT, most: int = 2) -> list[str]:
