@@ -176,11 +176,9 @@ class Publication:
         folder = self.place.folder
         pictures = write_gallery(self.plan, self.store, folder)
         write_shown(self.plan, self.store, folder)
-        found = read_shown(folder).items()
-        strips = {name: f"{SHOWN}/{one.sheet.strip}" for name, one in found if one.sheet.strip}
         declared = self.plan.declared
         family = declared.declaration.family if declared else ""
-        board = rendered(records, family, run.command, self.store, strips)
+        board = rendered(records, family, run.command, self.store, _strips(folder))
         run = run.model_copy(update={"headline": board["headline"]})
         page = board["md"] + f"\n{_where_to_type(run)}\n"
         page += f"\n[{pictures} pictures of these cells](pictures.md)\n" if pictures else ""
@@ -207,6 +205,12 @@ def _check_folder(folder: Path) -> None:
     check_output(folder, "--out", folders=(RECORDS, "pictures", SHOWN), files=WRITTEN)
 
 
+def _strips(folder: Path) -> dict[str, str]:
+    """Return the strips of synthetic images beside a run, as seen from its board, by `images_id`."""
+    shown = read_shown(folder)
+    return {name: f"{SHOWN}/{one.sheet.strip}" for name, one in shown.items() if one.sheet.strip}
+
+
 def rendered(
     records: Sequence[Record],
     family: str,
@@ -216,20 +220,19 @@ def rendered(
 ) -> dict[str, str]:
     """Return a board in every form, by suffix, and its `headline`; from the store if it was rendered before.
 
-    What a board says depends on the records, on the command that repeats it, on the terminal's width and on
-    the code that renders it, and on nothing else.
+    What a board says depends on the records, on the command that repeats it, on the terminal's width, on the
+    pictures beside it and on the code that renders it, and on nothing else.
 
     Args:
         records: Of the run.
         family: What its suite declared; empty for all.
         command: What repeats the run; a record may be of an earlier one.
         store: Where boards are kept.
-        strips: Paths of pictures of synthetic images, as seen from the Markdown, by `Row.images_id`.
+        strips: Paths of strips of synthetic images, by `Row.images_id`: the Markdown shows them.
     """
     code = [package_digest("genbench"), package_digest("genbench_leaderboard")]
     about = sorted([record.result_digest, record.run_digest] for record in records)
-    shown = dict(strips or {})
-    key = digest([*code, family, command, terminal.width(), about, shown])
+    key = digest([*code, family, command, terminal.width(), about, dict(strips or {})])
     known: dict[str, str] | None = store.boards.find(key)
     if known is None:
         from genbench_leaderboard.board import build_board
@@ -239,7 +242,7 @@ def rendered(
         board = build_board(records, family=family, command=command)
         known = {
             "txt": render_terminal(board),
-            "md": render_markdown(board, shown),
+            "md": render_markdown(board, strips),
             "csv": render_csv(board),
             "json": render_json(board),
             "headline": headline(board),
