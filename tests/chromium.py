@@ -1,6 +1,7 @@
 """Headless Chromium for tests of pages, driven over a pipe by its DevTools protocol: no library, no port.
 
-Debian's package `chromium` brings it. Where it is missing, tests that ask for a browser are skipped, and say so.
+Debian's package `chromium` brings it. Where it is missing, tests that ask for a browser are skipped, and say
+so.
 """
 
 import base64
@@ -36,19 +37,13 @@ class Browser:
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_read, self._write = os.pipe()
         self._read, to_write = os.pipe()
-
-        def pipes() -> None:  # Chromium reads from descriptor 3 and writes to 4
-            kept = [os.dup2(one, 100 + place) for place, one in enumerate((to_read, to_write))]
-            os.dup2(kept[0], 3)
-            os.dup2(kept[1], 4)
-
+        pipes = f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}'  # where Chromium looks for them
         self._process = subprocess.Popen(
-            [program, *_FLAGS, f"--user-data-dir={self._folder.name}", "about:blank"],
+            ["bash", "-c", pipes, program, *_FLAGS, f"--user-data-dir={self._folder.name}", "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=pipes,
-            close_fds=False,
+            pass_fds=(to_read, to_write),
         )
         os.close(to_read)
         os.close(to_write)

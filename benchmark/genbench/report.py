@@ -6,6 +6,8 @@ never run, or is not kept is named on it. Imported by the command alone: it draw
 
 import contextlib
 import io
+import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,12 +24,15 @@ from genbench.export import CellImages, cell_images
 from genbench.images import LabelledImages
 from genbench.pictures import find_pictures
 from genbench.plan import Cell, Plan, Step
+from genbench.protocols import Predictions
 from genbench.records import Record
 from genbench.runs import Run
 from genbench.steps.dataset import open_splits
+from genbench.steps.predict import open_predictions
 from genbench.store import Store
-from genbench_leaderboard.page.of_run import FoundFailure, FoundPicture, FoundRun, FoundStep, Pictures
-from genbench_leaderboard.page.opened import Picture
+from genbench_leaderboard.page.of_run import Cloud, FoundFailure, FoundPicture, FoundRun, FoundStep, Pictures
+from genbench_leaderboard.page.pictures import Picture
+from genbench_leaderboard.plots import CloudPoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +41,8 @@ _LOG_LINES, _LOG_BYTES = 30, 16 * 2**10  #: of the end of a log
 _MOST_PICTURE_BYTES = 12 * 2**20  #: of all pictures of a page
 _PAIRS, _SIDE = 4, 16  #: pairs of a class; pixels of the images whose distance is taken
 _MOST_REAL = 20_000  #: training images among which neighbours are looked for
-_BATCH = 1000
+_MOST_CLOUDS, _CLOUD_IMAGES = 8, 300
+_MOST_VALUES = 2**25  #: of training images in memory at a time
 _NOT_KEPT = (
     "Samples over the course of a fit: no generator keeps any, since sampling would add to the cost that is "
     "measured. The images are those at its end."
@@ -65,7 +71,8 @@ def find_run(
     """
     steps = tuple(_step(step, store, run.began if run else "") for step in plan.steps.values())
     pictures, left_out = _drawn(plan, store)
-    lacks = [*_lacks(plan, store, steps, pictures, records), *sheets.lacks, *left_out, _NOT_KEPT]
+    clouds = tuple(itertools.islice(_clouds(plan, store), _MOST_CLOUDS))
+    lacks = [*_lacks(store, steps, clouds, pictures, records), *sheets.lacks, *left_out, _NOT_KEPT]
     return FoundRun(
         title=run.name if run else "A run",
         facts=tuple(_facts(run, records)),
@@ -75,6 +82,8 @@ def find_run(
         failures=tuple(_failures(plan, store)),
         images=sheets.sets,
         pictures=pictures,
+        of_rows=sheets.by_id,
+        clouds=clouds,
     )
 
 
@@ -151,9 +160,9 @@ def _end_of(log: Path) -> str:
 
 
 def _lacks(
-    plan: Plan,
     store: Store,
     steps: Sequence[FoundStep],
+    clouds: Sequence[Cloud],
     pictures: Sequence[Pictures],
     records: "Iterable[Record]",
 ) -> Iterator[str]:
@@ -164,9 +173,8 @@ def _lacks(
             f"{gone} of {len(steps)} steps are not in the store {store.root}: never run, or collected since. "
             "The same `genbench run` makes them again"
         )
-    evaluated = {planned.evaluator.name for planned in plan.records.values()}
-    if "features" not in evaluated:
-        yield "A projection of the networks' features: the evaluator `features` was not run (-e features)"
+    if not clouds:
+        yield "Projections of the networks' features: no features are in the store"
     if not pictures:
         yield "Confusion matrices and other pictures of evaluators: none are in the store"
     if not any(record.run.curves for record in records):
@@ -191,6 +199,37 @@ def _drawn(plan: Plan, store: Store) -> tuple[tuple[Pictures, ...], list[str]]:
             found.setdefault(picture.evaluator, []).append(FoundPicture(name, content))
     rest = [f"{left_out} pictures of evaluators, so that the page stays small"] if left_out else []
     return tuple(Pictures(name, tuple(ones)) for name, ones in found.items()), rest
+
+
+def _clouds(plan: Plan, store: Store) -> Iterator[Cloud]:
+    """Yield the features of some test images, of the first seed of each row, on two principal components."""
+    seen: set[str] = set()
+    for cell in sorted(plan.cells, key=lambda one: one.arm.index):
+        name = cell.name.rpartition("/")[0]
+        keys = [key for key in cell.steps if plan.steps[key].inputs.get("train") == cell.train]
+        predicted = next((key for key in keys if plan.steps[key].stage == "predict"), "")
+        artifact = store.open(predicted) if predicted and name not in seen else None
+        dataset = store.open(plan.steps[predicted].inputs["dataset"]) if artifact is not None else None
+        if artifact is None or dataset is None:
+            continue
+        seen.add(name)
+        found = open_predictions(artifact, open_splits(dataset)).get("test")
+        if found is not None and found.features.shape[1] and np.isfinite(found.features).all():
+            yield _cloud(name, found)
+
+
+def _cloud(name: str, predictions: Predictions) -> Cloud:
+    count = len(predictions.labels)
+    rows = np.unique(np.linspace(0, count - 1, min(count, _CLOUD_IMAGES)).round().astype(np.int64))
+    features = predictions.features[rows].astype(np.float64)
+    left, sizes, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
+    plane = np.zeros((len(rows), 2))
+    plane[:, : len(sizes[:2])] = left[:, :2] * sizes[:2]
+    whole = float((sizes**2).sum())
+    kept = 100 * float((sizes[:2] ** 2).sum()) / whole if whole else 0.0
+    labels = predictions.labels[rows].tolist()
+    points = [CloudPoint(x, y, kind) for (x, y), kind in zip(plane.tolist(), labels, strict=True)]
+    return Cloud(name, tuple(points), tuple(predictions.class_names), kept)
 
 
 def draw_sheets(plan: Plan, store: Store) -> Sheets:
@@ -259,8 +298,9 @@ def _nearest(made: torch.Tensor, real: LabelledImages) -> list[int]:
     rows = np.unique(np.linspace(0, len(real) - 1, min(len(real), _MOST_REAL)).round().astype(np.int64))
     best = torch.full((len(made),), torch.inf)
     place = torch.zeros(len(made), dtype=torch.int64)
-    for start in range(0, len(rows), _BATCH):
-        part = rows[start : start + _BATCH]
+    batch = max(1, _MOST_VALUES // math.prod(real.image_shape))
+    for start in range(0, len(rows), batch):
+        part = rows[start : start + batch]
         found, which = torch.cdist(small, _small(real.batch(part))).min(dim=1)
         is_nearer = found < best
         best = torch.where(is_nearer, found, best)

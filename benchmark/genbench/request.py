@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from genbench.errors import UsageError, did_you_mean
 
 #: Files that a run leaves in its folder, besides its suite: each stands for the run.
-OF_A_RUN = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "pictures.md", "run.json")
+OF_A_RUN = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "pictures.md", "report.html", "run.json")
 
 if TYPE_CHECKING:
     from genbench.options import ComponentRef

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from genbench.disk import make_folder, write_output
 from genbench.errors import DataError, GenbenchError
-from genbench.escaping import LONGEST_LABEL, one_line
+from genbench.escaping import LONGEST_LABEL, exception_text, one_line
 from genbench.plan import Cell, Plan
 from genbench.planner import as_component
 from genbench.sheets import (
@@ -121,12 +121,22 @@ def _made(blank: Sheet, cell: Cell, plan: Plan, store: Store, inside: Path) -> S
     why = hides_pixels(cell.arm.generator)
     if why:
         return replace(blank, why_not=why)
-    from genbench.export import LICENCES, cell_images
+    from genbench.export import cell_images
 
     try:
-        found = cell_images(plan, store, cell.name)
+        return _drawn(blank, cell_images(plan, store, cell.name), store, inside)
     except GenbenchError:
         return None
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as problem:
+        # What a plugin left is odd: no reason to lose the board of a run that took days.
+        said = one_line(exception_text(problem), LONGEST_LABEL)
+        return replace(blank, why_not=f"Its picture could not be drawn ({said})")
+
+
+def _drawn(blank: Sheet, found: "CellImages", store: Store, inside: Path) -> Sheet:
+    """Draw the first images of a set that may be shown, and write sheet and strip."""
+    from genbench.export import LICENCES
+
     images = found.made.images
     blank = replace(blank, images=len(found.kept), licence=f"Licence: {LICENCES[found.origin]}")
     chosen = chosen_classes(images.num_classes)

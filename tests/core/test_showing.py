@@ -82,6 +82,20 @@ def test_what_is_real_or_nearly_so_or_not_declared_is_never_shown(
         assert strip.height == 64
 
 
+def test_what_cannot_be_drawn_costs_no_board(
+    ran: tuple[Plan, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = ran
+
+    def fail(*_: object) -> None:
+        raise ValueError("odd pixels")
+
+    monkeypatch.setattr("genbench.showing._strip", fail)
+    assert write_shown(declaring(plan), store, tmp_path) == 0
+    why = by_generator(tmp_path)["toy:noise=1"].sheet.why_not
+    assert why == "Its picture could not be drawn (ValueError: odd pixels)"
+
+
 def test_a_row_finds_its_pictures_and_records_pass_them_by(ran: tuple[Plan, Store], tmp_path: Path) -> None:
     plan, store = ran
     write_shown(declaring(plan), store, tmp_path)

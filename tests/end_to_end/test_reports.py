@@ -43,7 +43,7 @@ def test_a_report_is_one_page_with_everything_that_is_left_of_a_run(
         "Calibration on test",
         "Cost by step",
         "Images seen in gradient steps",
-        "the evaluator `features` was not run (-e features)",
+        "Features of test images: toy-data/toy/x1-standard/toy-net",
         "Samples over the course of a fit",
     ):
         assert said in text, said

@@ -35,6 +35,7 @@ from genbench.records import (
     pack_bits,
 )
 from genbench_leaderboard.board import build_board
+from genbench_leaderboard.page import render_page
 from genbench_leaderboard.tables import (
     render_csv,
     render_json,
@@ -320,7 +321,8 @@ def rendered(records: Sequence[Record]) -> dict[str, str]:
         board = build_board(records)
     except GenbenchError:
         return {}
-    return {form: render(board) for form, render in RENDERERS.items()}
+    page = render_page(board, records)
+    return {"page": page, **{form: render(board) for form, render in RENDERERS.items()}}
 
 
 def assert_dead(pages: dict[str, str]) -> None:
@@ -336,6 +338,8 @@ def assert_dead(pages: dict[str, str]) -> None:
         assert_dead_csv(pages["csv"])
     if "json" in pages:
         json.loads(pages["json"])
+    if "page" in pages:
+        assert_dead_page(pages["page"])
 
 
 _RENDERER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -368,6 +372,45 @@ def assert_dead_markdown(text: str, pictures: int = 0) -> None:
         plain = "".join(child.content for child in inline if child.type != "image")
         live = _AUTOLINK.search(plain)
         assert not live, f"{live and live[0]!r} in {plain[:120]!r}"
+
+
+#: What the page of a board is made of; `script` and `style` are its own, whatever the records say.
+_PAGE_TAGS = re.findall(
+    r"\S+",
+    "html head meta title style body a header h1 h2 h3 p main nav ol ul li br span section div label "
+    "input fieldset legend output table caption thead tbody tr th td small details summary figure "
+    "figcaption img dl dt dd pre button dialog footer script svg desc g text line rect circle polygon "
+    "polyline path ",
+)
+_PAGE_ATTRIBUTES = re.findall(
+    r"\S+",
+    "lang charset http-equiv content name class href id aria-labelledby aria-label role tabindex "
+    "data-of hidden type autocomplete spellcheck value checked data-sortable scope data-kind "
+    "data-text data-v data-open data-copy data-step data-close data-same autofocus viewbox width height "
+    "font-family font-size fill stroke x y x1 x2 y1 y2 cx cy r d points stroke-width stroke-dasharray "
+    "text-anchor paint-order opacity fill-opacity transform src alt ",
+)
+
+
+class _Page(HTMLParser):
+    """Refuses a page that has a tag, an attribute or an address that is not its own."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in _PAGE_TAGS, tag
+        for name, value in attrs:
+            assert name in _PAGE_ATTRIBUTES, (tag, name)
+            assert name != "href" or (value or "").startswith("#"), value
+            assert name != "src" or (value or "").startswith("data:image/png;base64,"), (value or "")[:80]
+
+
+def assert_dead_page(text: str) -> None:
+    """See that a page has no tags, attributes and addresses but its own: whatever else is there is text."""
+    scripts = re.findall(r"<script>.*?</script>", text, re.DOTALL)
+    assert len(scripts) == 1
+    bare = re.sub(r"<(script|style)>.*?</\1>", "", text, flags=re.DOTALL)
+    reader = _Page()
+    reader.feed(bare)
+    reader.close()
 
 
 def _is_own_link(child: Token) -> bool:

@@ -12,6 +12,7 @@ from genbench_leaderboard.plots import (
     STYLE,
     Axis,
     Bar,
+    CloudPoint,
     Curve,
     CurvePoint,
     Dot,
@@ -23,6 +24,7 @@ from genbench_leaderboard.plots import (
     heat_map,
     interval_plot,
     pareto_front,
+    point_cloud,
     scatter_plot,
 )
 from genbench_leaderboard.plots.scales import log_ticks, ticks
@@ -55,6 +57,7 @@ def all_plots(text: str = "a") -> dict[str, str]:
         "scatter": scatter_plot([Dot(text, 10, 0.5), Dot("b", 5, 0.2, text)], text, (text, text)),
         "heat": heat_map([text], [text], [[HeatCell(-0.5, text[:1])]], text),
         "curves": curve_plot([Curve(text, (CurvePoint(1, 2, 1, 3),))], text, Axis(text), Axis(text)),
+        "cloud": point_cloud([CloudPoint(0.0, 1.0, 0)], [text], text),
         "bars": bar_plot([Bar(text, (Part(text, 2), Part("b", 3)), text)], text, text),
     }
 
@@ -205,6 +208,20 @@ def test_axes_name_round_numbers_within_their_limits(low: float, high: float) ->
 def test_logarithmic_axes_name_powers() -> None:
     assert log_ticks(2, 40) == [2.0, 5.0, 10.0, 20.0]
     assert ticks(3, 3) == [3]
+
+
+def test_points_of_a_cloud_are_signs_of_their_class() -> None:
+    drawn = point_cloud(
+        [CloudPoint(0, 0, 0), CloudPoint(4, 2, 11), CloudPoint(math.nan, 0, 1)], ["a"] * 12, "t"
+    )
+    found = [(one.text, float(one.attrib["x"]), float(one.attrib["y"])) for one in tree(drawn).iter("text")][
+        :2
+    ]
+    (zero, left, below), (b, right, above) = found
+    assert (zero, b) == ("0", "B")
+    assert left < right
+    assert above < below
+    assert "2 points of 2 classes." in drawn
 
 
 def test_nothing_to_draw_is_said() -> None:

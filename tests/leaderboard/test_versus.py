@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,25 +12,25 @@ from scipy.stats import ttest_ind_from_stats
 import made_records
 from genbench.digest import digest
 from genbench.errors import DataError
-from genbench.records import DatasetImages, Record
+from genbench.records import DatasetImages, Record, Result
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.crossed import Answers, compare, mean_squares
 from genbench_leaderboard.export import render_json
-from genbench_leaderboard.versus import Versus, compare_sides, side_of_board, side_of_records, told
+from genbench_leaderboard.versus import Versus, compare_sides, render, side_of_board, side_of_records
 from genbench_leaderboard.versus.outcome import Outcome, squares_of
 
 DATA = DatasetImages("1" * 64, 500, 100, made_records.TEST)
 
 
-def changed(records: Iterable[Record], **parts: object) -> list[Record]:
+def changed(records: Iterable[Record], **parts: Any) -> list[Record]:
     """Return records of the same dataset, as another run leaves them."""
     mark = str(sorted(parts))
-    return [
-        replace(
-            one, result=replace(one.result, **{"data": DATA, "key": digest([one.result.key, mark]), **parts})
-        )
-        for one in records
-    ]
+
+    def change(result: Result) -> Result:
+        about: dict[str, Any] = {"data": DATA, "key": digest([result.key, mark]), **parts}
+        return replace(result, **about)
+
+    return [replace(one, result=change(one.result)) for one in records]
 
 
 def suite(ddpm: list[int] | None = None) -> list[Record]:
@@ -78,9 +79,10 @@ def test_gains_of_the_same_seeds_and_images_are_paired() -> None:
     assert answers[1] is not None
     plain = compare(answers[0], answers[1])
     assert plain is not None
-    assert (ddpm.p, ddpm.half_width) == (pytest.approx(plain.p), pytest.approx(plain.half_width))
+    assert ddpm.p == pytest.approx(plain.p)
+    assert ddpm.half_width == pytest.approx(plain.half_width)
     assert (cvae.mean, cvae.verdict, cvae.paired) == (0.0, "cannot tell", True)
-    text = told(found, "text")
+    text = render(found, "text")
     assert "Nothing differs in configuration that is known." in text
     assert "Paired: both sides have the same seeds and test images." in text
 
@@ -109,7 +111,7 @@ def test_other_seeds_or_images_are_compared_by_welchs_test(way: str) -> None:
     ddpm = outcome(found, "ddpm")
     assert (ddpm.paired, ddpm.verdict) == (False, "B is lower")
     assert found.groups[0].why_unpaired == why
-    assert f"Not paired ({why})" in told(found, "text")
+    assert f"Not paired ({why})" in render(found, "text")
     a, b = ddpm.a.gain, ddpm.b.gain
     assert a is not None
     assert b is not None
@@ -147,7 +149,7 @@ def test_what_differs_in_configuration_is_named_by_option() -> None:
     assert paths["classifier.recipe"][1] == {"epochs": 9}
     assert [one.path for one in outcome(found, "ddpm").differences] == ["generator.steps"]
     assert [row.name for row in found.groups[0].only_a] == ["cvae, +1.0x standard"]
-    text = told(found, "text")
+    text = render(found, "text")
     assert text.index("versions.torch: A (absent), B 9.9") < text.index("told apart?")
     assert "ddpm, +1.0x standard: generator.steps: A (absent), B 5" in text
     assert "Only A has: cvae, +1.0x standard (gain" in text
@@ -166,7 +168,7 @@ def test_the_json_of_a_board_is_compared_as_independent() -> None:
     ddpm = outcome(found, "ddpm")
     assert (ddpm.paired, ddpm.mean, ddpm.verdict) == (False, 0.0, "cannot tell")
     assert found.groups[0].differences == ()
-    assert "does not say which test images were right" in told(found, "markdown")
+    assert "does not say which test images were right" in render(found, "markdown")
     with pytest.raises(DataError, match="not the JSON of a board") as refused:
         side_of_board("x.json", {"groups": [{}]})
     assert "folders of records say more" in str(refused.value)
@@ -175,15 +177,15 @@ def test_the_json_of_a_board_is_compared_as_independent() -> None:
 def test_every_form_says_the_same_and_names_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = changed(suite(), dataset=replace(suite()[0].result.dataset, label="a|b\x1b[2J"))
     found = versus(odd, changed(suite([right + 30 for right in made_records.BETTER])))
-    body = json.loads(told(found, "json"))
+    body = json.loads(render(found, "json"))
     assert [row["verdict"] for row in body["groups"][0]["rows"]] == [
         one.verdict for one in found.groups[0].outcomes
     ]
-    assert "\x1b" not in told(found, "text")
-    markdown = told(found, "markdown")
+    assert "\x1b" not in render(found, "text")
+    markdown = render(found, "markdown")
     assert "a\\|b" in markdown
     assert "| B is higher" in markdown
     monkeypatch.setenv("COLUMNS", "60")
-    narrow = told(found, "text")
+    narrow = render(found, "text")
     assert max(map(len, narrow.splitlines())) <= 60
     assert "told apart?: B is higher" in narrow

@@ -109,7 +109,8 @@ def run_folder(what: str, store: "Store") -> Path:
     """
     place = Path(what)
     if place.is_file():
-        place = place.parent  # also of a record, whose folder stands for the run
+        below = (place.parent, place.parent.parent)  # also records, pictures and what is shown
+        place = next((folder for folder in below if (folder / _SUITE).is_file()), place.parent)
     if place.is_dir():
         return _suite_of(place).parent
     from genbench.runs import list_runs

@@ -32,7 +32,7 @@ _MOST_BYTES, _MOST_DEPTH = 256 * 2**20, 30  # of the JSON of a board
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file.")
 @store_option
 def command(a: str, b: str, form: str, out: Path | None, store_folder: Path | None) -> None:
-    """Say what differs between two runs: first in configuration, then in outcome.
+    """Say what differs between two runs or boards: first in configuration, then in outcome.
 
     A and B are runs (folder, name, or a file in it), folders of records, or the JSON of boards. Rows that
     both have are compared by seeds and test images, pair by pair, where these are the same on both sides.
@@ -43,10 +43,10 @@ def command(a: str, b: str, form: str, out: Path | None, store_folder: Path | No
     """
     if out is not None:
         check_output(out, "--out")
-    from genbench_leaderboard.versus import compare_sides, told
+    from genbench_leaderboard.versus import compare_sides, render
 
     store = make_store(store_folder)
-    found = told(compare_sides(_side(a, store), _side(b, store)), form)
+    found = render(compare_sides(_side(a, store), _side(b, store)), form)
     if out is None:
         echo(found.rstrip("\n"))
         return

@@ -39,7 +39,7 @@ def command(
     plugin_files: tuple[str, ...],
     no_plugins: bool,
 ) -> None:
-    """Write one page of HTML about a run: its steps, rows, curves, images, pictures and failures.
+    """Write one page of HTML about a run: its steps, rows, curves, images and failures.
 
     RUN is the folder of a run, any file in it, or its name, as `genbench runs` lists it. The page needs no
     other file and no network. It shows real images beside synthetic ones: do not publish it. What the
@@ -68,7 +68,7 @@ def command(
 
     sheets = draw_sheets(plan, store)
     found = find_run(plan, store, read_run(folder), records, sheets)
-    page = render_page(build_board(records), records, sheets.by_id, found)
+    page = render_page(build_board(records), records, run=found)
     with writing_output(out, "--output"):
         write_output(out, page.encode())
     echo(f"written: {out} ({len(page.encode()) / 2**20:.1f} MiB). It shows real images: do not publish it")

@@ -16,14 +16,15 @@ from markupsafe import Markup
 
 from genbench.escaping import html_text
 from genbench.records import Record
+from genbench.sheets import Shown
 from genbench_leaderboard.page.content import page_of
 from genbench_leaderboard.page.of_run import FOOTER, FoundRun, run_part
-from genbench_leaderboard.page.opened import Picture
+from genbench_leaderboard.page.pictures import pictures_of
 from genbench_leaderboard.plots import STYLE
 from genbench_leaderboard.rows import Board
 from genbench_leaderboard.shown import shown
 
-__all__ = ["Picture", "render_page"]
+__all__ = ["render_page"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -31,7 +32,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 def render_page(
     board: Board,
     records: Iterable[Record] = (),
-    pictures: Mapping[str, Picture] | None = None,
+    sheets: Mapping[str, Shown] | None = None,
     run: FoundRun | None = None,
 ) -> str:
     """Return the board as a page of HTML, or that of a run.
@@ -40,12 +41,12 @@ def render_page(
         board: What is shown.
         records: Those that the board was made of: learning curves, costs by step and options of its rows. A
             page without them is whole, but says less of a row that is opened.
-        pictures: Contact sheets of synthetic images by `Row.images_id`. They become a part of the page, four
-            megabytes of them; the others are left out with a note.
-        run: What is known of the run besides its records; None for the page of a board.
+        sheets: Contact sheets of synthetic images (`genbench.sheets.find_shown`). They become a part of the
+            page, four megabytes of them; the others are left out with a note.
+        run: What is known of the run besides its records, with pictures of its own; None for a board.
     """
     board, records = shown(board), list(records)
-    page = page_of(board, records, pictures or {})
+    page = page_of(board, records, pictures_of(sheets or {}) if run is None else run.of_rows)
     if run is not None:
         page = replace(page, title=run.title, footer=FOOTER)
     style, script = Markup(_own("style.css") + STYLE), Markup(_own("script.js"))

@@ -9,28 +9,33 @@ from genbench.records import Record
 from genbench_leaderboard import sentences
 from genbench_leaderboard.columns import NOTHING, UNKNOWN, Column
 from genbench_leaderboard.further_tables import findings_table
-from genbench_leaderboard.headline import NOTHING_MEASURED, group_headline, headline
-from genbench_leaderboard.layout import section
+from genbench_leaderboard.headline import NOTHING_MEASURED, headline
+from genbench_leaderboard.layout import Section, sections
 from genbench_leaderboard.page.drawings import Drawing, group_drawings, size_drawings
-from genbench_leaderboard.page.opened import Opened, Opener, Picture
+from genbench_leaderboard.page.opened import Opened, Opener
+from genbench_leaderboard.page.pictures import Picture
 from genbench_leaderboard.rows import Board, Group, Row
 from genbench_leaderboard.sentences import failure_lines
-from genbench_leaderboard.terms import terms
+from genbench_leaderboard.terms import Term, terms
 from genbench_leaderboard.titles import (
     RowTitle,
     group_titles,
     row_titles,
-    short_titles,
     with_augmentation,
 )
 
 _FOOTER = (
     "Written by genbench leaderboard --format html. The page is whole: it loads nothing, sends nothing, and "
-    "can be kept, mailed or printed. Pictures of synthetic images are of the first seed that can be shown; no "
-    "real image is among them."
+    "can be kept, mailed or printed. Pictures of synthetic images are of the first seed that can be shown; "
+    "no real image is among them."
 )
 _UNVERIFIED = "Nobody verified these records: every row is as its author reported it."
 _NUMBER = re.compile(r"\s*[<>]?\s*([-+\u2212]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)")
+#: What the title of a row says already.
+_IN_TITLE = frozenset({"generator", "filter", "images", "mix", "augmentation", "synthetic per real"})
+#: What a phone shows without scrolling comes first.
+_FIRST = ("top-1 (%)", "\u0394", "verdict", "p", "rank", "checked")
+_TALL = 40  #: lines
 _LOOKS = frozenset(
     {"better", "worse", "cannot tell", "reference", "void", "reported", "recomputed", "reproduced"}
 )
@@ -75,6 +80,11 @@ class PageTable:
     lines: tuple[Line, ...]
     legend: str = ""
 
+    @property
+    def is_tall(self) -> bool:
+        """Whether it is scrolled within the page, below its head."""
+        return len(self.lines) > _TALL
+
 
 @dataclass(frozen=True)
 class PageGroup:
@@ -83,6 +93,7 @@ class PageGroup:
     id: str
     title: str
     headline: str
+    result: str
     intro: str
     kinds: tuple[str, ...]
     rows: PageTable
@@ -92,7 +103,7 @@ class PageGroup:
     tables: tuple[PageTable, ...]
     failures: tuple[str, ...]
     commands: tuple[str, ...]
-    provenance: str
+    provenance: tuple[str, ...]
     opened: tuple[Opened, ...]
 
 
@@ -110,6 +121,7 @@ class Page:
     notes: tuple[str, ...]
     notes_on_size: str
     contents: tuple[PageGroup, ...] = ()
+    terms: tuple[Term, ...] = ()
     findings_legend: str = sentences.FINDINGS_LEGEND
     footer: str = field(default=_FOOTER)
 
@@ -123,10 +135,8 @@ def page_of(board: Board, records: Iterable[Record], pictures: Mapping[str, Pict
         pictures: By `Row.images_id`.
     """
     opener = Opener(records, pictures)
-    titles = group_titles(board)
-    groups = tuple(
-        _group(group, title, board, opener) for group, title in zip(board.groups, titles, strict=True)
-    )
+    titled = dict(zip(group_titles(board), board.groups, strict=True))
+    groups = tuple(_group(titled[part.title], part, opener) for part in sections(board))
     return Page(
         title=groups[0].title if len(groups) == 1 else "Leaderboard",
         headline=headline(board) if board.groups else NOTHING_MEASURED,
@@ -138,29 +148,30 @@ def page_of(board: Board, records: Iterable[Record], pictures: Mapping[str, Pict
         notes=board.notes,
         notes_on_size=opener.left_out,
         contents=groups if len(groups) > 1 else (),
+        terms=terms(board),
     )
 
 
-def _group(group: Group, title: str, board: Board, opener: Opener) -> PageGroup:
-    part = section(group, board)
+def _group(group: Group, part: Section, opener: Opener) -> PageGroup:
     identity = f"g-{digest([group.title])[:8]}"
     names = row_titles(group)
     ids = [f"{identity}-{digest([row.name])[:8]}" for row in group.rows]
     rows = _main_table(group, part.table, names, ids)
     return PageGroup(
         id=identity,
-        title=title,
-        headline=group_headline(group) if len(board.groups) > 1 else "",
+        title=part.title,
+        headline=part.headline,
+        result=part.result,
         intro=part.intro,
         kinds=tuple(dict.fromkeys(line.kind for line in rows.lines)),
         rows=rows,
         remarks=part.notes,
-        legend=(*part.legend, *(f"{term.name}: {term.meaning}" for term in terms(board))),
-        plots=tuple(group_drawings(group, _short(group))),
+        legend=part.legend,
+        plots=tuple(group_drawings(group)),
         tables=tuple(plain_table(one.title, one.columns, one.legend) for one in part.further),
         failures=tuple(failure_lines(group.failures)),
         commands=part.commands,
-        provenance=part.environment,
+        provenance=(part.references, part.environment, *part.asides),
         opened=tuple(
             opener.open(row, group, one, name.whole)
             for row, one, name in zip(group.rows, ids, names, strict=True)
@@ -168,25 +179,17 @@ def _group(group: Group, title: str, board: Board, opener: Opener) -> PageGroup:
     )
 
 
-def _short(group: Group) -> list[str]:
-    """Return the rows' shortest titles, for plots."""
-    short = short_titles(group)
-    return [short[row.name] for row in group.rows]
-
-
 def _main_table(
     group: Group, columns: Sequence[Column], names: Sequence[RowTitle], ids: Sequence[str]
 ) -> PageTable:
     """Return the table of a group: the row's title in its first column, then the numbers of the board."""
-    told = [
-        column
-        for column in columns
-        if column.name not in {"images", "augmentation", "synthetic per real", "mix"}
-    ]
+    common = sentences.shared(group)
+    told = sorted((column for column in columns if column.name not in _IN_TITLE), key=_order)
     heads = (Head("row", "left", False), *(_head(column) for column in told))
     lines = []
     for place, (row, name, one) in enumerate(zip(group.rows, names, ids, strict=True)):
-        mix = ", ".join(part for part in (name.mix, with_augmentation(name.augment)) if part)
+        apart = (name.mix if common.mix is None else "", with_augmentation(name.augment))
+        mix = ", ".join(part for part in apart[: 1 + (common.augment is None)] if part)
         first = Cell(name.images + _marks(columns, place), name.whole, small=mix)
         cells = (
             first,
@@ -196,6 +199,10 @@ def _main_table(
         text = " ".join((name.whole, row.name, kind, row.role, row.level))
         lines.append(Line(cells, one, kind, text, "baseline" if row.is_baseline and not row.contrast else ""))
     return PageTable(f"Rows of {group.title}", heads, tuple(lines))
+
+
+def _order(column: Column) -> int:
+    return next((place for place, name in enumerate(_FIRST) if column.name.startswith(name)), len(_FIRST))
 
 
 def _marks(columns: Sequence[Column], place: int) -> str:

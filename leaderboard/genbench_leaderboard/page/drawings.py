@@ -22,7 +22,14 @@ from genbench_leaderboard.plots import (
 )
 from genbench_leaderboard.rows import Board, Contrast, Group, Row
 from genbench_leaderboard.statistics import Estimate
-from genbench_leaderboard.titles import classifier_of, dataset_of, short_titles, training_images
+from genbench_leaderboard.titles import (
+    augmentation,
+    classifier_of,
+    dataset_of,
+    row_titles,
+    short_titles,
+    training_images,
+)
 
 MOST_ROWS, MOST_COLUMNS, MOST_CURVES = 60, 20, 8  #: of a plot; of more, those that changed most
 _DELTA = "difference in top-1, in percentage points; bars: 95 % interval"
@@ -38,14 +45,9 @@ class Drawing:
     wide: bool = False
 
 
-def group_drawings(group: Group, names: Sequence[str]) -> Iterator[Drawing]:
-    """Yield the plots of a group that there are numbers for.
-
-    Args:
-        group: With its rows.
-        names: What its rows are called, in their order.
-    """
-    named = dict(zip((row.name for row in group.rows), names, strict=True))
+def group_drawings(group: Group) -> Iterator[Drawing]:
+    """Yield the plots of a group that there are numbers for."""
+    named = row_labels(group)
     for draw in (_differences, _additions, _gain_against_cost, _ratios, _classes, _shifts):
         found = draw(group, named)
         if found is not None:
@@ -53,6 +55,24 @@ def group_drawings(group: Group, names: Sequence[str]) -> Iterator[Drawing]:
 
 
 Names = Mapping[str, str]
+
+
+def row_labels(group: Group) -> Names:
+    """Return what the rows of a group are called in plots, by `Row.name`: as short as can be, none alike.
+
+    `DDPM 2x, strong`: ratio and augmentation only where those of the group differ.
+    """
+    rows, titles = group.rows, row_titles(group)
+    ratios = {row.mix_values["ratio"] for row in rows if not row.is_baseline}
+    augmentations = {title.augment for title in titles}
+    labels = [
+        title.images
+        + (f" {float(row.mix_values['ratio']):g}x" if len(ratios) > 1 and not row.is_baseline else "")
+        + (f", {title.augment}" if len(augmentations) > 1 else "")
+        for row, title in zip(rows, titles, strict=True)
+    ]
+    names = [row.name for row in rows]
+    return dict(zip(names, labels, strict=True)) if len(set(labels)) == len(labels) else short_titles(group)
 
 
 def _differences(group: Group, names: Names) -> Drawing | None:
@@ -180,12 +200,14 @@ def _ratios(group: Group, names: Names) -> Drawing | None:
     several = {family: rows for family, rows in families.items() if len(rows) > 1}
     if not several:
         return None
+    images = {row.name: title.images for row, title in zip(group.rows, row_titles(group), strict=True)}
+    augmentations = len({augmentation(row) for rows in several.values() for row in rows.values()}) > 1
     curves = [
         Curve(
-            _shared_name(family, several),
+            _family_name(next(iter(rows.values())), images, augmentations),
             tuple(_point(ratio, row.top1) for ratio, row in rows.items() if row.top1),
         )
-        for family, rows in several.items()
+        for rows in several.values()
     ]
     curves = sorted(curves, key=lambda one: -max(point.y for point in one.points))[:MOST_CURVES]
     levels = [
@@ -207,13 +229,8 @@ def _but_ratio(row: Row) -> tuple[str, ...]:
     return (row.generator, row.filter, str(row.mix_values["augment"]), *rest)
 
 
-def _shared_name(family: tuple[str, ...], others: Mapping[tuple[str, ...], object]) -> str:
-    """Name a curve by its generator, and by filter and augmentation where these differ between curves."""
-    parts = [family[0]]
-    for place in (1, 2):
-        if len({one[place] for one in others}) > 1 and family[place] != "none":
-            parts.append(family[place])
-    return ", ".join(parts)
+def _family_name(row: Row, images: Names, augmentations: bool) -> str:
+    return images[row.name] + (f", {augmentation(row)}" if augmentations else "")
 
 
 def _point(x: float, estimate: Estimate | None) -> CurvePoint:
@@ -231,8 +248,7 @@ def size_drawings(board: Board) -> tuple[Drawing, ...]:
         images = training_images(group)
         if images:
             families[_but_size(group)].setdefault(images, group)
-    drawn = (_sizes(groups) for groups in families.values() if len(groups) > 1)
-    return tuple(one for one in drawn if one is not None)
+    return tuple(one for groups in families.values() if len(groups) > 1 for one in _sizes(groups))
 
 
 def _but_size(group: Group) -> str:
@@ -243,24 +259,31 @@ def _but_size(group: Group) -> str:
     return digest([*about, group.budget, group.budget_scale])
 
 
-def _sizes(groups: Mapping[int, Group]) -> Drawing | None:
-    points: dict[str, dict[int, Estimate]] = defaultdict(dict)
+def _sizes(groups: Mapping[int, Group]) -> Iterator[Drawing]:
+    """Yield a plot for each ratio, with the baselines in all of them."""
+    points: dict[tuple[float, str], dict[int, Estimate]] = defaultdict(dict)
     names: dict[str, str] = {}
-    for images, group in groups.items():
-        names |= short_titles(group)
+    for images, group in sorted(groups.items()):
+        names |= row_labels(group)
         for row in group.rows:
             if row.top1 is not None:
-                points[row.name][images] = row.top1
-    several = {row: found for row, found in points.items() if len(found) > 1}
-    if not several:
-        return None
-    curves = [
-        Curve(names[row], tuple(_point(images, top1) for images, top1 in found.items()))
-        for row, found in several.items()
-    ]
+                points[0.0 if row.is_baseline else float(row.mix_values["ratio"]), row.name][images] = (
+                    row.top1
+                )
+    curves = {
+        (ratio, row): Curve(names[row], tuple(_point(images, top1) for images, top1 in found.items()))
+        for (ratio, row), found in points.items()
+        if len(found) > 1
+    }
+    ratios = sorted({ratio for ratio, _ in curves})
     first = next(iter(groups.values()))
-    name = f"{dataset_of(first).title}, {classifier_of(first).title}"
+    about = f"{dataset_of(first).title}, {classifier_of(first).title}"
     x = Axis("real training images", log=True, named=tuple(map(float, sorted(groups))))
-    left_out = f" Of {len(curves)} rows, the first {MOST_CURVES}." if len(curves) > MOST_CURVES else ""
-    svg = curve_plot(curves[:MOST_CURVES], f"Top-1 by training images: {name}", x, Axis("top-1 on test in %"))
-    return Drawing(name, svg, f"Bars: 95 % interval over seeds.{left_out}")
+    for shown in ratios[1:] if len(ratios) > 1 else ratios:
+        found = [curve for (ratio, _), curve in curves.items() if ratio in {0.0, shown}]
+        name = f"{about}, {shown:g} synthetic per real image" if shown else about
+        left_out = f" Of {len(found)} rows, the first {MOST_CURVES}." if len(found) > MOST_CURVES else ""
+        svg = curve_plot(
+            found[:MOST_CURVES], f"Top-1 by training images: {name}", x, Axis("top-1 on test in %")
+        )
+        yield Drawing(name, svg, f"Bars: 95 % interval over seeds.{left_out}")

@@ -5,7 +5,7 @@
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from genbench.counts import ConfidenceBin
 from genbench.records import Record
@@ -13,7 +13,18 @@ from genbench_leaderboard.columns import NOTHING, Column
 from genbench_leaderboard.layout import duration
 from genbench_leaderboard.page.content import PageTable, plain_table
 from genbench_leaderboard.page.drawings import Drawing
-from genbench_leaderboard.plots import Axis, Bar, Curve, CurvePoint, Part, bar_plot, curve_plot
+from genbench_leaderboard.page.pictures import Picture
+from genbench_leaderboard.plots import (
+    Axis,
+    Bar,
+    CloudPoint,
+    Curve,
+    CurvePoint,
+    Part,
+    bar_plot,
+    curve_plot,
+    point_cloud,
+)
 from genbench_leaderboard.rows import Board, Group, Row
 from genbench_leaderboard.titles import short_titles
 
@@ -30,6 +41,7 @@ FOOTER = (
     "images, and is not to be published."
 )
 _MOST_CURVES, _MOST_BARS = 8, 40
+_WIDE = 30.0  #: ratio of the largest value to the smallest from which on an axis is logarithmic
 _DIAGONAL = Curve("as right as confident", (CurvePoint(0.0, 0.0), CurvePoint(1.0, 1.0)))
 
 
@@ -87,6 +99,23 @@ class FoundFailure:
 
 
 @dataclass(frozen=True)
+class Cloud:
+    """Test images in the plane of the first two principal components of a network's features.
+
+    Attributes:
+        name: Of the row.
+        points: One per image, with the place of its true class.
+        classes: Their names.
+        kept: Share of the features' variance that the plane holds, in %.
+    """
+
+    name: str
+    points: tuple[CloudPoint, ...]
+    classes: tuple[str, ...]
+    kept: float
+
+
+@dataclass(frozen=True)
 class FoundRun:
     """Everything that a run's folder and its store tell, besides records.
 
@@ -99,6 +128,8 @@ class FoundRun:
         failures: Of its steps.
         images: A set of synthetic images each, beside real ones.
         pictures: What evaluators drew, by evaluator.
+        of_rows: What an opened row shows, by `Row.images_id`.
+        clouds: Features of the first rows' networks.
     """
 
     title: str
@@ -109,6 +140,8 @@ class FoundRun:
     failures: tuple[FoundFailure, ...]
     images: tuple[Pictures, ...]
     pictures: tuple[Pictures, ...]
+    of_rows: Mapping[str, Picture]
+    clouds: tuple[Cloud, ...]
 
 
 @dataclass(frozen=True)
@@ -130,7 +163,18 @@ def run_part(found: FoundRun, board: Board, records: Iterable[Record]) -> RunPar
     """Lay out what a run's page has besides its board."""
     by_digest = {record.result_digest: record for record in records}
     plots = [plot for group in board.groups for plot in _plots(group, by_digest, len(board.groups) > 1)]
+    plots += [_cloud(one) for one in found.clouds]
     return RunPart(_stages(found.steps), _steps(found.steps), tuple(plots))
+
+
+def _cloud(cloud: Cloud) -> Drawing:
+    name = f"Features of test images: {cloud.name}"
+    note = (
+        "Penultimate features on their first two principal components, which hold "
+        f"{cloud.kept:.0f} % of their variance. Every network has components of its own: places on two plots "
+        "are not to be compared."
+    )
+    return Drawing(name, point_cloud(cloud.points, cloud.classes, name), note)
 
 
 # -------------------------------------------------------------------------------------------------- tables
@@ -192,7 +236,7 @@ def _fits(first: Mapping[str, Record], head: str) -> Iterator[Drawing]:
             points = _points(rows, key) if key else ()
             if points and not any(points == curve.points for curve in found.values()):
                 found[f"{title}: {name}"] = Curve(f"{title} ({name}, {key})", points)
-    yield from _curves(list(found.values()), f"{head}Loss while fitting", Axis("loss"))
+    yield from _curves(list(found.values()), f"{head}Fit loss", Axis("loss"))
 
 
 def _trainings(first: Mapping[str, Record], head: str) -> Iterator[Drawing]:
@@ -213,10 +257,9 @@ def _points(rows: Iterable[Mapping[str, float]], key: str) -> tuple[CurvePoint, 
 def _curves(curves: Sequence[Curve], name: str, y: Axis) -> Iterator[Drawing]:
     drawn = [curve for curve in curves if curve.points]
     if drawn:
-        is_log = "loss" in name.lower() and all(point.y > 0 for curve in drawn for point in curve.points)
-        plot = curve_plot(
-            drawn[:_MOST_CURVES], name, Axis("optimizer step"), Axis(y.title, log=is_log or y.log)
-        )
+        values = [point.y for curve in drawn for point in curve.points]
+        is_log = name.endswith("loss") and min(values) > 0 and max(values) > _WIDE * min(values)
+        plot = curve_plot(drawn[:_MOST_CURVES], name, Axis("optimizer step"), replace(y, log=is_log))
         yield Drawing(name, plot, _left_out(len(drawn)))
 
 

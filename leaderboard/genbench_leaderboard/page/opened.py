@@ -13,6 +13,7 @@ from genbench_leaderboard.columns import number
 from genbench_leaderboard.further_tables import difference, p_value
 from genbench_leaderboard.layout import duration
 from genbench_leaderboard.page.drawings import Drawing
+from genbench_leaderboard.page.pictures import Picture
 from genbench_leaderboard.plots import Axis, Bar, Curve, CurvePoint, Part, bar_plot, curve_plot
 from genbench_leaderboard.rows import Contrast, Group, Row
 from genbench_leaderboard.statistics import Estimate
@@ -22,21 +23,6 @@ from genbench_leaderboard.statistics import Estimate
 MOST_PICTURES, MOST_PLOTS = 4 * 2**20, 4 * 2**20
 _MOST_CURVES, _MOST_POINTS, _MOST_STAGES, _MOST_COMMANDS = 6, 60, 20, 3
 _MIB = 2**20
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A contact sheet of synthetic images.
-
-    Attributes:
-        png: The file's content; empty where nothing may be shown.
-        caption: What is known of it; or why nothing is shown.
-        alt: For who cannot see it.
-    """
-
-    png: bytes
-    caption: str
-    alt: str = "Synthetic images"
 
 
 @dataclass(frozen=True)
@@ -117,7 +103,7 @@ class Opener:
         found = self._pictures.get(row.images_id) if row.images_id else None
         if found is None or not found.png:
             return None, found.caption if found else ""
-        name = f"images-{row.images_id[:16]}"
+        name = f"images-{row.images_id}"
         if row.images_id in self._placed:
             return PlacedPicture(name, "", found.alt, found.caption, same=self._placed[row.images_id]), ""
         uri = f"data:image/png;base64,{base64.b64encode(found.png).decode()}"

@@ -8,6 +8,7 @@ number of them, under any content security policy.
 """
 
 from genbench_leaderboard.plots.bars import Bar, Part, bar_plot
+from genbench_leaderboard.plots.clouds import CloudPoint, point_cloud
 from genbench_leaderboard.plots.curves import Axis, Curve, CurvePoint, curve_plot
 from genbench_leaderboard.plots.heat import HeatCell, heat_map
 from genbench_leaderboard.plots.intervals import IntervalRow, interval_plot
@@ -18,6 +19,7 @@ __all__ = [
     "STYLE",
     "Axis",
     "Bar",
+    "CloudPoint",
     "Curve",
     "CurvePoint",
     "Dot",
@@ -29,5 +31,6 @@ __all__ = [
     "heat_map",
     "interval_plot",
     "pareto_front",
+    "point_cloud",
     "scatter_plot",
 ]

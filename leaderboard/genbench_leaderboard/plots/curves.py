@@ -22,7 +22,7 @@ from genbench_leaderboard.plots.svg import (
 )
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, WIDTH - 14.0, 10.0, 220.0
-_MARKED = 16  #: a curve of more points has a marker at some of them
+_MARKED = 16  #: a curve of more points has a marker at eight of them
 _NEAREST = 26.0  # units between two names of an axis
 
 
@@ -114,7 +114,7 @@ def _curve(curve: Curve, number: int, x: Scale, y: Scale) -> list[Markup]:
         at = y.at(curve.points[0].y)
         return [path([(_LEFT, at), (_RIGHT, at)], dashes=dashes)]
     drawn = [path([(x.at(point.x), y.at(point.y)) for point in curve.points], dashes=dashes)]
-    every = max(1, -(-len(curve.points) // _MARKED))
+    every = 1 if len(curve.points) <= _MARKED else -(-len(curve.points) // 8)
     for place, point in enumerate(curve.points):
         at = x.at(point.x)
         if point.low is not None and point.high is not None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from genbench_leaderboard.plots.scales import finite, signed
-from genbench_leaderboard.plots.svg import SMALL, WIDTH, element, figure, label, line, width_of
+from genbench_leaderboard.plots.svg import SMALL, WIDTH, element, figure, folded, label, line, width_of
 
 _CELL, _ROW, _HEAD = 38.0, 20.0, 12.0
-_LONGEST_NAME = 24  # characters of a row's label
+_LONGEST_NAME = 26  # characters of a line of a row's label
 _GAIN, _LOSS = 0, 1  # series: blue and orange, which the colour-blind tell apart
 
 
@@ -43,8 +43,9 @@ def heat_map(
     """
     values = finite(cell.value for line_ in cells for cell in line_)
     largest = max((abs(value) for value in values), default=0.0) or 1.0
-    names = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\u2026" for name in rows]
-    left = max((width_of(name, SMALL) for name in names), default=40.0) + 8
+    names = [folded(name, width_of("m" * _LONGEST_NAME, SMALL), SMALL) for name in rows]
+    left = max((width_of(line_, SMALL) for name in names for line_ in name), default=40.0) + 8
+    row_height = _ROW if all(len(name) == 1 for name in names) else 1.4 * _ROW
     head = min(max((width_of(name, SMALL) for name in columns), default=20.0), 110.0) + _HEAD
     wide = max(_CELL, min(60.0, (WIDTH - left) / max(len(columns), 1)))
     body: list[Markup] = []
@@ -52,24 +53,26 @@ def heat_map(
         x = left + wide * (place + 0.5) + 4
         turned = f"rotate(-90 {x:g} {head - 6:g})"
         body.append(label(name, x, head - 6, size=SMALL, room=112, transform=turned))
-    for place, (short, whole) in enumerate(zip(names, rows, strict=True)):
-        tip = [element("title", whole)] if short != whole else []
-        y = head + _ROW * place
-        body.append(element("text", *tip, short, x=left - 6, y=y + 14, text_anchor="end", font_size=SMALL))
+    for place, (folds, whole) in enumerate(zip(names, rows, strict=True)):
+        y = head + row_height * place
+        for number, one in enumerate(folds):
+            base = y + row_height / 2 + 4 + 12 * (number - (len(folds) - 1) / 2)
+            body.append(label(one, left - 6, base, "end", size=SMALL))
         for number, cell in enumerate(cells[place]):
             tip_text = f"{whole}, {columns[number]}"
-            body += _cell(cell, (left + wide * number, y, wide), largest, digits, tip_text)
-    height = head + _ROW * len(rows) + 4
+            body += _cell(cell, (left + wide * number, y, wide, row_height), largest, digits, tip_text)
+    height = head + row_height * len(rows) + 4
     told = description or _told(rows, columns, cells)
     return figure(title, told, (max(left + wide * len(columns) + 4, 120), height), body)
 
 
 def _cell(
-    cell: HeatCell, box: tuple[float, float, float], largest: float, digits: int, tip: str
+    cell: HeatCell, box: tuple[float, float, float, float], largest: float, digits: int, tip: str
 ) -> list[Markup]:
-    x, y, wide = box
+    x, y, wide, high = box
+    base = y + high / 2 + 4
     if cell.value is None or not finite([cell.value]):
-        return [label("\u00b7", x + wide / 2, y + 14, "middle", size=SMALL)]
+        return [label("\u00b7", x + wide / 2, base, "middle", size=SMALL)]
     text = f"{signed(cell.value, digits)}{cell.mark}"
     share = abs(cell.value) / largest
     shade = element(
@@ -78,15 +81,15 @@ def _cell(
         x=x + 1,
         y=y + 1,
         width=wide - 2,
-        height=_ROW - 2,
+        height=high - 2,
         fill="currentColor",
         fill_opacity=0.5 * share,
     )
     series = _GAIN if cell.value >= 0 else _LOSS
     drawn = [element("g", shade, class_=f"series-{series}")]
-    drawn.append(element("text", text, x=x + wide / 2, y=y + 14, text_anchor="middle", font_size=SMALL))
+    drawn.append(element("text", text, x=x + wide / 2, y=base, text_anchor="middle", font_size=SMALL))
     if cell.value < 0 and float(f"{cell.value:.{digits}f}"):
-        drawn.append(line(x + 5, y + _ROW - 3.5, x + wide - 5, y + _ROW - 3.5, 1.2))
+        drawn.append(line(x + 5, base + 3, x + wide - 5, base + 3, 1.2))
     return drawn
 
 

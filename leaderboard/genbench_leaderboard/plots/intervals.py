@@ -2,13 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from markupsafe import Markup
 
 from genbench_leaderboard.plots.scales import Scale, finite, padded, plain, signed
-from genbench_leaderboard.plots.svg import SMALL, WIDTH, Shape, element, figure, label, legend, line, marker
+from genbench_leaderboard.plots.svg import (
+    SMALL,
+    WIDTH,
+    Shape,
+    element,
+    figure,
+    folded,
+    label,
+    legend,
+    line,
+    marker,
+)
 
-_ROW, _TOP, _LEFT = 34.0, 8.0, 14.0
+_ROW, _LINE, _TOP, _LEFT = 34.0, 14.0, 8.0, 14.0
 
 #: Shape, whether it is filled, and series, by verdict: what can be told apart without colours.
 LOOKS: dict[str, tuple[Shape, bool, int]] = {
@@ -61,10 +73,12 @@ def interval_plot(rows: Sequence[IntervalRow], title: str, axis: str, descriptio
         finite(value for row in drawable for value in (row.mean, row.low, row.high)), include=(0.0,)
     )
     scale = Scale(low, high, _LEFT, WIDTH - _LEFT)
-    bottom = _TOP + _ROW * len(drawable)
+    folds = [folded(row.label, WIDTH - 2 * _LEFT - 7 * len(row.text) - 8) for row in drawable]
+    tops = list(accumulate((_ROW + _LINE * (len(lines) - 1) for lines in folds), initial=_TOP))
+    bottom = tops[-1]
     body = [*_grid(scale, bottom), label(axis, WIDTH / 2, bottom + 34, "middle", size=SMALL, room=WIDTH)]
-    for place, row in enumerate(drawable):
-        body += _row(row, scale, _TOP + _ROW * place)
+    for row, lines, top in zip(drawable, folds, tops, strict=False):
+        body += _row(row, lines, scale, top)
     kinds = [kind for kind in LOOKS if any(row.verdict == kind for row in drawable)]
     signs = [(_sign(kind), kind) for kind in kinds]
     if any(row.verdict not in LOOKS for row in drawable):
@@ -76,14 +90,11 @@ def interval_plot(rows: Sequence[IntervalRow], title: str, axis: str, descriptio
     return figure(title, told, (WIDTH, height - 4), [*body, *drawn])
 
 
-def _row(row: IntervalRow, scale: Scale, top: float) -> list[Markup]:
+def _row(row: IntervalRow, lines: Sequence[str], scale: Scale, top: float) -> list[Markup]:
     shape, filled, series = LOOKS.get(row.verdict, _OTHER)
-    y = top + 22
-    text = row.text
-    drawn = [
-        label(row.label, _LEFT, top + 12, room=WIDTH - 2 * _LEFT - 7 * len(text) - 10),
-        label(text, WIDTH - _LEFT, top + 12, "end"),
-    ]
+    text, drawn = row.text, [label(row.text, WIDTH - _LEFT, top + 12, "end")]
+    drawn += [label(one, _LEFT, top + 12 + _LINE * place) for place, one in enumerate(lines)]
+    y = top + 22 + _LINE * (len(lines) - 1)
     parts = []
     if row.low is not None and row.high is not None:
         ends = scale.at(row.low), scale.at(row.high)

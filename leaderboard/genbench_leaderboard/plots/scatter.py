@@ -132,7 +132,7 @@ def _names(named: Sequence[Dot], dots: Sequence[Dot], x: Scale, y: Scale) -> lis
     taken = [(x.at(dot.x) - 5, y.at(dot.y) - 5, x.at(dot.x) + 5, y.at(dot.y) + 5) for dot in dots]
     drawn = []
     for dot in named:
-        text = dot.label if len(dot.label) <= 30 else f"{dot.label[:29]}\u2026"
+        text = dot.label if len(dot.label) <= 40 else f"{dot.label[:39]}\u2026"
         wide, at = width_of(text, SMALL), (x.at(dot.x), y.at(dot.y))
         places = [
             (at[0] + dx - (wide if dx < 0 else 0), at[1] + dy)

@@ -1,6 +1,7 @@
 """Elements of SVG, and what all plots share: frame, markers, dashes and hatching."""
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -34,6 +35,7 @@ def _style() -> str:
         f":root{{--ground:#fff}}{light}"
         ".plot{display:block;max-width:100%;height:auto}"
         ".plot .ground{fill:var(--ground)}.plot .cut,.plot .halo{stroke:var(--ground)}"
+        ".plot .halo{stroke-width:3;paint-order:stroke}"
         f"@media(prefers-color-scheme:dark){{:root{{--ground:#14171c}}{dark}}}"
         f"@media print{{:root{{--ground:#fff}}{light}}}"
     )
@@ -111,8 +113,16 @@ def label(
     tip = [element("title", shortened(text))] if cut != text else []
     small = size if size != FONT else None
     where = anchor if anchor != "start" else None
-    halo = {"class_": "halo", "stroke": "#fff", "stroke_width": 3, "paint_order": "stroke"}
-    return element("text", *tip, cut, x=x, y=y, text_anchor=where, font_size=small, **halo, **attributes)
+    look = {"text_anchor": where, "font_size": small, "class_": "halo"}
+    return element("text", *tip, cut, x=x, y=y, **look, **attributes)
+
+
+def folded(text: str, room: float, size: float = FONT, most: int = 2) -> list[str]:
+    """Fold text into lines that fit into `room`; what is beyond the last line is cut."""
+    lines = textwrap.wrap(text, max(int(room / (LETTER * size)), 4)) or [""]
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], f"{lines[most - 1][:-1].rstrip(' ,:')}\u2026"]
 
 
 def width_of(text: str, size: float = FONT) -> float:

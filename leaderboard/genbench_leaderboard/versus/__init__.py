@@ -7,6 +7,6 @@ told        what was found, as text, Markdown and JSON
 
 from genbench_leaderboard.versus.outcome import Versus, compare_sides
 from genbench_leaderboard.versus.sides import Side, side_of_board, side_of_records
-from genbench_leaderboard.versus.told import FORMS, told
+from genbench_leaderboard.versus.told import FORMS, render
 
-__all__ = ["FORMS", "Side", "Versus", "compare_sides", "side_of_board", "side_of_records", "told"]
+__all__ = ["FORMS", "Side", "Versus", "compare_sides", "render", "side_of_board", "side_of_records"]

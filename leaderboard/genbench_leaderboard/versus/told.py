@@ -72,8 +72,8 @@ def _json(found: Versus) -> str:
 FORMS: Mapping[str, Callable[[Versus], str]] = {"text": _text, "markdown": _markdown, "json": _json}
 
 
-def told(found: Versus, form: str) -> str:
-    """Return what was found in one of `FORMS`."""
+def render(found: Versus, form: str) -> str:
+    """Write what was found in one of `FORMS`."""
     return FORMS[form](found)
 
 
