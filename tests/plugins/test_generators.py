@@ -155,7 +155,8 @@ def test_registration_and_options_import_neither_torch_nor_numpy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "millions"), [("smoke", 0.042), ("quick", 0.269), ("cpu", 4.25), ("paper", 35.75), ("source-wpi", 38.72)]
+    ("preset", "millions"),
+    [("smoke", 0.042), ("quick", 0.269), ("cpu", 4.25), ("paper", 35.75), ("source-wpi", 38.72)],
 )
 def test_parameter_counts_with_ten_classes(preset: str, millions: float) -> None:
     from diffusers.models.unets.unet_2d import UNet2DModel
