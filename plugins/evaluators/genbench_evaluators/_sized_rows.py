@@ -105,7 +105,7 @@ def _names(result: Result) -> tuple[str, str]:
     assert result.classifier is not None
     assert result.mix is not None
     mix = result.mix
-    words = [mix.augment] if mix.augment != "standard" else []
+    words: list[str] = [mix.augment] if mix.augment != "standard" else []
     words += [f"budget {mix.budget}"] if mix.budget != "steps" else []
     words += [f"{mix.budget_scale:g}x budget"] if mix.budget_scale != 1 else []
     pairs = ([result.dataset.use, one] for one in (result.classifier.use, result.classifier.name))
