@@ -20,13 +20,15 @@ from genbench.caches import read_json
 from genbench.digest import digest
 from genbench.errors import GenbenchError
 from genbench.plan import Plan
-from genbench.protocols import GeneratorConfig
+from genbench.protocols import DatasetConfig, GeneratorConfig
 from genbench.recipe import TrainRecipe, total_steps
 from genbench.registry import Registry
 from genbench.store import Store
 
 #: Options of a dataset that change neither the shape of its images nor how many there are but of train.
-_SAME_IMAGES = frozenset({"limit_train", "split_seed", "augment_flip", "augment_shift_pixels"})
+_SAME_IMAGES = frozenset(
+    {"limit_train", "split_seed", "augment_flip", "augment_shift_pixels", "epoch_repeats"}
+)
 #: What of a recipe makes an optimizer step slower or faster; of these, whether they are used at all.
 _PACE = (
     "optimizer", "batch_size_images", "micro_batch_images", "precision", "channels_last", "compile", "freeze"
@@ -114,8 +116,8 @@ class _Images:
 class _Documents:
     """The documents of planned and of stored steps, and what is known of the datasets among them."""
 
-    def __init__(self, store: Store, plan: Plan | None = None) -> None:
-        self._store, self._plan = store, plan
+    def __init__(self, store: Store, registry: Registry, plan: Plan | None = None) -> None:
+        self._store, self._registry, self._plan = store, registry, plan
         self.stored = {key: found for key in store.finished() if (found := store.manifest(key)) is not None}
         self._images: dict[str, _Images] = {}
 
@@ -131,7 +133,13 @@ class _Documents:
         """Return what is known of the dataset that a step reads."""
         key = document["inputs"]["dataset"]
         if key not in self._images:
-            self._images[key] = self._card(key) or self._alike(self.of(key)["component"])
+            component = self.of(key)["component"]
+            found = self._card(key) or self._alike(component) or self._declared(component)
+            if found is None:
+                raise _UnknownError(
+                    "how many images of what size there are is known once the dataset was loaded"
+                )
+            self._images[key] = found
         return self._images[key]
 
     def drawn(self, key: str) -> int:
@@ -151,7 +159,18 @@ class _Documents:
             return None
         return _Images(tuple(card["image_shape"]), dict(card["splits"]))
 
-    def _alike(self, component: Mapping[str, Any]) -> _Images:
+    def _declared(self, component: Mapping[str, Any]) -> _Images | None:
+        """Return what a published dataset says of itself."""
+        with contextlib.suppress(Exception):  # a plugin's; the plan goes on without
+            spec = self._registry.spec("dataset", component["use"])
+            config = self._registry.schema(spec, "dataset").model_construct(**component["config"])
+            assert isinstance(config, DatasetConfig)
+            known, splits = config.declared_images(), config.declared_splits()
+            if known is not None and splits is not None:
+                return _Images(known.shape, splits)
+        return None
+
+    def _alike(self, component: Mapping[str, Any]) -> _Images | None:
         """Conclude from a stored dataset that differs in how many of its training images are used."""
         wanted, limit = _same_images(component), component["config"].get("limit_train")
         for key, manifest in self.stored.items():
@@ -162,7 +181,7 @@ class _Documents:
             if card is not None and (whole or limit is not None):
                 train = card.train if limit is None else min(limit, card.train) if whole else limit
                 return _Images(card.shape, {**card.splits, "train": train})
-        raise _UnknownError("how many images of what size there are is known once the dataset was loaded")
+        return None
 
 
 def _same_images(component: Mapping[str, Any]) -> str:
@@ -231,7 +250,9 @@ class _Reader:
         recipe = TrainRecipe.model_construct(**document["component"]["config"]["recipe"])
         synthetic = round(mix["ratio"] * images.train)
         own = {"append": images.train + synthetic, "replace": images.train}.get(mix["mode"], synthetic)
-        steps = total_steps(recipe, images.train, own, mix["budget"], mix["budget_scale"])
+        dataset = self._documents.of(document["inputs"]["dataset"])["component"]["config"]
+        scale, repeats = mix["budget_scale"], dataset.get("epoch_repeats", 1.0)
+        steps = total_steps(recipe, images.train, own, mix["budget"], scale, repeats)
         like = digest([_network(document["component"]), images.shape, mix["augment"], _pace(recipe)])
         return Work(like, steps, "optimizer step")
 
@@ -306,7 +327,7 @@ class Estimator:
 
     def __init__(self, plan: Plan, store: Store, registry: Registry, place: Place) -> None:
         self._plan, self._place = plan, place
-        documents = _Documents(store, plan)
+        documents = _Documents(store, registry, plan)
         self._reader = _Reader(documents, registry)
         self._seconds: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
         self._bytes: dict[str, list[tuple[float, float]]] = defaultdict(list)

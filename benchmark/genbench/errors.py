@@ -6,6 +6,7 @@ A message says what was found, what is allowed, and the next command to type.
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from enum import IntEnum
+from pathlib import Path
 
 LISTED = 200  #: problems that one message names, each on its line
 
@@ -15,8 +16,8 @@ class ExitCode(IntEnum):
 
     OK = 0
     CELLS_FAILED = 1  #: the run finished, but at least one cell failed
-    USAGE = 2  #: a wrong name, option, suite or path; nothing was run
-    DATA = 3  #: a dataset or weights cannot be read, or hold something that cannot be used
+    USAGE = 2  #: a wrong name, option or suite, or a path where nothing is; nothing was run
+    DATA = 3  #: a dataset or weights are there and cannot be read, or hold something that cannot be used
     STORE = 4  #: the store is damaged, or it or an output cannot be written: the disk is full or read-only
     CONTRADICTED = 5  #: a submission contradicts itself, or what was recomputed or run again
     INTERRUPTED = 130  #: Ctrl-C (143 after SIGTERM, 129 after SIGHUP); the same command resumes
@@ -77,6 +78,27 @@ class DataError(GenbenchError):
     """A dataset, image, label or weight file that cannot be used."""
 
     exit_code = ExitCode.DATA
+
+
+class NothingThereError(DataError):
+    """A path that was named, and where nothing is: whoever typed it can mend it."""
+
+    exit_code = ExitCode.USAGE
+
+
+def unusable_path(path: Path, message: str, *, hint: str = "") -> DataError:
+    """Return the error about a path that is not what it should be, by whether anything is there.
+
+    >>> unusable_path(Path("/no/such/place"), "it is no folder").exit_code.name
+    'USAGE'
+    >>> unusable_path(Path("/"), "it is no file").exit_code.name
+    'DATA'
+    """
+    try:
+        there = path.expanduser().exists()
+    except (OSError, RuntimeError):  # behind a folder that may not be read; a home that is unknown
+        there = True
+    return (DataError if there else NothingThereError)(message, hint=hint)
 
 
 class StoreError(GenbenchError):

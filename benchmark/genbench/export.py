@@ -218,7 +218,7 @@ _ORIGINS: Mapping[Origin, str] = {
     "mixed": "some made by genbench, others given to it, which existed already. A label is the class that an "
     f"image was made for or given under; nobody has checked it. {_MADE}",
 }
-_LICENCES: Mapping[Origin, str] = {
+LICENCES: Mapping[Origin, str] = {
     "made": "that of the data that the generator was fitted on, or edited.",
     "given": "unknown to genbench: that of the images as they were given; ask who published them.",
     "mixed": "of the images that were given, unknown to genbench: ask who published them; of the others, "
@@ -266,7 +266,7 @@ def _card(found: CellImages, form: Form, facts: Mapping[str, str]) -> str:
         markdown_block(json.dumps(document["component"], indent=1, sort_keys=True), "json"),
         *_filter_lines(found.filter),
         "",
-        f"Licence: {_LICENCES[found.origin]}",
+        f"Licence: {LICENCES[found.origin]}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -57,6 +57,8 @@ class ComponentSpec:
         needs_fit: Generators: whether `fit` must run before `sample`.
         has_stock: Generators: whether its images exist already (`StockGenerator`); with `needs_fit`.
         needs_reserve: `real_extra` alone: hand over the reserve of held-out real images instead of `train`.
+        new_pixels: Generators: whether a model draws all of its images' pixels: no real image is in them,
+            moved, recoloured, pasted or blended. Published boards show such images alone.
         reads: Evaluators: splits it reads besides `train` and `val`.
     """
 
@@ -72,6 +74,7 @@ class ComponentSpec:
     needs_fit: bool = False
     has_stock: bool = False
     needs_reserve: bool = False
+    new_pixels: bool = False
     reads: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from genbench.errors import DataError
+from genbench.errors import DataError, unusable_path
 
 MIRROR_VARIABLE = "GENBENCH_HUB_MIRROR"
 _SECONDS_TO_ASK = 5.0
@@ -68,7 +68,7 @@ def mirror() -> Path | None:
         return None
     folder = Path(named).expanduser()
     if not folder.is_dir():
-        raise DataError(f"{MIRROR_VARIABLE} names {named!r}, which is not a folder")
+        raise unusable_path(folder, f"{MIRROR_VARIABLE} names {named!r}, which is not a folder")
     return folder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from genbench.errors import UsageError
-from genbench.escaping import one_line
+from genbench.escaping import file_name, one_line
 from genbench.options import ComponentRef
 from genbench.untrusted import parse_json, read_text
 
@@ -121,3 +121,26 @@ def _short(value: Any) -> str:
         return f"[{','.join(_short(one) for one in value)}]"
     text = value if isinstance(value, str) else json.dumps(value)
     return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", ".", "~")) else text
+
+
+# ------------------------------------------------------------------------------------------ names of suites
+
+_NAME = re.compile(r"\w(?:[\w .,+=()-]*[\w+=()-])?")
+LONGEST_NAME_BYTES = 200
+_DEVICES = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+)
+
+
+def is_suite_name(text: str) -> bool:
+    """Say whether a text names a folder, on any system, and leads nowhere else."""
+    is_device = text.partition(".")[0].strip().lower() in _DEVICES
+    return bool(_NAME.fullmatch(text)) and not is_device and len(text.encode()) <= LONGEST_NAME_BYTES
+
+
+def as_suite_name(text: str) -> str:
+    """Return a text as the name of a suite: as it is if it is one, else what is left of it."""
+    if is_suite_name(text):
+        return text
+    name = file_name(text)
+    return name if is_suite_name(name) else f"suite-{name}"

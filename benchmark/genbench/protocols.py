@@ -46,6 +46,24 @@ __all__ = [
 # --------------------------------------------------------------------------------------------- options
 
 
+_VAL_IMAGES_WANTED = 1000  # val has at least this many where a fifth of train allows
+_VAL_LARGEST_SHARE = 0.2
+
+
+class DeclaredImages(NamedTuple):
+    """What a published dataset is known to hold before it is loaded.
+
+    Attributes:
+        shape: Channels, height and width in pixels, as its options ask for them.
+        train: Images to train on, before val, reserve and `limit_train` are taken.
+        test: Images of test.
+    """
+
+    shape: tuple[int, int, int]
+    train: int
+    test: int
+
+
 class DatasetConfig(ComponentConfig):
     """Options that every dataset has: the splits are the harness's, the same for all cells."""
 
@@ -73,6 +91,36 @@ class DatasetConfig(ComponentConfig):
         default=4, ge=0, description="largest shift of the standard augmentation"
     )
     augment_flip: bool = Field(default=True, description="whether the standard augmentation mirrors images")
+    epoch_repeats: Annotated[float, ADDED_LATER] = Field(
+        default=1.0,
+        ge=1,
+        le=10_000,
+        description="passes over train that one of `recipe.epochs` stands for: few images need more of them",
+    )
+
+    def declared_images(self) -> DeclaredImages | None:
+        """Return what is known of the images before they are loaded; None where the files alone tell.
+
+        `genbench plan` says by it how much there is to do.
+        """
+        return None
+
+    def val_images(self, images: int) -> int:
+        """Return how many of `images` to train on are set aside as val."""
+        least = min(_VAL_IMAGES_WANTED, int(_VAL_LARGEST_SHARE * images))
+        return max(round(self.val_fraction * images), least)
+
+    def declared_splits(self) -> Mapping[str, int] | None:
+        """Return how many images the splits will have, by what is declared; None where nothing is."""
+        known = self.declared_images()
+        if known is None:
+            return None
+        val = self.val_images(known.train)
+        left = known.train - val - self.reserve
+        train = left if self.limit_train is None else min(left, self.limit_train)
+        test = known.test if self.limit_test is None else min(known.test, self.limit_test)
+        reserve = {"reserve": self.reserve} if self.reserve else {}
+        return {"train": train, "val": val, "test": test, **reserve}
 
 
 class GenerationCost(NamedTuple):
@@ -251,10 +299,12 @@ class DatasetFacts:
     Attributes:
         flip: Whether a mirrored image is still of its class: not so for digits.
         shift_pixels: Largest shift of the standard augmentation, in each direction.
+        epoch_repeats: Passes over train that one of a recipe's epochs stands for.
     """
 
     flip: bool = False
     shift_pixels: int = 0
+    epoch_repeats: float = 1.0
 
 
 class RunContext(ABC):

@@ -3,6 +3,7 @@
     FOLDER/leaderboard.md, .csv, .json   the board of this run
     FOLDER/records/*.json                every measurement, and what failed at the last attempt
     FOLDER/pictures.md, pictures/        what evaluators drew
+    FOLDER/shown/                        contact sheets of synthetic images, for the rows of published boards
     FOLDER/suite.toml                    the run as a suite
     FOLDER/run.json                      one line of the index (`genbench.runs`)
 
@@ -10,7 +11,6 @@ A run that measured nothing writes no board; a success is never removed or repla
 """
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,9 @@ from genbench.runs import (
     place_to_publish,
     scope_of,
 )
+from genbench.sheets import FOLDER as SHOWN
+from genbench.sheets import read_shown
+from genbench.showing import write_shown
 from genbench.spec import Suite
 from genbench.store import Store
 from genbench.verification.layout import suite_text
@@ -54,7 +57,7 @@ class Published:
 
     Attributes:
         folder: Where.
-        run: What the index says of it.
+        run: What the index says of it; its `headline` says in words what the board found.
         board: The board as text for a terminal; empty where nothing was measured.
         lines: What to say of the files.
     """
@@ -172,21 +175,19 @@ class Publication:
     def _write_board(self, run: Run, records: Sequence[Record]) -> tuple[Run, str, tuple[str, ...]]:
         folder = self.place.folder
         pictures = write_gallery(self.plan, self.store, folder)
+        write_shown(self.plan, self.store, folder)
         declared = self.plan.declared
         family = declared.declaration.family if declared else ""
-        board = rendered(records, family, run.command, self.store)
-        run = run.model_copy(update={"headline": headline(json.loads(board["json"]))})
+        board = rendered(records, family, run.command, self.store, _strips(folder))
+        run = run.model_copy(update={"headline": board["headline"]})
         page = board["md"] + f"\n{_where_to_type(run)}\n"
         page += f"\n[{pictures} pictures of these cells](pictures.md)\n" if pictures else ""
         for name, content in zip(BOARDS, (page, board["csv"], board["json"]), strict=True):
             write_output(folder / name, content.encode())
         head = f"# Repeat with, in {run.typed_in}: {one_line(run.command)}\n"
         write_output(folder / SUITE, (head + suite_text(self.suite)).encode())  # what `submit` plans again
-        lines = [
-            f"written: {folder}/leaderboard.md (and .csv, .json), "
-            f"{terminal.count(len(records), 'record')} in {folder}/records"
-        ]
-        lines += [f"pictures: {pictures}, shown in {folder}/pictures.md"] if pictures else []
+        lines = [f"written: {folder}/leaderboard.md, .csv, .json, {terminal.count(len(records), 'record')}"]
+        lines += [f"pictures of networks: {folder}/pictures.md"] if pictures else []
         return run, board["txt"], tuple(lines)
 
 
@@ -201,53 +202,53 @@ def check_results(out: Path, suite: Suite) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    check_output(folder, "--out", folders=(RECORDS, "pictures"), files=WRITTEN)
+    check_output(folder, "--out", folders=(RECORDS, "pictures", SHOWN), files=WRITTEN)
 
 
-def rendered(records: Sequence[Record], family: str, command: str, store: Store) -> dict[str, str]:
-    """Return a board in every form, by suffix; from the store, where it was rendered before.
+def _strips(folder: Path) -> dict[str, str]:
+    """Return the strips of synthetic images beside a run, as seen from its board, by `images_id`."""
+    shown = read_shown(folder)
+    return {name: f"{SHOWN}/{one.sheet.strip}" for name, one in shown.items() if one.sheet.strip}
 
-    What a board says depends on the records, on the command that repeats it, on the terminal's width and on
-    the code that renders it, and on nothing else.
+
+def rendered(
+    records: Sequence[Record],
+    family: str,
+    command: str,
+    store: Store,
+    strips: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Return a board in every form, by suffix, and its `headline`; from the store if it was rendered before.
+
+    What a board says depends on the records, on the command that repeats it, on the terminal's width, on the
+    pictures beside it and on the code that renders it, and on nothing else.
 
     Args:
         records: Of the run.
         family: What its suite declared; empty for all.
         command: What repeats the run; a record may be of an earlier one.
         store: Where boards are kept.
+        strips: Paths of strips of synthetic images, by `Row.images_id`: the Markdown shows them.
     """
     code = [package_digest("genbench"), package_digest("genbench_leaderboard")]
     about = sorted([record.result_digest, record.run_digest] for record in records)
-    key = digest([*code, family, command, terminal.width(), about])
+    key = digest([*code, family, command, terminal.width(), about, dict(strips or {})])
     known: dict[str, str] | None = store.boards.find(key)
     if known is None:
         from genbench_leaderboard.board import build_board
+        from genbench_leaderboard.headline import headline
         from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
 
         board = build_board(records, family=family, command=command)
-        renders = {"txt": render_terminal, "md": render_markdown, "csv": render_csv, "json": render_json}
-        known = {suffix: render(board) for suffix, render in renders.items()}
+        known = {
+            "txt": render_terminal(board),
+            "md": render_markdown(board, strips),
+            "csv": render_csv(board),
+            "json": render_json(board),
+            "headline": headline(board),
+        }
         store.boards.keep(key, known)
     return known
-
-
-def headline(board: Mapping[str, Any]) -> str:
-    """Say in a line what came out: the first row of the first table that is held against `none`.
-
-    Args:
-        board: As `leaderboard.json` has it.
-    """
-    rows = [row for group in board["groups"][:1] for row in group["rows"]]
-    held = [row for row in rows if row["contrast"] and row["contrast"]["found"]]
-    if not held:
-        plain = next((row for row in rows if row["top1"]), None)
-        return f"{plain['generator']} {plain['top1']['mean']:.2f} %" if plain else ""
-    row, contrast = held[0], held[0]["contrast"]
-    against = contrast["against"].partition(",")[0]
-    said = f"{row['generator']} {row['mix']}: {contrast['found']['mean']:+.2f} points to {against}"
-    said += f", {contrast['verdict']}" if contrast["role"] == "contender" else ", a control"
-    rest = len(held) - 1
-    return one_line(said + (f"; and {rest} more row{'s' * (rest > 1)}" if rest else ""))
 
 
 # ------------------------------------------------------------------------------------------------- records

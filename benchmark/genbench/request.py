@@ -7,19 +7,20 @@ import math
 import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genbench.errors import UsageError, did_you_mean
 
 #: Files that a run leaves in its folder, besides its suite: each stands for the run.
-OF_A_RUN = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "pictures.md", "run.json")
+OF_A_RUN = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "pictures.md", "report.html", "run.json")
 
 if TYPE_CHECKING:
     from genbench.options import ComponentRef
     from genbench.plan import Plan
     from genbench.registry import Registry
-    from genbench.spec import Suite
+    from genbench.spec import Recorded, ResolvedSuite, Suite
     from genbench.store import Store
 
 
@@ -58,16 +59,102 @@ def make_store(folder: Path | None) -> "Store":
     return Store((folder or default_root()).expanduser().resolve())
 
 
-def make_plan_of(registry: "Registry", store: "Store", suite: "Suite") -> "Plan":
-    """Settle a suite's components and expand it."""
+class Settled(NamedTuple):
+    """What is run.
+
+    Attributes:
+        plan: The cells and steps.
+        suite: The suite that they follow from.
+        changes: What it has else than was asked for, in sentences.
+    """
+
+    plan: "Plan"
+    suite: "Suite"
+    changes: tuple[str, ...] = ()
+
+
+def make_plan_of(
+    registry: "Registry", store: "Store", suite: "Suite", recorded: "Recorded | None" = None
+) -> "Plan":
+    """Settle a suite's components and expand it; `recorded` as in `genbench.spec.resolve_suite`."""
+    return settled(registry, store, suite, recorded).plan
+
+
+def settled(
+    registry: "Registry", store: "Store", suite: "Suite", recorded: "Recorded | None" = None
+) -> Settled:
+    """Settle a suite's components, with batches that its training sets fill, and expand it."""
     from genbench.planner import make_plan
     from genbench.spec import resolve_suite
 
     try:
-        resolved = resolve_suite(registry, suite, store.fingerprint, store.image_problem)
+        resolved = resolve_suite(registry, suite, store.fingerprint, store.image_problem, recorded)
+        suite, changes = with_smaller_batches(resolved, suite, registry, store)
+        if changes:
+            resolved = resolve_suite(registry, suite, store.fingerprint, store.image_problem, recorded)
     finally:
         store.fingerprints.keep()  # what was read once need not be read again to find the next mistake
-    return make_plan(resolved)
+    return Settled(make_plan(resolved), suite, changes)
+
+
+def with_smaller_batches(
+    resolved: "ResolvedSuite", suite: "Suite", registry: "Registry", store: "Store"
+) -> "tuple[Suite, tuple[str, ...]]":
+    """Return a suite whose batches its smallest training set fills, and what was changed for that.
+
+    All arms, the baseline among them, have the smaller batch, and so does every record. A batch that somebody
+    typed stays as it is. Nothing is changed where there are several datasets, or where it is not known how
+    many images there are: the dataset was never loaded, and does not declare it.
+    """
+    real = _train_images(resolved, store) if len(resolved.datasets) == 1 else None
+    if not real:
+        return suite, ()
+    alone = [round(mix.ratio * real) for mix in suite.mixes if mix.mode == "synthetic-only"]
+    smaller = partial(_with_smaller_batch, registry, store, suite.preset)
+    found = [smaller(one, min([real, *alone])) for one in suite.classifiers]
+    found.append(smaller(suite.reference, real))
+    changes = tuple(dict.fromkeys(said for _, said in found if said))
+    if not changes:
+        return suite, ()
+    *classifiers, reference = (one for one, _ in found)
+    return suite.model_copy(update={"classifiers": tuple(classifiers), "reference": reference}), changes
+
+
+def _train_images(resolved: "ResolvedSuite", store: "Store") -> int | None:
+    """Return how many real training images there are, where that is known."""
+    from genbench.artifacts import read_card
+    from genbench.digest import digest
+    from genbench.documents import DatasetDocument
+    from genbench.protocols import DatasetConfig
+
+    (dataset,) = resolved.datasets
+    artifact = store.open(digest(DatasetDocument(component=dataset.identity).content()))
+    if artifact is not None:
+        return int(read_card(artifact)["splits"]["train"])
+    known = dataset.config.declared_splits() if isinstance(dataset.config, DatasetConfig) else None
+    return known["train"] if known else None
+
+
+def _with_smaller_batch(
+    registry: "Registry", store: "Store", preset: str, classifier: "ComponentRef", images: int
+) -> "tuple[ComponentRef, str]":
+    """Return a classifier whose batch `images` fill, and what was changed, if anything was."""
+    from genbench.protocols import ClassifierConfig
+    from genbench.spec import resolve
+
+    config = resolve(registry, "classifier", classifier, preset, store.fingerprint).config
+    typed = dict(classifier.options.get("recipe") or {})
+    if not isinstance(config, ClassifierConfig) or not config.recipe.epochs or "batch_size_images" in typed:
+        return classifier, ""
+    size, fits = config.recipe.batch_size_images, 2 ** (max(images, 1).bit_length() - 1)
+    if size <= images:
+        return classifier, ""
+    options = {**classifier.options, "recipe": {**typed, "batch_size_images": fits}}
+    said = (
+        f"{images} training images do not fill a batch of {size}: {classifier.use} is trained in batches of "
+        f"{fits}, in all arms alike (as if {classifier.use}:recipe.batch_size_images={fits} had been typed)"
+    )
+    return classifier.model_copy(update={"options": options}), said
 
 
 def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any], origin: str = "") -> "Suite":
@@ -80,7 +167,7 @@ def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any], 
     """
     from genbench.explain import COMMAND_LINE
     from genbench.notation import paths_begin_in
-    from genbench.spec import load_suite, make_suite
+    from genbench.spec import DEFAULT_DATASET, load_suite, make_suite
 
     base = None
     if isinstance(suite, str):
@@ -93,6 +180,8 @@ def read_suite(suite: str | Mapping[str, Any] | None, flags: Mapping[str, Any], 
     if "datasets" in said:  # what is typed replaces those with real images alone, too
         content.pop("baseline_datasets", None)
     content |= {name: said[name] for name in _WHOLE_ENTRIES if name in said}
+    if "limit_train" in said:  # who says how many images there are to be means all of the digits otherwise
+        content.setdefault("datasets", (DEFAULT_DATASET,))
     if mixes:
         content["mixes"] = mixes
     if "classifiers" not in content:
@@ -202,7 +291,7 @@ def _limited(suite: "Suite", limits: Mapping[str, int]) -> "Suite":
 
 def _name(content: Mapping[str, Any]) -> str:
     """Name a run after what it runs: `digits-ddpm-resnet32`."""
-    from genbench.spec import as_suite_name
+    from genbench.notation import as_suite_name
 
     parts = [
         content.get("datasets", ("digits",)),

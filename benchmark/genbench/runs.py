@@ -107,7 +107,7 @@ class Run(BaseModel):
         cells: How many cells it planned.
         measured: How many of them are on the board.
         failed: How many failed.
-        headline: What came out, in a line.
+        headline: What came out, in words.
         host: Where it ran.
         pid: Its process there.
         scope: What it compares.

@@ -5,7 +5,6 @@
 """
 
 import contextlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -25,11 +24,18 @@ from genbench.errors import (
     listed_problems,
     together,
 )
-from genbench.escaping import exception_text, file_name, one_line
+from genbench.escaping import exception_text, one_line
 from genbench.explain import COMMAND_LINE, explain
 from genbench.hookspecs import COPY_CHECK, ComponentSpec, Kind
 from genbench.image_files import image_problem
-from genbench.notation import BARE, label_of, parse_reference
+from genbench.notation import (
+    BARE,
+    LONGEST_NAME_BYTES,
+    as_suite_name,
+    is_suite_name,
+    label_of,
+    parse_reference,
+)
 from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
 from genbench.protocols import GenerationCost, GeneratorConfig, StockConfig
 from genbench.recipe import Mix
@@ -39,17 +45,23 @@ from genbench.untrusted import parse_toml, read_text
 STANDARD_PRESETS = ("smoke", "quick", "paper")
 BASELINE = "none"  #: the generator that is always added: real images alone
 FileDigest = Callable[[Path], str]
+#: Returns the fingerprint that records have of a component (its identity without one), or nothing.
+Recorded = Callable[[Mapping[str, Any]], str]
 ImageProblem = Callable[[Path], str]
 #: Of a suite's file: the longest that comes with genbench has 2 KB, a thousand long entries have 200.
 MOST_SUITE_BYTES = 2**20
 DEEPEST_SUITE = 20  #: tables in tables of a suite's file
 MOST_ENTRIES, MOST_MIXES = 1_000, 10_000  #: of one list; the planner bounds their product
 
-_NAME = re.compile(r"\w(?:[\w .,+=()-]*[\w+=()-])?")
-_LONGEST_NAME_BYTES = 200
-_DEVICES = frozenset(
-    {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
-)
+#: What a suite runs on that names no dataset: with the preset `quick`, so few images that there is something
+#: to gain. Whoever names `digits` gets all of them.
+DEFAULT_DATASET, DEFAULT_PRESET, FEW_IMAGES = "digits", "quick", "few"
+
+
+def _default_datasets(entries: Mapping[str, Any]) -> tuple[ComponentRef, ...]:
+    """Return the dataset of a suite that names none."""
+    options = {"preset": FEW_IMAGES} if entries.get("preset") == DEFAULT_PRESET else {}
+    return (ComponentRef(use=DEFAULT_DATASET, options=options),)
 
 
 class Suite(Options):
@@ -58,7 +70,9 @@ class Suite(Options):
     name: str = Field(
         default="run", description="name of the suite and of its folder; never part of an identity"
     )
-    preset: str = Field(default="quick", description="preset of every component that does not name its own")
+    preset: str = Field(
+        default=DEFAULT_PRESET, description="preset of every component that does not name its own"
+    )
     seeds: int = Field(default=5, ge=1, le=1000, description="seed indices: 0, 1, ..., seeds - 1")
     choosing_seeds: int = Field(
         default=0,
@@ -71,7 +85,7 @@ class Suite(Options):
     look: int | None = Field(default=None, description="run as far as this planned look, no further")
     base_seed: int = Field(default=0, ge=0, description="base of all seeds")
     datasets: tuple[ComponentRef, ...] = Field(
-        default=(ComponentRef(use="digits"),), min_length=1, max_length=MOST_ENTRIES, description="datasets"
+        default_factory=_default_datasets, min_length=1, max_length=MOST_ENTRIES, description="datasets"
     )
     baseline_datasets: tuple[ComponentRef, ...] = Field(
         default=(),
@@ -104,7 +118,7 @@ class Suite(Options):
         if not is_suite_name(value):
             raise ValueError(
                 "use letters, digits, spaces and . , _ + = ( ) - , beginning with a letter or digit, up to "
-                f"{_LONGEST_NAME_BYTES} bytes: it names a folder"
+                f"{LONGEST_NAME_BYTES} bytes: it names a folder"
             )
         return value
 
@@ -151,20 +165,6 @@ class Suite(Options):
     @classmethod
     def _parse_reference(cls, value: Any) -> Any:
         return _as_reference(value)
-
-
-def is_suite_name(text: str) -> bool:
-    """Say whether a text names a folder, on any system, and leads nowhere else."""
-    is_device = text.partition(".")[0].strip().lower() in _DEVICES
-    return bool(_NAME.fullmatch(text)) and not is_device and len(text.encode()) <= _LONGEST_NAME_BYTES
-
-
-def as_suite_name(text: str) -> str:
-    """Return a text as the name of a suite: as it is if it is one, else what is left of it."""
-    if is_suite_name(text):
-        return text
-    name = file_name(text)
-    return name if is_suite_name(name) else f"suite-{name}"
 
 
 @dataclass(frozen=True)
@@ -332,6 +332,7 @@ def resolve_suite(
     suite: Suite,
     file_digest: FileDigest,
     image_problem: ImageProblem = image_problem,
+    recorded: Recorded | None = None,
 ) -> ResolvedSuite:
     """Settle every component of a suite; the same component named twice counts once.
 
@@ -342,6 +343,7 @@ def resolve_suite(
         suite: The suite.
         file_digest: How the files that a component reads are hashed.
         image_problem: How image files are looked at.
+        recorded: Stands in for files that are gone: what is in the store can then be found, and nothing run.
 
     Raises:
         UsageError: A component, a preset or an option is unknown, or a value is out of bounds.
@@ -350,7 +352,9 @@ def resolve_suite(
     lacking: dict[str, DataError] = {}
 
     def settled(kind: Kind, reference: ComponentRef) -> Resolved:
-        found = resolve(registry, kind, reference, suite.preset, file_digest)
+        found = resolve(registry, kind, reference, suite.preset, file_digest, recorded)
+        if recorded is not None:
+            return found  # of files that are gone there is nothing to look at
         _check_files(found, image_problem)
         with _its_own_mistakes(f"{kind} {found.name!r}"):
             said = [remark for one in _with_inner(found) for remark in one.config.remarks(image_problem)]
@@ -412,7 +416,12 @@ def _check_files(component: Resolved, image_problem: ImageProblem) -> None:
 
 
 def resolve(
-    registry: Registry, kind: Kind, reference: ComponentRef, preset: str, file_digest: FileDigest
+    registry: Registry,
+    kind: Kind,
+    reference: ComponentRef,
+    preset: str,
+    file_digest: FileDigest,
+    recorded: Recorded | None = None,
 ) -> Resolved:
     """Settle every option of a component: defaults, then the preset, then what the user set.
 
@@ -422,11 +431,12 @@ def resolve(
         reference: The component and the options that the user set.
         preset: The suite's preset, for components that do not name their own.
         file_digest: How the files that the component reads are hashed.
+        recorded: What records say of files that are gone; without it, that they are is an error.
 
     Raises:
         UsageError: The component, a preset or an option is unknown, or a value is out of bounds.
     """
-    settle = partial(_resolve, registry, kind, reference, preset, file_digest)
+    settle = partial(_resolve, registry, kind, reference, preset, file_digest, recorded)
     if reference.base is None:
         return settle()
     try:
@@ -439,7 +449,12 @@ def resolve(
 
 
 def _resolve(
-    registry: Registry, kind: Kind, reference: ComponentRef, preset: str, file_digest: FileDigest
+    registry: Registry,
+    kind: Kind,
+    reference: ComponentRef,
+    preset: str,
+    file_digest: FileDigest,
+    recorded: Recorded | None,
 ) -> Resolved:
     if kind == "generator":
         check_no_folder(registry, reference.use, reference.options.get(BARE))
@@ -468,24 +483,28 @@ def _resolve(
     if reference.base is not None:
         inner = {name: one and one.beginning_in(reference.base) for name, one in inner.items()}
     references = {
-        option: (step, resolve(registry, step.kind, inner[option], preset, file_digest))
+        option: (step, resolve(registry, step.kind, inner[option], preset, file_digest, recorded))
         for option, step in reference_options(schema)
         if inner[option] is not None
     }
     for option, (_, part) in references.items():
         _check_draw(part, f"{origin}, option {option!r}")
-    with _its_own_mistakes(origin):
-        paths = config.source_files()
-    files = _digests(paths, file_digest)
-    return Resolved(
-        kind,
-        spec,
-        config,
-        label_of(spec.name, shown),
-        references,
-        fingerprint=digest(files) if files else "",
-        paths=tuple(map(str, paths.values())),
-    )
+    unread = Resolved(kind, spec, config, label_of(spec.name, shown), references)
+    return _read(unread, origin, file_digest, recorded)
+
+
+def _read(unread: Resolved, origin: str, file_digest: FileDigest, recorded: Recorded | None) -> Resolved:
+    """Return a component with the fingerprint of its files; of gone ones, as it was recorded."""
+    try:
+        with _its_own_mistakes(origin):
+            paths = unread.config.source_files()
+        files = _digests(paths, file_digest)
+    except DataError:
+        if recorded is None or not (known := recorded(unread.identity)):
+            raise
+        return replace(unread, fingerprint=known)
+    fingerprint = digest(files) if files else ""
+    return replace(unread, fingerprint=fingerprint, paths=tuple(map(str, paths.values())))
 
 
 def _check_draw(part: Resolved, origin: str) -> None:

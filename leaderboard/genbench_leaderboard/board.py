@@ -138,6 +138,8 @@ def _group(sources: _Sources, title: str) -> Group:
         environments=environments,
         provenance=provenance(group, _image_records(group, sources.image_sets)),
         commands=sources.commands,
+        dataset_component=group.dataset,
+        classifier_component=group.classifier,
     )
 
 
@@ -183,6 +185,10 @@ def _row(
         metrics=_other_metrics(entry),
         budget_limited=_budget_limit(entry, group, sources.raw),
         mixed_environment=_is_mixed(entry, environments),
+        generator_component=entry.generator,
+        filter_component=entry.filter,
+        results=tuple(entry.measured[index].result_digest for index in sorted(entry.measured)),
+        images_id="" if entry.is_baseline else image_sets.id_of(entry, group),
     )
 
 

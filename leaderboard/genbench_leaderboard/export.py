@@ -11,9 +11,11 @@ from genbench.digest import canonical_json
 from genbench.escaping import csv_cell, json_text
 from genbench.metrics import shown_range
 from genbench_leaderboard.columns import UNKNOWN
-from genbench_leaderboard.crossed import Interval
+from genbench_leaderboard.crossed import Comparison, Interval
+from genbench_leaderboard.headline import group_headline, headline
 from genbench_leaderboard.rows import Board, Cost, Distance, Group, Row
 from genbench_leaderboard.statistics import Estimate
+from genbench_leaderboard.titles import group_titles, row_titles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +26,11 @@ _BOARD = TypeAdapter(Board)
 
 
 def render_json(board: Board) -> str:
-    """Return the whole board as indented JSON with sorted names."""
+    """Return the whole board as indented JSON with sorted names, and its headlines."""
     body = {"schema_version": SCHEMA_VERSION, **_BOARD.dump_python(board, mode="json")}
+    body["headline"] = headline(board)
+    for written, group, title in zip(body["groups"], board.groups, group_titles(board), strict=True):
+        written |= {"headline": group_headline(group), "words": title}
     plain = json.loads(canonical_json(body))
     return json_text(json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False)) + "\n"
 
@@ -34,7 +39,8 @@ def render_csv(board: Board) -> str:
     """Return one line per row; a missing value is empty.
 
     Distances, shifts, classes and whatever else was measured are columns by name:
-    `fid[reference,n=200,train]`, `shift[noisy].top1`, `class[cat].delta_points`, `measure[name by AUTHOR]`.
+    `fid[reference,n=200,train]`, `shift[noisy].top1`, `class[cat].delta_points`, `measure[name by AUTHOR]`,
+    and `metric[log_loss]` for what the tables do not show. `comparison` and `row` are what pages call them.
     """
     lines, columns = _lines(board)
     text = io.StringIO()
@@ -54,7 +60,11 @@ def to_frame(board: Board) -> "pd.DataFrame":
 
 def _lines(board: Board) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the rows of all groups, and the columns: those of metrics last, by name."""
-    lines = [_line(group, row) for group in board.groups for row in group.rows]
+    lines = [
+        {"comparison": title, "row": words.whole, **_line(group, row)}
+        for group, title in zip(board.groups, group_titles(board), strict=True)
+        for row, words in zip(group.rows, row_titles(group), strict=True)
+    ]
     names: dict[str, None] = {}
     for line in lines:
         names |= dict.fromkeys(line)
@@ -63,8 +73,8 @@ def _lines(board: Board) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _in_order(name: str) -> tuple[int, str]:
-    """Sort distances before shifts, classes, and other measurements, each by name."""
-    kinds = ("shift[", "class[", "measure[")
+    """Sort distances before shifts, classes, other measurements and metrics, each by name."""
+    kinds = ("shift[", "class[", "measure[", "metric[")
     return next((place for place, kind in enumerate(kinds, 1) if name.startswith(kind)), 0), name
 
 
@@ -108,14 +118,20 @@ def _further(row: Row) -> dict[str, Any]:
     line: dict[str, Any] = {}
     for shift in row.shifts:
         line[f"shift[{shift.name}].top1"] = shift.top1.mean
-        line[f"shift[{shift.name}].delta_points"] = shift.difference.mean if shift.difference else None
+        line |= _difference(f"shift[{shift.name}].delta_points", shift.difference)
     for gain in row.classes:
-        line[f"class[{gain.name}].delta_points"] = gain.difference.mean
+        line |= _difference(f"class[{gain.name}].delta_points", gain.difference)
         line[f"class[{gain.name}].p_holm"] = gain.adjusted_p
     for one in row.measures:
         by = f" by {one.by}" if one.by else ""
         line[f"measure[{one.value.identity.label}{by}]"] = one.value.value
+    known = {one.value.identity.label for one in row.measures if not one.by}
+    line |= {f"metric[{label}]": value for label, value in row.metrics.items() if label not in known}
     return line
+
+
+def _difference(name: str, found: Estimate | Comparison | None) -> dict[str, Any]:
+    return {name: found.mean if found else None, **_interval(name, found.interval if found else None)}
 
 
 def _seconds(cost: Cost | None) -> float | str | None:

@@ -1,15 +1,15 @@
 """The tables below a group's own: distances, shifts, classes, and whatever else was measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from genbench.metrics import MetricIdentity, shown_range
-from genbench_leaderboard import sentences
 from genbench_leaderboard.columns import NOTHING, Column, Table, number
 from genbench_leaderboard.crossed import ALPHA, Comparison
 from genbench_leaderboard.rows import (
     BASELINE,
     Board,
+    Books,
     ClassGain,
     Contrast,
     Distance,
@@ -18,63 +18,65 @@ from genbench_leaderboard.rows import (
     Row,
     ShiftGain,
 )
+from genbench_leaderboard.sentences import count
 from genbench_leaderboard.statistics import Estimate
+from genbench_leaderboard.titles import cell_titles, row_titles
 
 _FAMILIES = {"fid": "FID", "mmd2": "MMD²", "kid": "KID"}
-_IN_MAIN_TABLE = ("fid", "mmd2")
 _SHOWN = 20  # classes, or shifts
 _SHOWN_MEASURES = 200  # lines; every row has a column, so they multiply
-_SHOWN_EXTRACTORS = 12  # columns of the main table
 
 
 def further_tables(group: Group) -> tuple[Table, ...]:
-    """Lay out what there is besides the main table."""
+    """Lay out what there is besides the main table; what the tables mean is said once (`terms`)."""
+    names = cell_titles(group)
     tables = (
-        Table("More than what is simpler?", _additions_table(group), sentences.additions_legend(group)),
-        Table("Images behind the rows", _books_table(group), sentences.BOOKS_LEGEND),
-        Table("Distances of the image sets", _distance_table(group), sentences.DISTANCES_LEGEND),
-        Table("Shifts", _shift_table(group), sentences.SHIFTS_LEGEND + _shown_of(group, "shifts")),
-        Table("Gain per class", _class_table(group), sentences.CLASSES_LEGEND + _shown_of(group, "classes")),
-        Table("Other measurements", _measure_table(group), sentences.MEASURES_LEGEND + _left_out(group)),
+        Table("More than what is simpler?", _additions_table(group, names), ""),
+        Table("Images behind the rows", _books_table(group, names), ""),
+        Table("Distances of the image sets", _distance_table(group), ""),
+        Table("Shifts", _shift_table(group, names), _shown_of(group, "shifts")),
+        Table("Gain per class", _class_table(group, names), _shown_of(group, "classes")),
+        Table("Other measurements", _measure_table(group, names), _left_out(group)),
+        Table("Exact names", _reference_table(group, names), ""),
     )
     return tuple(table for table in tables if table.columns)
 
 
-def distance_columns(rows: Sequence[Row]) -> list[Column]:
-    """Return FID and MMD² to train, one column per extractor; n in the cell only where it varies."""
-    kinds = sorted(
-        {(one.family, one.extractor) for row in rows for one in row.distances if one.family in _IN_MAIN_TABLE}
-    )
-    columns, by_row = [], [_by_kind(row.distances) for row in rows]
-    for family, extractor in kinds[:_SHOWN_EXTRACTORS]:
-        found = [distances.get((family, extractor, "train", False)) for distances in by_row]
-        sizes = {shown_range(one.n) for one in found if one}
-        if not sizes:
-            continue
-        shared = f", n={min(sizes)}" if len(sizes) == 1 else ""
-        cells = [
-            NOTHING if one is None else number(one.mean) + ("" if shared else f" (n={shown_range(one.n)})")
-            for one in found
-        ]
-        columns.append(Column(f"{_family(family)} ({extractor}{shared})", tuple(cells), spare=True))
-    return columns
-
-
-def _additions_table(group: Group) -> tuple[Column, ...]:
+def _additions_table(group: Group, names: Mapping[str, str]) -> tuple[Column, ...]:
     """Lay out contenders against frozen copies and free augmentation: a line per contrast."""
     lines = [
-        (row.generator, row.filter, row.mix, one.against, difference(one), p_value(one), one.verdict)
+        (
+            names[row.name],
+            names.get(one.against, one.against),
+            difference(one),
+            p_value(one),
+            one.verdict,
+        )
         for row in group.rows
         for one in row.adds
     ]
-    if not lines:
-        return ()
-    names = ("generator", "filter", "mix", "against", "Δ", "p", "verdict")
-    unfiltered = all(line[1] == BASELINE for line in lines)
-    return tuple(
-        Column(name, cells, "right" if name in {"Δ", "p"} else "left", spare=name == "filter" and unfiltered)
-        for name, cells in zip(names, zip(*lines, strict=True), strict=True)
+    return _columns(("arm", "against", "Δ", "p", "verdict"), lines, words=("arm", "against", "verdict"))
+
+
+def _reference_table(group: Group, names: Mapping[str, str]) -> tuple[Column, ...]:
+    """Lay out what users typed: the exact references of what the other tables call by words."""
+    lines = [(names[row.name], row.generator, row.filter, row.mix) for row in group.rows]
+    filtered = any(row.filter != BASELINE for row in group.rows)
+    columns = _columns(
+        ("arm", "generator", "filter", "mix"), lines, words=("arm", "generator", "filter", "mix")
     )
+    return tuple(column for column in columns if filtered or column.name != "filter")
+
+
+def _columns(
+    titles: Sequence[str], lines: Sequence[Sequence[str]], words: Sequence[str]
+) -> tuple[Column, ...]:
+    """Turn lines into columns, those of words on the left, without those that say nothing."""
+    columns = (
+        Column(title, tuple(cells), "left" if title in words else "right")
+        for title, cells in zip(titles, zip(*lines, strict=True), strict=False)
+    )
+    return tuple(column for column in columns if set(column.cells) != {NOTHING})
 
 
 def difference(contrast: Contrast) -> str:
@@ -92,35 +94,21 @@ def p_value(contrast: Contrast) -> str:
     return "<0.001" if contrast.adjusted_p < 0.001 else f"{contrast.adjusted_p:.3f}"
 
 
-def _books_table(group: Group) -> tuple[Column, ...]:
+def _books_table(group: Group, names: Mapping[str, str]) -> tuple[Column, ...]:
     """Lay out which images each row learned from, and how often it saw real ones."""
-    lines = []
-    for row in group.rows:
-        if row.books is not None:
-            books = row.books
-            lines.append(
-                (
-                    row.generator,
-                    row.filter,
-                    row.mix,
-                    _count(books.train),
-                    _count(books.synthetic),
-                    _count(books.real_seen),
-                    f"{books.real_seen / books.train:.1f}x" if books.train else NOTHING,
-                    _count(books.synthetic_seen),
-                    NOTHING if books.steps is None else _count(books.steps),
-                )
-            )
-    if not lines:
-        return ()
-    names = (
-        *("generator", "filter", "mix", "real images", "synthetic images"),
-        *("real seen", "each", "synthetic seen", "steps"),
-    )
-    unfiltered = all(line[1] == BASELINE for line in lines)
-    return tuple(
-        Column(name, cells, "left" if place < 3 else "right", spare=name == "filter" and unfiltered)
-        for place, (name, cells) in enumerate(zip(names, zip(*lines, strict=True), strict=True))
+    lines = [(names[row.name], *_books(row.books)) for row in group.rows if row.books is not None]
+    titles = ("arm", "real", "synthetic", "real seen", "each", "synthetic seen", "steps")
+    return _columns(titles, lines, words=("arm",))
+
+
+def _books(books: Books) -> tuple[str, ...]:
+    return (
+        _count(books.train),
+        _count(books.synthetic),
+        _count(books.real_seen),
+        f"{books.real_seen / books.train:.1f}x" if books.train else NOTHING,
+        _count(books.synthetic_seen),
+        NOTHING if books.steps is None else _count(books.steps),
     )
 
 
@@ -131,37 +119,23 @@ def _count(number_of_images: float) -> str:
 def _distance_table(group: Group) -> tuple[Column, ...]:
     """Lay out every distance: one line per image set and kind of distance."""
     lines: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for row in group.rows:
-        images = (row.generator, row.filter, f"{float(row.mix_values['ratio'])}x")
+    titles = row_titles(group)
+    several = len({title.mix for title in titles if title.mix}) > 1
+    for row, title in zip(group.rows, titles, strict=True):
+        images = f"{title.images}, {title.mix}" if several and title.mix else title.images
         found = _by_kind(row.distances)
         for family, extractor in sorted({(one.family, one.extractor) for one in row.distances}):
             train, val = (found.get((family, extractor, split, False)) for split in ("train", "val"))
             floor = found.get((family, extractor, "val", True))
             sizes = "/".join(shown_range(one.n) if one else NOTHING for one in (train, val))
             cells = tuple(number(one.mean) if one else NOTHING for one in (train, val, floor))
-            lines[(*images, _family(family), extractor)] = (sizes, *cells)
-    if not lines:
-        return ()
-    names = (
-        "generator",
-        "filter",
-        "ratio",
-        "distance",
-        "extractor",
-        "n (train/val)",
-        "to train",
-        "to val",
-        "floor of val",
-    )
+            lines[(images, _family(family), extractor)] = (sizes, *cells)
+    names = ("images", "distance", "extractor", "n (train/val)", "to train", "to val", "floor of val")
     table = [(*key, *cells) for key, cells in lines.items()]
-    unfiltered = all(line[1] == BASELINE for line in table)
-    return tuple(
-        Column(name, cells, "left" if place < 5 else "right", spare=name == "filter" and unfiltered)
-        for place, (name, cells) in enumerate(zip(names, zip(*table, strict=True), strict=True))
-    )
+    return _columns(names, table, words=names[:3])
 
 
-def _shift_table(group: Group) -> tuple[Column, ...]:
+def _shift_table(group: Group, names: Mapping[str, str]) -> tuple[Column, ...]:
     """Lay out top-1 on every shift: a line per shift, a column per row; beyond 20, the largest changes."""
     rows = [row for row in group.rows if row.shifts]
     if not rows:
@@ -170,12 +144,12 @@ def _shift_table(group: Group) -> tuple[Column, ...]:
     for shift in (shift for row in rows for shift in row.shifts):
         gain = abs(shift.difference.mean) if shift.difference else 0.0
         largest[shift.name] = max(largest.get(shift.name, 0.0), gain)
-    names = _most(largest)
+    kept = _most(largest)
     sizes = {shift.name: shift.images for row in rows for shift in row.shifts}
-    columns = [Column("shift", tuple(names), "left"), Column("n", tuple(str(sizes[name]) for name in names))]
+    columns = [Column("shift", tuple(kept), "left"), Column("n", tuple(str(sizes[name]) for name in kept))]
     for row in rows:
         found = {shift.name: shift for shift in row.shifts}
-        columns.append(Column(row.name, tuple(_shift(found.get(name)) for name in names), spare=True))
+        columns.append(Column(names[row.name], tuple(_shift(found.get(name)) for name in kept), spare=True))
     return tuple(columns)
 
 
@@ -186,7 +160,7 @@ def _shift(found: ShiftGain | None) -> str:
     return top1 if found.difference is None else f"{top1} ({_points(found.difference)})"
 
 
-def _class_table(group: Group) -> tuple[Column, ...]:
+def _class_table(group: Group, names: Mapping[str, str]) -> tuple[Column, ...]:
     """Lay out the gain of every class: a line per class, a column per row; beyond 20, the largest changes."""
     rows = [row for row in group.rows if row.classes]
     if not rows:
@@ -194,13 +168,15 @@ def _class_table(group: Group) -> tuple[Column, ...]:
     largest: dict[str, float] = {}
     for gain in (gain for row in rows for gain in row.classes):
         largest[gain.name] = max(largest.get(gain.name, 0.0), abs(gain.difference.mean))
-    names = _most(largest)
+    kept = _most(largest)
     sizes = {gain.name: gain.images for gain in rows[0].classes}
-    columns = [Column("class", tuple(names), "left")]
-    columns.append(Column("n", tuple(str(sizes.get(name, NOTHING)) for name in names)))
+    columns = [Column("class", tuple(kept), "left")]
+    columns.append(Column("n", tuple(str(sizes.get(name, NOTHING)) for name in kept)))
     for row in rows:
         gains = {gain.name: gain for gain in row.classes}
-        columns.append(Column(row.name, tuple(_class_gain(gains.get(name)) for name in names), spare=True))
+        columns.append(
+            Column(names[row.name], tuple(_class_gain(gains.get(name)) for name in kept), spare=True)
+        )
     return tuple(columns)
 
 
@@ -211,7 +187,7 @@ def _class_gain(gain: ClassGain | None) -> str:
     return _points(gain.difference) + star
 
 
-def _measure_table(group: Group) -> tuple[Column, ...]:
+def _measure_table(group: Group, names: Mapping[str, str]) -> tuple[Column, ...]:
     """Lay out everything else, a line per metric, a column per row."""
     rows = [row for row in group.rows if row.measures]
     measured = {_identity(one): None for row in rows for one in row.measures}
@@ -223,7 +199,7 @@ def _measure_table(group: Group) -> tuple[Column, ...]:
     for row in rows:
         found = {_identity(one): one.value.value for one in row.measures}
         cells = (number(found[one]) if one in found else NOTHING for one in order)
-        columns.append(Column(row.name, tuple(cells), spare=True))
+        columns.append(Column(names[row.name], tuple(cells), spare=True))
     return tuple(columns)
 
 
@@ -260,7 +236,7 @@ def findings_table(board: Board, most: int | None = None) -> tuple[Column, ...]:
         (
             dataset,
             evaluator,
-            metric or sentences.count(len(values), "metric", "metrics"),
+            metric or count(len(values), "metric", "metrics"),
             NOTHING if values[0] is None else f"{number(values[0])} {unit}".strip(),
             note,
         )
@@ -277,12 +253,12 @@ def findings_table(board: Board, most: int | None = None) -> tuple[Column, ...]:
 def _shown_of(group: Group, what: Literal["shifts", "classes"]) -> str:
     """Say that lines were left out, if they were."""
     count = len({one.name for row in group.rows for one in getattr(row, what)})
-    return f" Of {count} {what}, the {_SHOWN} with the largest differences." if count > _SHOWN else ""
+    return f"Of {count} {what}, the {_SHOWN} with the largest differences." if count > _SHOWN else ""
 
 
 def _left_out(group: Group) -> str:
     count = len({_identity(one) for row in group.rows for one in row.measures})
-    return f" Of {count} metrics, the first {_SHOWN_MEASURES} by name." if count > _SHOWN_MEASURES else ""
+    return f"Of {count} metrics, the first {_SHOWN_MEASURES} by name." if count > _SHOWN_MEASURES else ""
 
 
 def _most(largest: dict[str, float]) -> list[str]:

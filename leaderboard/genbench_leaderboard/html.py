@@ -4,10 +4,12 @@ from collections.abc import Iterable, Sequence
 
 from genbench.escaping import html_text
 from genbench_leaderboard.columns import Column
-from genbench_leaderboard.layout import Section, section
+from genbench_leaderboard.headline import headline
+from genbench_leaderboard.layout import Section, sections
 from genbench_leaderboard.rows import Board
 from genbench_leaderboard.sentences import failure_line, summary
 from genbench_leaderboard.shown import shown
+from genbench_leaderboard.terms import terms
 
 _EMPTY = "No records of cells."
 
@@ -15,26 +17,28 @@ _EMPTY = "No records of cells."
 def render_html(board: Board) -> str:
     """Return the board as a fragment of HTML, without scripts or styles of its own."""
     board = shown(board)
-    blocks = [f"<p>{html_text(summary(board) if board.groups else _EMPTY)}</p>"]
-    for group in board.groups:
-        blocks += _section(section(group, board))
-        blocks += _folded("Failed", [failure_line(one) for one in group.failures])
+    said = headline(board)
+    blocks = [f"<p>{html_text(f'{said} {summary(board)}' if board.groups else _EMPTY)}</p>"]
+    for part in sections(board):
+        blocks += _section(part, said=part.headline == said)
+        blocks += _folded("Failed", [failure_line(one) for one in part.failures])
     blocks += _folded("Failed besides", [failure_line(one) for one in board.failures])
     blocks += _folded("Notes on the records", board.notes)
+    blocks += _folded("Terms", [f"{term.name}: {term.meaning}" for term in terms(board)])
     return "\n".join(blocks)
 
 
-def _section(part: Section) -> Iterable[str]:
+def _section(part: Section, *, said: bool) -> Iterable[str]:
     yield f"<h4>{html_text(part.title)}</h4>"
-    yield f"<p>{html_text(part.intro)}</p>"
+    yield f"<p>{html_text(part.intro if said else f'{part.headline} {part.intro}')}</p>"
     yield _table(part.table)
-    if part.notes:
-        yield f"<ul>{''.join(f'<li>{html_text(note)}</li>' for note in part.notes)}</ul>"
-    yield from _folded("What the columns mean", part.legend)
+    notes = (*part.legend, *part.notes)
+    if notes:
+        yield f"<ul>{''.join(f'<li>{html_text(note)}</li>' for note in notes)}</ul>"
     for table in part.further:
         inner = f"{_table(table.columns)}<p>{html_text(table.legend)}</p>"
         yield f"<details><summary>{html_text(table.title)}</summary>{inner}</details>"
-    yield from _folded("Provenance", [part.environment, *part.commands])
+    yield from _folded("Provenance", [part.references, part.environment, *part.asides, *part.commands])
 
 
 def _table(columns: Sequence[Column]) -> str:

@@ -4,12 +4,12 @@ Exploratory; no verdict rests on it. Metrics are read by their fields and averag
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from genbench.digest import digest
 from genbench.errors import ProtocolError
 from genbench.metrics import STANDARD_SPLITS, Averaged, Metric, average
-from genbench.records import Component, Record
+from genbench.records import Record
+from genbench.sheets import images_id
 from genbench_leaderboard.copies import CHECK
 from genbench_leaderboard.crossed import Comparison
 from genbench_leaderboard.groups import Entry, RawGroup, compared
@@ -26,14 +26,18 @@ class ImageSets:
         for record in records:
             result = record.result
             if result.subject == "image_set" and result.status == "ok":
-                images = (result.dataset, result.generator, result.filter)
-                self._found[_images_key(images, result.ratio)].append(record)
+                images = images_id(result.dataset, result.generator, result.filter, result.ratio)
+                self._found[images].append(record)
 
     def of(self, entry: Entry, group: RawGroup) -> list[Record]:
         """Return the records of a row's images; those of the row's own protocol where there are any."""
-        images = (group.dataset, entry.generator, entry.filter)
-        found = self._found.get(_images_key(images, entry.mix["ratio"]), [])
+        found = self._found.get(self.id_of(entry, group), [])
         return [record for record in found if record.result.protocol == group.protocol] or found
+
+    @staticmethod
+    def id_of(entry: Entry, group: RawGroup) -> str:
+        """Return which set of images a row has, as `genbench.sheets` names it."""
+        return images_id(group.dataset, entry.generator, entry.filter, entry.mix["ratio"])
 
     def distances(self, entry: Entry, group: RawGroup) -> tuple[Distance, ...]:
         """Return a row's distances, each a mean over its seeds."""
@@ -109,7 +113,3 @@ def measures(entry: Entry, image_sets: Iterable[Record]) -> tuple[Measured, ...]
         for one in average_records(by_author[author])
         if (author or not is_distance(one)) and one.identity.split in STANDARD_SPLITS
     )
-
-
-def _images_key(components: Sequence[Component], ratio: float) -> str:
-    return digest([*(component.identity for component in components), float(ratio)])

@@ -8,15 +8,18 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from genbench import terminal
-from genbench_leaderboard.columns import NOTHING, Column
+from genbench_leaderboard.columns import NOTHING, Column, Table
 from genbench_leaderboard.further_tables import findings_table
-from genbench_leaderboard.layout import Section, section
+from genbench_leaderboard.headline import headline
+from genbench_leaderboard.layout import Section, sections
 from genbench_leaderboard.rows import Board
-from genbench_leaderboard.sentences import FINDINGS_LEGEND, failure_lines, summary
+from genbench_leaderboard.sentences import failure_lines, summary
 from genbench_leaderboard.shown import shown
+from genbench_leaderboard.terms import terms
 
 NO_RECORDS = "No records of cells: run a suite first (genbench run)."
 _SHOWN_FINDINGS = 10
+_ELSEWHERE = ("Exact names",)  # which who reads this typed
 _BREAKS = ",:_"  # signs after which a name may be wrapped
 
 
@@ -24,36 +27,45 @@ def render_terminal(board: Board, width: int | None = None) -> str:
     """Return the board as plain text, at most `width` characters wide (by default the terminal's)."""
     width = width or terminal.width()
     board = shown(board)
-    blocks = [_filled(summary(board), width) if board.groups else NO_RECORDS]
-    for group in board.groups:
-        blocks += _terminal_section(section(group, board), failure_lines(group.failures), width)
+    said = headline(board)
+    begin = [said, summary(board)] if board.groups else [NO_RECORDS]
+    blocks = [_filled(text, width) for text in begin]
+    parts = sections(board)
+    for part in parts:
+        blocks += _terminal_section(part, width, said=part.headline == said)
     if board.findings:
         whole = findings_table(board)
         table = _terminal_table(findings_table(board, _SHOWN_FINDINGS), width)
         left_out = len(whole[0].cells) - _SHOWN_FINDINGS
-        more = f" {left_out} more, with smaller values, are in the Markdown." if left_out > 0 else ""
-        blocks.append(f"Across the rows\n{table}\n{_filled(FINDINGS_LEGEND + more, width)}")
+        more = f"{left_out} more, with smaller values, are in the Markdown." if left_out > 0 else ""
+        blocks.append(f"Across the rows\n{table}\n{_filled(more, width)}".rstrip())
     blocks += _terminal_list("Failed besides", failure_lines(board.failures), width)
     blocks += _terminal_list("Notes on the records", board.notes, width)
+    blocks += _terminal_list("Terms", (f"{term.name}: {term.meaning}" for term in terms(board)), width)
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _terminal_section(part: Section, failures: Sequence[str], width: int) -> list[str]:
+def _terminal_section(part: Section, width: int, *, said: bool) -> list[str]:
     title = _filled(part.title, width)
     rule = "═" * max(map(len, title.splitlines()))
-    blocks = [f"{title}\n{rule}\n{_filled(part.intro, width)}"]
-    blocks += [_terminal_table(part.table, width), "\n".join(_filled(text, width) for text in part.legend)]
-    blocks += ["\n".join(_item(note, width) for note in part.notes)]
-    blocks += _terminal_list("Failed", failures, width)
+    found = "" if said else f"{_filled(part.headline, width)}\n"
+    blocks = [f"{title}\n{rule}\n{found}{_filled(part.intro, width)}", _terminal_table(part.table, width)]
+    blocks += ["\n".join(_item(note, width) for note in (*part.legend, *part.notes, *part.asides))]
+    blocks += _terminal_list("Failed", failure_lines(part.failures), width)
     for further in part.further:
-        table = _terminal_table(further.columns, width)
-        left_out = len(_used(further.columns)) - len(_narrowed(further.columns, width))
-        more = f" {left_out} more columns are in the Markdown." if left_out else ""
-        blocks += [f"{further.title}\n{table}\n{_filled(further.legend + more, width)}"]
-    blocks.append(_filled(part.environment, width))
+        if not part.is_alone and further.title not in _ELSEWHERE:
+            blocks.append(_terminal_further(further, width))
+    blocks.append(_filled(f"{part.references} {part.environment}", width))
     if part.commands:
         blocks.append("Repeat with:\n" + "\n".join(f"  {command}" for command in part.commands))
     return blocks
+
+
+def _terminal_further(further: Table, width: int) -> str:
+    left_out = len(further.columns) - len(_narrowed(further.columns, width))
+    more = f" {left_out} more columns are in the Markdown." if left_out else ""
+    table, legend = _terminal_table(further.columns, width), _filled(f"{further.legend}{more}".strip(), width)
+    return "\n".join(part for part in (further.title, table, legend) if part)
 
 
 def _terminal_table(columns: Sequence[Column], width: int) -> str:
@@ -104,17 +116,13 @@ def _table_width(widths: Iterable[int]) -> int:
 
 
 def _narrowed(columns: Sequence[Column], width: int) -> list[Column]:
-    """Leave out spare columns from the right until the table fits, and always an unused filter."""
-    kept = _used(columns)
+    """Leave out spare columns from the right until the table fits."""
+    kept = list(columns)
     widths = [_natural(column) for column in kept]
     for place in reversed(range(len(kept))):
         if kept[place].spare and _table_width(widths) > width:
             del kept[place], widths[place]
     return kept
-
-
-def _used(columns: Sequence[Column]) -> list[Column]:
-    return [column for column in columns if not (column.name == "filter" and column.spare)]
 
 
 def _wrapped(columns: Sequence[Column], width: int) -> list[list[str]] | None:

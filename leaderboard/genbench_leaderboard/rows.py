@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from genbench.levels import Level
 from genbench.metrics import Averaged
-from genbench.records import DatasetImages, Declaration, Protocol
+from genbench.records import Component, DatasetImages, Declaration, Protocol
 from genbench.roles import Role
 from genbench_leaderboard.crossed import ALPHA, Comparison
 from genbench_leaderboard.statistics import Estimate, Verdict
@@ -232,6 +232,10 @@ class Row:
         metrics: Mean over seeds of every other metric of the row's cells, by name.
         budget_limited: Why its gain may be due to fewer visits of real images.
         mixed_environment: Whether some of its records come from another environment than most of the group.
+        generator_component: The generator with every option resolved.
+        filter_component: The filter, likewise.
+        images_id: Which set of images it has, as `genbench.sheets` names it; empty for real images alone.
+        results: Digests of the results (`result_sha256` in their files) that its top-1 rests on, by seed.
     """
 
     generator: str
@@ -262,6 +266,10 @@ class Row:
     metrics: Mapping[str, float]
     budget_limited: BudgetLimit | None
     mixed_environment: bool
+    generator_component: Component
+    filter_component: Component
+    images_id: str = ""
+    results: tuple[str, ...] = ()
 
     @property
     def is_baseline(self) -> bool:
@@ -329,6 +337,8 @@ class Group:
         environments: The most common first.
         provenance: Dates, versions, data and code.
         commands: What repeats the runs.
+        dataset_component: The dataset with every option resolved.
+        classifier_component: The classifier, likewise.
     """
 
     title: str
@@ -346,6 +356,8 @@ class Group:
     environments: tuple[Environment, ...]
     provenance: Provenance
     commands: tuple[str, ...]
+    dataset_component: Component
+    classifier_component: Component
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def test_the_board_is_text_html_and_a_frame(results: Results) -> None:
     assert list(board.to_frame()["generator"]) == ["none", "toy"]
     assert board.to_markdown().startswith("# Leaderboard")
     assert json.loads(board.to_json())["groups"]
-    assert board.to_csv().splitlines()[0].startswith("dataset,classifier")
+    assert board.to_csv().splitlines()[0].startswith("comparison,row,dataset,classifier")
 
 
 def test_html_of_a_board_is_escaped(results: Results) -> None:

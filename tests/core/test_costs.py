@@ -98,10 +98,12 @@ MEASURED = {"fit": 80.0, "sample": 10.0, "train": 24.0, "predict": 3.0, "embed":
         ({"mixes": [{"augment": "strong"}]}, "train", "seed", None),
         ({"mixes": [{"budget_scale": 2.0}]}, "train", "seed", 48.0),
         ({"mixes": [{"ratio": 3.0, "budget": "epochs"}]}, "train", "ddpm", 96.0),
+        ({"dataset": "toy-data:images=1000,epoch_repeats=3"}, "train", "seed", 72.0),
         ({"generators": ["cvae"]}, "fit", "", None),
         ({"dataset": "toy-data:images=1000,size=16"}, "fit", "", None),  # of other pixels
         ({"dataset": "toy-data:images=1000,limit_train=500"}, "sample", "", 5.0),  # of the same ones
-        ({"dataset": "digits"}, "train", "seed", None),
+        ({"dataset": "digits:shifts=[computed]"}, "train", "seed", None),
+        ({"dataset": "digits"}, "train", "seed", 24.0 * 253 / 235),  # never loaded: by what it declares
     ],
 )
 def test_seconds_are_scaled_between_like_things_alone(

@@ -165,13 +165,32 @@ def test_paths_of_a_run_begin_where_it_was_typed(tmp_path: Path, monkeypatch: py
     assert why("../moved/results/one", "folder:data/synth") == here
     (moved / "data" / "synth").rename(moved / "new")
     with pytest.raises(
-        GenbenchError, match=r"synth' .*\nFiles that .* was made of are not there.*\n.*-g folder:NEW"
+        GenbenchError, match=r"synth' .*\nFiles that .*records tells of are not there.*\n.*-g folder:NEW"
     ):
         why("../moved/results/one")
     keys = [line.split()[1] for line in here.splitlines() if "  not there  " in line]
     assert len(keys) == 7
     given = why("../moved/results/one", "folder:../moved/new", "-g", "folder:../moved/new")
     assert [line.split()[1] for line in given.splitlines() if "  not there  " in line] == keys
+
+
+def test_images_in_the_store_are_shown_though_their_files_are_gone(toys: Run, tmp_path: Path) -> None:
+    toys("export-images", str(toys.folder), "toy", "--output", "synth")
+    arms = ["-d", "toy-data", "-g", "folder:synth", "-c", "toy-net", "--reference", "toy-net"]
+    toys("run", *arms, "-e", "accuracy", "--seeds", "1", "-j", "0", "--name", "found", "-q")
+    shutil.rmtree("synth")
+    run = tmp_path / "genbench-results" / "found"
+    (record,) = (
+        path for path in (run / "records").glob("cell-*.json") if "folder:path=synth" in path.read_text()
+    )
+    for number, named in enumerate((run, record)):
+        said = toys("preview", str(named), "--output", f"{number}.png").output
+        assert "synth' does not exist: what is in the store is found by what" in said
+        assert f"{number}.png: 3 classes" in said
+    assert Path("0.png").read_bytes() == Path("1.png").read_bytes()
+    shutil.rmtree(run / "records")
+    with pytest.raises(GenbenchError, match=r"-g folder:NEW"):
+        toys("preview", str(run))
 
 
 def test_a_run_that_is_repeated_by_its_folder_keeps_its_line(

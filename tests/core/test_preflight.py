@@ -6,19 +6,24 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from genbench import preflight
+from genbench.cli import program
 from genbench.errors import DataError, ExitCode, GenbenchError, StoreUnwritableError, UsageError
 from genbench.options import ComponentConfig
 from genbench.outlook import missing_steps
 from genbench.plan import Plan
+from genbench.records import read_records
 from genbench.registry import PluginSource, Registry
 from genbench.runner import Observer, run
+from genbench.spec import load_suite
 from genbench.store import Store
 from genbench.worker import RunOptions
 from toy_suites import toy_plan
 
+TOY = str(Path(__file__).parents[1] / "toy_plugin.py")
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -124,6 +129,30 @@ def test_a_batch_above_the_smallest_training_set_is_refused_before_anything_is_f
     assert "--reference toy-net:recipe.batch_size_images=8 " in said
     found = list(preflight.would_fail(plan, missing_steps(plan, store), store, registry))
     assert [problem.exit_code for problem in found] == [ExitCode.USAGE] * 2
+
+
+def test_few_images_are_trained_on_in_smaller_batches(tmp_path: Path) -> None:
+    """At the first run, when the dataset was never loaded, and later; what is recorded is what was done."""
+
+    def said(command: str, *more: str) -> str:
+        toys = ["-d", "toy-data:limit_train=12", "-g", "toy", "-c", "toy-net", "--reference", "toy-net"]
+        line = [command, *toys, "-e", "accuracy", "--seeds", "1", "--store", str(tmp_path / "store"), *more]
+        return CliRunner().invoke(program, [*line, "--plugin", TOY], catch_exceptions=False).output
+
+    change = "12 training images do not fill a batch of 16: toy-net is trained in batches of 8, in all arms"
+    ran = ["-j", "0", "-q", "-o", str(tmp_path / "results")]
+    assert change not in said("plan")  # it is not known yet
+    assert change in said("run", *ran)
+    run = next((tmp_path / "results").iterdir())
+    results = [one.result for one in read_records([run / "records"])]
+    recipes = [one.classifier.config["recipe"] for one in results if one.classifier is not None]
+    assert [one["batch_size_images"] for one in recipes] == [8, 8]
+    assert load_suite(run / "suite.toml").classifiers[0].options == {"recipe": {"batch_size_images": 8}}
+    planned = " ".join(said("plan").split())
+    assert change in planned
+    assert "nothing to run: every step is cached" in planned
+    with pytest.raises(UsageError, match=r"batch_size_images is 13, but this training set has 12 images"):
+        said("run", *ran, "-c", "toy-net:recipe.batch_size_images=13")
 
 
 def test_a_dataset_that_cannot_be_used_stops_the_run_with_one_error(registry: Registry, store: Store) -> None:

@@ -106,7 +106,8 @@ def test_every_run_has_a_folder_and_the_index_finds_it(
         ("toys", 6, "done"),
         ("toys-2", 2, "done"),
     ]
-    assert listed[0].run.headline.startswith("toy +1.0x standard: ")
+    said = "On 96 images of toy-data with the classifier toy-net, 3 seeds allow no verdict, which takes 5"
+    assert listed[0].run.headline.startswith(said)
     assert (folder / listed[0].run.typed_in).resolve() == Path.cwd()
     # What is moved is found where it is; what is gone is said to be.
     shutil.move(folder, tmp_path / "elsewhere")

@@ -1,15 +1,17 @@
 """Suites and options: what users type becomes resolved components, or a message that says what is allowed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from genbench.digest import file_digest
 from genbench.errors import UsageError
-from genbench.notation import LONGEST_REFERENCE, parse_reference, scalar
+from genbench.notation import LONGEST_REFERENCE, as_suite_name, is_suite_name, parse_reference, scalar
 from genbench.protocols import ComponentRef, Mix
 from genbench.registry import Registry
-from genbench.spec import Resolved, as_suite_name, is_suite_name, load_suite, make_suite, resolve
+from genbench.request import read_suite
+from genbench.spec import Resolved, load_suite, make_suite, resolve
 
 
 def settle(registry: Registry, text: str, kind: str = "classifier", preset: str = "smoke") -> Resolved:
@@ -141,6 +143,23 @@ def test_a_wrong_suite_names_the_entry(tmp_path: Path, toml: str, message: str) 
         load_suite(tmp_path / "mine.toml")
     with pytest.raises(UsageError, match=r"cannot read suite"):
         load_suite(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("flags", "options"),
+    [
+        ({}, {"preset": "few"}),
+        ({"limit_test": 99}, {"preset": "few", "limit_test": 99}),
+        ({"preset": "smoke"}, {}),
+        ({"limit_train": 300}, {"limit_train": 300}),
+        ({"datasets": ("digits",)}, {}),
+    ],
+)
+def test_a_suite_that_names_no_dataset_leaves_room_for_a_gain(
+    flags: dict[str, Any], options: dict[str, Any]
+) -> None:
+    (dataset,) = read_suite(None, {"classifiers": ("cnn",), **flags}).datasets
+    assert (dataset.use, dataset.options) == ("digits", options)
 
 
 def test_a_suite_needs_a_classifier() -> None:

@@ -42,6 +42,15 @@ def sampled(plan: Plan, store: Store, label: str) -> torch.Tensor:
     return open_images(artifact.folder).all()
 
 
+def test_few_images_may_be_seen_more_often_in_an_epoch(run_cells: RunCells) -> None:
+    _, outcome = run_cells(datasets=["toy-data", "toy-data:epoch_repeats=2.5"], mixes=[{"budget_scale": 2.0}])
+    steps = {
+        one.result.dataset.label: one.result.ledger.steps for one in outcome.records if one.result.ledger
+    }
+    assert steps["toy-data:epoch_repeats=2.5"] == pytest.approx(2.5 * steps["toy-data"], abs=1.5)
+    assert steps["toy-data"] > 3
+
+
 def test_options_of_a_referenced_generator_reach_its_sampling(run_cells: RunCells, store: Store) -> None:
     other = "sdedit:base=ddpm,base.guidance_scale=8"
     plan, outcome = run_cells(generators=["sdedit", other], datasets=["digits:limit_train=60"])

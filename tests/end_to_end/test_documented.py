@@ -11,6 +11,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from genbench.errors import ExitCode
 from genbench.records import read_records
@@ -39,6 +40,13 @@ def test_the_readmes_command_at_smoke(program: Program, tmp_path: Path) -> None:
     table = (tmp_path / "genbench-results" / "digits-ddpm-resnet32" / "leaderboard.md").read_text()
     assert "| ddpm" in table
     assert "FID" in table
+    # It ends with what it found, where a picture of the synthetic images is, and what to type next.
+    ending = done.stdout.rpartition("On 200 ")[2]
+    assert "3 seeds allow no verdict" in " ".join(ending.split())
+    (picture,) = re.findall(r"^synthetic images of ddpm: (\S+\.png)$", ending, re.MULTILINE)
+    with Image.open(tmp_path / picture) as sheet:
+        assert sheet.height > sheet.width > 8 * 32  # ten classes, eight images each
+    assert "genbench report genbench-results/digits-ddpm-resnet32" in ending
 
 
 @pytest.mark.slow(reason="six networks on 200 digits")

@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from copy_tables import CODE, copy_table
 from genbench.digest import digest
@@ -34,7 +35,14 @@ from genbench.records import (
     pack_bits,
 )
 from genbench_leaderboard.board import build_board
-from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
+from genbench_leaderboard.page import render_page
+from genbench_leaderboard.tables import (
+    render_csv,
+    render_json,
+    render_latex,
+    render_markdown,
+    render_terminal,
+)
 
 Body = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -42,6 +50,7 @@ Path = tuple[str | int, ...]
 RENDERERS: dict[str, Callable[[Any], str]] = {
     "md": render_markdown,
     "txt": render_terminal,
+    "tex": render_latex,
     "csv": render_csv,
     "json": render_json,
 }
@@ -312,7 +321,8 @@ def rendered(records: Sequence[Record]) -> dict[str, str]:
         board = build_board(records)
     except GenbenchError:
         return {}
-    return {form: render(board) for form, render in RENDERERS.items()}
+    page = render_page(board, records)
+    return {"page": page, **{form: render(board) for form, render in RENDERERS.items()}}
 
 
 def assert_dead(pages: dict[str, str]) -> None:
@@ -322,10 +332,14 @@ def assert_dead(pages: dict[str, str]) -> None:
         assert not unseen, f"{form}: {unseen!r}"
     if "md" in pages:
         assert_dead_markdown(pages["md"])
+    if "tex" in pages:
+        assert_dead_latex(pages["tex"])
     if "csv" in pages:
         assert_dead_csv(pages["csv"])
     if "json" in pages:
         json.loads(pages["json"])
+    if "page" in pages:
+        assert_dead_page(pages["page"])
 
 
 _RENDERER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -336,18 +350,88 @@ _LINES = {"text", "softbreak", "text_special"}
 _AUTOLINK = re.compile(r"(?i)//|www\.|[\w.+-]@[^\s\u2060]|(?<!\w)@\w")
 
 
+#: The tags of a board: its folded parts, which have titles of ours.
+_FOLDED = re.compile(r"<details>\n<summary>[A-Z][a-z, ]+</summary>\n?|</details>\n?")
+
+
 def assert_dead_markdown(text: str, pictures: int = 0) -> None:
-    """See that a page has headings, lists, tables and fenced commands, and besides nothing but text."""
+    """See that a page has headings, lists, tables and fenced commands, and besides nothing but text.
+
+    A board also has folded parts, and links to its own headings.
+    """
     for token in _RENDERER.parse(text):
         kind = re.sub(r"_(open|close)$", "", token.type)
+        if kind == "html_block":
+            assert _FOLDED.fullmatch(token.content), token.content[:80]
+            continue
         assert kind in {*_BLOCKS, "inline", "fence"}, f"{token.type}: {token.content[:80]!r}"
         assert kind != "fence" or token.info in {"sh", "json"}, token.info[:80]
         inline = token.children or []
-        odd = {child.type for child in inline} - _LINES
+        odd = {child.type for child in inline if not _is_own_link(child)} - _LINES
         assert odd <= ({"image"} if pictures else set()), f"{odd} in {token.content[:120]!r}"
         plain = "".join(child.content for child in inline if child.type != "image")
         live = _AUTOLINK.search(plain)
         assert not live, f"{live and live[0]!r} in {plain[:120]!r}"
+
+
+#: What the page of a board is made of; `script` and `style` are its own, whatever the records say.
+_PAGE_TAGS = re.findall(
+    r"\S+",
+    "html head meta title style body a header h1 h2 h3 p main nav ol ul li br span section div label "
+    "input fieldset legend output table caption thead tbody tr th td small details summary figure "
+    "figcaption img dl dt dd pre button dialog footer script svg desc g text line rect circle polygon "
+    "polyline path ",
+)
+_PAGE_ATTRIBUTES = re.findall(
+    r"\S+",
+    "lang charset http-equiv content name class href id aria-labelledby aria-label role tabindex "
+    "data-of hidden type autocomplete spellcheck value checked data-sortable scope data-kind data- "
+    "text data-v data-open data-copy data-step data-close data-same autofocus viewbox width height "
+    "font-family font-size fill stroke x y x1 x2 y1 y2 cx cy r d points stroke-width stroke-dasharray "
+    "text-anchor paint-order opacity fill-opacity transform src alt ",
+)
+
+
+class _Page(HTMLParser):
+    """Refuses a page that has a tag, an attribute or an address that is not its own."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in _PAGE_TAGS, tag
+        for name, value in attrs:
+            assert name in _PAGE_ATTRIBUTES, (tag, name)
+            assert name != "href" or (value or "").startswith("#"), value
+            assert name != "src" or (value or "").startswith("data:image/png;base64,"), (value or "")[:80]
+
+
+def assert_dead_page(text: str) -> None:
+    """See that a page has no tags, attributes and addresses but its own: whatever else is there is text."""
+    scripts = re.findall(r"<script>.*?</script>", text, re.DOTALL)
+    assert len(scripts) == 1
+    bare = re.sub(r"<(script|style)>.*?</\1>", "", text, flags=re.DOTALL)
+    reader = _Page()
+    reader.feed(bare)
+    reader.close()
+
+
+def _is_own_link(child: Token) -> bool:
+    return child.type == "link_close" or (
+        child.type == "link_open" and str(child.attrs["href"]).startswith("#")
+    )
+
+
+#: The commands of a board, those that stand for a character, and what is written for one.
+_LATEX = re.compile(
+    r"\\(begin|end)\{(table|tabular|itemize)\}|\\ensuremath\{(-|\\pm|\\Delta|\^\{2\})\}|\[htbp\]"
+    r"|\\(centering|toprule|midrule|bottomrule|item)(?= |\n)|\\caption\[\{|\}\]\{|\}\n|\{[lr]+\}\n"
+    r"|\\(text\w+|dag|ddag|S)\{\}|\\[&%$#_{}]|\{[^{}\\]\}| \\\\\n| & |^%.*"
+)
+
+
+def assert_dead_latex(text: str) -> None:
+    """See that a document has the commands of a board and no others, and that all it opens is closed."""
+    assert text.count("\\begin{") == text.count("\\end{")
+    bare = _LATEX.sub("", text)
+    assert not set(bare) & set("\\{}$&#^_~%[]<>|`"), bare[:200]
 
 
 def assert_dead_csv(text: str) -> None:

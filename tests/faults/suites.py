@@ -20,8 +20,8 @@ from faults.campaign import Size, Trial
 from faults.hostile import PAYLOADS
 from genbench.cli import main
 from genbench.errors import UsageError
-from genbench.notation import parse_reference
-from genbench.spec import as_suite_name, is_suite_name, load_suite
+from genbench.notation import as_suite_name, is_suite_name, parse_reference
+from genbench.spec import load_suite
 
 _SECONDS = 10  # for one refusal
 _VALID = 'seeds = 2\nclassifiers = ["cnn"]\ngenerators = ["ddpm:timesteps=10"]\nmixes = [{ ratio = 1.0 }]\n'

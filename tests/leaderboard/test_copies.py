@@ -201,10 +201,7 @@ def test_a_gain_that_rests_on_a_few_copied_images_is_void() -> None:
     row = made_row(board)
     assert row.contrast is not None
     assert (row.contrast.verdict, row.contrast.copied_images) == ("void", 11)
-    assert (
-        "void: the verdict changes without the copied test images (ddpm, +1.0x standard)."
-        in render_markdown(board)
-    )
+    assert "void: the verdict changes without the copied test images (DDPM)." in render_markdown(board)
 
 
 def test_a_gain_that_does_not_rest_on_them_stands_and_is_noted() -> None:
@@ -227,8 +224,8 @@ def test_copies_among_other_test_images_leave_nothing_to_compare() -> None:
 def test_blank_and_repeated_images_are_said() -> None:
     blank = all_seeds(lambda _: (), blank=7, duplicates=3)
     text = render_markdown(build_board([*BETTER, *blank]))
-    assert "warning: synthetic images of one colour: 7 (ddpm, +1.0x standard)." in text
-    assert "warning: synthetic images that are there more than once: 3 (ddpm, +1.0x standard)." in text
+    assert "warning: synthetic images of one colour: 7 (DDPM)." in text
+    assert "warning: synthetic images that are there more than once: 3 (DDPM)." in text
     assert "warning" not in render_markdown(build_board([*BETTER, *all_seeds(lambda _: ())]))
 
 

@@ -1,5 +1,6 @@
 """Datasets: real images in, splits out; and a message for everything that can be wrong with a folder."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,21 @@ def load(registry: Registry, text: str, context: StepContext) -> RealImages:
 
 
 # -------------------------------------------------------------------------------------------------- digits
+
+
+@pytest.mark.parametrize("options", ["", ":few", ":limit_train=90,limit_test=50,reserve=33,size=16"])
+def test_what_digits_declare_is_what_they_hold(
+    registry: Registry, make_context: MakeContext, tmp_path: Path, options: str
+) -> None:
+    resolved = resolve(registry, "dataset", parse_reference(f"digits{options}"), "quick", file_digest)
+    dataset, config = import_target(resolved.spec.target, resolved.name), resolved.config
+    assert isinstance(config, DatasetConfig)
+    write_splits(dataset(config), config, make_context(), tmp_path)
+    card = json.loads((tmp_path / "dataset.json").read_text())
+    known = config.declared_images()
+    assert known is not None
+    assert list(known.shape) == card["image_shape"]
+    assert config.declared_splits() == card["splits"]
 
 
 def test_digits_agree_with_scikit_learn(registry: Registry, make_context: MakeContext) -> None:

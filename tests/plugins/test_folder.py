@@ -592,6 +592,26 @@ def test_what_is_read_and_what_is_not_is_said(
     assert remark.endswith("; not used: data/test-00000-of-00001.parquet")
 
 
+def test_what_is_read_of_a_zip_is_said(tmp_path: Path) -> None:
+    """A zip of a folder that is split, of a packed folder, of class folders, and one that is no zip."""
+    image, said = png(pixels_of()[0]), {}
+    for name, inside in {"split": "train/", "packed": "photos/", "plain": ""}.items():
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as packed:
+            for file in ("cat/1.png", "cat/2.png", "dog/1.png"):
+                packed.writestr(inside + file, image)
+            for file in ("test/cat/1.png", "README.md") if name == "split" else ():
+                packed.writestr(file, image)
+        (said[name],) = FolderConfig(path=str(tmp_path / f"{name}.zip")).remarks(image_problem)
+    images = "a zip; 3 images of 2 classes, 1 to 2 of each"
+    assert said == {
+        "split": f"{images}; read: train/; not used: README.md, test",
+        "packed": f"{images}; read: photos/",
+        "plain": images,
+    }
+    (tmp_path / "broken.zip").write_bytes(b"no zip")
+    assert FolderConfig(path=str(tmp_path / "broken.zip")).remarks(image_problem) == ("a zip",)
+
+
 def test_a_map_names_classes_that_are_there_on_both_sides(tmp_path: Path) -> None:
     write_tree(tmp_path / "set", ("kitty", "dogs"), pixels_of())
     with pytest.raises(DataError, match=r"dataset lacks: [a-z, ]+\s+classes\.dog=dogs if they are the same"):

@@ -136,6 +136,32 @@ def test_every_form_holds_logits_or_classes(tmp_path: Path, write: Callable[[Pat
     assert np.array_equal(named, classes)
 
 
+@pytest.mark.parametrize("names", [("frog", "cat", "dog"), (" dog", "frog", "cat "), ("2", "0", "1")])
+def test_columns_of_csv_are_told_by_their_names(tmp_path: Path, names: tuple[str, ...]) -> None:
+    places = [int(name) if name.isdecimal() else NAMES.index(name.strip()) for name in names]
+    lines = [",".join(names), *(",".join(str(row[place]) for place in places) for row in LOGITS)]
+    (tmp_path / "p.csv").write_text("\n".join(lines))
+    assert np.array_equal(said(tmp_path / "p.csv")["test"], LOGITS)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        ("cat,dog,bird", "1,2,3", r"no class is called 'bird'.*classes are cat, dog, frog"),
+        ("cat,dog", "1,2", r"no column is called 'frog'"),
+        ("file,cat,dog,frog", "a.png,1,2,3", r"no class is called 'file'"),
+        ("cat,dog, cat,frog", "1,2,3,4", r"a class has two columns"),
+        ("0,1,3", "1,2,3", r"no class is called '0'"),
+        ("dog,cat,frog", "1,,3", r"could not convert string to float"),
+        ("dog,cat,frog", "1,2,3,4", r"a row has more values than the header"),
+    ],
+)
+def test_columns_that_are_no_classes_are_refused(tmp_path: Path, header: str, row: str, message: str) -> None:
+    (tmp_path / "p.csv").write_text("\n".join([header, *[row] * len(LABELS)]))
+    with pytest.raises(DataError, match=message):
+        said(tmp_path / "p.csv")
+
+
 def test_probabilities_become_logits_of_the_same_softmax(tmp_path: Path) -> None:
     shares = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
     found = said(write_npy(tmp_path, shares))["test"]

@@ -4,7 +4,7 @@
 (`generators` for `--generator`), and return objects. What goes wrong is raised as a `GenbenchError`.
 
 >>> import genbench
->>> outlook = genbench.plan(generators="classical", classifiers=["mlp", "cnn"], seeds=2)
+>>> outlook = genbench.plan(datasets="digits", generators="classical", classifiers=["mlp", "cnn"], seeds=2)
 >>> len(outlook.cells), outlook.cells[0].name
 (8, 'digits/none/standard/mlp/0')
 >>> genbench.run(generator="classical")
@@ -35,7 +35,7 @@ from genbench.outlook import survey
 from genbench.plan import Plan, Step
 from genbench.publish import Publication
 from genbench.records import Record, explained, read_records
-from genbench.request import make_plan_of, make_registry, make_store, read_suite, shell_line, suite_path
+from genbench.request import make_registry, make_store, read_suite, settled, shell_line, suite_path
 from genbench.runner import Observer
 from genbench.runner import run as walk
 from genbench.store import Store
@@ -166,9 +166,16 @@ def run(suite: str | Path | Mapping[str, Any] | None = None, **options: Unpack[A
         vectorize=asked_how.vectorize,
         confine=asked_how.confine,
     )
-    with publication.claimed() if publication else contextlib.nullcontext():
-        observer = _lines() if said.get("progress") else Observer(notice=_LOG.warning)
-        summary = walk(asked.plan, asked.store, asked.registry, how, observer)
+    try:
+        with publication.claimed() if publication else contextlib.nullcontext():
+            observer = _lines() if said.get("progress") else Observer(notice=_LOG.warning)
+            for change in asked.changes:
+                observer.notice(change)
+            summary = walk(asked.plan, asked.store, asked.registry, how, observer)
+    except UsageError:
+        if _Asked.of(suite, said).changes == asked.changes:
+            raise
+        return run(suite, **options)  # how many images there are was not known before
     published = publication.publish(summary) if publication else None
     return Results(
         asked.plan, asked.store, asked.registry, summary, folder=published.folder if published else None
@@ -250,8 +257,8 @@ class _Asked:
     """What a call asked for, settled."""
 
     def __init__(self, registry: Any, store: Store, suite: Any) -> None:
-        self.registry, self.store, self.suite = registry, store, suite
-        self.plan: Plan = make_plan_of(registry, store, suite)
+        self.registry, self.store = registry, store
+        self.plan, self.suite, self.changes = settled(registry, store, suite)
 
     @classmethod
     def of(cls, suite: str | Path | Mapping[str, Any] | None, said: Mapping[str, Any]) -> "_Asked":

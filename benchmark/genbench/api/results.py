@@ -91,8 +91,9 @@ def _lines(record: Record) -> Iterable[dict[str, Any]]:
 class Board:
     """The board of records: `str` is what the program prints, a notebook shows its tables."""
 
-    def __init__(self, rows: "Rows") -> None:
+    def __init__(self, rows: "Rows", records: Iterable[Record] = ()) -> None:
         self.rows = rows
+        self._records = tuple(records)
 
     @classmethod
     def of(cls, records: Iterable[Record], *, family: str = "", verified: Sequence[Path] = ()) -> "Board":
@@ -100,7 +101,8 @@ class Board:
         from genbench_leaderboard.board import build_board
         from genbench_leaderboard.verification import read_verified
 
-        return cls(build_board(records, read_verified(verified), family=family))
+        found = tuple(records)
+        return cls(build_board(found, read_verified(verified), family=family), found)
 
     def __str__(self) -> str:
         from genbench_leaderboard.tables import render_terminal
@@ -128,6 +130,17 @@ class Board:
 
         return render_markdown(self.rows)
 
+    def to_html(self, pictures: Iterable[Path] = ()) -> str:
+        """Return the board as one page of HTML that needs nothing else.
+
+        Args:
+            pictures: Folders of runs or of records, whose contact sheets of synthetic images it shows.
+        """
+        from genbench.sheets import find_shown
+        from genbench_leaderboard.page import render_page
+
+        return render_page(self.rows, self._records, find_shown(pictures))
+
     def to_csv(self) -> str:
         """Return what `leaderboard.csv` holds."""
         from genbench_leaderboard.tables import render_csv
@@ -139,6 +152,12 @@ class Board:
         from genbench_leaderboard.tables import render_json
 
         return render_json(self.rows)
+
+    def to_latex(self) -> str:
+        """Return the tables for a paper, with `booktabs`."""
+        from genbench_leaderboard.tables import render_latex
+
+        return render_latex(self.rows)
 
 
 class _Cells:

@@ -25,6 +25,8 @@ COMMANDS = {
     "list": "List datasets, generators, filters, classifiers, evaluators or suites.",
     "show": "Show one component or suite: what it does, its options, presets and paper.",
     "leaderboard": "Render records as markdown, text, CSV or JSON.",
+    "report": "Write one page about a run: steps, rows, curves, images, failures.",
+    "compare": "Say what differs between two runs or boards: first in configuration, then in outcome.",
     "preview": "Draw synthetic images, a row per class: of a cell, a row, a record, or a whole run.",
     "export-images": "Write the synthetic images of a cell or row, with their manifest and a data card.",
     "why": "Explain the identity of a cell, and what differs from the nearest result.",

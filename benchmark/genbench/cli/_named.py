@@ -6,7 +6,7 @@ options of the run again.
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from genbench.cli._options import make_plan_of, make_registry, make_store, read_suite, ready_suites
+from genbench.cli._output import warn
 from genbench.errors import DataError, UsageError
 from genbench.notation import BARE, label_of, parse_reference
 from genbench.request import OF_A_RUN
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from genbench.plan import Cell, Plan
     from genbench.records import Record
     from genbench.registry import Registry
-    from genbench.spec import Resolved, Suite
+    from genbench.spec import Recorded, Resolved, Suite
     from genbench.store import Store
 
 _SUITE, _RECORDS = "suite.toml", "records"
@@ -74,8 +75,7 @@ def named_cells(what: str, options: Mapping[str, Any]) -> Named:
         place = place.parent  # any file of a run's folder stands for the run
     if place.is_dir():
         file = _suite_of(place)
-        with _place_of_data(place, store):
-            plan = make_plan_of(registry, store, read_suite(str(file), options))
+        plan = _plan_of(registry, store, read_suite(str(file), options), file.parent / _RECORDS)
         row = options["suite"]
         cells = _rows(plan, row, file.parent) if row else plan.cells
         return Named(registry, store, plan, cells, file.parent, f"genbench run {shlex.quote(str(file))}")
@@ -87,8 +87,7 @@ def named_cells(what: str, options: Mapping[str, Any]) -> Named:
             )
         record = _record(place)
         suite, command = _suite_of_record(place, record, options)
-        with _place_of_data(place, store):
-            plan = make_plan_of(registry, store, suite)
+        plan = _plan_of(registry, store, suite, place)
         return Named(registry, store, plan, _cells_of(plan, record, place), None, command)
     if what.endswith(".json") or what.startswith((".", "/", "~")):
         raise UsageError(
@@ -99,6 +98,34 @@ def named_cells(what: str, options: Mapping[str, Any]) -> Named:
     plan = make_plan_of(registry, store, read_suite(options["suite"], options))
     command = "the same options with `genbench run`"
     return Named(registry, store, plan, _rows(plan, what, None), None, command)
+
+
+def run_folder(what: str, store: "Store") -> Path:
+    """Return the folder of a run: named by itself, by any file in it, or by the run's name.
+
+    Raises:
+        UsageError: There is no such run; the message says which there are.
+    """
+    place = Path(what)
+    if place.is_file():
+        below = (place.parent, place.parent.parent)  # also records, pictures and what is shown
+        place = next((folder for folder in below if (folder / _SUITE).is_file()), place.parent)
+    if place.is_dir():
+        return _suite_of(place).parent
+    from genbench.runs import list_runs
+
+    usual = Path("genbench-results")
+    known = [one for one in list_runs(store, [usual] if usual.is_dir() else []) if one.is_there]
+    found = next((one.folder for one in known if what in {one.folder.name, one.run.name, one.run.id}), None)
+    if found is not None:
+        return _suite_of(found).parent
+    names = list(dict.fromkeys(one.folder.name for one in known))
+    near = get_close_matches(what, names, n=1)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    there = f" The newest are {', '.join(names[:_SHOWN_ROWS])}." if names else ""
+    raise UsageError(
+        f"there is no run, folder or file {what!r}.{meant}{there}", hint="genbench runs   lists them"
+    )
 
 
 def row_name(cell: "Cell") -> str:
@@ -186,17 +213,53 @@ def _is_typed(generator: "Resolved", name: str) -> bool:
     return label_of(generator.name, typed) == generator.label
 
 
-@contextlib.contextmanager
-def _place_of_data(named: Path, store: "Store") -> Iterator[None]:
-    """Say of data that a run read, and that are gone, what there still is."""
+def _plan_of(registry: "Registry", store: "Store", suite: "Suite", records: Path) -> "Plan":
+    """Plan a run; where files that it read are gone, by what its records say that these held.
+
+    Raises:
+        DataError: They are gone, and no record tells of them.
+    """
     try:
-        yield
+        return make_plan_of(registry, store, suite)
     except DataError as problem:
+        with contextlib.suppress(DataError):
+            plan = make_plan_of(registry, store, suite, _recorded(records))
+            warn(f"note: {problem.message}: what is in the store is found by what {records} says of it")
+            return plan
         raise DataError(
-            f"{problem.message}\nFiles that {named} was made of are not there, or cannot be read. "
+            f"{problem.message}\nFiles that {records} tells of are not there, or cannot be read. "
             f"Its images are in the store ({store.root}), under keys for which these files are read",
             hint="put them back, or give their new place: RUN -g folder:NEW   (a dataset's: -d)",
         ) from problem
+
+
+def _recorded(records: Path) -> "Recorded":
+    """Return what looks a component's fingerprint up in records; of several, it finds none."""
+    from genbench.digest import digest
+    from genbench.records import read_records
+
+    known: dict[str, set[str]] = {}
+    parts = ("use", "version", "config")
+
+    def learn(component: Mapping[str, Any]) -> None:
+        if component.get("fingerprint"):
+            about = digest({name: component[name] for name in parts})
+            known.setdefault(about, set()).add(component["fingerprint"])
+        for inner in component["config"].values():
+            if isinstance(inner, Mapping) and inner.keys() >= set(parts):
+                learn(inner)
+
+    for record in read_records([records]):
+        about = record.result
+        for one in (about.dataset, about.generator, about.filter, about.classifier, about.evaluator):
+            if one is not None:
+                learn(one.identity)
+
+    def fingerprint(identity: Mapping[str, Any]) -> str:
+        found = known.get(digest(dict(identity)), set())
+        return next(iter(found)) if len(found) == 1 else ""
+
+    return fingerprint
 
 
 def _form() -> str:

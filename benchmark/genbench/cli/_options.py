@@ -12,6 +12,7 @@ from genbench.request import make_plan_of, make_registry, make_store, read_suite
 if TYPE_CHECKING:
     from genbench.plan import Plan
     from genbench.registry import Registry
+    from genbench.spec import Suite
     from genbench.store import Store
 
 __all__ = ["make_plan_of", "make_registry", "make_store", "read_suite", "ready_suites", "suite_path"]
@@ -80,7 +81,7 @@ _SUITE_OPTIONS = [
         "datasets",
         multiple=True,
         metavar="NAME[:OPTION=VALUE,...]",
-        help="Dataset [default: digits].",
+        help="Dataset [default: digits:few with the preset quick, else digits].",
     ),
     click.option(
         "-g",
@@ -168,6 +169,19 @@ _SUITE_OPTIONS = [
         help="Architecture of the frozen reference classifier [default: cnn].",
     ),
 ]
+
+
+def on_the_dataset(options: Mapping[str, Any], suite: "Suite") -> str:
+    """Say which dataset is taken where none was named; nothing where somebody chose it."""
+    from genbench.spec import FEW_IMAGES
+
+    (first, *_), chosen = suite.datasets, options["datasets"] or options["suite"]
+    if chosen or first.options.get("preset") != FEW_IMAGES:
+        return ""
+    return (
+        f"no dataset was named: {first.use}:{FEW_IMAGES} trains on so few images that there is something to "
+        f"gain (-d {first.use} takes all; genbench list datasets)"
+    )
 
 
 class Planned(NamedTuple):

@@ -39,7 +39,7 @@ def command(**options: Any) -> None:
 
     \b
     genbench export-images genbench-results/digits-ddpm-resnet32 ddpm
-    genbench export-images digits/ddpm/x1-standard/resnet32/0 -g ddpm -c resnet32 --to parquet
+    genbench export-images ddpm -g ddpm -c resnet32 --to parquet
     """
     from genbench.export import cell_images, export_images
 

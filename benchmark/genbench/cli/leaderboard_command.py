@@ -1,6 +1,7 @@
 """`genbench leaderboard`: a board of records; `submit` and `verify` are about records of others."""
 
 import importlib
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,10 +18,21 @@ from genbench.escaping import LONGEST_SENTENCE, one_line
 
 if TYPE_CHECKING:
     from genbench.records import Record
+    from genbench.sheets import Shown
     from genbench.store import Store
+    from genbench_leaderboard.rows import Board
 
-_FORMATS = ("text", "markdown", "csv", "json")
-_BY_SUFFIX = {".md": "markdown", ".markdown": "markdown", ".csv": "csv", ".json": "json", ".txt": "text"}
+_FORMATS = ("text", "markdown", "html", "latex", "csv", "json")
+_BY_SUFFIX = {
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".tex": "latex",
+    ".csv": "csv",
+    ".json": "json",
+    ".txt": "text",
+}
 _SHOWN_FAILURES = 10  #: reasons
 _COMMANDS = {
     "submit": "Pack records, predictions and the plan of a run, for others to verify.",
@@ -66,7 +78,7 @@ class _Leaderboard(click.Group):
     "--format",
     "form",
     type=click.Choice(_FORMATS),
-    help="How to write it [default: by the suffix of --out: .md, .csv, .json, .txt; else text].",
+    help="How to write it [default: by the suffix of --out: .md, .html, .tex, .csv, .json, .txt; else text].",
 )
 @click.option(
     "-o",
@@ -97,16 +109,16 @@ def command(
     evaluators: tuple[str, ...],
     store_folder: Path | None,
 ) -> None:
-    """Render records as markdown, text, CSV or JSON; without paths, all records of the store.
+    """Render records as text, Markdown, an HTML page, LaTeX, CSV or JSON; without paths, all of the store.
 
     \b
     genbench leaderboard leaderboard/records -o leaderboard/README.md
+    genbench leaderboard genbench-results/NAME -o board.html
     genbench leaderboard submissions --verified verifications
     genbench leaderboard genbench-results/cifar10-5k genbench-results/cifar10-scaling --evaluate usefulness
     """
     from genbench.records import read_records
     from genbench_leaderboard.board import build_board
-    from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
     from genbench_leaderboard.verification import read_verified
 
     if out is not None:
@@ -117,11 +129,8 @@ def command(
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
     _refuse_failures(found, records)
     found += _found_across(evaluators, found)
-    form = form or "text"
-    render = {"text": render_terminal, "markdown": render_markdown, "csv": render_csv, "json": render_json}[
-        form
-    ]
-    content = render(build_board(found, read_verified(verified)))
+    board = build_board(found, read_verified(verified))
+    content = _rendered(found, board, form or "text", records, out)
     if out is None:
         echo(content)
     else:
@@ -138,6 +147,53 @@ def _found_across(evaluators: Sequence[str], records: "Sequence[Record]") -> "li
     from genbench.request import make_registry
 
     return find(evaluators, records, make_registry((), no_plugins=True))
+
+
+def _rendered(
+    found: "Sequence[Record]", board: "Board", form: str, places: Sequence[Path], out: Path | None
+) -> str:
+    """Write the board in one of the forms, with the pictures that lie beside its records where one shows any.
+
+    Args:
+        found: The records.
+        board: What is shown of them.
+        form: One of `_FORMATS`.
+        places: Where the records are.
+        out: The file, from which the paths of pictures are seen; None for the current folder.
+    """
+    from genbench_leaderboard import tables
+
+    if form == "html":
+        from genbench_leaderboard.page import render_page
+
+        return render_page(board, found, _shown(places))
+    if form == "markdown":
+        return tables.render_markdown(board, _strips(places, out))
+    renderers = {
+        "text": tables.render_terminal,
+        "latex": tables.render_latex,
+        "csv": tables.render_csv,
+        "json": tables.render_json,
+    }
+    return renderers[form](board)
+
+
+def _shown(places: Sequence[Path]) -> "dict[str, Shown]":
+    """Return what is shown beside records: in the folders that were named, and in those that are in them."""
+    from genbench.sheets import FOLDER, find_shown
+
+    inside = [child for place in places if place.is_dir() for child in sorted(place.iterdir())]
+    return find_shown([*places, *(child for child in inside if (child / FOLDER).is_dir())])
+
+
+def _strips(places: Sequence[Path], out: Path | None) -> dict[str, str]:
+    """Return the paths of strips of synthetic images, as seen from the page, by `images_id`."""
+    start = (out.parent if out is not None else Path()).resolve()
+    return {
+        name: Path(os.path.relpath(one.strip.resolve(), start)).as_posix()
+        for name, one in _shown(places).items()
+        if one.strip is not None
+    }
 
 
 def _refuse_failures(found: "Sequence[Record]", places: Sequence[Path]) -> None:

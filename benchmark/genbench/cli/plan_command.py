@@ -13,6 +13,7 @@ from genbench.cli._options import (
     device_option,
     make_registry,
     make_store,
+    on_the_dataset,
     plugin_options,
     read_suite,
     store_option,
@@ -73,7 +74,8 @@ def command(**options: Any) -> None:
     options["budget"], seconds = _budgets(options.pop("budgets"))
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
-    plan, absent = _planned(registry, store, read_suite(options["suite"], options))
+    suite = read_suite(options["suite"], options)
+    plan, absent, changes = _planned(registry, store, suite)
     downloads = [(one, one.download_bytes()) for one in absent]
     if plan is None:
         echo("\n".join(_download_lines(downloads)))
@@ -94,8 +96,10 @@ def command(**options: Any) -> None:
             echo("\n" + as_wide(prospects))
         for problem in failing:
             echo(as_wide(f"would fail: {problem}"))
-        for remark in remarks(plan, todo, store, registry):
-            echo(as_wide(f"note: {remark}"))
+        notes = (on_the_dataset(options, suite), *changes, *remarks(plan, todo, store, registry))
+        for remark in notes:
+            if remark:
+                echo(as_wide(f"note: {remark}"))
 
 
 # A run's own `--budget` is one of the values of this one.
@@ -111,10 +115,13 @@ def _budgets(given: Sequence[str | float]) -> tuple[str | None, float | None]:
     return next(iter(words), None), next(iter(times), None)
 
 
-def _planned(registry: "Registry", store: "Store", suite: "Suite") -> "tuple[Plan | None, Sequence[Absent]]":
-    """Plan a suite without fetching anything; no plan where it takes files that are not here."""
+def _planned(
+    registry: "Registry", store: "Store", suite: "Suite"
+) -> "tuple[Plan | None, Sequence[Absent], Sequence[str]]":
+    """Plan a suite without fetching anything, and say what was changed; no plan where files are not here."""
     from genbench import hub
     from genbench.planner import make_plan
+    from genbench.request import with_smaller_batches
     from genbench.spec import resolve_suite
 
     with hub.looking() as absent:
@@ -123,13 +130,17 @@ def _planned(registry: "Registry", store: "Store", suite: "Suite") -> "tuple[Pla
             return store.fingerprint(path) if path.exists() or not absent else "absent"
 
         try:
-            return make_plan(resolve_suite(registry, suite, file_digest, store.image_problem)), tuple(absent)
+            resolved = resolve_suite(registry, suite, file_digest, store.image_problem)
+            suite, changes = with_smaller_batches(resolved, suite, registry, store)
+            if changes:
+                resolved = resolve_suite(registry, suite, file_digest, store.image_problem)
+            return make_plan(resolved), tuple(absent), changes
         except (DataError, OSError):
             if not absent:
                 raise
         finally:
             store.fingerprints.keep()
-    return None, tuple(absent)
+    return None, tuple(absent), ()
 
 
 def _cost(

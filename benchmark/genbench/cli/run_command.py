@@ -13,9 +13,9 @@ import click
 from genbench import terminal
 from genbench.cli._options import (
     device_option,
-    make_plan_of,
     make_registry,
     make_store,
+    on_the_dataset,
     plugin_options,
     read_suite,
     store_option,
@@ -25,8 +25,8 @@ from genbench.cli._options import (
 )
 from genbench.cli._output import echo, warn
 from genbench.devices import choose_workers
-from genbench.errors import ExitCode
-from genbench.request import shell_line
+from genbench.errors import ExitCode, UsageError
+from genbench.request import settled, shell_line
 
 
 @click.command("run")
@@ -98,19 +98,25 @@ def command(**options: Any) -> None:
     genbench run -d cifar10 -g ddpm:schedule=linear -g classical -c cnn --seeds 10
     genbench run -d imagefolder:photos -g ddpm -c resnet32 --ratio 0.5 --ratio 2
     """
+    if options["quiet"]:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    _run(options)
+
+
+def _run(options: dict[str, Any]) -> None:
+    """Run what the options name; once more, in smaller batches, if the dataset turns out not to fill them."""
+    from genbench.cli._ending import ending
     from genbench.cli._progress import make_progress
     from genbench.publish import Publication, check_results
     from genbench.runner import run
     from genbench.worker import RunOptions
 
-    if options["quiet"]:
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
-    suite = read_suite(options["suite"], options)
+    asked = read_suite(options["suite"], options)
     out = options["out"] or _folder_of_runs(options["suite"])
-    check_results(out, suite)  # before the plan, for which files are read and hashed
-    plan = make_plan_of(registry, store, suite)
+    check_results(out, asked)  # before the plan, for which files are read and hashed
+    plan, suite, changes = settled(registry, store, asked)
     workers = choose_workers(options["device"], options["jobs"], warn)
     publication = Publication.prepared(
         plan,
@@ -133,14 +139,23 @@ def command(**options: Any) -> None:
         confine=options["confine"],
     )
     began = time.time()
-    with publication.claimed(), make_progress(quiet=options["quiet"]) as progress:
-        summary = run(plan, store, registry, run_options, progress.observer)
+    try:
+        with publication.claimed(), make_progress(quiet=options["quiet"]) as progress:
+            for remark in filter(None, (on_the_dataset(options, suite), *changes)):
+                progress.notice(remark)
+            summary = run(plan, store, registry, run_options, progress.observer)
+    except UsageError:
+        if settled(registry, store, asked).changes == changes:
+            raise
+        _run(options)  # how many images there are was not known before
+        return
     published = publication.publish(summary)
     if published.board:
         echo(published.board)
-    for line in (publication.place.notice, *published.lines):
-        if line:
-            echo(line)
+    if publication.place.notice:
+        echo(publication.place.notice)
+    for paragraph in ending(published, is_default=bool(on_the_dataset(options, suite))):
+        echo(f"{paragraph}\n")
     if options["profile"]:
         echo("\n".join(_profile_lines(store.root / "logs", began)))
     count = len({record.result.key for record in summary.records if record.result.status == "failed"})

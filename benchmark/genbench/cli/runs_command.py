@@ -12,6 +12,7 @@ import click
 from genbench.cli._options import make_store, store_option
 from genbench.cli._output import Styled, echo
 from genbench.errors import UsageError
+from genbench.terminal import filled
 
 if TYPE_CHECKING:
     from genbench.runs import Listed
@@ -47,14 +48,16 @@ def command(folders: tuple[Path, ...], most: int, as_json: bool, store_folder: P
     for one in found[:most]:
         head, *lines = _lines(one)
         echo(Styled(head, bold=True))
-        for line in lines:
-            echo(f"  {line}")
+        *prose, place = lines
+        for line in prose:
+            echo(filled(line, "  "))
+        echo(f"  {place}")  # which is never broken
     if len(found) > most:
         echo(f"... and {len(found) - most} more (-n {len(found)} lists all)")
 
 
 def _lines(one: "Listed") -> Iterator[str]:
-    """Yield what is said of a run; lines break where the terminal ends."""
+    """Yield what is said of a run, last where it is."""
     run = one.run
     began = datetime.fromisoformat(run.began).astimezone()
     yield f"{began:%Y-%m-%d %H:%M}  {one.folder.name}"

@@ -31,7 +31,7 @@ def command(**options: Any) -> None:
     `records`.
 
     \b
-    genbench why digits/ddpm/x1-standard/resnet32/0 -g ddpm -c resnet32
+    genbench why ddpm -g ddpm -c resnet32
     genbench why genbench-results/digits-ddpm-resnet32 ddpm
     """
     named = named_cells(options["what"], options)

@@ -29,9 +29,6 @@ from genbench.steps.workshop import Job
 from genbench.store import Artifact
 from genbench.training.data import Augmentation
 
-_VAL_IMAGES_WANTED = 1000  # val has at least this many where a fifth of train allows
-_VAL_LARGEST_SHARE = 0.2
-
 
 @dataclass(frozen=True)
 class Splits:
@@ -107,6 +104,8 @@ def write_splits(dataset: Dataset, config: DatasetConfig, ctx: RunContext, folde
         "shift_pixels": config.augment_shift_pixels,
         "flip": config.augment_flip,
     }
+    if config.epoch_repeats != 1:  # else the card stays what it was before this could be chosen
+        card["epoch_repeats"] = config.epoch_repeats
     write_card(card, folder)
 
 
@@ -114,7 +113,11 @@ def open_splits(artifact: Artifact) -> Splits:
     """Open what `write_splits` wrote."""
     card = read_card(artifact)
     mean_and_std = ImageStatistics(tuple(card["mean"]), tuple(card["std"]))
-    facts = DatasetFacts(flip=card["flip"], shift_pixels=card["shift_pixels"])
+    facts = DatasetFacts(
+        flip=card["flip"],
+        shift_pixels=card["shift_pixels"],
+        epoch_repeats=card.get("epoch_repeats", 1.0),
+    )
     return Splits(_Opened(artifact.folder, tuple(card["splits"])), mean_and_std, facts)
 
 
@@ -156,13 +159,10 @@ def split(
     if empty:
         raise DataError(f"classes without a training image: {', '.join(empty)}")
     total = len(images)
-    val_wanted = max(
-        round(config.val_fraction * total), min(_VAL_IMAGES_WANTED, int(_VAL_LARGEST_SHARE * total))
-    )
     rest = np.arange(total)
     val = rest[:0]
     if given_val is None:
-        val, rest = _take(images, rest, val_wanted, "val", config.split_seed)
+        val, rest = _take(images, rest, config.val_images(total), "val", config.split_seed)
     reserve, rest = _take(images, rest, config.reserve, "reserve", config.split_seed)
     if config.limit_train is not None and config.limit_train < len(rest):
         rest, _ = _take(images, rest, config.limit_train, "limit", config.split_seed)

@@ -109,7 +109,8 @@ def _training(step: Step, given: Inputs[Artifact], workshop: Workshop, ctx: Step
     )
     # Every arm takes the steps of the baseline, whatever its own size (with budget `steps`): rule 3.
     arm_size = data.real_rows + data.synthetic_rows
-    steps = total_steps(recipe, len(splits.train), arm_size, mix.budget, mix.budget_scale)
+    repeats = splits.facts.epoch_repeats
+    steps = total_steps(recipe, len(splits.train), arm_size, mix.budget, mix.budget_scale, repeats)
     network = build_network(classifier, splits.train, recipe, seed).to(ctx.device)
     if recipe.freeze:
         freeze(network, recipe.freeze, splits.train.image_shape)

@@ -63,7 +63,7 @@ def genbench_classifiers() -> Sequence[ComponentSpec]:
         ),
         ComponentSpec(
             name="predictions",
-            version=2,
+            version=3,
             target="genbench_classifiers.predictions:StoredPredictions",
             config="genbench_classifiers.configs.predictions:PredictionsConfig",
             summary="what a model of yours said of test and shifts: predictions:FILE; nothing is trained",

@@ -1,17 +1,18 @@
 """`predictions`: a model that was trained elsewhere, of which only what it said of the images is known.
 
 Read are logits or probabilities, `[N, classes]`, or the predicted classes, `[N]`, as numbers or names, in the
-order of the dataset's split. Probabilities (rows of numbers from 0 to 1 that sum to 1) become their
-logarithms, which have the same softmax. Classes alone become rows of a single 1: accuracy can be told from
-them, and calibration cannot. Files may hold more than predictions, and what they hold is checked: `labels`,
-the true classes, which find out another order or another test set; and `sha256`, the digest of the images.
+order of the dataset's split; columns of a CSV file are told by the names of their classes. Probabilities
+(rows of numbers from 0 to 1 that sum to 1) become their logarithms, which have the same softmax. Classes
+alone become rows of a single 1: accuracy can be told from them, and calibration cannot. Files may hold more
+than predictions, and what they hold is checked: `labels`, the true classes, which find out another order or
+another test set; and `sha256`, the digest of the images.
 """
 
 import csv
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,11 +40,13 @@ class Said(NamedTuple):
         values: `[N, C]` numbers, or `[N]` classes.
         labels: True classes `[N]`, or None.
         sha256: Digest of the images, or an empty string.
+        columns: What the columns of `values`, texts then, are called; empty where they have no names.
     """
 
     values: npt.NDArray[Any]
     labels: npt.NDArray[Any] | None = None
     sha256: str = ""
+    columns: tuple[str, ...] = ()
 
 
 class StoredPredictions(ForeignClassifier):
@@ -127,10 +130,12 @@ def _from_table(content: Mapping[str, Any], split: str) -> dict[str, Said]:
 
 
 def _csv(path: Path, split: str) -> dict[str, Said]:
-    """Read rows under a header: `prediction`, or a column per class in order; perhaps `label`, `split`."""
+    """Read rows under a header: `prediction`, or a column per class; perhaps `label`, `split`, `index`."""
     rows = list(csv.DictReader(read_regular(path, _MOST_BYTES).decode("utf-8-sig").splitlines()))
     if not rows:
         raise ValueError("it has a header and no rows, or neither")
+    if any(None in row for row in rows):  # where DictReader puts what no column is there for
+        raise ValueError("a row has more values than the header has names")
     by_split: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         by_split.setdefault(row.get("split") or split, []).append(row)
@@ -142,8 +147,9 @@ def _csv(path: Path, split: str) -> dict[str, Said]:
         if single:
             values = np.array([row[single[0]] for row in own])
         else:
-            values = np.array([[float(row[column]) for column in columns] for row in own])
-        found[name] = Said(values, np.array([row[true] for row in own]) if true else None)
+            values = np.array([[row[column] or "" for column in columns] for row in own])
+        labels = np.array([row[true] for row in own]) if true else None
+        found[name] = Said(values, labels, columns=() if single else tuple(columns))
     return found
 
 
@@ -166,6 +172,8 @@ def as_logits(said: Said, images: LabelledImages, where: str) -> npt.NDArray[np.
         raise DataError(f"{where}: {len(values):,} predictions for {len(images):,} images")
     if said.labels is not None:
         _check_order(_as_classes(said.labels, images, f"{where}, labels"), images, where)
+    if said.columns:
+        values = _by_name(values, said.columns, images.class_names, where)
     if said.sha256 and said.sha256.lower() != (own := images_digest(images)):
         raise DataError(f"{where}: sha256 is {said.sha256[:16]}..., that of the images is {own[:16]}...")
     if values.ndim == 1:
@@ -187,6 +195,36 @@ def as_logits(said: Said, images: LabelledImages, where: str) -> npt.NDArray[np.
     if sums_to_one and not np.isin(numbers, (0.0, 1.0)).all():
         numbers = np.log(np.maximum(numbers, _SMALLEST_PROBABILITY))
     return numbers.astype(np.float32)
+
+
+def _by_name(
+    values: npt.NDArray[Any], columns: tuple[str, ...], classes: Sequence[str], where: str
+) -> npt.NDArray[np.float64]:
+    """Return columns in the order of the dataset's classes, as numbers: `float64 [N, classes]`.
+
+    They are called as the classes are, or, where no class is called by a number, 0 to C - 1: its place.
+
+    Raises:
+        DataError: A column is no class, or a class has none or two; or a value is no number.
+    """
+    wanted, found = list(classes), [column.strip() for column in columns]
+    places = [str(place) for place in range(len(wanted))]
+    if not numbers_mislead(tuple(wanted)) and sorted(found) == sorted(places):
+        wanted = places
+    unknown = [column for column in found if column not in wanted]
+    missing = [name for name in wanted if name not in found]
+    if unknown or missing or len(found) > len(wanted):
+        said = f"no class is called {unknown[0]!r}" if unknown else "a class has two columns"
+        said = f"no column is called {missing[0]!r}" if missing and not unknown else said
+        raise DataError(
+            f"{where}: {said}. Its columns are {', '.join(found[:20])}; the dataset's classes are "
+            f"{', '.join(classes[:20])}",
+            hint="a column per class, called as the class is, in any order; besides them index, label, split",
+        )
+    try:
+        return values[:, [found.index(name) for name in wanted]].astype(np.float64)
+    except ValueError as problem:
+        raise DataError(f"{where}: {one_line(str(problem), 200)}") from None
 
 
 def images_digest(images: LabelledImages) -> str:

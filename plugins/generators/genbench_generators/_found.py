@@ -19,10 +19,10 @@ import torch
 from genbench.errors import DataError
 from genbench.files import open_regular, read_regular, said, shown
 from genbench.framing import Framing
-from genbench.image_files import SUFFIXES, check_image
+from genbench.image_files import check_image
 from genbench.images import LabelledImages, read_square
 from genbench.unpacking import MOST_FILE_BYTES, open_zip, zip_images, zip_member
-from genbench_generators.configs._layouts import LIST, Part
+from genbench_generators.configs._layouts import LIST, Part, class_images
 
 Labels = npt.NDArray[np.int64]
 _MOST_LIST_BYTES = 512 << 20  # of a dataset.json: a million images take 40 MB
@@ -155,7 +155,7 @@ def open_packed(part: Part, look: Look) -> Found:
             listed = _listed(part.place, zip_member(packed, members[LIST], _MOST_LIST_BYTES), members)
             names, classes = list(listed), [str(label) for label in listed.values()]
         else:
-            names, classes = _in_class_folders(members)
+            names, classes, _ = class_images(members)
 
         def opened(row: int) -> bytes:
             return _member(packed, members[names[row]], f"{part.place}: {names[row]}")
@@ -165,29 +165,11 @@ def open_packed(part: Part, look: Look) -> Found:
     return Found(found.images, numbered=LIST in members, check=found.check)
 
 
-def _in_class_folders(members: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Return the images of a zip with the class of each; they may lie in a folder, or in `train`."""
-    top = {PurePosixPath(name).parts[0] for name in members if "/" in name}
-    inner = "train/" if "train" in top and any(name.count("/") > 1 for name in members) else ""
-    if len(top) == 1 and all(name.count("/") > 1 for name in members):
-        inner = f"{next(iter(top))}/"
-    names = [
-        name
-        for name in sorted(members)
-        if name.startswith(inner) and "/" in name[len(inner) :] and _is_image(name)
-    ]
-    return names, [name[len(inner) :].partition("/")[0] for name in names]
-
-
 def _member(packed: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> bytes:
     try:
         return zip_member(packed, info, MOST_FILE_BYTES)
     except Exception as problem:  # as above
         raise DataError(f"{name} cannot be read: {said(problem)}") from None
-
-
-def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 def _listed(place: str, content: bytes, there: Mapping[str, Any]) -> dict[str, int]:

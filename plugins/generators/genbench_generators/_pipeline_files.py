@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from genbench import hub
-from genbench.errors import DataError
+from genbench.errors import DataError, unusable_path
 
 INDEX = "model_index.json"
 _WEIGHTS = ("diffusion_pytorch_model", "model")
@@ -47,7 +47,8 @@ def find_pipeline(model: str, allowed: tuple[str, ...]) -> Mapping[str, Path]:
 def _local_files(folder: Path) -> Mapping[str, Path]:
     """Return the files of a local pipeline; of another folder whatever it holds, for the message."""
     if not folder.is_dir():
-        raise _wrong(str(folder), "it is not a folder")
+        wrong = _wrong(str(folder), "it is not a folder")
+        raise unusable_path(folder, wrong.message, hint=wrong.hint)
     found = {path for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()}
     if not (folder / INDEX).is_file():
         found = {path for path in folder.iterdir() if not path.name.startswith(".")}

@@ -40,6 +40,7 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             requires=("diffusers",),
             resources=Resources(gpu_memory_gib=12),
             needs_fit=True,
+            new_pixels=True,
         ),
         ComponentSpec(
             name="sdedit",
@@ -49,6 +50,7 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             paper="arXiv:2108.01073",
             requires=("diffusers",),
             resources=Resources(gpu_memory_gib=12),
+            new_pixels=True,
         ),
         ComponentSpec(
             name="cvae",
@@ -58,6 +60,7 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             paper="arXiv:1312.6114",
             resources=Resources(gpu_memory_gib=4),
             needs_fit=True,
+            new_pixels=True,
         ),
         ComponentSpec(
             name="diffusemix",
@@ -72,6 +75,7 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             target="genbench_generators.chain:Chain",
             config="genbench_generators.configs.chain:ChainConfig",
             summary="one generator edits the images that another one made",
+            new_pixels=True,
         ),
         ComponentSpec(
             name="union",
@@ -79,6 +83,7 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             config="genbench_generators.configs.union:UnionConfig",
             version=2,
             summary="the images of two to four generators as one set",
+            new_pixels=True,
         ),
         ComponentSpec(
             name="folder",
@@ -110,6 +115,7 @@ def genbench_generators() -> Sequence[ComponentSpec]:
                 "ImageNet (weights of the vgg19 or squeezenet encoder)",
             ),  # see config
             needs_fit=True,
+            new_pixels=True,
         ),
         ComponentSpec(
             name="sd_text2img",
@@ -121,6 +127,7 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             resources=Resources(gpu_memory_gib=16, network=True),
             external_data=("the pipeline's weights (default: Stable Diffusion 1.5, LAION-5B with captions)",),
             needs_fit=True,
+            new_pixels=True,
         ),
         ComponentSpec(
             name="sd_img2img",
@@ -132,6 +139,7 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             resources=Resources(gpu_memory_gib=16, network=True),
             external_data=("the pipeline's weights (default: Stable Diffusion 1.5, LAION-5B with captions)",),
             needs_fit=True,
+            new_pixels=True,
         ),
         ComponentSpec(
             name="instruct_pix2pix",
@@ -145,6 +153,7 @@ def genbench_generators() -> Sequence[ComponentSpec]:
                 "the pipeline's weights (default: InstructPix2Pix: LAION-5B with captions, GPT-3 edits)",
             ),
             needs_fit=True,
+            new_pixels=True,
         ),
         ComponentSpec(
             name="image_variations",
@@ -153,5 +162,6 @@ def genbench_generators() -> Sequence[ComponentSpec]:
             summary="training images, edited or varied by an OpenAI-compatible service, under a spending cap",
             resources=Resources(network=True),
             external_data=("whatever the image service's model was trained on",),
+            new_pixels=True,
         ),
     ]

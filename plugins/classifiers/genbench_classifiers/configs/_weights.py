@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, field_validator, model_validator
 
-from genbench.errors import DataError
+from genbench.errors import DataError, unusable_path
 from genbench.files import open_regular
 from genbench.protocols import ADDED_LATER, ClassifierConfig
 
@@ -98,12 +98,14 @@ class WeightsConfig(ClassifierConfig):
         """
         if self.weights is None:
             return {}
+        if not self.weights.is_file():
+            raise unusable_path(
+                self.weights, f"weights: there is no file {str(self.weights)!r}", hint="weights=FILE"
+            )
         if self.weights.suffix.lower() not in SUFFIXES:
             raise DataError(
                 f"weights={self.weights.name}: unknown form; these are read: {', '.join(SUFFIXES)}"
             )
-        if not self.weights.is_file():
-            raise DataError(f"weights: there is no file {str(self.weights)!r}", hint="weights=FILE")
         return {"weights": self.weights}
 
     def check_files(self, image_problem: Callable[[Path], str]) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from genbench.errors import DataError
+from genbench.errors import DataError, NothingThereError
 from genbench.protocols import ClassifierConfig, TrainRecipe
 
 FORMS = (".npy", ".npz", ".json", ".csv")
@@ -53,7 +53,7 @@ class PredictionsConfig(ClassifierConfig):
         """
         hint = "--classifier predictions:FILE   (genbench docs classifiers shows the forms)"
         if self.path is None or not self.path.exists():
-            raise DataError(f"predictions: no file or folder {str(self.path or '')!r}", hint=hint)
+            raise NothingThereError(f"predictions: no file or folder {str(self.path or '')!r}", hint=hint)
         if not self.path.is_dir():
             if self.path.suffix.lower() not in FORMS:
                 raise DataError(f"predictions: {self.path.name} is none of {', '.join(FORMS)}", hint=hint)

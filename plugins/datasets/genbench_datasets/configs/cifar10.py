@@ -8,7 +8,7 @@ from pydantic import Field
 
 from genbench import hub
 from genbench.errors import DataError
-from genbench.protocols import ADDED_LATER
+from genbench.protocols import ADDED_LATER, DeclaredImages
 from genbench_datasets.configs._shifts import ShiftOptions
 
 Cifar10Shift = Literal[
@@ -27,6 +27,10 @@ class Cifar10Config(ShiftOptions):
     shifts: tuple[Cifar10Shift, ...] = Field(  # type: ignore[assignment]
         default=(), description="out-of-distribution test sets, published or computed from test"
     )
+
+    def declared_images(self) -> DeclaredImages | None:
+        """Return what there is without shifts."""
+        return None if self.shifts else DeclaredImages((3, self.size, self.size), 50_000, 10_000)
 
     def source_files(self) -> Mapping[str, Path]:
         """Return the parquet files of `uoft-cs/cifar10`, and those of the shifts."""

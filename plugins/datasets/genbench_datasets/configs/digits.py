@@ -8,11 +8,20 @@ from typing import ClassVar
 from pydantic import Field
 
 from genbench.errors import DataError
+from genbench.protocols import DeclaredImages
 from genbench_datasets.configs._shifts import ShiftOptions
+
+_IMAGES = 1797
 
 
 class DigitsConfig(ShiftOptions):
-    """Options of `digits`."""
+    """Options of `digits`.
+
+    By default a quarter of the images is the test split, and all others are there to train on: networks are
+    then right on 99.4 % of the test images, and nothing can be better. `few` leaves room for a gain: 150
+    training images, three fifths of all images to test on, and the optimizer steps that all training images
+    would have (docs/tuning). It is what a run takes that names no dataset.
+    """
 
     size: int = Field(default=8, ge=8, le=64, description="height and width in pixels, resized from 8")
     test_fraction: float = Field(
@@ -23,7 +32,15 @@ class DigitsConfig(ShiftOptions):
     )
     augment_flip: bool = Field(default=False, description="mirroring would change what a digit means")
 
-    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"smoke": {"limit_train": 200}}
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "smoke": {"limit_train": 200},
+        "few": {"limit_train": 150, "test_fraction": 0.6, "epoch_repeats": 7.0},
+    }
+
+    def declared_images(self) -> DeclaredImages | None:
+        """Return what there is without shifts."""
+        test = round(self.test_fraction * _IMAGES)
+        return None if self.shifts else DeclaredImages((3, self.size, self.size), _IMAGES - test, test)
 
     def source_files(self) -> Mapping[str, Path]:
         """Return scikit-learn's data file."""

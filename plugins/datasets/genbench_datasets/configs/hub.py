@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from genbench import hub
-from genbench.errors import DataError
+from genbench.errors import unusable_path
 from genbench_datasets.configs._photographs import PhotographOptions
 from genbench_datasets.configs._tables import PARQUET, PUBLISHED
 
@@ -111,9 +111,9 @@ class HubConfig(PhotographOptions):
         if self.class_maps is not None:
             own[CLASS_MAPS] = self.class_maps.expanduser()
             if not own[CLASS_MAPS].is_file():
-                raise DataError(f"class_maps: {str(self.class_maps)!r} is not a file")
+                raise unusable_path(own[CLASS_MAPS], f"class_maps: {str(self.class_maps)!r} is not a file")
         if self.classes_file is not None:
             own[CLASSES] = self.classes_file.expanduser()
             if not own[CLASSES].is_file():
-                raise DataError(f"classes_file: {str(self.classes_file)!r} is not a file")
+                raise unusable_path(own[CLASSES], f"classes_file: {str(self.classes_file)!r} is not a file")
         return own

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from genbench.errors import DataError
+from genbench.errors import DataError, unusable_path
 from genbench_datasets.configs._label_file import Columns, by_table
 from genbench_datasets.configs._layout import Found, Layout, by_folders, folder_files, remarks, usable
 from genbench_datasets.configs._photographs import PhotographOptions
@@ -108,8 +108,10 @@ class ImageFolderConfig(PhotographOptions):
 
     def _files(self) -> list[Path]:
         if not self.root.is_dir():
-            raise DataError(
-                f"imagefolder: {str(self.path)!r} is not a folder", hint="--dataset imagefolder:PATH"
+            raise unusable_path(
+                self.path,
+                f"imagefolder: {str(self.path)!r} is not a folder",
+                hint="--dataset imagefolder:PATH",
             )
         files = folder_files(self.root, follow_links=self.follow_links)
         if not files:
@@ -123,7 +125,8 @@ class ImageFolderConfig(PhotographOptions):
         for place in places:
             if place.is_file():
                 return place
-        raise DataError(
+        raise unusable_path(
+            places[0] if places[0].exists() else places[1],
             f"imagefolder: no file labels={str(self.labels)!r}, neither in {str(self.path)!r} nor from here",
             hint="imagefolder:PATH,labels=labels.csv with the columns filename,label",
         )

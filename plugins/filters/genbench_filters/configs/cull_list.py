@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from genbench.errors import DataError
+from genbench.errors import unusable_path
 from genbench.protocols import FilterConfig
 
 
@@ -25,5 +25,7 @@ class CullListConfig(FilterConfig):
         """Return the list."""
         file = self.path.expanduser()
         if not file.is_file():
-            raise DataError(f"cull_list: {str(self.path)!r} is not a file", hint="--filter cull_list:PATH")
+            raise unusable_path(
+                file, f"cull_list: {str(self.path)!r} is not a file", hint="--filter cull_list:PATH"
+            )
         return {"cull_list": file}

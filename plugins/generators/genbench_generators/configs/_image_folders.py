@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from genbench.errors import DataError
+from genbench.errors import DataError, unusable_path
 from genbench.files import tree_files
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
@@ -22,7 +22,7 @@ def image_files(folder: Path, option: str, otherwise: str) -> Mapping[str, Path]
     """
     found = folder.expanduser()
     if not found.is_dir():
-        raise DataError(f"{option} is {str(folder)!r}, which is not a folder", hint=otherwise)
+        raise unusable_path(found, f"{option} is {str(folder)!r}, which is not a folder", hint=otherwise)
     images = {
         path.relative_to(found).as_posix(): path
         for path in tree_files(found)

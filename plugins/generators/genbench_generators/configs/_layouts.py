@@ -9,15 +9,16 @@ import itertools
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from genbench import hub
-from genbench.errors import DataError
-from genbench.files import shown, tree_files
+from genbench.errors import DataError, NothingThereError
+from genbench.files import open_regular, shown, tree_files
 from genbench.image_files import SUFFIXES
+from genbench.unpacking import open_zip, zip_images
 
 Kind = Literal["tree", "labelled", "zip", "npz", "parquet", "rows"]
 LIST = "dataset.json"  #: where StyleGAN and EDM keep labels
@@ -65,16 +66,64 @@ class Part:
         """Say what the part is, how many images each class has if names tell, and what is left unused."""
         said = [_LAYOUTS[self.kind]]
         if self.kind == "tree":
-            counts = Counter(PurePosixPath(name).parts[self.class_part] for name in self.files).values()
-            least, most = min(counts), max(counts)
-            each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-            said.append(f"{len(self.files):,} images of {len(counts):,} classes, {each} of each")
+            said.append(_counted([PurePosixPath(name).parts[self.class_part] for name in self.files]))
+        if self.kind == "zip":
+            said += _inside(self.files["images.zip"])
         if self.used:
             said.append(f"read: {shown(self.used)}")
         if self.unused:
             more = f" and {len(self.unused) - _SHOWN:,} more" if len(self.unused) > _SHOWN else ""
             said.append(f"not used: {shown(', '.join(self.unused[:_SHOWN]))}{more}")
         return "; ".join(said)
+
+
+def class_images(names: Iterable[str]) -> tuple[list[str], list[str], str]:
+    """Return the images among the files of a zip, the class of each, and the folder in which classes lie.
+
+    That is `train/` where there is one, or the folder that was packed, or empty.
+    """
+    known = sorted(names)
+    top = {PurePosixPath(name).parts[0] for name in known if "/" in name}
+    inner = "train/" if "train" in top and any(name.count("/") > 1 for name in known) else ""
+    if len(top) == 1 and all(name.count("/") > 1 for name in known):
+        inner = f"{next(iter(top))}/"
+    images = [
+        name
+        for name in known
+        if name.startswith(inner)
+        and "/" in name[len(inner) :]
+        and PurePosixPath(name).suffix.lower() in SUFFIXES
+    ]
+    return images, [name[len(inner) :].partition("/")[0] for name in images], inner
+
+
+def _counted(classes: Sequence[str]) -> str:
+    """Say how many images there are, from the class of each."""
+    counts = Counter(classes).values()
+    least, most = min(counts), max(counts)
+    each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    return f"{len(classes):,} images of {len(counts):,} classes, {each} of each"
+
+
+def _inside(archive: Path) -> list[str]:
+    """Say what of a zip is read; nothing of one that cannot be: that is said when it is opened."""
+    try:
+        with open_regular(archive) as file:
+            members = list(zip_images(open_zip(file), file))
+    except Exception:  # zipfile raises nearly every kind on broken files
+        return []
+    if LIST in members:
+        return [f"labelled by its {LIST}"]
+    images, classes, inner = class_images(members)
+    if not images:
+        return []
+    others = [name for name in members if name not in set(images)]
+    unused = sorted({name.partition("/")[0] for name in others if not inner or not name.startswith(inner)})
+    return [
+        _counted(classes),
+        *([f"read: {shown(inner)}"] if inner else []),
+        *([f"not used: {shown(', '.join(unused[:_SHOWN]))}"] if unused else []),
+    ]
 
 
 def find_parts(path: str, *, follow_links: bool) -> list[Part]:
@@ -142,7 +191,7 @@ def _expanded(path: str) -> Iterator[str]:
         return
     found = sorted(glob.glob(str(Path(path).expanduser()))) if glob.has_magic(path) else []
     if not found:
-        raise DataError(
+        raise NothingThereError(
             f"folder: {shown(path)!r} does not exist",
             hint="--generator folder:PATH, a folder or file of generated images, or folder:hub:ORG/NAME",
         )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from genbench.errors import DataError
+from genbench.errors import unusable_path
 from genbench.framing import BACKGROUND_IN_WORDS, FIT_IN_WORDS, Colour, Fit, Framing
 from genbench.options import ADDED_LATER
 from genbench.protocols import StockConfig
@@ -141,5 +141,5 @@ class FolderConfig(StockConfig):
     def _map_file(named: Path) -> Path:
         file = named.expanduser()
         if not file.is_file():
-            raise DataError(f"folder: class_map: {str(named)!r} is not a file")
+            raise unusable_path(file, f"folder: class_map: {str(named)!r} is not a file")
         return file

@@ -1,0 +1,87 @@
+"""`genbench compare`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from genbench.cli._named import run_folder
+from genbench.cli._options import make_store, store_option
+from genbench.cli._output import echo
+from genbench.disk import check_output, write_output, writing_output
+from genbench.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from genbench.store import Store
+    from genbench_leaderboard.versus import Side
+
+_MOST_BYTES, _MOST_DEPTH = 256 * 2**20, 30  # of the JSON of a board
+
+
+@click.command("compare")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "json"]),
+    default="text",
+    show_default=True,
+    help="Form of what is printed.",
+)
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file.")
+@store_option
+def command(a: str, b: str, form: str, out: Path | None, store_folder: Path | None) -> None:
+    """Say what differs between two runs: first in configuration, then in outcome.
+
+    A and B are runs (folder, name, or a file in it), folders of records, or the JSON of boards. Rows that
+    both have are compared by seeds and test images, pair by pair, where these are the same on both sides.
+
+    \b
+    genbench compare digits-ddpm-resnet32 digits-ddpm-resnet32-2
+    genbench compare leaderboard/records/digits-quick genbench-results/digits-quick --format markdown
+    """
+    if out is not None:
+        check_output(out, "--out")
+    from genbench_leaderboard.versus import compare_sides, render
+
+    store = make_store(store_folder)
+    found = render(compare_sides(_side(a, store), _side(b, store)), form)
+    if out is None:
+        echo(found.rstrip("\n"))
+        return
+    with writing_output(out, "--out"):
+        write_output(out, found.encode())
+    echo(f"written: {out}", err=True)
+
+
+def _side(name: str, store: "Store") -> "Side":
+    """Read what a name stands for: a run, records, or a board."""
+    from genbench_leaderboard.versus import side_of_records
+
+    place = Path(name)
+    if place.is_file() and place.suffix == ".json" and not (place.parent / "run.json").is_file():
+        return _of_board(place)
+    if place.is_dir() and not (place / "suite.toml").is_file():
+        folder = place
+    else:
+        folder = run_folder(name, store) / "records"
+    from genbench.records import read_records
+
+    records = list(read_records([folder])) if folder.is_dir() else []
+    if not any(record.result.subject == "cell" and record.result.status == "ok" for record in records):
+        raise UsageError(
+            f"{name} has no records of measured cells",
+            hint="name a run (genbench runs lists them), a folder of records, or the JSON of a board",
+        )
+    return side_of_records(name, records)
+
+
+def _of_board(place: Path) -> "Side":
+    from genbench.untrusted import parse_json, read_text
+    from genbench_leaderboard.versus import side_of_board
+
+    try:
+        return side_of_board(str(place), parse_json(read_text(place, _MOST_BYTES), _MOST_DEPTH))
+    except ValueError as problem:
+        raise DataError(f"{place} cannot be read ({problem})") from None

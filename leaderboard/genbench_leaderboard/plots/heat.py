@@ -1,0 +1,109 @@
+"""Heat map: a table of differences whose cells are shaded, with the numbers in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from genbench_leaderboard.plots.scales import finite, signed
+from genbench_leaderboard.plots.svg import SMALL, WIDTH, element, figure, folded, label, line, width_of
+
+_CELL, _ROW, _HEAD = 38.0, 20.0, 12.0
+_LONGEST_NAME = 26  # characters of a line of a row's label
+_GAIN, _LOSS = 0, 1  # series: blue and orange, which the colour-blind tell apart
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """A number; None where there is none. `mark` is written behind it, as `*` for significant."""
+
+    value: float | None
+    mark: str = ""
+
+
+def heat_map(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cells: Sequence[Sequence[HeatCell]],
+    title: str,
+    description: str = "",
+    digits: int = 1,
+) -> Markup:
+    """Draw a table of differences: the larger, the darker; losses are underlined besides their colour.
+
+    It is as wide as its columns need; the page scrolls it where that is more than fits.
+
+    Args:
+        rows: Their names, from top to bottom.
+        columns: Their names, from left to right: written upwards.
+        cells: By row, then column.
+        title: See `figure`.
+        description: See `figure`; by default the extremes in words.
+        digits: After the decimal point.
+    """
+    values = finite(cell.value for line_ in cells for cell in line_)
+    largest = max((abs(value) for value in values), default=0.0) or 1.0
+    names = [folded(name, width_of("m" * _LONGEST_NAME, SMALL), SMALL) for name in rows]
+    left = max((width_of(line_, SMALL) for name in names for line_ in name), default=40.0) + 8
+    row_height = _ROW if all(len(name) == 1 for name in names) else 1.4 * _ROW
+    head = min(max((width_of(name, SMALL) for name in columns), default=20.0), 110.0) + _HEAD
+    wide = max(_CELL, min(60.0, (WIDTH - left) / max(len(columns), 1)))
+    body: list[Markup] = []
+    for place, name in enumerate(columns):
+        x = left + wide * (place + 0.5) + 4
+        turned = f"rotate(-90 {x:g} {head - 6:g})"
+        body.append(label(name, x, head - 6, size=SMALL, room=112, transform=turned))
+    for place, (folds, whole) in enumerate(zip(names, rows, strict=True)):
+        y = head + row_height * place
+        for number, one in enumerate(folds):
+            base = y + row_height / 2 + 4 + 12 * (number - (len(folds) - 1) / 2)
+            body.append(label(one, left - 6, base, "end", size=SMALL))
+        for number, cell in enumerate(cells[place]):
+            tip_text = f"{whole}, {columns[number]}"
+            body += _cell(cell, (left + wide * number, y, wide, row_height), largest, digits, tip_text)
+    height = head + row_height * len(rows) + 4
+    told = description or _told(rows, columns, cells)
+    return figure(title, told, (max(left + wide * len(columns) + 4, 120), height), body)
+
+
+def _cell(
+    cell: HeatCell, box: tuple[float, float, float, float], largest: float, digits: int, tip: str
+) -> list[Markup]:
+    x, y, wide, high = box
+    base = y + high / 2 + 4
+    if cell.value is None or not finite([cell.value]):
+        return [label("\u00b7", x + wide / 2, base, "middle", size=SMALL)]
+    text = f"{signed(cell.value, digits)}{cell.mark}"
+    share = abs(cell.value) / largest
+    shade = element(
+        "rect",
+        element("title", f"{tip}: {text}"),
+        x=x + 1,
+        y=y + 1,
+        width=wide - 2,
+        height=high - 2,
+        fill="currentColor",
+        fill_opacity=0.5 * share,
+    )
+    series = _GAIN if cell.value >= 0 else _LOSS
+    drawn = [element("g", shade, class_=f"series-{series}")]
+    drawn.append(element("text", text, x=x + wide / 2, y=base, text_anchor="middle", font_size=SMALL))
+    if cell.value < 0 and float(f"{cell.value:.{digits}f}"):
+        drawn.append(line(x + 5, base + 3, x + wide - 5, base + 3, 1.2))
+    return drawn
+
+
+def _told(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[HeatCell]]) -> str:
+    found = [
+        (cell.value, row, column)
+        for row, line_ in zip(rows, cells, strict=True)
+        for column, cell in zip(columns, line_, strict=True)
+        if cell.value is not None and finite([cell.value])
+    ]
+    if not found:
+        return "No numbers."
+    low, high = min(found), max(found)
+    return (
+        f"{len(rows)} rows by {len(columns)} columns. Largest: {signed(high[0])} ({high[1]}, {high[2]}). "
+        f"Smallest: {signed(low[0])} ({low[1]}, {low[2]})."
+    )

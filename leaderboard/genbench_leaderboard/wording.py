@@ -1,0 +1,109 @@
+"""How sentences about rows put numbers and names: differences, accuracies, lists. Plain text."""
+
+from collections.abc import Sequence
+
+from genbench_leaderboard.crossed import Comparison
+from genbench_leaderboard.rows import Contrast, Row
+from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT, Estimate
+
+_SMALL = 0.2  #: points: what is smaller is written with two decimals
+
+
+def listed(parts: Sequence[str], last: str = "and") -> str:
+    """Write a list: `a, b and c`.
+
+    >>> listed(["a", "b", "c"]), listed(["a"], "or")
+    ('a, b and c', 'a')
+    """
+    *first, end = parts or [""]
+    return f"{', '.join(first)} {last} {end}" if first else end
+
+
+def named(names: Sequence[str], most: int = 3) -> str:
+    """Write the first names, and how many more there are.
+
+    >>> named(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 others'
+    """
+    rest = len(names) - most
+    others = [f"{rest} {'other' if rest == 1 else 'others'}"] if rest > 0 else []
+    return listed([*names[:most], *others])
+
+
+def capital(text: str) -> str:
+    """Begin a sentence, whatever else is upper case in it."""
+    return text[:1].upper() + text[1:]
+
+
+def short(points: float) -> str:
+    """Write points with one decimal, small ones with two.
+
+    >>> short(0.94), short(0.04), short(-0.0001)
+    ('0.9', '0.04', '0.00')
+    """
+    text = f"{points:.2f}" if abs(points) < _SMALL else f"{points:.1f}"
+    return text.lstrip("-") if not float(text) else text
+
+
+def points(found: Comparison | None) -> str:
+    """Write a difference with half its interval: `-0.3 ± 0.5 points`.
+
+    >>> points(Comparison(-0.31, 2, 100)), points(None)
+    ('-0.3 points', 'no difference known')
+    """
+    if found is None:
+        return "no difference known"
+    half = found.half_width
+    decimals = 2 if (abs(found.mean) if half is None else half) < _SMALL else 1
+    mean = f"{found.mean + 0.0:+.{decimals}f}"
+    mean = mean.lstrip("+-") if not float(mean) else mean
+    return f"{mean} points" if half is None else f"{mean} ± {half:.{decimals}f} points"
+
+
+def accuracy(top1: Estimate) -> str:
+    """Write an accuracy: `80.2 % (± 0.5, 3 seeds)`."""
+    seeds = f"{top1.n} {'seed' if top1.n == 1 else 'seeds'}"
+    half = top1.half_width
+    return f"{top1.mean:.1f} % ({seeds})" if half is None else f"{top1.mean:.1f} % (± {half:.1f}, {seeds})"
+
+
+def times_the_cost(row: Row, base: Row | None) -> str:
+    """Say how many times the baseline's cost a row took; nothing where the two cannot be compared.
+
+    They cannot where a cost was not recorded, and across devices and environments.
+    """
+    if row.is_baseline or base is None or row.cost is None or base.cost is None:
+        return ""
+    if row.cost.seconds is None:
+        return " at unknown cost"
+    same = len(row.cost.devices) <= 1 and row.cost.devices == base.cost.devices
+    if not same or row.mixed_environment or base.mixed_environment or not base.cost.seconds:
+        return ""
+    times = row.cost.seconds / base.cost.seconds
+    if 0.8 < times < 1.25:
+        return " at about the baseline's cost"
+    return f" at {f'{times:,.0f}' if times >= 10 else f'{times:.1f}'} times the baseline's cost"
+
+
+def excludes_zero(found: Comparison | None) -> bool:
+    """Say whether the unadjusted interval of a difference excludes zero."""
+    interval = found.interval if found else None
+    return interval is not None and not interval.low <= 0 <= interval.high
+
+
+def why_no_verdict(row: Row) -> str:
+    """Say why a row that was to be judged has no verdict."""
+    contrast = row.contrast
+    if contrast is None:
+        return "no baseline"
+    if contrast.void or contrast.problem:
+        return contrast.void or contrast.problem
+    if contrast.verdict == "too few seeds":
+        return f"{row.planned} of {SEEDS_FOR_VERDICT} seeds"
+    if contrast.verdict == "incomplete":
+        return f"{_pairs(contrast)} of {row.planned} seeds"
+    return contrast.verdict
+
+
+def _pairs(contrast: Contrast) -> int:
+    return contrast.found.n if contrast.found else 0

@@ -1,0 +1,292 @@
+"""The sentence that a board begins with, case by case: what its numbers support, and nothing else."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from genbench.records import Component, Cost, Record
+from genbench_leaderboard.board import build_board
+from genbench_leaderboard.headline import group_headline, headline
+from genbench_leaderboard.rows import BudgetLimit, Group, Outlier
+from made_records import BASE, BETTER, SAME, STRONG, arm, declared, suite
+
+WORSE = [651, 655, 644, 653, 650, 654, 648, 652]
+
+
+def one_group(records: Sequence[Record]) -> Group:
+    (group,) = build_board(records).groups
+    return group
+
+
+def said(records: Sequence[Record]) -> str:
+    board = build_board(records)
+    found = headline(board)
+    assert found.endswith(".")
+    assert found == group_headline(board.groups[0]), "a board of one group says what that found"
+    return found
+
+
+def roles(**changes: Any) -> tuple[Any, Any, Any]:
+    changes = {"seeds": 8, "helps": 1, "adds": 0, **changes}
+    return tuple(declared(role, **changes) for role in ("baseline", "contender", "control"))  # type: ignore[return-value]
+
+
+def board_of(contenders: dict[str, list[int]], controls: dict[str, list[int]] | None = None) -> list[Record]:
+    """Build records of a baseline, contenders by generator, and controls by augmentation or generator."""
+    baseline, contender, control = roles(helps=len(contenders))
+    records = arm("none", BASE, baseline)
+    for name, rights in contenders.items():
+        records += arm(name, rights, contender)
+    for name, rights in (controls or {}).items():
+        about = (name, {}) if name in {"copies", "real_extra"} else ("none", {"augment": name})
+        records += arm(about[0], rights, control, **about[1])
+    return records
+
+
+@pytest.mark.parametrize(
+    ("contenders", "controls", "says"),
+    [
+        ({"ddpm": BETTER}, {}, "with the small CNN?, DDPM (+5.2 ± # points) helped."),
+        ({"ddpm": WORSE}, {}, ", nothing was shown to help; DDPM (-5.0 ± # points) hurt."),
+        (
+            {"ddpm": SAME},
+            {},
+            ", nothing was shown to help or to hurt; for DDPM (0.0 ± # points) the data cannot tell. "
+            "An effect of # points would have been found with 80 % power.",
+        ),
+        (
+            {"ddpm": BETTER, "cvae": SAME, "sdedit": WORSE},
+            {},
+            ", DDPM (+5.2 ± # points) helped; SDEdit (-5.0 ± # points) hurt; for CVAE (0.0 ± # points) "
+            "the data cannot tell. An effect of # points would have been found with 80 % power.",
+        ),
+        (
+            {"ddpm": SAME},
+            {"cutmix": BETTER},
+            ", nothing was shown to help but CutMix (+5.2 ± # points), without any generated image; for ",
+        ),
+        (
+            {"ddpm": BETTER},
+            {"strong": [right + 1 for right in BETTER], "copies": SAME},
+            "DDPM (+5.2 ± # points) helped, and so did strong augmentation (+5.3 ± # points) without any ",
+        ),
+        (
+            {"ddpm": SAME},
+            {"real_extra": BETTER},
+            "power. More real images instead: +5.2 ± # points.",
+        ),
+    ],
+)
+def test_what_the_verdicts_say(contenders: Any, controls: Any, says: str) -> None:
+    pattern = re.escape(says).replace(r"\#", r"\d+\.\d+").replace(r"\?", "")
+    found = said(board_of(contenders, controls))
+    assert re.search(pattern, found), found
+    assert found.startswith("On handwritten digits with the small CNN, ")
+
+
+#: Gains of which the interval excludes zero, and whose p, times ten, is above alpha.
+LUCKY = [right + (1, 19)[index % 2] for index, right in enumerate(SAME)]
+
+
+def test_a_control_that_may_have_won_by_chance_is_not_said_to_help() -> None:
+    alone = said(board_of({"ddpm": SAME}, {"strong": LUCKY}))
+    assert "nothing was shown to help but strong augmentation" in alone
+    names = ("colour", "shear_zoom", "randaugment", "trivialaugment", "augmix", "mixup", "cutmix", "copies")
+    among = said(board_of({"ddpm": SAME}, {"strong": LUCKY, **dict.fromkeys(names, SAME)}))
+    assert "nothing was shown to help or to hurt" in among
+
+
+def test_more_rows_than_a_sentence_holds_are_counted() -> None:
+    names = ("ddpm", "cvae", "sdedit", "style_transfer", "diffusemix")
+    found = said(board_of(dict.fromkeys(names, SAME)))
+    assert "CVAE (0.0 ± " in found
+    assert "and 2 more the data cannot tell" in found
+    assert "An effect of " in found
+
+
+@pytest.mark.parametrize(
+    ("seeds", "says"),
+    [
+        (1, ", 1 seed allows no statement: a verdict takes 5."),
+        (2, ", 2 seeds allow no statement: a verdict takes 5."),
+        (4, ", 4 seeds allow no verdict, which takes 5; so far, DDPM +5.2 ± "),
+    ],
+)
+def test_few_seeds_are_no_claim(seeds: int, says: str) -> None:
+    baseline, contender, _ = roles(seeds=seeds)
+    found = said(arm("none", BASE[:seeds], baseline) + arm("ddpm", BETTER[:seeds], contender))
+    assert says in found
+    assert not re.search("helped|hurt", found)
+
+
+def test_a_baseline_alone() -> None:
+    assert said(arm("none", BASE)) == (
+        "On handwritten digits with the small CNN, real images alone reach 70.0 % (± 0.3, 8 seeds); nothing "
+        "is compared with them here."
+    )
+
+
+def test_reference_lines_alone() -> None:
+    found = said(board_of({}, {"copies": SAME, "strong": STRONG}))
+    assert "only reference lines were measured, which have no verdict: copied training images 0.0 ±" in found
+    assert " and strong augmentation 0.0 ± 0.3 points, each against real images alone." in found
+
+
+def test_without_a_baseline_nothing_is_compared() -> None:
+    assert said(arm("ddpm", BETTER, roles()[1])) == (
+        "On handwritten digits with the small CNN, there is no verdict: DDPM (no baseline)."
+    )
+
+
+def test_augmentations_where_no_generator_is_compared() -> None:
+    baseline, contender, _ = roles()
+    assert ", CutMix (+5.2 ± " in said(
+        arm("none", BASE, baseline) + arm("none", BETTER, contender, augment="cutmix")
+    )
+
+
+def failure(record: Record) -> Record:
+    result = replace(record.result, status="failed", reason="CUDA out of memory", metrics=(), tables={})
+    return replace(record, result=result)
+
+
+def test_failures_are_counted_and_rows_without_verdict_named() -> None:
+    records = board_of({"ddpm": BETTER, "cvae": SAME})
+    records[-1] = failure(records[-1])
+    found = said(records)
+    assert "DDPM (+5.2 ± " in found
+    assert "No verdict on CVAE (7 of 8 seeds). 1 run failed." in found
+    assert said([failure(one) for one in board_of({"ddpm": BETTER})]) == (
+        "On handwritten digits with the small CNN, nothing was measured: 16 runs failed."
+    )
+
+
+def test_void_rows_have_no_verdict() -> None:
+    records = board_of({"ddpm": BETTER})
+    unchecked = [replace(one, result=replace(one.result, protocol=replace(one.result.protocol, version=2)))
+                 for one in records]  # fmt: skip
+    assert "there is no verdict: DDPM (its images were not checked for copies of test)." in said(unchecked)
+
+
+def test_more_than_what_is_simpler() -> None:
+    group = one_group(suite())
+    assert "DDPM was also shown to do more than frozen augmented copies and strong augmentation." in (
+        group_headline(group)
+    )
+    equal = [
+        *suite(),
+        *arm("classical", [right + 1 for right in BETTER], declared("control"), augment="strong"),
+    ]
+    baseline, contender, control = roles(helps=1, adds=2)
+    equal = [
+        *arm("none", BASE, baseline),
+        *arm("none", [right - 1 for right in BETTER], control, augment="strong"),
+        *arm("classical", SAME, control),
+        *arm("ddpm", BETTER, contender),
+    ]
+    found = said(equal)
+    assert "DDPM was not shown to do more than strong augmentation." in found
+
+
+def costing(records: Sequence[Record], seconds: dict[str, float | None], **where: str) -> list[Record]:
+    """Give cells their costs, by generator, on a device, by generator."""
+    made = []
+    for one in records:
+        use = one.result.generator.use
+        cost = Cost("train", seconds[use], 2**30, where.get(use, "cpu"))
+        made.append(replace(one, run=replace(one.run, costs=(cost,))))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("seconds", "where", "says"),
+    [
+        ({"none": 10.0, "ddpm": 402.0}, {}, " points at 40 times the baseline's cost)"),
+        ({"none": 10.0, "ddpm": 15.0}, {}, " points at 1.5 times the baseline's cost)"),
+        ({"none": 10.0, "ddpm": 11.0}, {}, " points at about the baseline's cost)"),
+        ({"none": 10.0, "ddpm": None}, {}, " points at unknown cost)"),
+        ({"none": 0.0, "ddpm": 9.0}, {}, " points) "),
+        ({"none": 10.0, "ddpm": 20.0}, {"ddpm": "cuda"}, " points) "),
+    ],
+)
+def test_costs_are_compared_where_they_can_be(seconds: Any, where: Any, says: str) -> None:
+    assert says in said(costing(board_of({"ddpm": BETTER}), seconds, **where))
+
+
+def test_costs_of_other_environments_are_not_compared() -> None:
+    records = costing(board_of({"ddpm": BETTER}), {"none": 10.0, "ddpm": 400.0})
+    mixed = [
+        replace(one, run=replace(one.run, hardware={"processor": "other"}))
+        if one.result.generator.use == "ddpm" and one.result.index < 3
+        else one
+        for one in records
+    ]
+    assert "times the baseline's cost" in said(records)
+    assert "cost" not in said(mixed)
+
+
+def test_a_baseline_without_room_is_named() -> None:
+    perfect = [999, 1000, 998, 999, 999, 1000, 999, 998]
+    baseline, contender, _ = roles()
+    found = said(arm("none", perfect, baseline) + arm("ddpm", perfect[::-1], contender))
+    assert (
+        "The baseline (99.9 %) leaves no room: not even a network without a mistake could be better." in found
+    )
+    assert "power" not in found
+
+
+def changed(group: Group, generator: str, **changes: Any) -> Group:
+    rows = tuple(replace(row, **changes) if row.generator == generator else row for row in group.rows)
+    return replace(group, rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"outliers": (Outlier(3, 40.0, 70.0),)}, "Some seeds of DDPM stand apart from the others"),
+        ({"budget_limited": BudgetLimit(2.0, 0.83)}, "too short to judge: at 2 times the budget, the "
+         "baseline gains 0.8 points on val."),
+        ({"external_data": ("LAION-5B",)}, " points, with external data) helped"),
+    ],
+)  # fmt: skip
+def test_what_makes_a_reader_careful(changes: dict[str, Any], says: str) -> None:
+    group = one_group(board_of({"ddpm": BETTER}))
+    assert says not in group_headline(group)
+    assert says in group_headline(changed(group, "ddpm", **changes))
+
+
+def test_an_interval_without_zero_beside_cannot_tell_is_explained() -> None:
+    baseline, contender, _ = roles(helps=40)
+    found = said(arm("none", BASE, baseline) + arm("ddpm", LUCKY, contender))
+    assert "the data cannot tell once 40 contrasts are accounted for." in found
+
+
+def test_a_larger_budget_is_exploratory() -> None:
+    records = arm("none", BASE, declared("baseline")) + arm("ddpm", BETTER, declared("diagnostic"))
+    twice = [
+        replace(one, result=replace(one.result, mix=one.result.mix.model_copy(update={"budget_scale": 2.0})))
+        for one in records
+        if one.result.mix
+    ]
+    assert said(twice).endswith(
+        "with the small CNN, at 2 times the usual steps, this is exploratory and has no verdict: DDPM +5.2 ± "
+        "1.3 points against real images alone."
+    )
+
+
+def test_a_whole_board_counts_its_verdicts_and_names_the_largest_gain() -> None:
+    better, same = board_of({"ddpm": BETTER, "cvae": SAME}), board_of({"ddpm": SAME})
+    other = [
+        replace(one, result=replace(one.result, dataset=Component("letters"), key="ab" + one.result.key[2:]),
+                run=replace(one.run, declared=tuple(replace(d, family="cd" * 32) for d in one.run.declared)))
+        for one in same
+    ]  # fmt: skip
+    board = build_board([*better, *other])
+    assert re.fullmatch(
+        r"Of 3 contenders with a verdict, in 2 comparisons, 1 helped and for 2 the data cannot tell\. The "
+        r"largest gain: DDPM, \+5\.2 ± \d\.\d points \(Handwritten digits, small CNN\)\.",
+        headline(board),
+    ), headline(board)

@@ -1,0 +1,231 @@
+"""Plots against known coordinates, and what holds for all of them: titles, escaping, no ids."""
+
+import itertools
+import math
+import random
+import re
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from genbench_leaderboard.plots import (
+    STYLE,
+    Axis,
+    Bar,
+    Curve,
+    CurvePoint,
+    Dot,
+    HeatCell,
+    IntervalRow,
+    Part,
+    bar_plot,
+    curve_plot,
+    heat_map,
+    interval_plot,
+    pareto_front,
+    scatter_plot,
+)
+from genbench_leaderboard.plots.scales import log_ticks, ticks
+from genbench_leaderboard.plots.svg import WIDTH, hatching
+
+HOSTILE = '<script>"x"</script>&amp;\x1b[2J\u202e' + "y" * 400
+
+
+def tree(svg: str) -> ET.Element:
+    return ET.fromstring(svg)
+
+
+def labels(svg: str) -> dict[str, tuple[float, float]]:
+    """Return where every text without a turn stands, by what it says."""
+    return {
+        "".join(one.itertext()): (float(one.attrib["x"]), float(one.attrib["y"]))
+        for one in tree(svg).iter("text")
+        if "transform" not in one.attrib
+    }
+
+
+def points(one: ET.Element) -> list[tuple[float, float]]:
+    found = [float(part) for part in re.split(r"[ ,]", one.attrib["points"])]
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+def all_plots(text: str = "a") -> dict[str, str]:
+    return {
+        "intervals": interval_plot([IntervalRow(text, 0.5, -0.1, 1.1, "better")], text, text),
+        "scatter": scatter_plot([Dot(text, 10, 0.5), Dot("b", 5, 0.2, text)], text, (text, text)),
+        "heat": heat_map([text], [text], [[HeatCell(-0.5, text[:1])]], text),
+        "curves": curve_plot([Curve(text, (CurvePoint(1, 2, 1, 3),))], text, Axis(text), Axis(text)),
+        "bars": bar_plot([Bar(text, (Part(text, 2), Part("b", 3)), text)], text, text),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(all_plots()))
+def test_every_plot_has_a_name_and_a_description_and_escapes_what_it_is_told(name: str) -> None:
+    root = tree(all_plots(HOSTILE)[name])  # parsed: nothing that was told became markup
+    assert (root.tag, root.attrib["role"]) == ("svg", "img")
+    first, second = list(root)[:2]
+    assert (first.tag, second.tag) == ("title", "desc")
+    assert first.text == root.attrib["aria-label"]
+    assert (first.text or "").startswith("<script>")
+    assert second.text
+    assert {one.tag for one in root.iter()} <= {
+        *("svg", "title", "desc", "g", "text", "line", "rect", "circle", "polygon", "polyline", "path")
+    }
+    for (
+        one
+    ) in root.iter():  # nothing that content security policies refuse, no id that a second plot would repeat
+        assert not {"id", "style", "href", "onload"} & set(one.attrib)
+        assert "".join(one.itertext()).replace("\n", "").isprintable()
+    assert float(root.attrib["width"]) <= WIDTH
+
+
+def test_intervals_stand_where_their_numbers_are() -> None:
+    rows = [
+        IntervalRow("first", 0.5, 0.25, 0.75, "better"),
+        IntervalRow("second", -1.0, -2.0, 0.0, "worse"),
+        IntervalRow("third", 0.1),
+        IntervalRow("broken", math.nan, 0.0, 1.0),
+    ]
+    svg = interval_plot(rows, "Differences", "points")
+    where = {tick: labels(svg)[tick.replace("-", "\u2212")][0] for tick in ("-2", "-1", "0")}
+    unit = where["0"] - where["-1"]
+    assert where["-1"] - where["-2"] == pytest.approx(unit, abs=0.02)
+    groups = [one for one in tree(svg).iter("g") if one.attrib.get("class", "").startswith("series")][:3]
+    ends = next((float(one.attrib["x1"]), float(one.attrib["x2"])) for one in groups[0].iter("line"))
+    assert ends == pytest.approx((where["0"] + 0.25 * unit, where["0"] + 0.75 * unit), abs=0.03)
+    assert not list(groups[2].iter("line"))  # no interval, none drawn
+    shapes = [next(iter(one.iter("polygon"))) for one in groups]
+    assert sum(x for x, _ in points(shapes[0])) / 3 == pytest.approx(where["0"] + 0.5 * unit, abs=0.05)
+    # In black and white: better points up, worse down, no verdict is open.
+    assert points(shapes[0])[0][1] < points(shapes[0])[1][1]
+    assert points(shapes[1])[0][1] > points(shapes[1])[1][1]
+    assert shapes[2].attrib["fill"] != "currentColor"
+    assert "broken" not in svg
+    assert "+0.50 \u00b10.25" in labels(svg)
+
+
+def test_the_pareto_front_is_that_of_brute_force() -> None:
+    rng = random.Random("front")
+    for count, grid in itertools.product((0, 1, 2, 7, 40), (3, 1000)):
+        dots = [(float(rng.randint(1, grid)), float(rng.randint(-grid, grid))) for _ in range(count)]
+        beaten = {
+            place
+            for place, (x, y) in enumerate(dots)
+            if any(a <= x and b >= y and (a, b) != (x, y) for a, b in dots)
+        }
+        assert sorted(pareto_front(dots)) == sorted(set(range(count)) - beaten)
+
+
+def test_dots_on_the_front_are_filled_and_cost_is_logarithmic() -> None:
+    dots = [
+        Dot("cheap", 10, 0.0, "baseline"),
+        Dot("good", 100, 1.0),
+        Dot("dear", 1000, 0.5),
+        Dot("free", 0, 9),
+    ]
+    root = tree(scatter_plot(dots, "Gain", ("seconds", "points")))
+    drawn = {
+        (one.findtext("title") or "").partition(":")[0]: one for one in root.iter() if one.findtext("title")
+    }
+    assert {name for name, one in drawn.items() if one.attrib.get("fill") == "currentColor"} >= {
+        "cheap",
+        "good",
+    }
+    assert drawn["dear"].attrib["fill"] != "currentColor"
+    assert "free" not in drawn
+    x = {name: float(drawn[name].attrib["cx"]) for name in ("good", "dear")}
+    start = sum(one[0] for one in points(drawn["cheap"])) / 4
+    assert x["dear"] - x["good"] == pytest.approx(x["good"] - start, abs=0.05)
+    assert root.findtext("desc") == (
+        "On the Pareto front, from cheap to dear: cheap (0.00 at 10); good (+1.00 at 100)."
+    )
+
+
+def test_a_heat_map_shades_by_size_and_underlines_losses() -> None:
+    cells = [[HeatCell(1.0), HeatCell(-0.5, "*")], [HeatCell(None), HeatCell(0.0)]]
+    root = tree(heat_map(["a", "b"], ["cat", "dog"], cells, "Classes"))
+    shades = {one.findtext("title"): float(one.attrib["fill-opacity"]) for one in root.iter("rect")}
+    assert shades == {"a, cat: +1.0": 0.5, "a, dog: \u22120.5*": 0.25, "b, dog: 0.0": 0.0}
+    assert len(list(root.iter("line"))) == 1
+    assert (root.findtext("desc") or "").endswith("Largest: +1.00 (a, cat). Smallest: \u22120.50 (a, dog).")
+
+
+def test_curves_go_through_their_points_and_differ_without_colour() -> None:
+    found = [Curve(name, tuple(CurvePoint(x, x * k) for x in (4, 1, 2))) for k, name in enumerate("ab", 1)]
+    level = Curve("none", (CurvePoint(0, 3),), level=True)
+    svg = curve_plot(
+        [*found, level], "Ratio", Axis("ratio", log=True, named=(1, 2, 4)), Axis("top-1", zero=True)
+    )
+    lines = list(tree(svg).iter("polyline"))[:3]
+    words = {one.text: float(one.attrib["x"]) for one in list(tree(svg).iter("text"))[:3]}
+    xs = [words[name] for name in ("1", "2", "4")]
+    assert [x for x, _ in points(lines[0])] == pytest.approx(xs, abs=0.05)  # sorted, and where the axis says
+    (y0, y1), y2 = [y for _, y in points(lines[0])][:2], points(lines[0])[2][1]
+    assert (y0 - y1) == pytest.approx((y1 - y2) / 2, abs=0.05)  # 1, 2 and 4 on a linear axis
+    assert points(lines[2])[0][1] == points(lines[2])[1][1] == pytest.approx((y1 + y2) / 2, abs=0.05)
+    dashes = {one.attrib.get("stroke-dasharray") for one in lines}
+    assert len(dashes) == 3
+    logarithmic = curve_plot(found, "Loss", Axis("step"), Axis("loss", log=True))
+    y = [one for _, one in points(next(iter(tree(logarithmic).iter("polyline"))))]
+    assert y[0] - y[1] == pytest.approx(y[1] - y[2], abs=0.05)
+
+
+def test_parts_of_a_bar_follow_each_other_and_are_hatched() -> None:
+    bars = [
+        Bar("row", (Part("fit", 3), Part("train", 1), Part("bad", math.nan))),
+        Bar("none", (Part("train", 1),)),
+    ]
+    root = tree(bar_plot(bars, "Cost", "seconds"))
+    boxes = [one for one in root.iter("rect") if one.findtext("title")]
+    start, wide = ([float(one.attrib[name]) for one in boxes] for name in ("x", "width"))
+    assert start[0] + wide[0] == pytest.approx(start[1], abs=0.02)
+    assert (start[2], wide[2]) == pytest.approx((start[0], wide[0] / 3), abs=0.02)
+    assert root.findtext("desc") == "row: fit 3, train 1; none: 1"
+    box = (10.0, 20.0, 31.0, 13.0)
+    for kind in range(1, 6):  # 0 is plain
+        numbers = re.findall(r"([MLhv])(-?[\d.]+)(?: (-?[\d.]+))?", tree(hatching(box, kind)).attrib["d"])
+        assert numbers, kind
+        for letter, x, y in numbers:
+            if letter in "ML":
+                assert 10 - 0.06 <= float(x) <= 41.06, kind
+                assert 20 - 0.06 <= float(y) <= 33.06, kind
+    assert tree(hatching(box, 0)).attrib["d"] == ""
+
+
+@pytest.mark.parametrize(("low", "high"), [(-3.2, 5.1), (96.111, 96.113), (0, 1e6), (-1e-7, 1e-7)])
+def test_axes_name_round_numbers_within_their_limits(low: float, high: float) -> None:
+    found = ticks(low, high)
+    assert 2 <= len(found) <= 7
+    assert all(low <= one <= high for one in found)
+    steps = {round((b - a) / (found[1] - found[0]), 6) for a, b in itertools.pairwise(found)}
+    assert steps == {1.0}
+    assert f"{found[1] - found[0]:.0e}"[0] in "125"
+
+
+def test_logarithmic_axes_name_powers() -> None:
+    assert log_ticks(2, 40) == [2.0, 5.0, 10.0, 20.0]
+    assert ticks(3, 3) == [3]
+
+
+def test_nothing_to_draw_is_said() -> None:
+    assert "nothing to draw" in scatter_plot([Dot("a", 0, 1)], "t", ("x", "y"))
+    assert "nothing to draw" in curve_plot([], "t", Axis("x"), Axis("y"))
+    assert "No numbers" in heat_map(["a"], ["b"], [[HeatCell(None)]], "t")
+
+
+def test_colours_are_told_apart_from_their_ground() -> None:
+    """WCAG 2.1, 1.4.11: at least 3 to 1, for light and dark pages."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [one / 12.92 if one <= 0.03928 else ((one + 0.055) / 1.055) ** 2.4 for one in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark = STYLE.index("@media")
+    end = STYLE.index("@media print")
+    for ground, part in (("#ffffff", STYLE[:dark]), ("#14171c", STYLE[dark:end])):
+        colours = re.findall(r"\.series-\d\{color:(#\w{6})\}", part)
+        assert len(colours) == 8
+        for colour in colours:
+            light, low = sorted((luminance(ground), luminance(colour)), reverse=True)
+            assert (light + 0.05) / (low + 0.05) >= 3, colour
