@@ -128,7 +128,7 @@ def command(
     if not found:
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
     _refuse_failures(found, records)
-    found += _found_across(evaluators, found)
+    found = _with_findings(evaluators, found)
     board = build_board(found, read_verified(verified))
     content = _rendered(found, board, form or "text", records, out)
     if out is None:
@@ -139,14 +139,14 @@ def command(
         echo(f"written: {out}", err=True)
 
 
-def _found_across(evaluators: Sequence[str], records: "Sequence[Record]") -> "list[Record]":
-    """Return what suite evaluators say of records of any number of runs."""
+def _with_findings(evaluators: Sequence[str], records: "list[Record]") -> "list[Record]":
+    """Return records of any number of runs with what suite evaluators say of all of them."""
     if not evaluators:
-        return []
-    from genbench.findings import find
+        return records
+    from genbench.findings import with_findings
     from genbench.request import make_registry
 
-    return find(evaluators, records, make_registry((), no_plugins=True))
+    return with_findings(evaluators, records, make_registry((), no_plugins=True))
 
 
 def _rendered(
