@@ -251,8 +251,8 @@ class _Reader:
         synthetic = round(mix["ratio"] * images.train)
         own = {"append": images.train + synthetic, "replace": images.train}.get(mix["mode"], synthetic)
         dataset = self._documents.of(document["inputs"]["dataset"])["component"]["config"]
-        repeats = dataset.get("epoch_repeats", 1.0)
-        steps = total_steps(recipe, images.train, own, mix["budget"], mix["budget_scale"], repeats)
+        scale, repeats = mix["budget_scale"], dataset.get("epoch_repeats", 1.0)
+        steps = total_steps(recipe, images.train, own, mix["budget"], scale, repeats)
         like = digest([_network(document["component"]), images.shape, mix["augment"], _pace(recipe)])
         return Work(like, steps, "optimizer step")
 

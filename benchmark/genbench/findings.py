@@ -25,6 +25,17 @@ from genbench.suite import BASELINE
 _LOG = logging.getLogger("genbench")
 
 
+def with_findings(evaluators: Iterable[str], records: Sequence[Record], registry: Registry) -> list[Record]:
+    """Return records and what suite evaluators find across them, instead of what single runs had found.
+
+    Args, errors: as of `find`.
+    """
+    found = find(evaluators, records, registry)
+    anew = {record.result.evaluator.use for record in found}
+    kept = [one for one in records if one.result.subject != "suite" or one.result.evaluator.use not in anew]
+    return [*kept, *found]
+
+
 def find(evaluators: Iterable[str], records: Sequence[Record], registry: Registry) -> list[Record]:
     """Return records of what suite evaluators find across other records.
 

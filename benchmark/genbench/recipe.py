@@ -85,14 +85,15 @@ def total_steps(
     With budget `steps` every arm takes those of the baseline: `epochs` passes over the real images, or the
     recipe's own `steps`. With `epochs` it takes `epochs` passes over its own images, more steps the more
     images it has. Without epochs there are no steps: the network is evaluated as it was built. `scale` is the
-    mix' `budget_scale`; `epoch_repeats` is the dataset's, and says nothing of the recipe's own `steps`.
+    mix' `budget_scale`; `epoch_repeats`, of the dataset, is about epochs, and leaves `steps` as they are.
     """
     if not recipe.epochs:
         return 0
     images = real_images if budget == "steps" else arm_images
     if recipe.steps is not None:
         return max(1, math.ceil(recipe.steps * scale * images / real_images))
-    return max(1, math.ceil(recipe.epochs * (scale * epoch_repeats) * images / recipe.batch_size_images))
+    epochs = recipe.epochs * (scale * epoch_repeats)
+    return max(1, math.ceil(epochs * images / recipe.batch_size_images))
 
 
 Augment = Literal[

@@ -14,7 +14,7 @@ import genbench
 from genbench.cli import program
 from genbench.digest import digest
 from genbench.errors import UsageError
-from genbench.findings import find
+from genbench.findings import find, with_findings
 from genbench.metrics import Metric
 from genbench.plan import Plan
 from genbench.protocols import RunContext
@@ -334,6 +334,8 @@ def test_records_of_several_runs_are_evaluated_together(registry: Registry) -> N
     assert found.result.subject == "suite"
     assert found.result.dataset.label == "all 2 datasets"
     assert found.result.metrics[0].n == 10, "what is there twice counts once"
+    again = with_findings(["usefulness"], [*one, *two, found], registry)
+    assert [each.result.subject for each in again].count("suite") == 1, "instead of what a run had found"
     apart = find(["effective_robustness"], [*one, *two], registry)
     assert {each.result.dataset.use for each in apart} == {"digits", "cifar10"}
     (alone,) = find(["usefulness:fewest_rows=6"], one, registry)

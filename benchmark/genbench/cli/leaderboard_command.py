@@ -128,7 +128,7 @@ def command(
     if not found:
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
     _refuse_failures(found, records)
-    found += _found_across(evaluators, found)
+    found = _with_findings(evaluators, found)
     board = build_board(found, read_verified(verified))
     content = _rendered(found, board, form or "text", records, out)
     if out is None:
@@ -137,6 +137,16 @@ def command(
         with writing_output(out, "--out"):
             write_output(out, content.encode())
         echo(f"written: {out}", err=True)
+
+
+def _with_findings(evaluators: Sequence[str], records: "list[Record]") -> "list[Record]":
+    """Return records of any number of runs with what suite evaluators say of all of them."""
+    if not evaluators:
+        return records
+    from genbench.findings import with_findings
+    from genbench.request import make_registry
+
+    return with_findings(evaluators, records, make_registry((), no_plugins=True))
 
 
 def _rendered(
@@ -184,16 +194,6 @@ def _strips(places: Sequence[Path], out: Path | None) -> dict[str, str]:
         for name, one in _shown(places).items()
         if one.strip is not None
     }
-
-
-def _found_across(evaluators: Sequence[str], records: "Sequence[Record]") -> "list[Record]":
-    """Return what suite evaluators say of records of any number of runs."""
-    if not evaluators:
-        return []
-    from genbench.findings import find
-    from genbench.request import make_registry
-
-    return find(evaluators, records, make_registry((), no_plugins=True))
 
 
 def _refuse_failures(found: "Sequence[Record]", places: Sequence[Path]) -> None:

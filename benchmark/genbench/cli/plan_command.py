@@ -246,7 +246,10 @@ def _prospects(plan: "Plan", store: "Store") -> Iterator[str]:
         f"contrasts declared: {declared.helps} with none, {declared.adds} with copies or free augmentation; "
         f"seeds that confirm: {declared.seeds - declared.choosing_seeds}; family {declared.family[:12]}"
     )
-    arms = {(id(cell.arm.dataset), id(cell.arm.classifier)): cell.arm for cell in plan.cells}
+    compared = [cell.arm for cell in plan.cells if not cell.arm.is_baseline]  # not of baseline_datasets
+    arms = {
+        (id(arm.dataset), id(arm.classifier)): arm for arm in compared or [cell.arm for cell in plan.cells]
+    }
     pairs = [
         (as_component(arm.dataset), as_component(arm.classifier))
         for arm in arms.values()

@@ -16,12 +16,12 @@ import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
 from genbench.digest import differences
+from genbench.two_way import MeanSquares
 from genbench_leaderboard.crossed import (
     ALPHA,
     CONFIDENCE,
     SEEDS_FOR_INTERVAL,
     Answers,
-    MeanSquares,
     effect,
     p_value,
 )

@@ -12,6 +12,8 @@ from genbench.records import Component, Record, Result
 from genbench_evaluators._rows import BASELINE, as_text
 
 Bits = npt.NDArray[np.uint8]
+#: Options of a dataset that may differ along a curve; how many steps were taken is read from the ledger.
+_OF_SIZE = frozenset({"limit_train", "epoch_repeats"})
 
 
 @dataclass
@@ -94,7 +96,7 @@ def _family(result: Result) -> str:
     """Name what rows share whose training images alone differ: not the size of the training set."""
     assert result.mix is not None
     dataset = result.dataset
-    options = {name: value for name, value in dataset.config.items() if name != "limit_train"}
+    options = {name: value for name, value in dataset.config.items() if name not in _OF_SIZE}
     data = [dataset.use, dataset.version, options, dataset.fingerprint]
     mix = result.mix.baseline.model_dump(mode="json")
     return as_text([data, _identity(result.classifier), mix, result.protocol.identity])
@@ -105,7 +107,7 @@ def _names(result: Result) -> tuple[str, str]:
     assert result.classifier is not None
     assert result.mix is not None
     mix = result.mix
-    words = [mix.augment] if mix.augment != "standard" else []
+    words: list[str] = [mix.augment] if mix.augment != "standard" else []
     words += [f"budget {mix.budget}"] if mix.budget != "steps" else []
     words += [f"{mix.budget_scale:g}x budget"] if mix.budget_scale != 1 else []
     pairs = ([result.dataset.use, one] for one in (result.classifier.use, result.classifier.name))
