@@ -93,7 +93,7 @@ def test_published_markdown_does_not_depend_on_the_terminal(tmp_path: Path) -> N
     assert (tmp_path / "60.md").read_text().startswith("# Leaderboard\n")
 
 
-FORMS = [("csv", "dataset,classifier"), ("json", "{\n"), ("txt", "3 cells")]
+FORMS = [("csv", "comparison,row,dataset,classifier"), ("json", "{\n"), ("txt", "On CIFAR-10 images with")]
 
 
 @pytest.mark.parametrize(("suffix", "begin"), FORMS)
