@@ -25,7 +25,7 @@ COMMANDS = {
     "list": "List datasets, generators, filters, classifiers, evaluators or suites.",
     "show": "Show one component or suite: what it does, its options, presets and paper.",
     "leaderboard": "Render records as text, Markdown, an HTML page, LaTeX, CSV or JSON.",
-    "report": "Write one page about a run: steps, rows, curves, images, failures.",
+    "report": "Write one page of HTML about a run: its steps, rows, curves, images, failures.",
     "compare": "Say what differs between two runs or boards: first in configuration, then in outcome.",
     "preview": "Draw synthetic images, a row per class: of a cell, a row, a record, or a whole run.",
     "export-images": "Write the synthetic images of a cell or row, with their manifest and a data card.",
