@@ -11,7 +11,7 @@ A run that measured nothing writes no board; a success is never removed or repla
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from genbench.runs import (
     scope_of,
 )
 from genbench.sheets import FOLDER as SHOWN
+from genbench.sheets import read_shown
 from genbench.showing import write_shown
 from genbench.spec import Suite
 from genbench.store import Store
@@ -177,7 +178,7 @@ class Publication:
         write_shown(self.plan, self.store, folder)
         declared = self.plan.declared
         family = declared.declaration.family if declared else ""
-        board = rendered(records, family, run.command, self.store)
+        board = rendered(records, family, run.command, self.store, _strips(folder))
         run = run.model_copy(update={"headline": board["headline"]})
         page = board["md"] + f"\n{_where_to_type(run)}\n"
         page += f"\n[{pictures} pictures of these cells](pictures.md)\n" if pictures else ""
@@ -204,21 +205,34 @@ def _check_folder(folder: Path) -> None:
     check_output(folder, "--out", folders=(RECORDS, "pictures", SHOWN), files=WRITTEN)
 
 
-def rendered(records: Sequence[Record], family: str, command: str, store: Store) -> dict[str, str]:
+def _strips(folder: Path) -> dict[str, str]:
+    """Return the strips of synthetic images beside a run, as seen from its board, by `images_id`."""
+    shown = read_shown(folder)
+    return {name: f"{SHOWN}/{one.sheet.strip}" for name, one in shown.items() if one.sheet.strip}
+
+
+def rendered(
+    records: Sequence[Record],
+    family: str,
+    command: str,
+    store: Store,
+    strips: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Return a board in every form, by suffix, and its `headline`; from the store if it was rendered before.
 
-    What a board says depends on the records, on the command that repeats it, on the terminal's width and on
-    the code that renders it, and on nothing else.
+    What a board says depends on the records, on the command that repeats it, on the terminal's width, on the
+    pictures beside it and on the code that renders it, and on nothing else.
 
     Args:
         records: Of the run.
         family: What its suite declared; empty for all.
         command: What repeats the run; a record may be of an earlier one.
         store: Where boards are kept.
+        strips: Paths of strips of synthetic images, by `Row.images_id`: the Markdown shows them.
     """
     code = [package_digest("genbench"), package_digest("genbench_leaderboard")]
     about = sorted([record.result_digest, record.run_digest] for record in records)
-    key = digest([*code, family, command, terminal.width(), about])
+    key = digest([*code, family, command, terminal.width(), about, dict(strips or {})])
     known: dict[str, str] | None = store.boards.find(key)
     if known is None:
         from genbench_leaderboard.board import build_board
@@ -226,11 +240,13 @@ def rendered(records: Sequence[Record], family: str, command: str, store: Store)
         from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
 
         board = build_board(records, family=family, command=command)
-        renders: Mapping[str, Callable[[Any], str]] = {
-            "txt": render_terminal, "md": render_markdown, "csv": render_csv, "json": render_json
-        }  # fmt: skip
-        known = {suffix: render(board) for suffix, render in renders.items()}
-        known["headline"] = headline(board)
+        known = {
+            "txt": render_terminal(board),
+            "md": render_markdown(board, strips),
+            "csv": render_csv(board),
+            "json": render_json(board),
+            "headline": headline(board),
+        }
         store.boards.keep(key, known)
     return known
 
