@@ -54,6 +54,13 @@ def test_a_suite_is_shown_without_its_data() -> None:
         said("show", "suite", "digits-quik")
 
 
+def test_it_is_said_which_dataset_is_taken_where_none_is_named() -> None:
+    told = " ".join(said("plan", "-c", "mlp").split())
+    assert "note: no dataset was named: digits:few trains on so few images that there is something" in told
+    assert "optimizer steps" in told  # how much there is to do is known though nothing was loaded yet
+    assert "no dataset was named" not in said("plan", "-c", "mlp", "-d", "digits")
+
+
 PAGES = (
     ["list"],
     ["show", "generator", "ddpm"],
@@ -93,7 +100,7 @@ def test_published_markdown_does_not_depend_on_the_terminal(tmp_path: Path) -> N
     assert (tmp_path / "60.md").read_text().startswith("# Leaderboard\n")
 
 
-FORMS = [("csv", "dataset,classifier"), ("json", "{\n"), ("txt", "3 cells")]
+FORMS = [("csv", "comparison,row,dataset,classifier"), ("json", "{\n"), ("txt", "On CIFAR-10 images with")]
 
 
 @pytest.mark.parametrize(("suffix", "begin"), FORMS)
