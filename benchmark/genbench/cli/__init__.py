@@ -24,7 +24,7 @@ COMMANDS = {
     "tune": "Search a classifier's recipe on the val split, and print the line for a suite.",
     "list": "List datasets, generators, filters, classifiers, evaluators or suites.",
     "show": "Show one component or suite: what it does, its options, presets and paper.",
-    "leaderboard": "Render records as markdown, text, CSV or JSON.",
+    "leaderboard": "Render records as text, Markdown, an HTML page, LaTeX, CSV or JSON.",
     "report": "Write one page about a run: steps, rows, curves, images, failures.",
     "compare": "Say what differs between two runs or boards: first in configuration, then in outcome.",
     "preview": "Draw synthetic images, a row per class: of a cell, a row, a record, or a whole run.",
