@@ -11,11 +11,9 @@ from board_pages import many, pictures, published
 from chromium import Browser, browser, chromium
 from genbench_leaderboard.page import render_page
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow(reason="starts a browser and opens a dozen pages"),
-    pytest.mark.skipif(chromium() is None, reason="needs Chromium: apt-get install chromium"),
-]
+SLOW = pytest.mark.slow(reason="starts a browser and opens a dozen pages")
+MISSING = pytest.mark.skipif(chromium() is None, reason="needs Chromium: apt-get install chromium")
+pytestmark = [pytest.mark.browser, SLOW, MISSING]
 AXE = Path(os.environ.get("GENBENCH_AXE", Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"))
 ROWS = "[...document.querySelectorAll('table.main tbody')[0].rows].filter(one => !one.hidden)"
 
