@@ -113,10 +113,10 @@ def _plan_notes(group: Group) -> list[str]:
             f"{ALPHA:g}."
         )
     if group.unplanned_looks:
-        looks = listed([str(look) for look in group.unplanned_looks])
+        before = listed([str(look) for look in group.unplanned_looks])
         found.append(
-            f"test was read before, after {looks} seeds, which this suite had not planned: "
-            f" its families are held to {alpha:.3g} instead."
+            f"test was read before, after {before} seeds, which this suite had not planned: "
+            f"its families are held to {alpha:.3g} instead."
         )
     return found
 
