@@ -76,7 +76,10 @@ def test_the_board_of_schema_1_is_the_board_of_the_published_records(suite: str)
     old, new = (build_board(list(read_records([folder / suite]))) for folder in (OLD, PUBLISHED))
     assert old.cells > 0
     assert render_markdown(old) == render_markdown(new)
-    assert json.loads(render_json(old)) == json.loads(render_json(new))
+    written = [json.loads(render_json(board)) for board in (old, new)]
+    for row in (row for board in written for group in board["groups"] for row in group["rows"]):
+        assert len(row.pop("results")) == row["top1"]["n"]  # digests of the files, which say more now
+    assert written[0] == written[1]
 
 
 # -------------------------------------------------------------------------- the fields that evaluators write
