@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
@@ -36,7 +36,7 @@ from genbench.notation import (
     label_of,
     parse_reference,
 )
-from genbench.options import ComponentConfig, ComponentRef, InputStep, Options
+from genbench.options import ComponentConfig, ComponentRef, InputStep, Options, merged, reference_options
 from genbench.protocols import GenerationCost, GeneratorConfig, StockConfig
 from genbench.recipe import Mix
 from genbench.registry import Registry, check_no_folder, check_no_photos
@@ -474,7 +474,7 @@ def _resolve(
             )
         chosen = {schema.primary: chosen.pop(BARE), **chosen}
     named_preset = chosen.pop("preset", None)
-    values = _merged(_preset_values(schema, named_preset, preset, origin), chosen)
+    values = merged(_preset_values(schema, named_preset, preset, origin), chosen)
     config = _validated(schema, values, origin, hint=_hint(kind, spec.name, schema, values))
     if reference.base is not None:
         _hold_places(config)
@@ -579,14 +579,6 @@ def _as_reference(value: Any) -> Any:
     return parse_reference(value) if isinstance(value, str) else value
 
 
-def reference_options(schema: type[ComponentConfig]) -> Iterator[tuple[str, InputStep]]:
-    """Yield the options whose value is another component, and what of it is handed over."""
-    for name, entry in schema.model_fields.items():
-        for mark in entry.metadata:
-            if isinstance(mark, InputStep):
-                yield name, mark
-
-
 def _preset_values(
     schema: type[ComponentConfig], named: str | None, default: str, origin: str
 ) -> Mapping[str, Any]:
@@ -601,16 +593,7 @@ def _preset_values(
         if isinstance(entry.default, BaseModel) and not isinstance(entry.default, ComponentRef)
     }
     if preset in schema.presets:
-        return _merged(nested, schema.presets[preset])
+        return merged(nested, schema.presets[preset])
     if preset in STANDARD_PRESETS or not named:
         return nested
     raise UsageError(f"{origin} has no preset {preset!r}. {did_you_mean(preset, schema.presets)}")
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for name, value in over.items():
-        below = merged.get(name)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[name] = _merged(cast("Mapping[str, Any]", below), value) if both else value
-    return merged
