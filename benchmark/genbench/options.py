@@ -1,9 +1,9 @@
 """What all options have in common: frozen, typed, described; and how an option names another component."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -181,3 +181,21 @@ class InputStep:
 
     kind: Literal["generator", "classifier"]
     stage: Literal["fit", "sample", "train"]
+
+
+def reference_options(schema: type[ComponentConfig]) -> Iterator[tuple[str, InputStep]]:
+    """Yield the options whose value is another component, and what of it is handed over."""
+    for name, entry in schema.model_fields.items():
+        for mark in entry.metadata:
+            if isinstance(mark, InputStep):
+                yield name, mark
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options over others; of nested ones, entry by entry."""
+    found = dict(base)
+    for name, value in over.items():
+        below = found.get(name)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        found[name] = merged(cast("Mapping[str, Any]", below), value) if both else value
+    return found

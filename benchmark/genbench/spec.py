@@ -31,7 +31,7 @@ from genbench.notation import (
     BARE,
     label_of,
 )
-from genbench.options import ComponentConfig, ComponentRef, InputStep
+from genbench.options import ComponentConfig, ComponentRef, InputStep, merged, reference_options
 from genbench.protocols import GenerationCost, GeneratorConfig, StockConfig
 from genbench.recipe import Mix
 from genbench.registry import Registry, check_no_folder, check_no_photos
@@ -353,7 +353,7 @@ def _resolve(
             )
         chosen = {schema.primary: chosen.pop(BARE), **chosen}
     named_preset = chosen.pop("preset", None)
-    values = _merged(_preset_values(schema, named_preset, preset, origin), chosen)
+    values = merged(_preset_values(schema, named_preset, preset, origin), chosen)
     config = _validated(schema, values, origin, hint=_hint(kind, spec.name, schema, values))
     if reference.base is not None:
         _hold_places(config)
@@ -454,12 +454,6 @@ def _its_own_mistakes(origin: str) -> Iterator[None]:
         raise PluginError(f"{origin}: its options raise {said}") from problem
 
 
-def reference_options(schema: type[ComponentConfig]) -> Iterator[tuple[str, InputStep]]:
-    """Yield the options whose value is another component, and what of it is handed over."""
-    for name, entry in schema.model_fields.items():
-        for mark in entry.metadata:
-            if isinstance(mark, InputStep):
-                yield name, mark
 
 
 def _preset_values(
@@ -476,16 +470,7 @@ def _preset_values(
         if isinstance(entry.default, BaseModel) and not isinstance(entry.default, ComponentRef)
     }
     if preset in schema.presets:
-        return _merged(nested, schema.presets[preset])
+        return merged(nested, schema.presets[preset])
     if preset in STANDARD_PRESETS or not named:
         return nested
     raise UsageError(f"{origin} has no preset {preset!r}. {did_you_mean(preset, schema.presets)}")
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for name, value in over.items():
-        below = merged.get(name)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[name] = _merged(cast("Mapping[str, Any]", below), value) if both else value
-    return merged

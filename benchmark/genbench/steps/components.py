@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from genbench.documents import Identity, TrainDocument, read_document
 from genbench.hookspecs import Kind
+from genbench.options import reference_options
 from genbench.protocols import Classifier, ComponentConfig
 from genbench.registry import import_target
-from genbench.spec import reference_options
 from genbench.steps import networks
 from genbench.steps.workshop import Job, Workshop
 from genbench.store import Artifact

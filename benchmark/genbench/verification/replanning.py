@@ -13,11 +13,11 @@ from genbench.errors import GenbenchError
 from genbench.escaping import LONGEST_SENTENCE, one_line
 from genbench.hookspecs import Kind
 from genbench.notation import BARE
-from genbench.options import ComponentRef
+from genbench.options import ComponentRef, reference_options
 from genbench.plan import Plan
 from genbench.planner import make_plan
 from genbench.registry import PluginSource, Registry
-from genbench.spec import reference_options, resolve_suite
+from genbench.spec import resolve_suite
 from genbench.suite import DEEPEST_SUITE, Suite, make_suite
 from genbench.untrusted import parse_toml
 
