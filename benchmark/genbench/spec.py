@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -452,8 +452,6 @@ def _its_own_mistakes(origin: str) -> Iterator[None]:
     except (Exception, SystemExit) as problem:
         said = exception_text(problem)
         raise PluginError(f"{origin}: its options raise {said}") from problem
-
-
 
 
 def _preset_values(
