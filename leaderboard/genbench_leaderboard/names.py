@@ -11,6 +11,7 @@ from genbench.records import Component
 from genbench_leaderboard.rows import BASELINE
 
 _LONGEST = 60  #: characters of a name that is not ours
+_PROPER = {"predictions", "resnet32", "timm"}  # which take no article
 _PARTS = ("first", "second", "third", "fourth")  # of `union`
 
 
@@ -43,7 +44,7 @@ def classifier_name(component: Component, reference: str) -> Name:
     if name is None:
         return Name(bare(reference), f"the classifier {bare(reference)}")
     title = name(component.config)
-    return Name(title, title if component.use == "predictions" else f"the {title}")
+    return Name(title, title if component.use in _PROPER else f"the {title}")
 
 
 def generator_name(component: Component, reference: str = "") -> str:
