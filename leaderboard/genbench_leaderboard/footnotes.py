@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from genbench.digest import differences
 from genbench.roles import CONTROLS
 from genbench_leaderboard.crossed import ALPHA, POWER, Comparison
-from genbench_leaderboard.headline import winning_lines
+from genbench_leaderboard.group_headline import winning_lines, without
 from genbench_leaderboard.rows import Contrast, Group, Row
 from genbench_leaderboard.sentences import count, pairs_done, plain
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT, Verdict
@@ -153,11 +153,12 @@ def _verdict_notes(group: Group, rows: Rows) -> list[str]:
 def _warnings(group: Group, rows: Rows) -> list[str]:
     """Say what should make a reader careful: controls that win, seeds that fell out, no room to gain."""
     found = []
-    winners = {row.name for row in winning_lines(group)}
+    lines = winning_lines(group)
+    winners = {row.name for row in lines}
     if winners:
         names = "; ".join(name for name, row in rows if row.name in winners)
         found.append(
-            f"warning: better than real images alone without any generated image: {names}. Hold the gains of "
+            f"warning: better than real images alone {without(lines)}: {names}. Hold the gains of "
             "the others against it."
         )
     found += _per_row("warning: synthetic images of one colour", rows, _blank)

@@ -1,7 +1,10 @@
 """What a board looks like: widths, contents, folded parts, pictures, LaTeX, and a file of each form."""
 
+import csv
+import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,10 @@ from genbench.cli.leaderboard_command import command
 from genbench.records import Component, read_records
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.columns import Column
+from genbench_leaderboard.crossed import Comparison
 from genbench_leaderboard.fitting import PAGE, fitted, least_width, natural_width
 from genbench_leaderboard.layout import sections
-from genbench_leaderboard.rows import Board
+from genbench_leaderboard.rows import Board, Outlier
 from genbench_leaderboard.shown import shown
 from genbench_leaderboard.tables import anchors, render_csv, render_json, render_latex, render_markdown
 from genbench_leaderboard.terms import terms
@@ -166,6 +170,36 @@ def test_the_suffix_says_the_form(tmp_path: Path, name: str, begins: str) -> Non
     done = CliRunner().invoke(command, [str(file), "-o", str(tmp_path / name)])
     assert done.exit_code == 0, done.output
     assert (tmp_path / name).read_text().startswith(begins)
+
+
+def test_csv_says_why_there_is_no_verdict_and_what_a_row_adds() -> None:
+    (group,) = build_board(suite()).groups
+    ddpm = next(row for row in group.rows if row.generator == "ddpm")
+    assert ddpm.contrast is not None
+    clean = replace(ddpm.contrast.found or Comparison(0, 0, 0), mean=1.25)
+    void = replace(
+        ddpm.contrast, verdict="void", void="copies", problem="other", copied_images=7, without_copies=clean
+    )
+    rows = tuple(
+        replace(row, contrast=void, outliers=(Outlier(3, 40, 70), Outlier(5, 41, 70))) if row is ddpm else row
+        for row in group.rows
+    )
+    board = Board((replace(group, rows=rows, hopeless=(void.against,)),))
+    written = {line["row"]: line for line in csv.DictReader(io.StringIO(render_csv(board)))}
+    found = next(line for line in written.values() if line["generator"] == "ddpm")
+    other = next(line for line in written.values() if line["augment"] == "strong")
+    told = ("verdict", "void", "problem", "copied_images", "delta_points_without_copies", "outliers")
+    assert [found[name] for name in told] == ["void", "copies", "other", "7", "1.25", "3 5"]
+    assert [other[name] for name in told] == ["reference", "", "", "0", "", ""]
+    assert found["hopeless"] == "True"
+    assert other["hopeless"] == "True"  # it is held against the same
+    assert render_csv(build_board(suite())).count("True") == 0
+    assert len(ddpm.adds) == 2
+    for one in ddpm.adds:
+        assert one.found is not None
+        assert float(found[f"adds[{one.against}].delta_points"]) == pytest.approx(one.found.mean)
+        assert found[f"adds[{one.against}].verdict"] == one.verdict == "better"
+        assert other[f"adds[{one.against}].verdict"] == ""
 
 
 def test_csv_has_every_metric_and_json_its_headlines(published: Board) -> None:
