@@ -67,9 +67,9 @@ class Usefulness(SuiteEvaluator):
         """Return one correlation per metric, those of each baseline, and the pairs behind them."""
         cheap = _image_metrics(records)
         void = void_images(records)
-        rows, gone = [], []
-        for row in suite_rows(records):
-            (gone if row.images in void else rows).append(row)
+        every = suite_rows(records)
+        rows = [row for row in every if row.images not in void]
+        gone = [row for row in every if row.images in void]
         metrics, tables = [], {}
         for label in sorted(cheap):
             groups = _groups(rows, cheap[label])
