@@ -149,7 +149,7 @@ def _axes(x: Scale, y: Scale, axes: tuple[str, str]) -> list[Markup]:
 def _names(
     named: Sequence[Dot], dots: Sequence[Dot], lines: Sequence[Box], x: Scale, y: Scale
 ) -> tuple[list[Markup], list[tuple[str, str]]]:
-    """Write names beside their dots, where they cover no line, no other name and no dot, and are nobody else's.
+    """Write names beside their dots, where they cover no line, name or dot, and are nobody else's.
 
     What finds no such place has a letter instead, and its name in the legend; at the worst no letter, either,
     and its name is where a mouse rests on it.
