@@ -93,7 +93,14 @@ def test_columns_that_say_nothing_are_dropped() -> None:
     assert table[0] == ["images", "top-1 (%)", "Δ", "p", "verdict"]
     text = render_markdown(board)
     assert "1 synthetic image per real one. All rows: standard augmentation, 8 seeds." in text
-    assert "No ranks: none of 2 rows is significantly better than another" in text
+    assert "p: of one contrast, nothing to adjust for; better, worse: p < 0.05." in text
+    assert "ranks" not in text, "one contender is held against real images alone"
+    assert "0 further" not in text
+    two = [declared(role, helps=2) for role in ("baseline", "contender")]
+    both = arm("none", BASE, two[0]) + arm("ddpm", SAME, two[1]) + arm("cvae", SAME, two[1])
+    text = render_markdown(build_board(both))
+    assert "p: Holm-adjusted over the 2 contrasts that the suite " in text
+    assert "No ranks: none of 3 rows is significantly better than another (Holm over 1 further pair)." in text
     mixed = arm("none", BASE, baseline) + arm("ddpm", BETTER, contender)[:7]
     mixed += arm("none", SAME, contender, augment="cutmix")
     (table, *_) = tables_of(render_markdown(build_board(mixed)))
@@ -140,7 +147,19 @@ def test_latex_has_balanced_environments_and_nothing_active(published: Board) ->
     assert columns
     assert {line.count(" & ") + 1 for line in lines if line.endswith(r"\\")} == {len(columns[1])}
     assert r"DDPM & strong & 98.98 \ensuremath{\pm}0.25 & \ensuremath{-}0.27" in text
-    assert text.count(r"\caption[{") == text.count(r"\begin{table}")
+    assert r"\label{tab:" in text
+    labels = re.findall(r"\\label\{(.*)\}", text)
+    assert text.count(r"\caption[{") == text.count(r"\begin{table}") == len(labels) == len(set(labels))
+    assert labels[0].startswith("tab:handwritten-digits")
+
+
+def test_latex_explains_no_table_that_it_leaves_out(published: Board) -> None:
+    text = render_latex(published)
+    terms_of_pages = {term.name for term in terms(published)}
+    left_out = {"Images behind the rows", "Distances of the image sets", "Other measurements"}
+    assert left_out & terms_of_pages
+    assert not [name for name in (*left_out, "Across the rows") if rf"\item {name}:" in text]
+    assert r"\item Gain per class:" in text
 
 
 def test_latex_of_a_hostile_name_is_text() -> None:
