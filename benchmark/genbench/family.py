@@ -129,7 +129,7 @@ def arms_of_datasets(
     On `baseline_datasets` these are real images alone that others are held against: no contender is among
     them, so that nothing there has a verdict, or a share of alpha, which `declare` would have to count.
     """
-    paired = {arm.mix.baseline for arm in arms if arm.generator.name != NONE}
+    paired = [arm.mix.baseline for arm in arms if arm.generator.name != NONE]
     baselines = []
     for arm in arms:
         role = family.of(*arm).role
