@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import made_records
 from genbench import hub
 from genbench.cli import program
+from genbench.copy_judgement import CopyJudgement
 from genbench.digest import canonical_json
 from genbench.errors import DataError, UsageError
 from genbench.plan import Arm
@@ -30,7 +31,6 @@ from genbench.spec import resolve, resolve_suite
 from genbench.store import Store
 from genbench.suite import make_suite
 from genbench_evaluators import accuracy
-from genbench_leaderboard.copies import CopyJudgement
 from genbench_leaderboard.crossed import Answers, Comparison, Interval
 from genbench_leaderboard.replays import Asked, Found, agreement, difference, judge
 
