@@ -12,12 +12,14 @@ Satterthwaite's degrees of freedom, and by e, how far the printed number may be 
 a plot. b is 0 where both are measured on the same images, and for what is no share. Agreement is no proof of
 sameness: the interval is printed, and a wide one excludes little.
 
-**An effect.** The two arms are compared over seeds and test images at once, as on every board (`crossed.py`);
-what is no accuracy, by Student's paired t over seeds. All effects of a column are one Holm family. With a
-significant difference an effect *stands* or is *reversed* by its sign. Without one it *does not stand* where
-the interval, held to alpha over the number of effects, excludes an effect as large as reported, and nobody
-*can tell* where it does not. Fewer than five seeds tell nothing; who looked at test before, at another number
-of seeds, is held to a lower alpha (`statistics.level_of_look`).
+**An effect.** The two arms are compared over seeds and test images at once, as on every board
+(`crossed.py`); what is no accuracy, by Student's paired t over seeds. All contrasts of a column are one
+Holm family, in which one that answers several effects counts once. With a significant difference an effect
+*stands* or is *reversed* by its sign; it *stands, smaller than reported* where the interval, held to alpha
+over the number of contrasts, excludes an effect as large as reported, less what the reported size may be
+off. Without a significant difference it *does not stand* where the same is excluded, and nobody *can tell*
+where it is not. Fewer than five seeds tell nothing; who looked at test before, at another number of seeds,
+is held to a lower alpha (`statistics.level_of_look`).
 """
 
 import math
@@ -40,7 +42,9 @@ from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT, estimate, holm
 __all__ = ["SEEDS_FOR_VERDICT", "Agreement", "Asked", "Found", "Judged", "agreement", "difference", "judge"]
 
 AgreementWord = Literal["agrees", "differs", "not run", "cannot be checked"]
-EffectWord = Literal["stands", "does not stand", "cannot tell", "reversed", "not run"]
+EffectWord = Literal[
+    "stands", "stands, smaller than reported", "does not stand", "cannot tell", "reversed", "not run"
+]
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,11 @@ class Asked:
         size: How large, as published; None where only words were, or where no size can be compared.
         found: The comparison; None where it was not run.
         void: Why it can tell nothing, whatever was measured.
-        clean: The comparison without the test images that have near copies, where there are any.
+        clean: The comparison without the test images that have near copies; None where none is left, or where
+            nobody says which of them were right.
+        error: How far the size may be off, by rounding or by reading a plot.
+        is_copied: Whether there are test images with near copies: without any, `clean` says nothing.
+        contrast: What is compared with what: equal ones count once in the family; empty: this one alone.
     """
 
     sign: int
@@ -112,6 +120,9 @@ class Asked:
     found: Comparison | None
     void: str = ""
     clean: Comparison | None = None
+    error: float = 0.0
+    is_copied: bool = False
+    contrast: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,17 +150,29 @@ def judge(asked: Sequence[Asked], alpha: float = ALPHA) -> list[Judged]:
     One of which test images were copied is told only where it is told without these images, too.
     """
     whole = _judged(asked, alpha)
-    without = _judged([replace(one, found=one.clean or one.found) for one in asked], alpha)
-    return [
-        one if one.word == clean.word else replace(one, word="cannot tell", why="it rests on copies of test")
-        for one, clean in zip(whole, without, strict=True)
-    ]
+    kept = [replace(one, found=one.clean) if one.is_copied else one for one in asked]
+    without = _judged(kept, alpha)
+    return [_told_without_copies(*pair) for pair in zip(whole, without, strict=True)]
+
+
+def _told_without_copies(whole: Judged, clean: Judged) -> Judged:
+    if whole.word == clean.word or (whole.why and clean.word in ("not run", "cannot tell")):
+        return whole
+    if whole.word.startswith("stands") and clean.word.startswith("stands"):
+        return replace(whole, word="stands")  # of its size, the copies tell otherwise
+    return replace(whole, word="cannot tell", why="it rests on copies of test")
 
 
 def _judged(asked: Sequence[Asked], alpha: float) -> list[Judged]:
-    usable = [one.found.p if one.found and not _why_nothing(one) else None for one in asked]
-    steps = holm(usable, alpha)
-    return [_one(one, step.adjusted_p, alpha, len(asked)) for one, step in zip(asked, steps, strict=True)]
+    names = [one.contrast or str(place) for place, one in enumerate(asked)]
+    usable = {
+        name: one.found.p if one.found and not _why_nothing(one) else None
+        for name, one in zip(names, asked, strict=True)
+    }
+    steps = dict(zip(usable, holm(list(usable.values()), alpha), strict=True))
+    return [
+        _one(one, steps[name].adjusted_p, alpha, len(usable)) for name, one in zip(names, asked, strict=True)
+    ]
 
 
 def _one(asked: Asked, adjusted_p: float, alpha: float, family: int) -> Judged:
@@ -160,14 +183,23 @@ def _one(asked: Asked, adjusted_p: float, alpha: float, family: int) -> Judged:
     if why:
         return Judged("cannot tell", found, why=why)
     interval = _interval(found, alpha / family)
-    word: EffectWord = "cannot tell"
-    if adjusted_p < alpha:
-        same = (found.mean > 0) == (asked.sign > 0)
-        word = "does not stand" if not asked.sign else "stands" if same else "reversed"
-    elif asked.size is not None and interval is not None and asked.sign:
-        excluded = interval.high < asked.size if asked.sign > 0 else interval.low > asked.size
-        word = "does not stand" if excluded else "cannot tell"
+    is_smaller = _excludes_size(interval, asked)
+    word: EffectWord = "does not stand" if is_smaller else "cannot tell"
+    if adjusted_p < alpha and not asked.sign:
+        word = "does not stand"
+    elif adjusted_p < alpha and (found.mean > 0) != (asked.sign > 0):
+        word = "reversed"
+    elif adjusted_p < alpha:
+        word = "stands, smaller than reported" if is_smaller else "stands"
     return Judged(word, found, adjusted_p, interval)
+
+
+def _excludes_size(interval: Interval | None, asked: Asked) -> bool:
+    """Say whether an interval holds nothing as large as reported, whatever that was rounded from."""
+    if interval is None or asked.size is None or not asked.sign:
+        return False
+    most = interval.high if asked.sign > 0 else -interval.low
+    return most < asked.sign * asked.size - asked.error
 
 
 def _why_nothing(asked: Asked) -> str:
@@ -214,13 +246,20 @@ class Found:
     def __init__(self, records: Sequence[Record]) -> None:
         settled, _ = settle(records)
         groups = make_groups(settled)
-        judgements = all_judgements(groups, ImageSets(settled))
+        image_sets = ImageSets(settled)
+        judgements = all_judgements(groups, image_sets)
         self.alpha = min(map(alpha_of, groups), default=ALPHA)
         self._entries: dict[str, tuple[Entry, CopyJudgement]] = {}
+        self._voids: dict[str, str] = {}  # by key, of cells and of image sets
         for position, group in enumerate(groups):
             for entry in group.entries.values():
+                found = judgements[position, entry.key]
+                copies = replace(found, void=group.contradiction or found.void)
                 for record in entry.measured.values():
-                    self._entries[record.result.key] = (entry, judgements[position, entry.key])
+                    self._entries[record.result.key] = (entry, copies)
+                if copies.void:
+                    mine = [*entry.measured.values(), *image_sets.of(entry, group)]
+                    self._voids |= {record.result.key: copies.void for record in mine}
 
     def compared(self, row: Sequence[Record], other: Sequence[Record]) -> Asked:
         """Compare two arms by their accuracy on test; the conclusion itself is left to the caller.
@@ -234,21 +273,27 @@ class Found:
             return Asked(0, None, None)
         (entry, copies), (base, base_copies) = mine, theirs
         void = copies.void or base_copies.void
+        masks = [one for one in (copies.flagged, base_copies.flagged) if one is not None]
+        is_copied = any(mask.any() for mask in masks)
         try:
             answers, others = entry.answers(), base.answers()
             if answers is None or others is None:
-                return Asked(0, None, difference(entry.scores(), base.scores()), void)
+                scored = difference(entry.scores(), base.scores())
+                return Asked(0, None, scored, void, is_copied=is_copied)  # nobody says which were right
             if answers.images != others.images:
                 return Asked(0, None, None, "measured on different numbers of images")
         except ProtocolError as problem:
             return Asked(0, None, None, problem.message)
-        flagged = np.zeros(answers.images, dtype=bool)
-        for one in (copies.flagged, base_copies.flagged):
-            if one is not None and len(one) == len(flagged):
-                flagged |= one
-        some = flagged.any() and not flagged.all()
-        clean = compare(answers.kept(~flagged), others.kept(~flagged)) if some else None
-        return Asked(0, None, compare(answers, others), void, clean)
+        whole, clean = compare(answers, others), None
+        if is_copied and all(len(mask) == answers.images for mask in masks):
+            kept = ~np.logical_or.reduce(masks)
+            clean = compare(answers.kept(kept), others.kept(kept)) if kept.any() else None
+        return Asked(0, None, whole, void, clean, is_copied=is_copied)
+
+    def void(self, *arms: Sequence[Record]) -> str:
+        """Say why rows can tell nothing, on whatever images they were measured; empty where they can."""
+        known = (self._voids.get(record.result.key) for records in arms for record in records)
+        return next((void for void in known if void), "")
 
     def _entry(self, records: Sequence[Record]) -> tuple[Entry, CopyJudgement] | None:
         known = (self._entries.get(record.result.key) for record in records)

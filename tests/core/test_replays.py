@@ -2,31 +2,37 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import made_records
 from genbench import hub
 from genbench.cli import program
+from genbench.copy_judgement import CopyJudgement
 from genbench.digest import canonical_json
 from genbench.errors import DataError, UsageError
 from genbench.plan import Arm
 from genbench.planner import make_plan
+from genbench.recipe import TrainRecipe, total_steps
 from genbench.registry import PluginSource, Registry
 from genbench.replays.columns import rows_of, suite_of
 from genbench.replays.experiment import Experiment, experiments, load_experiment, replaced, scaled
 from genbench.replays.outcome import Outcome
 from genbench.replays.runs import How, replay, state_of
 from genbench.replays.shown import RENDERED, as_text, docs_rows
-from genbench.spec import resolve_suite
+from genbench.spec import resolve, resolve_suite
 from genbench.store import Store
 from genbench.suite import make_suite
 from genbench_evaluators import accuracy
-from genbench_leaderboard.crossed import Comparison, Interval
-from genbench_leaderboard.replays import Asked, agreement, difference, judge
+from genbench_leaderboard.crossed import Answers, Comparison, Interval
+from genbench_leaderboard.replays import Asked, Found, agreement, difference, judge
 
 TOY = Path(__file__).parents[1] / "toy_plugin.py"
 CONTENT = """
@@ -95,6 +101,7 @@ unanswered = "it is a secret"
 name = "noise helps"
 sign = 1
 value = 60.0
+error = 0.5
 where = "page 5"
 of = "noise"
 over = "none"
@@ -245,7 +252,10 @@ def test_every_number_of_the_sources_stands_in_an_experiment() -> None:
         "s4-catsdogs": [87.70, 84.18, 90.86],
         "s4-mmd": [0.00148, 0.00215, 0.00235],
         "md-cas-cifar10": [93.8, 87.3],
-        "adainf-cifar10": [91.56, 91.38, 93.42],
+        "adainf-cifar10": [
+            *(91.56, 91.38, 93.42, 92.75, 92.51, 94.19),
+            *(92.46, 92.90, 92.87, 91.24, 92.09, 93.64),
+        ],
         "dm-at-1m": [92.44, 67.31],
         "he-clip-zeroshot": [70.31, 80.06],
     }
@@ -264,6 +274,7 @@ def test_every_number_of_the_sources_stands_in_an_experiment() -> None:
         ),
         ('unanswered = "it is a secret"', "", "say one of `arm`, `stored` and `unanswered`"),
         ("value = 60.0", "value = -60.0", r"sign 1 contradicts the value -60"),
+        ('error = 0.5\nwhere = "page 5"', 'where = "page 5"', "say in `error` how far 60 may be off"),
         ('known = "partly"', 'known = "surely"', "'replayable', 'partly' or 'claim only'"),
         ("core_minutes = 1", "core_minutes = 1\ncor_minutes = 2", r"unknown option 'scale\.cor_minutes'"),
         ('title = "noise added', 'title = "noise \u0000', "cannot read experiment"),
@@ -275,6 +286,17 @@ def test_a_file_that_is_wrong_is_refused_in_words(tmp_path: Path, old: str, new:
     assert old in content
     path.write_text(content.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(UsageError, match=message):
+        load_experiment(str(path))
+
+
+def test_an_arm_has_one_title(tmp_path: Path) -> None:
+    path = tmp_path / "toys.toml"
+    one, two = 'noise", mix = "concat" }', 'noise", mix = "matched" }'
+    titled = CONTENT.replace(one, one.replace(" }", ', title = "2 steps" }'))
+    path.write_text(titled.replace(two, two.replace(" }", ', title = "2 steps" }')), encoding="utf-8")
+    load_experiment(str(path))
+    path.write_text(titled.replace(two, two.replace(" }", ', title = "9 steps" }')), encoding="utf-8")
+    with pytest.raises(UsageError, match="arm 'noise' has two titles, '2 steps' and '9 steps'"):
         load_experiment(str(path))
 
 
@@ -457,7 +479,12 @@ def found(mean: float, error: float, n: int = 5) -> Comparison:
 @pytest.mark.parametrize(
     ("sign", "size", "comparison", "word"),
     [
-        (1, 3.0, found(2.0, 0.1), "stands"),
+        (1, 3.0, found(2.0, 0.5), "stands"),
+        (1, 3.0, found(2.0, 0.1), "stands, smaller than reported"),
+        (-1, -3.0, found(-2.0, 0.1), "stands, smaller than reported"),
+        (1, 1.49, found(0.2, 0.02), "stands, smaller than reported"),
+        (1, 1.0, found(2.0, 0.1), "stands"),
+        (1, None, found(2.0, 0.1), "stands"),
         (-1, -3.0, found(2.0, 0.1), "reversed"),
         (0, None, found(2.0, 0.1), "does not stand"),
         (1, 3.0, found(0.1, 0.2), "does not stand"),
@@ -481,10 +508,115 @@ def test_effects_of_a_column_are_one_family_and_voids_tell_nothing() -> None:
     (alone,) = judge([Asked(1, None, close)])
     assert alone.word == "stands"
     assert {one.word for one in judge([Asked(1, None, close)] * 2)} == {"cannot tell"}
+    once = judge([Asked(1, None, close, contrast="c"), Asked(0, None, close, contrast="c")])
+    assert [one.word for one in once] == ["stands", "does not stand"], "two conclusions from one contrast"
+    assert {one.adjusted_p for one in once} == {close.p}
+    three = judge([Asked(1, None, close, contrast=name) for name in "ccd"])
+    assert {one.adjusted_p for one in three} == {2 * close.p}
     (void,) = judge([Asked(1, None, found(2.0, 0.1), void="it copied")])
     assert (void.word, void.why) == ("cannot tell", "it copied")
-    (copied,) = judge([Asked(1, None, found(2.0, 0.1), clean=found(0.1, 0.2))])
-    assert (copied.word, copied.why) == ("cannot tell", "it rests on copies of test")
+
+
+def test_an_effect_that_rests_on_copies_of_test_is_not_told() -> None:
+    far, near = found(2.0, 0.1), found(0.1, 0.2)
+    for clean in (near, None):  # None: every test image was copied
+        (copied,) = judge([Asked(1, None, far, clean=clean, is_copied=True)])
+        assert (copied.word, copied.why) == ("cannot tell", "it rests on copies of test")
+    (kept,) = judge([Asked(1, None, far, clean=found(1.5, 0.1), is_copied=True)])
+    assert (kept.word, kept.why) == ("stands", "")
+    (smaller,) = judge([Asked(1, 1.8, far, clean=found(1.0, 0.1), is_copied=True)])
+    assert smaller.word == "stands", "that it is smaller is said where it holds on all images, too"
+    (few,) = judge([Asked(1, None, found(2.0, 0.1, n=4), is_copied=True)])
+    assert few.why == "4 of 5 seeds"
+
+
+@pytest.mark.parametrize(
+    ("flagged", "word"), [(None, "stands"), (0, "stands"), (50, "stands"), (83, "cannot tell")]
+)
+def test_test_images_that_were_copied_take_no_part(
+    flagged: int | None, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(2)
+    sides = {}
+    for name, share in (("a", 0.95), ("b", 0.4)):
+        packed = {seed: np.packbits(draw.random(83) < share) for seed in range(5)}
+        sides[name] = SimpleNamespace(answers=partial(Answers, packed, 83))
+    mask = None if flagged is None else np.arange(83) < flagged
+    judgements = {"a": CopyJudgement(flagged=mask), "b": CopyJudgement()}
+    monkeypatch.setattr(Found, "_entry", lambda _, name: (sides[name], judgements[name]))
+    asked: Any = Found([]).compared("a", "b")  # type: ignore[arg-type]
+    assert asked.is_copied == bool(flagged)
+    assert (asked.clean.images if asked.clean else None) == {50: 33}.get(flagged)
+    (one,) = judge([replace(asked, sign=1)])
+    assert one.word == word
+    assert one.why == ("it rests on copies of test" if word == "cannot tell" else "")
+
+
+@pytest.mark.parametrize("helps", [1, 2])
+def test_records_that_contradict_each_other_tell_nothing(helps: int) -> None:
+    made = made_records
+    none = made.arm("none", made.BASE, made.declared("baseline", seeds=8, helps=1))
+    ddpm = made.arm("ddpm", made.BETTER, made.declared("contender", seeds=8, helps=helps))
+    measured = Found([*none, *ddpm])
+    why = "" if helps == 1 else "its records contradict each other about what the suite declared"
+    assert measured.void(ddpm) == why
+    (one,) = judge([replace(measured.compared(ddpm, none), sign=1)])
+    assert (one.word, one.why) == ("cannot tell" if why else "stands", why)
+
+
+@pytest.mark.parametrize(
+    ("size", "error", "word"),
+    [(3.12, 0.0, "does not stand"), (3.12, 0.505, "cannot tell"), (-3.12, 0.0, "does not stand"),
+     (-3.12, 0.505, "cannot tell")],
+)  # fmt: skip
+def test_a_size_that_was_rounded_may_be_smaller(size: float, error: float, word: str) -> None:
+    sign = 1 if size > 0 else -1
+    # By hand: t(4, .975) = 2.776, half-width 2.776: up to 2.876, between 3.12 - 0.505 and 3.12.
+    (one,) = judge([Asked(sign, size, found(sign * 0.1, 1.0), error=error)])
+    assert one.word == word
+
+
+def test_sizes_of_the_sources_are_as_exact_as_their_numbers() -> None:
+    wanted = {
+        "s3-ddpm-cnn": [0.505],  # 54, and 57.12
+        "s1-vit": [0.4, 0.4, 0.4],  # read from a plot, to 0.2 each
+        "s1-resnet32-search": [0.01, 0.31],
+        "s1-resnet32-diffusemix": [0.01, 0.0],
+    }
+    for name, errors in wanted.items():
+        _, experiment = load_experiment(name)
+        assert [experiment.error_of(one) for one in experiment.effects] == pytest.approx(errors), name
+
+
+def test_no_effect_of_images_changes_the_network_too() -> None:
+    for name in experiments():
+        _, experiment = load_experiment(name)
+        for column in experiment.columns.values():
+            for effect in experiment.effects:
+                if {effect.of, effect.over} <= column.arms.keys():
+                    of, over = column.arms[effect.of], column.arms[effect.over]
+                    unlike = (of.classifier != over.classifier, of.generator != over.generator)
+                    assert unlike != (True, True), f"{name}: {effect.name}"
+
+
+def test_steps_of_cats_and_dogs_are_what_its_words_say(registry: Registry) -> None:
+    _, experiment = load_experiment("s4-catsdogs")
+    assert all("running accuracy" in one.unanswered for one in experiment.reported)
+    network = resolve(registry, "classifier", experiment.classifiers["cnn"], "quick", lambda _: "")
+    recipe = TrainRecipe.model_validate(network.identity["config"]["recipe"])
+    assert scaled(experiment).classifiers == experiment.classifiers
+    scales = [experiment.mixes[name].budget_scale for name in ("uniform", "more-steps")]
+    scales.append(scaled(experiment).mixes["more-steps"].budget_scale)
+    steps = [total_steps(recipe, 481, 481, "steps", scale) for scale in scales]
+    assert steps == [721, 6843, 2882]
+    assert any(
+        "721 steps in place of 900; controlled: 9.5 times as many, 6,843" in one
+        for one in experiment.departures
+    )
+    assert experiment.scale is not None
+    assert any("(2,882) in place of 9.5 times (6,843)" in one for one in experiment.scale.changes)
+    titles = [arm.title for column in experiment.columns.values() for arm in column.arms.values()]
+    assert not [title for title in titles if "steps" in title], "a row shows both columns"
 
 
 def test_numbers_that_are_no_accuracies_are_paired_by_seed() -> None:

@@ -262,3 +262,47 @@ def test_every_form_says_the_same_and_names_are_escaped(monkeypatch: pytest.Monk
     narrow = render(found, "text")
     assert max(map(len, narrow.splitlines())) <= 60
     assert "told apart?: B is higher" in narrow
+
+
+def unchecked(records: list[Record]) -> list[Record]:
+    """Return records whose rows are void: by protocol 2 images are checked for copies, and these were not."""
+    return changed(records, protocol=replace(records[0].result.protocol, version=2))
+
+
+@pytest.mark.parametrize("sides", ["A", "B", "both"])
+def test_void_rows_have_no_verdict_and_are_not_in_the_family(sides: str) -> None:
+    plain, better = suite(), suite([right + 30 for right in made_records.BETTER])
+    assert outcome(versus(changed(plain), changed(better, data=DATA)), "ddpm").verdict == "B is higher"
+    a = unchecked(plain) if sides in ("A", "both") else changed(plain)
+    b = unchecked(better) if sides in ("B", "both") else changed(better, data=DATA)
+    found = versus(a, b)
+    why = "its images were not checked for copies of test"
+    name = "A and B" if sides == "both" else sides
+    for row in ("ddpm", "cvae"):
+        one = outcome(found, row)
+        assert one.verdict == f"void ({name}: {why})"
+        assert (one.mean, one.p, one.adjusted_p, one.detectable_points) == (None, None, None, None)
+    for form in ("text", "markdown", "json"):
+        assert "B is higher" not in render(found, form)
+    assert why in " ".join(render(found, "text").split())
+
+
+def test_a_void_row_does_not_raise_the_p_of_the_others() -> None:
+    one = changed(suite())
+    other = changed(suite([right + 30 for right in made_records.BETTER]), data=DATA)
+    a, b = side_of_records("one", one), side_of_records("two", other)
+    whole = compare_sides(a, b)
+    groups = [
+        replace(
+            group,
+            rows=tuple(replace(row, void="why" if row.name.startswith("cvae") else "") for row in group.rows),
+        )
+        for group in b.groups
+    ]
+    found = compare_sides(a, replace(b, groups=tuple(groups)))
+    assert outcome(found, "cvae").verdict == "void (B: why)"
+    p, among = outcome(found, "ddpm").adjusted_p, outcome(whole, "ddpm").adjusted_p
+    alone = outcome(found, "ddpm").p
+    assert alone is not None
+    assert p == pytest.approx(2 * alone), "real images alone are a row, too"
+    assert among == pytest.approx(3 * alone)

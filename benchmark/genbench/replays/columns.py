@@ -52,6 +52,13 @@ class Row:
     classifier: str
     mix: Mix
 
+    @property
+    def measures(self) -> str:
+        """Everything but its name and title, as canonical JSON: rows of equal ones have the same numbers."""
+        arm = self.arm
+        parts = (self.dataset, self.generator, self.filter, self.classifier, self.mix.model_dump(mode="json"))
+        return canonical_json([*parts, arm.metric, arm.split, arm.role, arm.against])
+
     def holds(self, record: Record) -> bool:
         """Say whether a record is one of this row's."""
         result = record.result

@@ -14,7 +14,7 @@ A number that the source printed stands in such a file with its unit, split, ima
 nowhere else.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -151,6 +151,11 @@ class Effect(Options):
     name: Line = Field(max_length=120, description="the conclusion, in a few words")
     sign: Literal[-1, 0, 1] = Field(description="1: above; -1: below; 0: no different")
     value: float | None = Field(default=None, description="reported difference; None: in words alone")
+    error: float | None = Field(
+        default=None,
+        ge=0,
+        description="how far it may be off; None: the errors of its arms' numbers together",
+    )
     unit: Line = Field(default="points", max_length=20, description="unit of the difference")
     where: Line = Field(min_length=3, description="page, table or sentence of the source")
     of: str = Field(description="an arm")
@@ -253,6 +258,8 @@ class Experiment(Options):
         arms = {name for column in whole for name in column.arms}
         _check((one.arm for one in self.reported if one.arm), arms, "arms")
         _check((name for one in self.effects for name in (one.of, one.over)), arms, "arms")
+        self._check_sizes()
+        _check_titles(whole)
         if any(one.stored for one in self.reported) and self.stored is None:
             raise ValueError("a reported number says `stored`, and there is no table [stored]")
         if self.scale is not None:
@@ -260,6 +267,25 @@ class Experiment(Options):
         if not self.runs_here and not self.needs:
             raise ValueError("it has no columns: say in `needs` what would be needed")
         return self
+
+    def error_of(self, effect: Effect) -> float:
+        """Return how far the size of an effect may be off: its own, or both numbers off in opposite ways."""
+        if effect.error is not None or effect.value is None:
+            return effect.error or 0.0
+        return sum(
+            max((one.error for one in self.reported if one.arm == arm), default=0.0)
+            for arm in (effect.of, effect.over)
+        )
+
+    def _check_sizes(self) -> None:
+        """Refuse a size of which nobody says how exact it is."""
+        known = {one.arm for one in self.reported}
+        for one in self.effects:
+            if one.value is not None and one.error is None and not {one.of, one.over} <= known:
+                raise ValueError(
+                    f"effect {one.name!r}: say in `error` how far {one.value:g} may be off: its arms have no "
+                    "reported numbers whose errors would say it"
+                )
 
     def _check_scale(self, scale: Scale) -> None:
         """Refuse names in the scaled version that the whole one does not have."""
@@ -269,6 +295,18 @@ class Experiment(Options):
             _check(smaller.with_generators, self.generators, "generators")
             for kind in ("datasets", "generators", "classifiers", "mixes"):
                 _check(getattr(smaller, f"without_{kind}"), getattr(self, kind), kind)
+
+
+def _check_titles(columns: Iterable[Column]) -> None:
+    """Refuse two titles of one arm: its numbers of both columns stand in one row."""
+    titles: dict[str, str] = {}
+    for column in columns:
+        for name, arm in column.arms.items():
+            if arm.title and titles.setdefault(name, arm.title) != arm.title:
+                raise ValueError(
+                    f"arm {name!r} has two titles, {titles[name]!r} and {arm.title!r}: both columns' numbers "
+                    "stand in one row"
+                )
 
 
 def _check(names: Any, known: Any, kind: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from genbench.digest import canonical_json
 from genbench.records import Record
 from genbench.registry import Registry
 from genbench.replays.columns import Row, rows_of, values_of
@@ -99,8 +100,14 @@ class _Measured:
         values = [value for value, _ in self.values(arm).values()]
         return estimate(values) if values else None
 
-    def asked(self, effect: Effect, *, is_scaled: bool) -> "Asked":
-        """Return a conclusion with the comparison of its arms; a size means nothing where all is smaller."""
+    def asked(self, effect: Effect, error: float, *, is_scaled: bool) -> "Asked":
+        """Return a conclusion with the comparison of its arms; a size means nothing where all is smaller.
+
+        Args:
+            effect: The conclusion.
+            error: How far its size may be off.
+            is_scaled: Whether all is smaller.
+        """
         from genbench_leaderboard.replays import Asked, difference
 
         arms = [self.rows[effect.of].arm, self.rows[effect.over].arm]
@@ -111,8 +118,11 @@ class _Measured:
                 {index: value for index, (value, _) in self.values(arm).items()}
                 for arm in (effect.of, effect.over)
             ]
-            found = Asked(0, None, difference(*sides))
-        return replace(found, sign=effect.sign, size=None if is_scaled else effect.value)
+            void = self._found.void(self._records[effect.of], self._records[effect.over])
+            found = Asked(0, None, difference(*sides), void)
+        contrast = canonical_json(sorted(self.rows[arm].measures for arm in (effect.of, effect.over)))
+        size = None if is_scaled else effect.value
+        return replace(found, sign=effect.sign, size=size, error=error, contrast=contrast)
 
 
 def outcome_of(
@@ -249,7 +259,10 @@ def _conclusions(
             if effect.of in column.arms and effect.over in column.arms
         ]
         if name in measured:
-            asked = [measured[name].asked(experiment.effects[place], is_scaled=is_scaled) for place in there]
+            effects = [experiment.effects[place] for place in there]
+            asked = [
+                measured[name].asked(one, experiment.error_of(one), is_scaled=is_scaled) for one in effects
+            ]
             judged[name] = dict(zip(there, judge(asked, measured[name].alpha), strict=True))
         else:
             judged[name] = dict.fromkeys(there, Judged("not run"))

@@ -35,8 +35,9 @@ _NUMBERS = (
 )
 _EFFECTS = (
     "stands, reversed: a significant difference of the reported sign, or the other one (Holm over the "
-    "effects of the column); does not stand: no significant difference, and one as large as reported is "
-    "excluded; cannot tell: neither, or fewer than five seeds."
+    "contrasts of the column); stands, smaller than reported: and one as large as reported is excluded, "
+    "whatever it was rounded or read from; does not stand: no significant difference, and one as large as "
+    "reported is excluded; cannot tell: neither, or fewer than five seeds, or copies of test."
 )
 
 
@@ -120,7 +121,8 @@ def _summary(outcome: Outcome) -> str:
 
 
 def _counted(what: str, words: Sequence[str]) -> str:
-    return f"{what}: {', '.join(f'{n} {word}' for word, n in Counter(words).items())}."
+    between = "; " if any("," in word for word in words) else ", "
+    return f"{what}: {between.join(f'{n} {word}' for word, n in Counter(words).items())}."
 
 
 def as_text(outcome: Outcome) -> str:
@@ -180,6 +182,7 @@ def as_json(outcome: Outcome) -> str:
         "effects": [
             {
                 **one.effect.model_dump(mode="json"),
+                "error": experiment.error_of(one.effect),
                 "replayed": asdict(one.replayed) if one.replayed else None,
                 "controlled": asdict(one.controlled) if one.controlled else None,
             }

@@ -60,7 +60,8 @@ class Outcome:
         n: Seeds that it rests on: the fewer of the two sides where they are not paired.
         paired: Whether seeds and test images are the same.
         p: Two-sided; `adjusted_p` after Holm over the rows of this comparison.
-        verdict: `B is higher`, `B is lower`, `cannot tell`, `the same cells`, or why there is none.
+        verdict: `B is higher`, `B is lower`, `cannot tell`, `the same cells`, or why there is none, such as
+            `void` with the reason: a row that tells nothing on its board tells nothing here.
         standard_error: Of the mean, in points; with `degrees_of_freedom`.
         detectable_points: What a *cannot tell* would have found with 80 % power.
         but_for: What the two rows do not share (`ratio`), since no row of one side has what
@@ -224,11 +225,19 @@ def _plain(value: object) -> object:
 def _outcome(a: SideRow, b: SideRow, *, paired: bool) -> Outcome:
     of = "top-1" if a.is_baseline and b.is_baseline and a.gain is None and b.gain is None else "gain"
     made = Outcome(a, b, of, _differences(a.config, b.config))
+    if a.void or b.void:
+        return replace(made, verdict=f"void ({_why_void(a.void, b.void)})")
     shared = sorted(a.keys.keys() & b.keys.keys())
     if shared and a.keys == b.keys and a.gain == b.gain:
         return replace(made, mean=0.0, n=len(shared), paired=True, verdict="the same cells")
     squares = _of_pairs(a, b, of) if paired else None
     return _as_independent(made) if squares is None else _as_paired(made, squares)
+
+
+def _why_void(a: str, b: str) -> str:
+    if a == b:
+        return f"A and B: {a}"
+    return "; ".join(f"{name}: {reason}" for name, reason in (("A", a), ("B", b)) if reason)
 
 
 def _as_paired(made: Outcome, squares: MeanSquares) -> Outcome:

@@ -6,7 +6,7 @@ gains can be compared as those of independent runs alone, and its components by 
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from genbench.digest import digest
@@ -43,6 +43,7 @@ class SideRow:
         top1: Mean accuracy on test in %, or None.
         gain: Against real images alone; None for these, and where nothing could be compared.
         verdict: On the gain.
+        void: Why nothing can be concluded from the row, whatever was measured; empty where something can.
         answers: Which test images its networks got right; None where nobody says.
         base: The same of what it is held against.
         keys: Of its records, by seed index.
@@ -61,6 +62,7 @@ class SideRow:
     base: Answers | None = None
     keys: Mapping[int, str] = field(default_factory=dict)
     parts: Tree = field(default_factory=dict)
+    void: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,14 @@ def _row(row: Mapping[str, Any]) -> SideRow:
         gain=_gain(contrast["found"]) if contrast and contrast["found"] else None,
         verdict=str(contrast["verdict"]) if contrast else "baseline",
         parts={"generator": generator, "filter": image_filter, **row["mix_values"]},
+        void=_void(contrast) if contrast else "",
     )
+
+
+def _void(contrast: Mapping[str, Any]) -> str:
+    """Say why a board has no verdict on a row, where that is no matter of numbers."""
+    reason = str(contrast.get("void") or contrast.get("problem") or "")
+    return reason or ("its board says no more" if contrast["verdict"] == "void" else "")
 
 
 def _gain(found: Mapping[str, Any]) -> Gain:
@@ -238,17 +247,12 @@ def _with_answers(row: SideRow, entry: Entry | None, raw: RawGroup) -> SideRow:
         return row
     base = raw.baseline_of(entry)
     parts = (entry.generator.identity, entry.filter.identity)
-    return SideRow(
-        row.name,
-        row.likeness,
-        row.is_baseline,
-        row.top1,
-        row.gain,
-        row.verdict,
-        digest([*parts, dict(entry.mix)]),
-        {"generator": _options(parts[0]), "filter": _options(parts[1]), "mix": dict(entry.mix)},
-        entry.answers(),
-        base.answers() if base is not None and row.gain is not None else None,
-        {index: one.result.key for index, one in entry.measured.items()},
-        row.parts,
+    return replace(
+        row,
+        identity=digest([*parts, dict(entry.mix)]),
+        config={"generator": _options(parts[0]), "filter": _options(parts[1]), "mix": dict(entry.mix)},
+        answers=entry.answers(),
+        base=base.answers() if base is not None and row.gain is not None else None,
+        keys={index: one.result.key for index, one in entry.measured.items()},
+        void=row.void or raw.contradiction,
     )

@@ -21,8 +21,8 @@ _HEADS = ("row", "of", "A", "B", "B - A", "n", "p (Holm)", "told apart?")
 _LEGEND = (
     "gain: difference in top-1 to real images alone with the same augmentation, in points; top-1: in %. "
     "B - A: in points, with half a 95 % interval, unadjusted. Told apart where p < {alpha:g} after Holm over "
-    "the rows of this table; fewer than {seeds} seeds tell nothing. Exploratory: no suite declared this "
-    "comparison before test was read."
+    "the rows of this table; fewer than {seeds} seeds tell nothing, void rows neither: they are not among "
+    "Holm's. Exploratory: no suite declared this comparison before test was read."
 )
 
 
@@ -263,4 +263,4 @@ def _outcome_as_json(one: Outcome) -> dict[str, Any]:
 
 def _row_as_json(row: SideRow) -> dict[str, Any]:
     gain = None if row.gain is None else vars(row.gain)
-    return {"name": row.name, "top1": row.top1, "gain": gain, "verdict": row.verdict}
+    return {"name": row.name, "top1": row.top1, "gain": gain, "verdict": row.verdict, "void": row.void}
