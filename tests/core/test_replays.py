@@ -318,7 +318,7 @@ def test_a_file_that_is_wrong_is_refused_in_words(tmp_path: Path, old: str, new:
 def test_a_name_that_is_none_and_what_cannot_be_run_are_refused() -> None:
     with pytest.raises(UsageError, match=r"with genbench\. Did you mean s3-ddpm-cnn or s2-ddpm-mlp\?\n"):
         load_experiment("s3-ddpm")
-    with pytest.raises(UsageError, match=r"Did you mean s1-vit-medium-diffusemix or s1-vit\?\n"):
+    with pytest.raises(UsageError, match=r"Did you mean s1-vit or s1-vit-medium-diffusemix\?\n"):
         load_experiment("vit")
     with pytest.raises(UsageError, match=r"nor one that comes with genbench\.\n"):
         load_experiment("xyzzy")
