@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from genbench.copy_judgement import CopyJudgement, judge_copies
 from genbench.errors import ProtocolError
-from genbench_leaderboard.copies import CopyJudgement, judge_copies
 from genbench_leaderboard.crossed import ALPHA, Answers, compare
 from genbench_leaderboard.groups import Entry, RawGroup, alpha_at, check_recipe, compared
 from genbench_leaderboard.measures import ImageSets
@@ -298,7 +298,7 @@ def _judged(contrasts: Contrasts, groups: Sequence[RawGroup]) -> Contrasts:
         if contrasts[place].role == "contender" and entry.planned >= SEEDS_FOR_VERDICT:
             name = group.declared.family if group.declared else f"undeclared {place.group}"
             families[name, place.question].append(place)
-    judged = {place: _decided(contrast, None, place, groups) for place, contrast in contrasts.items()}
+    judged = {place: _at_look(contrast, place, groups) for place, contrast in contrasts.items()}
     for (_, question), places in families.items():
         alpha = min(alpha_of(groups[place.group]) for place in places)
         planned = max(getattr(groups[place.group], question) for place in places)
@@ -308,6 +308,14 @@ def _judged(contrasts: Contrasts, groups: Sequence[RawGroup]) -> Contrasts:
             member = replace(contrasts[place], family=size, alpha=alpha)
             judged[place] = _decided(member, step, place, groups)
     return judged
+
+
+def _at_look(contrast: Contrast, place: Place, groups: Sequence[RawGroup]) -> Contrast:
+    """Return a contrast of no family, as of a reference line: it is held to the level of its group."""
+    group = groups[place.group]
+    enough = group.entries[place.entry].planned >= SEEDS_FOR_VERDICT
+    level = alpha_of(group) if enough else contrast.alpha
+    return _decided(replace(contrast, alpha=level), None, place, groups)
 
 
 def alpha_of(group: RawGroup) -> float:

@@ -12,7 +12,8 @@ from genbench.escaping import csv_cell, json_text
 from genbench.metrics import shown_range
 from genbench_leaderboard.columns import UNKNOWN
 from genbench_leaderboard.crossed import Comparison, Interval
-from genbench_leaderboard.headline import group_headline, headline
+from genbench_leaderboard.group_headline import group_headline
+from genbench_leaderboard.headline import headline
 from genbench_leaderboard.rows import Board, Cost, Distance, Group, Row
 from genbench_leaderboard.statistics import Estimate
 from genbench_leaderboard.titles import group_titles, row_titles
@@ -39,7 +40,8 @@ def render_csv(board: Board) -> str:
     """Return one line per row; a missing value is empty.
 
     Distances, shifts, classes and whatever else was measured are columns by name:
-    `fid[reference,n=200,train]`, `shift[noisy].top1`, `class[cat].delta_points`, `measure[name by AUTHOR]`,
+    `adds[none, strong].verdict`, `fid[reference,n=200,train]`,
+    `shift[noisy].top1`, `class[cat].delta_points`, `measure[name by AUTHOR]`,
     and `metric[log_loss]` for what the tables do not show. `comparison` and `row` are what pages call them.
     """
     lines, columns = _lines(board)
@@ -73,9 +75,9 @@ def _lines(board: Board) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _in_order(name: str) -> tuple[int, str]:
-    """Sort distances before shifts, classes, other measurements and metrics, each by name."""
-    kinds = ("shift[", "class[", "measure[", "metric[")
-    return next((place for place, kind in enumerate(kinds, 1) if name.startswith(kind)), 0), name
+    """Sort what rows add before distances, shifts, classes, other measurements and metrics, each by name."""
+    kinds = ("adds[", "", "shift[", "class[", "measure[", "metric[")
+    return next((place for place, kind in enumerate(kinds) if kind and name.startswith(kind)), 1), name
 
 
 def _line(group: Group, row: Row) -> dict[str, Any]:
@@ -97,6 +99,8 @@ def _line(group: Group, row: Row) -> dict[str, Any]:
         **_estimate("top1", row.top1),
         **_estimate("val_top1", row.val_top1),
         **_contrast(row),
+        "hopeless": bool({row.name, row.contrast.against if row.contrast else ""} & set(group.hopeless)),
+        "outliers": " ".join(str(one.index) for one in row.outliers),
         "rank": row.rank,
         "checked": row.level,
         "train_images": row.books.train if row.books else None,
@@ -110,7 +114,27 @@ def _line(group: Group, row: Row) -> dict[str, Any]:
         "peak_memory_bytes": row.cost.peak_memory_bytes if row.cost else None,
         "devices": " ".join(row.cost.devices) if row.cost else "",
     }
+    line |= _adds(row)
     return line | {_distance(one): one.mean for one in row.distances} | _further(row)
+
+
+def _adds(row: Row) -> dict[str, Any]:
+    """Return what a row does more than each of what is simpler."""
+    line: dict[str, Any] = {}
+    for one in row.adds:
+        name = f"adds[{one.against}]"
+        line |= _difference(f"{name}.delta_points", one.found)
+        line |= _difference(f"{name}.delta_points_without_copies", one.without_copies)
+        line |= {
+            f"{name}.p_unadjusted": one.found.p if one.found else None,
+            f"{name}.p_holm": one.adjusted_p,
+            f"{name}.family_size": one.family,
+            f"{name}.alpha": one.alpha,
+            f"{name}.verdict": one.verdict,
+            f"{name}.void": one.void,
+            f"{name}.problem": one.problem,
+        }
+    return line
 
 
 def _further(row: Row) -> dict[str, Any]:
@@ -176,6 +200,10 @@ def _contrast(row: Row) -> dict[str, Any]:
         "family_size": contrast.family if contrast else None,
         "alpha": contrast.alpha if contrast else None,
         "verdict": contrast.verdict if contrast else "",
+        "void": contrast.void if contrast else "",
+        "problem": contrast.problem if contrast else "",
+        "copied_images": contrast.copied_images if contrast else None,
+        **_difference("delta_points_without_copies", contrast.without_copies if contrast else None),
         "detectable_points": contrast.detectable_points if contrast else None,
         "guarded_points": contrast.guarded_points if contrast else None,
         "points_per_minute": contrast.points_per_minute if contrast else None,

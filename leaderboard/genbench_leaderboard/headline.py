@@ -1,346 +1,217 @@
-"""A board in a sentence or two, in words that its numbers support: pure functions of `Board` and `Group`.
+"""A whole board in a few sentences, none of which the headlines of its groups would take back.
 
-*Helped* and *hurt* stand for the verdicts *better* and *worse*, and for nothing else. A reference line is
-said to help only where its p, times the number of reference lines of the table, is below alpha. Where there
-is no verdict, the sentence says why, and gives differences as what they are: estimates.
 Plain text, in one line, not yet escaped for Markdown, HTML or LaTeX.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from genbench.digest import digest
 from genbench.escaping import one_line
-from genbench.roles import CEILING
-from genbench_leaderboard.crossed import ALPHA, POWER, SEEDS_FOR_INTERVAL, Comparison
-from genbench_leaderboard.rows import Board, Contrast, Group, Row
-from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT, Verdict
-from genbench_leaderboard.titles import (
-    classifier_of,
-    dataset_of,
-    group_titles,
-    short_titles,
-    training_images,
+from genbench_leaderboard.group_headline import (
+    JUDGED,
+    Said,
+    group_headline,
+    is_judged,
+    winning_lines,
+    without,
 )
+from genbench_leaderboard.rows import Board, Group, Row
+from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT, Verdict
+from genbench_leaderboard.titles import group_title, group_titles
 from genbench_leaderboard.wording import (
-    accuracy,
     capital,
-    excludes_zero,
+    failed_runs,
     listed,
     named,
-    points,
-    short,
-    times_the_cost,
+    power_sentence,
+    unbeaten_by,
     why_no_verdict,
 )
 
-_NAMED = 3  #: rows that a sentence names; the others it counts
-JUDGED: tuple[Verdict, ...] = ("better", "worse", "cannot tell")
+_REASONS = 2  #: why rows have no verdict: so many different ones are told
 NOTHING_MEASURED = "Nothing was measured yet."
 
 
 def headline(board: Board) -> str:
-    """Say in one or two sentences what a whole board found.
+    """Say in a few sentences what a whole board found.
 
-    Of a board with a single group that was measured, or has verdicts, it is that group's headline.
+    Of a board with a single group that was measured, or has verdicts, it is that group's headline, and what
+    is missing of the others.
     """
-    measured = [group for group in board.groups if any(row.top1 for row in group.rows)]
-    if not board.groups:
-        return NOTHING_MEASURED
-    if len(board.groups) == 1 or len(measured) == 1:
-        return group_headline((measured or board.groups)[0])
+    if len(board.groups) == 1:
+        return group_headline(board.groups[0])
+    return one_line(" ".join(part for part in _sentences(board) if part))
+
+
+def _sentences(board: Board) -> Iterator[str]:
+    told = [_Told(Said(group), title) for group, title in zip(board.groups, group_titles(board), strict=True)]
+    measured = [one for one in told if one.said.is_measured]
+    speaking = [one for one in told if any(map(is_judged, one.said.asked))] or measured
+    alone = speaking[0] if len(speaking) == 1 else None
     if not measured:
-        return NOTHING_MEASURED
-    judged = [
-        (group, title, row)
-        for group, title in zip(board.groups, group_titles(board), strict=True)
-        for row in group.rows
-        if is_judged(row)
-    ]
-    if not judged:
-        return (
+        yield NOTHING_MEASURED
+    elif alone is not None:
+        yield group_headline(alone.said.group)
+    elif not any(map(is_judged, speaking[0].said.asked)):
+        yield (
             f"None of the {len(measured)} comparisons on this board has a verdict yet: that takes "
             f"{SEEDS_FOR_VERDICT} seeds, real images alone, and something to hold against them."
         )
-    if all(group is judged[0][0] for group, _, _ in judged):
-        return group_headline(judged[0][0])
-    return one_line(" ".join([_counted(judged), *_largest_gain(judged)]))
-
-
-def group_headline(group: Group) -> str:
-    """Say in one or two sentences what a group found: what helped, what hurt, at which cost, how surely."""
-    said = _Said(group)
-    return one_line(" ".join(part for part in (said.finding(), *said.cautions()) if part))
-
-
-def winning_lines(group: Group) -> list[Row]:
-    """Return the reference lines without generated images that gain, adjusted over all such lines."""
-    lines = [
-        row
-        for row in group.rows
-        if row.role == "control" and _found(row) and row.generator_component.use != CEILING
-    ]
-    return [row for row in lines if _gains(row, len(lines))]
-
-
-def is_judged(row: Row) -> bool:
-    """Say whether a row has a verdict: better, worse, or cannot tell."""
-    return row.contrast is not None and row.contrast.verdict in JUDGED
-
-
-# ----------------------------------------------------------------------------------------------- one group
+    else:
+        yield from _Judged(speaking).sentences()
+    rest = [one for one in told if one is not alone]
+    if measured:
+        yield _without_verdict(rest, elsewhere=alone is not None)
+    failed = failed_runs(*(one.said.group.failures for one in rest), board.failures)
+    where = " in other comparisons" if alone is not None else ""
+    yield f"{capital(failed)}{where}." if failed else ""
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What is said of a group."""
+class _Told:
+    """What is said of a group, and its title on this board."""
 
-    group: Group
+    said: Said
+    title: str
 
-    @cached_property
-    def titles(self) -> Mapping[str, str]:
-        return short_titles(self.group)
 
-    @cached_property
-    def asked(self) -> list[Row]:
-        """The rows that the group is about, but for configurations that val did not choose."""
-        rows = [row for row in self.group.rows if row.role == "contender"]
-        return [row for row in rows if row.contrast is None or row.contrast.role == "contender"]
+def _without_verdict(told: Iterable[_Told], *, elsewhere: bool) -> str:
+    """Count contenders that have no verdict, and say why."""
+    rows = [row for one in told for row in one.said.unjudged]
+    if not rows:
+        return ""
+    reasons = list(dict.fromkeys(map(why_no_verdict, rows)))
+    why = "; ".join([*reasons[:_REASONS], *(["and more"] if len(reasons) > _REASONS else [])])
+    count = "1 contender" if len(rows) == 1 else f"{len(rows)} contenders"
+    return f"No verdict on {count}{' in other comparisons' if elsewhere else ''} ({why})."
 
-    @cached_property
-    def rows(self) -> Mapping[str, Row]:
-        return {row.name: row for row in self.group.rows}
 
-    @property
-    def is_measured(self) -> bool:
-        return any(row.top1 for row in self.group.rows)
+@dataclass(frozen=True)
+class _Judged:
+    """What is said of several groups that have verdicts."""
 
-    @property
-    def failed(self) -> str:
-        count = len({(one.name, one.index) for one in self.group.failures})
-        return "" if not count else "1 run failed" if count == 1 else f"{count} runs failed"
+    told: Sequence[_Told]
 
-    @property
-    def setting(self) -> str:
-        """Where it was found: `On 5,000 CIFAR-10 images with the small CNN`."""
-        group, images = self.group, training_images(self.group)
-        count = f"{images:,} " if images else ""
-        found = f"On {count}{dataset_of(group).phrase} with {classifier_of(group).phrase}"
-        found += f", at {group.budget_scale:g} times the usual steps" if group.budget_scale != 1 else ""
-        return found + (", at equal epochs" if group.budget != "steps" else "")
-
-    def finding(self) -> str:
-        """Return the first sentence."""
-        if not self.is_measured:
-            return f"{self.setting}, nothing was measured: {self.failed or 'there are no results'}."
-        if not self.asked:
-            return self._nothing_asked()
-        return self._judged() if any(map(is_judged, self.asked)) else self._unjudged()
-
-    def cautions(self) -> Iterator[str]:
-        """Yield the sentences after it."""
-        if not self.is_measured:
-            return
-        yield from self._more_than_simpler()
+    def sentences(self) -> Iterator[str]:
+        """Yield what was found, then what keeps a reader from making too much of it."""
+        yield self._counted()
+        yield from self._contradictions()
+        yield from self._gains()
+        yield from self._simpler()
         yield self._power()
-        yield self._ceiling()
-        yield from self._doubts()
-        missing = [row for row in self.asked if not is_judged(row)]
-        if missing and len(missing) < len(self.asked):
-            yield f"No verdict on {self._reasons(missing)}."
-        if self.failed:
-            yield f"{self.failed}."
+        yield self._doubts()
 
-    # ------------------------------------------------------------------------------- without a verdict
+    @cached_property
+    def better(self) -> list[tuple[_Told, Row]]:
+        """The rows that helped, those that gained most first."""
+        found = [(one, row) for one in self.told for row in one.said.with_verdict("better")]
+        return sorted(found, key=lambda pair: -_mean(pair[1]))
 
-    def _nothing_asked(self) -> str:
-        """Say what was measured where nothing was asked: a baseline alone, or reference lines."""
-        held = [row for row in self.group.rows if row.contrast and row.contrast.found]
-        if held:
-            explored = self.group.budget_scale != 1
-            what = (
-                "this is exploratory and has no verdict"
-                if explored
-                else ("only reference lines were measured, which have no verdict")
-            )
-            return f"{self.setting}, {what}: {self._differences(held)}."
-        row = next(row for row in self.group.rows if row.top1)
-        assert row.top1 is not None
-        images = "real images alone" if row.is_baseline else self.titles[row.name]
-        lacks = "nothing is compared with them here" if row.is_baseline else "there is no baseline"
-        return f"{self.setting}, {images} reach {accuracy(row.top1)}; {lacks}."
+    @cached_property
+    def winners(self) -> list[_Told]:
+        """The groups in which a reference line helped."""
+        return [one for one in self.told if winning_lines(one.said.group)]
 
-    def _unjudged(self) -> str:
-        """Say why no row has a verdict, and what was seen so far where there are intervals."""
-        few = [row for row in self.asked if row.contrast and row.contrast.verdict == "too few seeds"]
-        if len(few) < len(self.asked):
-            return f"{self.setting}, there is no verdict: {self._reasons(self.asked)}."
-        seeds = max(row.planned for row in few)
-        have = "1 seed allows" if seeds == 1 else f"{seeds} seeds allow"
-        if seeds < SEEDS_FOR_INTERVAL:
-            return f"{self.setting}, {have} no statement: a verdict takes {SEEDS_FOR_VERDICT}."
-        so_far = self._differences(few)
-        return f"{self.setting}, {have} no verdict, which takes {SEEDS_FOR_VERDICT}; so far, {so_far}."
-
-    def _differences(self, rows: Sequence[Row]) -> str:
-        """List rows with their differences, the largest first."""
-        known = sorted((row for row in rows if _found(row)), key=lambda row: -abs(_mean(row)))
-        parts = [f"{self.titles[row.name]} {points(_found(row))}" for row in known[:_NAMED]]
-        against = "real images alone" if any(not row.is_baseline for row in known) else "the baseline"
-        return (
-            f"{_with_rest(parts, known)}, each against {against}"
-            if len(known) > 1
-            else (f"{_with_rest(parts, known)} against {against}")
-        )
-
-    def _reasons(self, rows: Iterable[Row]) -> str:
-        """Say why rows have no verdict, those with the same reason together."""
-        by_reason: dict[str, list[str]] = {}
-        for row in rows:
-            by_reason.setdefault(why_no_verdict(row), []).append(self.titles[row.name])
-        return "; ".join(f"{named(names)} ({reason})" for reason, names in by_reason.items())
-
-    # ---------------------------------------------------------------------------------- with a verdict
-
-    def _judged(self) -> str:
+    def _counted(self) -> str:
+        """Count the verdicts: `Of 12 contenders in 3 comparisons, 1 helped, 2 hurt, and ...`."""
         better, worse, open_ = (
-            [row for row in self.asked if row.contrast and row.contrast.verdict == one] for one in JUDGED
+            sum(len(one.said.with_verdict(verdict)) for one in self.told) for verdict in JUDGED
         )
-        parts = [self._helped(better, worse)]
-        parts += [f"{self._items(worse)} hurt"] if worse else []
-        parts += [f"for {self._items(open_)} the data cannot tell{_adjusted(open_)}"] if open_ else []
-        return f"{self.setting}, {'; '.join(parts)}."
+        what = f"{better + worse + open_} contenders with a verdict, in {len(self.told)} comparisons"
+        parts = [
+            f"{better} helped" if better else "none was shown to help" + ("" if worse else " or to hurt")
+        ]
+        parts += [f"{worse} hurt"] if worse else []
+        parts += [f"for {open_} the data cannot tell"] if open_ and better + worse else []
+        return f"Of {what}, {listed(parts)}."
 
-    def _helped(self, better: Sequence[Row], worse: Sequence[Row]) -> str:
-        winners = winning_lines(self.group)
-        if better:
-            also = f", and so did {self._items(winners)} without any generated image" if winners else ""
-            return f"{self._items(better)} helped{also}"
-        if winners:
-            return f"nothing was shown to help but {self._items(winners)}, without any generated image"
-        return "nothing was shown to help" + ("" if worse else " or to hurt")
+    def _contradictions(self) -> Iterator[str]:
+        """Name what was asked more than once, as with several base seeds, with different verdicts."""
+        asked: dict[str, list[tuple[str, Verdict]]] = {}
+        for one in self.told:
+            for row in filter(is_judged, one.said.asked):
+                name = f"{one.said.titles[row.name]} on {group_title(one.said.group)}"
+                assert row.contrast is not None
+                asked.setdefault(_question(one.said.group, row), []).append((name, row.contrast.verdict))
+        differing = []
+        for answers in asked.values():
+            times = Counter(verdict for _, verdict in answers)
+            if len(times) > 1:
+                verdicts = listed([f"{times[one]} {one}" for one in JUDGED if times[one]])
+                differing.append(f"{answers[0][0]} ({verdicts})")
+        if differing:
+            yield f"The same question was asked more than once, with different verdicts: {named(differing)}."
 
-    def _items(self, rows: Sequence[Row]) -> str:
-        """List rows with difference and cost: `DDPM (-0.3 ± 0.5 points at 40 times the baseline's cost)`."""
-        ordered = sorted(rows, key=lambda row: -_mean(row))
-        return _with_rest(
-            [f"{self.titles[row.name]} ({self._numbers(row)})" for row in ordered[:_NAMED]], rows
-        )
+    def _gains(self) -> Iterator[str]:
+        """Name the largest gain, with what its group says beside it."""
+        if not self.better:
+            return
+        told, row = self.better[0]
+        lines = winning_lines(told.said.group)
+        also = f"; there, {told.said.items(lines)} helped, too, {without(lines)}" if lines else ""
+        gain = f"{told.said.titles[row.name]}, {told.said.numbers(row)} ({told.title})"
+        yield f"The largest gain: {gain}{also}."
+        others = [one for _, one in self.better[1:] if one.external_data]
+        if others:
+            what = (
+                "one other that helped has" if len(others) == 1 else f"{len(others)} others that helped have"
+            )
+            yield f"{capital(what)} external data."
 
-    def _numbers(self, row: Row) -> str:
-        base = self.rows.get(row.contrast.against) if row.contrast else None
-        known = ", with external data" if row.external_data else ""
-        return f"{points(_found(row))}{times_the_cost(row, base)}{known}"
-
-    # ------------------------------------------------------------------------------------- what follows
-
-    def _more_than_simpler(self) -> Iterator[str]:
-        """Say of rows that helped whether they did more than what is simpler."""
-        together: dict[tuple[bool, tuple[str, ...]], list[str]] = {}
-        for row in self.asked:
-            if row.contrast and row.contrast.verdict == "better" and row.adds:
-                unbeaten = [one for one in row.adds if one.verdict != "better"]
-                names = tuple(self._against(one) for one in unbeaten or row.adds)
-                together.setdefault((not unbeaten, names), []).append(self.titles[row.name])
-        for (beaten, names), rows in together.items():
-            were = "was" if len(rows) == 1 else "were"
-            more = f"{were} also shown to do more than" if beaten else f"{were} not shown to do more than"
-            yield f"{capital(named(rows))} {more} {listed(names, 'and' if beaten else 'or')}."
-
-    def _against(self, contrast: Contrast) -> str:
-        return self.titles.get(contrast.against, contrast.against)
+    def _simpler(self) -> Iterator[str]:
+        """Say how much of it could be had without a generative model."""
+        unbeaten = [pair for pair in self.better if unbeaten_by(pair[1])]
+        if len(self.better) == 1:
+            yield from self.better[0][0].said.more_than_simpler()
+        elif unbeaten:
+            were = "was" if len(unbeaten) == 1 else "were"
+            yield (
+                f"Of the {len(self.better)} that helped, {len(unbeaten)} {were} not shown to do more than "
+                "frozen augmented copies or strong augmentation."
+            )
+        told = {self.better[0][0].title} if self.better else set()
+        if any(one.title not in told for one in self.winners):
+            lines = [row for one in self.winners for row in winning_lines(one.said.group)]
+            yield (
+                f"Reference lines {without(lines)} helped in {len(self.winners)} of {len(self.told)} "
+                "comparisons."
+            )
 
     def _power(self) -> str:
-        """Say how small an effect would have been found where the data cannot tell."""
-        open_ = [row.contrast for row in self.asked if row.contrast and row.contrast.verdict == "cannot tell"]
-        if not open_:
-            return ""
-        hopeless = next((one.against for one in open_ if one.against in self.group.hopeless), None)
-        if hopeless is not None:
-            base = self.rows.get(hopeless)
-            level = f" ({base.top1.mean:.1f} %)" if base and base.top1 else ""
-            return (
-                f"The baseline{level} leaves no room: not even a network without a mistake could be better."
-            )
-        known = [one.detectable_points for one in open_ if one.detectable_points]
-        if len(known) < len(open_):
-            return (
-                "Without spread between seeds, or results per image, nothing could be tested for some rows."
-            )
-        share = f"{POWER:.0%}".replace("%", " %")
-        least, most = short(min(known)), short(max(known))
-        size = most if least == most else f"{least} to {most}"
-        by_row = ", depending on the row," if least != most else ""
-        return f"An effect of {size} points{by_row} would have been found with {share} power."
+        known = [effect for one in self.told for effect in one.said.detectable()[0]]
+        others = any(one.said.hopeless or one.said.detectable()[1] for one in self.told)
+        return power_sentence(known, "Elsewhere, an" if others else "An") if known else ""
 
-    def _ceiling(self) -> str:
-        """Say what real images in place of generated ones did, where something was judged."""
-        rows = [row for row in self.group.rows if row.generator_component.use == CEILING]
-        found = _found(rows[0]) if len(rows) == 1 and any(map(is_judged, self.asked)) else None
-        is_known = found is not None and found.interval is not None
-        return f"More real images instead: {points(found)}." if is_known else ""
-
-    def _doubts(self) -> Iterator[str]:
-        """Yield what should make a reader of the first sentence careful."""
-        apart = [row for row in self.group.rows if row.outliers and (row in self.asked or row.is_baseline)]
-        if apart:
-            names = named([self.titles[row.name] for row in apart])
-            yield f"Some seeds of {names} stand apart from the others, which such a test does not expect."
-        limits = [row.budget_limited for row in self.asked if row.budget_limited]
-        if limits:
-            largest = max(limits)
-            yield (
-                f"The training may be too short to judge: at {largest.scale:g} times the budget, the "
-                f"baseline gains {short(largest.val_rise)} points on val."
-            )
-
-
-def _found(row: Row) -> Comparison | None:
-    return row.contrast.found if row.contrast else None
+    def _doubts(self) -> str:
+        """Count the comparisons that should make a reader careful."""
+        doubts: dict[str, Sequence[object]] = {
+            "a baseline leaves no room to be better": [one.said.hopeless for one in self.told],
+            "nothing could be tested for some rows": [one.said.detectable()[1] for one in self.told],
+            "some seeds stand apart from the others": [one.said.apart for one in self.told],
+            "the training may be too short to judge": [one.said.limits for one in self.told],
+        }
+        parts = []
+        for what, found in doubts.items():
+            times = sum(map(bool, found))
+            parts += [f"in {times} {what}"] if times else []
+        return f"Of the {len(self.told)} comparisons, {listed(parts)}." if parts else ""
 
 
 def _mean(row: Row) -> float:
-    found = _found(row)
+    found = row.contrast.found if row.contrast else None
     return found.mean if found else 0.0
 
 
-def _gains(row: Row, lines: int) -> bool:
-    found = _found(row)
-    is_tested = found is not None and found.p is not None and found.n >= max(row.planned, SEEDS_FOR_VERDICT)
-    is_usable = row.contrast is not None and not row.contrast.void and not row.contrast.problem
-    return bool(is_tested and is_usable and found and found.mean > 0 and (found.p or 0.0) * lines < ALPHA)
-
-
-def _adjusted(rows: Sequence[Row]) -> str:
-    """Explain an interval that excludes zero beside a *cannot tell*."""
-    size = max((row.contrast.family for row in rows if row.contrast), default=0)
-    return (
-        f" once {size} contrasts are accounted for" if any(excludes_zero(_found(row)) for row in rows) else ""
+def _question(group: Group, row: Row) -> str:
+    """Return what rows share that differ in base seed, suite and number of seeds alone."""
+    parts = (
+        group.dataset_component,
+        group.classifier_component,
+        row.generator_component,
+        row.filter_component,
     )
-
-
-def _with_rest(parts: Sequence[str], rows: Sequence[Row]) -> str:
-    rest = len(rows) - len(parts)
-    return listed([*parts, *([f"{rest} more"] if rest > 0 else [])])
-
-
-# --------------------------------------------------------------------------------------------- whole boards
-
-
-def _counted(judged: Sequence[tuple[Group, str, Row]]) -> str:
-    """Count the verdicts of a board: `Of 12 contenders in 3 comparisons, 1 helped, 2 hurt, and ...`."""
-    verdicts = [row.contrast.verdict for _, _, row in judged if row.contrast]
-    better, worse, open_ = map(verdicts.count, JUDGED)
-    groups = len({title for _, title, _ in judged})
-    what = f"{len(judged)} contenders with a verdict, in {groups} comparisons"
-    parts = [f"{better} helped" if better else "none was shown to help" + ("" if worse else " or to hurt")]
-    parts += [f"{worse} hurt"] if worse else []
-    parts += [f"for {open_} the data cannot tell"] if open_ and better + worse else []
-    return f"Of {what}, {listed(parts)}."
-
-
-def _largest_gain(judged: Sequence[tuple[Group, str, Row]]) -> Iterator[str]:
-    better = [one for one in judged if one[2].contrast and one[2].contrast.verdict == "better"]
-    if better:
-        group, title, row = max(better, key=lambda one: _mean(one[2]))
-        yield f"The largest gain: {short_titles(group)[row.name]}, {points(_found(row))} ({title})."
+    rules = (group.protocol.version, group.protocol.preset, group.budget, group.budget_scale)
+    return digest([[part.identity for part in parts], list(rules), dict(row.mix_values)])

@@ -20,7 +20,7 @@ def render_html(board: Board) -> str:
     said = headline(board)
     blocks = [f"<p>{html_text(f'{said} {summary(board)}' if board.groups else _EMPTY)}</p>"]
     for part in sections(board):
-        blocks += _section(part, said=part.headline == said)
+        blocks += _section(part, said=said.startswith(part.headline))
         blocks += _folded("Failed", [failure_line(one) for one in part.failures])
     blocks += _folded("Failed besides", [failure_line(one) for one in board.failures])
     blocks += _folded("Notes on the records", board.notes)

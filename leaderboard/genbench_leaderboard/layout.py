@@ -9,7 +9,7 @@ from genbench_leaderboard import footnotes, sentences
 from genbench_leaderboard.columns import NOTHING, UNKNOWN, Column, Table
 from genbench_leaderboard.crossed import SEEDS_FOR_INTERVAL
 from genbench_leaderboard.further_tables import difference, further_tables, p_value
-from genbench_leaderboard.headline import group_headline, is_judged
+from genbench_leaderboard.group_headline import group_headline, is_judged
 from genbench_leaderboard.rows import Board, Cost, Failure, Group, Row
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT
 from genbench_leaderboard.titles import RowTitle, group_title, group_titles, row_titles

@@ -32,7 +32,7 @@ def render_terminal(board: Board, width: int | None = None) -> str:
     blocks = [_filled(text, width) for text in begin]
     parts = sections(board)
     for part in parts:
-        blocks += _terminal_section(part, width, said=part.headline == said)
+        blocks += _terminal_section(part, width, said=said.startswith(part.headline))
     if board.findings:
         whole = findings_table(board)
         table = _terminal_table(findings_table(board, _SHOWN_FINDINGS), width)

@@ -9,11 +9,11 @@ from genbench_leaderboard.crossed import SEEDS_FOR_INTERVAL
 from genbench_leaderboard.rows import Board, Environment, Failure, Group, Provenance, Row
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT
 from genbench_leaderboard.titles import row_title, with_augmentation
-from genbench_leaderboard.wording import capital
+from genbench_leaderboard.wording import capital, failures_counted
 
 MIXED, LIMITED, EXTERNAL = "†", "‡", "§"
 
-FINDINGS_LEGEND = "over all rows of a dataset together. Exploratory."
+FINDINGS_LEGEND = "over all rows of one dataset, or of several, together. Exploratory."
 _SHOWN_NAMES = 3  # of rows that failed alike
 
 
@@ -24,9 +24,8 @@ def count(number: int, one: str, many: str) -> str:
 
 def summary(board: Board) -> str:
     """Say in one line what was counted."""
-    failures = [one for group in board.groups for one in group.failures] + list(board.failures)
     parts = [count(board.cells, "cell measured", "cells measured")]
-    failed = len({(one.name, one.index) for one in failures})
+    failed = failures_counted(*(group.failures for group in board.groups), board.failures)
     parts += [f"{failed} failed"] if failed else []
     return ", ".join(parts) + "."
 

@@ -50,7 +50,7 @@ def render_markdown(board: Board, pictures: Mapping[str, str] | None = None) -> 
         blocks += [markdown_text(said), f"{summary(board)} [What the words mean](#terms)."]
         blocks += _contents(parts)
         for part in parts:
-            blocks += _section(part, said=part.headline == said)
+            blocks += _section(part, said=said.startswith(part.headline))
     if board.findings:
         blocks += ["## Across the rows", *_tables(findings_table(board))]
     blocks += _list("Failed besides", failure_lines(board.failures))

@@ -1,9 +1,9 @@
 """How sentences about rows put numbers and names: differences, accuracies, lists. Plain text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from genbench_leaderboard.crossed import Comparison
-from genbench_leaderboard.rows import Contrast, Row
+from genbench_leaderboard.crossed import POWER, Comparison
+from genbench_leaderboard.rows import Contrast, Failure, Row
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT, Estimate
 
 _SMALL = 0.2  #: points: what is smaller is written with two decimals
@@ -107,3 +107,37 @@ def why_no_verdict(row: Row) -> str:
 
 def _pairs(contrast: Contrast) -> int:
     return contrast.found.n if contrast.found else 0
+
+
+def failures_counted(*failures: Iterable[Failure]) -> int:
+    """Count runs that failed: cells, whatever evaluators failed on them, of each group on its own."""
+    return sum(len({(one.name, one.index) for one in some}) for some in failures)
+
+
+def failed_runs(*failures: Iterable[Failure]) -> str:
+    """Say how many runs failed, of each group: `2 runs failed`; empty where none did."""
+    count = failures_counted(*failures)
+    return "" if not count else "1 run failed" if count == 1 else f"{count} runs failed"
+
+
+def is_sound(row: Row) -> bool:
+    """Say whether a row's difference may be given as a number: it is not void, and no seed is missing."""
+    contrast = row.contrast
+    found = contrast.found if contrast else None
+    if contrast is None or found is None or contrast.void or contrast.problem:
+        return False
+    return contrast.verdict != "void" and found.n >= row.planned
+
+
+def unbeaten_by(row: Row) -> list[Contrast]:
+    """Return what is simpler, and what a row was not shown to do more than."""
+    return [one for one in row.adds if one.verdict != "better"]
+
+
+def power_sentence(known: Sequence[float], begin: str = "An") -> str:
+    """Say how small an effect would have been found, of the effects of some rows, in points."""
+    share = f"{POWER:.0%}".replace("%", " %")
+    least, most = short(min(known)), short(max(known))
+    size = most if least == most else f"{least} to {most}"
+    by_row = ", depending on the row," if least != most else ""
+    return f"{begin} effect of {size} points{by_row} would have been found with {share} power."

@@ -7,18 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
 from PIL import Image
 
 from genbench.compose import Composer
 from genbench.errors import DataError
+from genbench.images import TensorImages
 from genbench.plan import Cell, Plan
 from genbench.planner import make_plan
 from genbench.records import read_records
 from genbench.registry import Registry
 from genbench.runner import run
 from genbench.sheets import Sheet, Shown, as_json, content_name, find_shown, images_id, read_shown
-from genbench.showing import write_shown
+from genbench.showing import likeness, write_shown
 from genbench.spec import resolve_suite
 from genbench.store import Store
 from genbench.suite import make_suite
@@ -198,3 +201,27 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (folder / "shown" / "index.json").write_bytes(as_json([sheet]))
     return folder
+
+
+def test_likeness_sees_through_brightness_mirrors_and_a_little_noise() -> None:
+    rng = np.random.default_rng(0)
+    low = rng.normal(size=(40, 3, 6, 6)).repeat(4, axis=2).repeat(4, axis=3)
+    real = np.clip(128 + 50 * low, 0, 255).astype(np.uint8)
+    parts = [TensorImages(torch.from_numpy(real[:30]), np.zeros(30, dtype=np.int64), ["a"])]
+    parent = torch.from_numpy(real[:5]).float()
+    noisy = parent + torch.from_numpy(rng.normal(0, 12, parent.shape)).float()
+    darker, mirrored, others = parent * 0.6, parent.flip(-1), torch.from_numpy(real[30:])
+
+    def like(pixels: torch.Tensor) -> npt.NDArray[np.float64]:
+        return likeness(pixels.clamp(0, 255).round().to(torch.uint8), parts)
+
+    assert like(parent) == pytest.approx(1, abs=1e-5)
+    assert (like(darker) > 0.999).all()
+    assert like(mirrored) == pytest.approx(1, abs=1e-5)
+    assert (like(noisy) > 0.95).all()
+    assert (like(others) < 0.7).all()
+    expected = max(np.corrcoef((real[30] - real[30].mean(axis=(1, 2), keepdims=True)).ravel(),
+                               (one - one.mean(axis=(1, 2), keepdims=True)).ravel())[0, 1]
+                   for turned in (real[:30], real[:30, :, :, ::-1]) for one in turned)  # fmt: skip
+    assert like(others[:1].float())[0] == pytest.approx(expected, abs=1e-4)
+    assert abs(like(torch.full((1, 3, 24, 24), 7.0))[0]) < 1e-5, "a picture of one colour is like nothing"

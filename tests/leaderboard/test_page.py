@@ -16,11 +16,12 @@ from board_pages import PUBLISHED, many, pictures, published
 from genbench.cli.leaderboard_command import command
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.crossed import Comparison, Interval
-from genbench_leaderboard.headline import group_headline, headline
+from genbench_leaderboard.group_headline import group_headline
+from genbench_leaderboard.headline import headline
 from genbench_leaderboard.page import opened, render_page
 from genbench_leaderboard.page.content import page_of
-from genbench_leaderboard.page.drawings import group_drawings, size_drawings
-from genbench_leaderboard.rows import ShiftGain
+from genbench_leaderboard.page.drawings import Drawing, group_drawings, row_labels, size_drawings
+from genbench_leaderboard.rows import Board, ShiftGain
 from genbench_leaderboard.statistics import Estimate
 
 _VOID = {"meta", "br", "img", "input"}
@@ -104,7 +105,8 @@ def test_a_page_says_what_the_board_says(page: str) -> None:
     kinds = {one["value"] for one in Reader(page).all("input") if one["type"] == "checkbox"}
     assert kinds == {"baseline", "reference", "cannot tell", "exploratory"}
     names = re.findall(r'<p class="name">(.*?)</p>', page)
-    assert {"Difference to real images alone", "Gain against cost", "Gain per class"} <= set(names)
+    assert {"Difference to real images alone", "Gain per class"} <= set(names)
+    assert any(name.startswith("Gain against cost") for name in names)
     assert {"Real and synthetic images", "Cost by step, mean over seeds"} <= set(names)
     assert any(name.startswith("fit ddpm: loss") for name in names)
 
@@ -171,13 +173,70 @@ def test_curves_of_ratios_and_of_sizes_appear_where_there_are_several() -> None:
     made = next(row for row in first.rows if row.generator == "ddpm")
     twice = replace(made, mix="+2.0x standard", mix_values={**made.mix_values, "ratio": 2.0})
     drawn = {one.name: one for one in group_drawings(replace(first, rows=(*first.rows, twice)))}
-    assert "DDPM: from 99.24 at 1 to 99.24 at 2" in drawn["Top-1 against the ratio"].svg
+    assert made.top1 is not None
+    level = f"{made.top1.mean:.2f}"
+    assert re.search(rf"DDPM[^:]*: from {level} at 1 to {level} at 2", drawn["Top-1 against the ratio"].svg)
     data = tuple(replace(one, train=300) for one in first.provenance.data)
     rows = tuple(replace(row, books=replace(row.books, train=300)) for row in first.rows if row.books)
     smaller = replace(first, provenance=replace(first.provenance, data=data), rows=rows)
     (sizes,) = size_drawings(replace(board, groups=(first, smaller)))
     assert "1 synthetic per real image" in sizes.name
-    assert "real images alone, standard: from 99.38 at 300 to 99.38 at 1,079" in sizes.svg
+    plain = next(row for row in first.rows if row.is_baseline and row.contrast is None)
+    assert plain.top1 is not None
+    level = f"{plain.top1.mean:.2f}"
+    assert f"real images alone, standard: from {level} at 150 to {level} at 300" in sizes.svg
+
+
+def gains_against_cost(board: Board) -> dict[str, Drawing]:
+    return {
+        one.name: one for one in group_drawings(board.groups[0]) if one.name.startswith("Gain against cost")
+    }
+
+
+def test_gains_against_several_baselines_are_plots_of_their_own() -> None:
+    board, _ = published()
+    first = board.groups[0]
+    baselines = {row.contrast.against for row in first.rows if row.contrast}
+    drawn = gains_against_cost(board)
+    names = row_labels(first)
+    assert len(baselines) == 2
+    assert set(drawn) == {f"Gain against cost: baseline {names[one]}" for one in baselines}
+    for one in first.rows:
+        if one.contrast and one.contrast.found:
+            own = drawn[f"Gain against cost: baseline {names[one.contrast.against]}"].svg
+            assert f"<title>{names[one.name]}: " in own, one.name
+    kept = [row for row in first.rows if not row.contrast or row.contrast.against == min(baselines)]
+    alone = replace(board, groups=(replace(first, rows=tuple(kept)),))
+    assert set(gains_against_cost(alone)) == {"Gain against cost"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"verdict": "void", "void": "3 synthetic images are test images"}, "3 synthetic images are test"),
+        ({"verdict": "incomplete", "problem": "other images"}, "other images"),
+    ],
+)
+def test_no_front_is_made_of_what_is_void(changes: dict[str, str], reason: str) -> None:
+    board, _ = published()
+    first = board.groups[0]
+    best = max(
+        (row for row in first.rows if row.generator == "ddpm" and row.contrast and row.contrast.found),
+        key=lambda row: row.contrast.found.mean if row.contrast and row.contrast.found else 0.0,
+    )
+    assert best.contrast is not None
+    label = row_labels(first)[best.name]
+    made = replace(best, contrast=replace(best.contrast, **changes))
+    rows = tuple(made if row is best else row for row in first.rows)
+    before = [one for one in gains_against_cost(board).values() if f"<title>{label}: " in one.svg]
+    (after,) = [
+        one
+        for one in gains_against_cost(replace(board, groups=(replace(first, rows=rows),))).values()
+        if f"Left out, since void: {label} ({reason}" in one.note
+    ]
+    assert len(before) == 1
+    assert "Left out" not in before[0].note
+    assert f"{label}: " not in after.svg
 
 
 def test_shifts_have_a_heat_map() -> None:

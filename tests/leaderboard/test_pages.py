@@ -1,7 +1,10 @@
 """What a board looks like: widths, contents, folded parts, pictures, LaTeX, and a file of each form."""
 
+import csv
+import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,10 @@ from genbench.cli.leaderboard_command import command
 from genbench.records import Component, read_records
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.columns import Column
+from genbench_leaderboard.crossed import Comparison
 from genbench_leaderboard.fitting import PAGE, fitted, least_width, natural_width
 from genbench_leaderboard.layout import sections
-from genbench_leaderboard.rows import Board
+from genbench_leaderboard.rows import Board, Outlier
 from genbench_leaderboard.shown import shown
 from genbench_leaderboard.tables import anchors, render_csv, render_json, render_latex, render_markdown
 from genbench_leaderboard.terms import terms
@@ -62,7 +66,7 @@ def test_every_table_of_the_published_board_fits_the_page(published: Board, page
 def test_a_page_begins_with_its_headline_and_contents(page: str) -> None:
     lines = page.splitlines()
     assert lines[0] == "# Leaderboard"
-    assert lines[2].startswith("On 1,079 handwritten digits with the small CNN, nothing was shown to help")
+    assert lines[2].startswith("On 150 handwritten digits with the small CNN, nothing was shown to help")
     headings = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
     links = re.findall(r"^- \[(.*)\]\(#(.*)\): ", page, re.MULTILINE)
     assert [title for title, _ in links] == headings[:-1], "all groups, in their order"
@@ -79,7 +83,7 @@ def test_terms_are_explained_once(published: Board, page: str) -> None:
     assert page.count("half a 95 % t interval over seeds.") == 1
     names = {term.name for term in terms(published)}
     assert {"Δ", "reference", "Gain per class"} <= names
-    assert not {"checked", "rank", "void", "Shifts"} & names, "nor what is not there"
+    assert not {"checked", "void", "Shifts"} & names, "nor what is not there"
 
 
 def test_columns_that_say_nothing_are_dropped() -> None:
@@ -89,7 +93,14 @@ def test_columns_that_say_nothing_are_dropped() -> None:
     assert table[0] == ["images", "top-1 (%)", "Δ", "p", "verdict"]
     text = render_markdown(board)
     assert "1 synthetic image per real one. All rows: standard augmentation, 8 seeds." in text
-    assert "No ranks: none of 2 rows is significantly better than another" in text
+    assert "p: of one contrast, nothing to adjust for; better, worse: p < 0.05." in text
+    assert "ranks" not in text, "one contender is held against real images alone"
+    assert "0 further" not in text
+    two = [declared(role, helps=2) for role in ("baseline", "contender")]
+    both = arm("none", BASE, two[0]) + arm("ddpm", SAME, two[1]) + arm("cvae", SAME, two[1])
+    text = render_markdown(build_board(both))
+    assert "p: Holm-adjusted over the 2 contrasts that the suite " in text
+    assert "No ranks: none of 3 rows is significantly better than another (Holm over 1 further pair)." in text
     mixed = arm("none", BASE, baseline) + arm("ddpm", BETTER, contender)[:7]
     mixed += arm("none", SAME, contender, augment="cutmix")
     (table, *_) = tables_of(render_markdown(build_board(mixed)))
@@ -135,8 +146,20 @@ def test_latex_has_balanced_environments_and_nothing_active(published: Board) ->
     columns = re.search(r"\\begin\{tabular\}\{([lr]+)\}", tabular)
     assert columns
     assert {line.count(" & ") + 1 for line in lines if line.endswith(r"\\")} == {len(columns[1])}
-    assert r"DDPM & strong & 98.98 \ensuremath{\pm}0.25 & \ensuremath{-}0.27" in text
-    assert text.count(r"\caption[{") == text.count(r"\begin{table}")
+    assert r"DDPM & strong & 94.79 \ensuremath{\pm}0.46 & +0.33 \ensuremath{\pm}0.34" in text
+    assert r"\label{tab:" in text
+    labels = re.findall(r"\\label\{(.*)\}", text)
+    assert text.count(r"\caption[{") == text.count(r"\begin{table}") == len(labels) == len(set(labels))
+    assert labels[0].startswith("tab:handwritten-digits")
+
+
+def test_latex_explains_no_table_that_it_leaves_out(published: Board) -> None:
+    text = render_latex(published)
+    terms_of_pages = {term.name for term in terms(published)}
+    left_out = {"Images behind the rows", "Distances of the image sets", "Other measurements"}
+    assert left_out & terms_of_pages
+    assert not [name for name in (*left_out, "Across the rows") if rf"\item {name}:" in text]
+    assert r"\item Gain per class:" in text
 
 
 def test_latex_of_a_hostile_name_is_text() -> None:
@@ -168,8 +191,38 @@ def test_the_suffix_says_the_form(tmp_path: Path, name: str, begins: str) -> Non
     assert (tmp_path / name).read_text().startswith(begins)
 
 
+def test_csv_says_why_there_is_no_verdict_and_what_a_row_adds() -> None:
+    (group,) = build_board(suite()).groups
+    ddpm = next(row for row in group.rows if row.generator == "ddpm")
+    assert ddpm.contrast is not None
+    clean = replace(ddpm.contrast.found or Comparison(0, 0, 0), mean=1.25)
+    void = replace(
+        ddpm.contrast, verdict="void", void="copies", problem="other", copied_images=7, without_copies=clean
+    )
+    rows = tuple(
+        replace(row, contrast=void, outliers=(Outlier(3, 40, 70), Outlier(5, 41, 70))) if row is ddpm else row
+        for row in group.rows
+    )
+    board = Board((replace(group, rows=rows, hopeless=(void.against,)),))
+    written = {line["row"]: line for line in csv.DictReader(io.StringIO(render_csv(board)))}
+    found = next(line for line in written.values() if line["generator"] == "ddpm")
+    other = next(line for line in written.values() if line["augment"] == "strong")
+    told = ("verdict", "void", "problem", "copied_images", "delta_points_without_copies", "outliers")
+    assert [found[name] for name in told] == ["void", "copies", "other", "7", "1.25", "3 5"]
+    assert [other[name] for name in told] == ["reference", "", "", "0", "", ""]
+    assert found["hopeless"] == "True"
+    assert other["hopeless"] == "True"  # it is held against the same
+    assert render_csv(build_board(suite())).count("True") == 0
+    assert len(ddpm.adds) == 2
+    for one in ddpm.adds:
+        assert one.found is not None
+        assert float(found[f"adds[{one.against}].delta_points"]) == pytest.approx(one.found.mean)
+        assert found[f"adds[{one.against}].verdict"] == one.verdict == "better"
+        assert other[f"adds[{one.against}].verdict"] == ""
+
+
 def test_csv_has_every_metric_and_json_its_headlines(published: Board) -> None:
     head = render_csv(published).splitlines()[0]
     for name in ("class[cat].delta_points_low", "measure[train_top1]", "metric[log_loss]", "comparison,row,"):
         assert name in head
-    assert '"headline": "On 1,079 handwritten digits with' in render_json(published)
+    assert '"headline": "On 150 handwritten digits with' in render_json(published)

@@ -29,7 +29,6 @@ from genbench.api.results import Board, Outlook, Records, Results
 from genbench.devices import choose_workers
 from genbench.errors import UsageError, did_you_mean
 from genbench.executors import Event
-from genbench.findings import with_findings
 from genbench.options import Options
 from genbench.outlook import survey
 from genbench.plan import Plan, Step
@@ -237,6 +236,8 @@ def leaderboard(
         raise UsageError("no records found", hint='genbench.run(generators="ddpm", classifiers="resnet32")')
     if evaluate:
         names = [evaluate] if isinstance(evaluate, str) else evaluate
+        from genbench.findings import with_findings
+
         found = with_findings(names, found, make_registry((), no_plugins=True))
     return Board.of(found, verified=[Path(one) for one in verified])
 

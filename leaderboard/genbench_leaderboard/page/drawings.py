@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from genbench.digest import digest
-from genbench_leaderboard.crossed import ALPHA
+from genbench_leaderboard.crossed import ALPHA, Comparison
 from genbench_leaderboard.plots import (
     Axis,
     Curve,
@@ -30,8 +30,13 @@ from genbench_leaderboard.titles import (
     short_titles,
     training_images,
 )
+from genbench_leaderboard.wording import is_sound, why_no_verdict
 
 MOST_ROWS, MOST_COLUMNS, MOST_CURVES = 60, 20, 8  #: of a plot; of more, those that changed most
+_COLOURED = (
+    "Coloured where the 95 % interval over seeds excludes zero, the darker the further: of cells without any "
+    "effect, one in twenty is by chance. What has no colour cannot be told from noise, or has no spread."
+)
 _DELTA = "difference in top-1, in percentage points; bars: 95 % interval"
 
 
@@ -48,10 +53,9 @@ class Drawing:
 def group_drawings(group: Group) -> Iterator[Drawing]:
     """Yield the plots of a group that there are numbers for."""
     named = row_labels(group)
-    for draw in (_differences, _additions, _gain_against_cost, _ratios, _classes, _shifts):
-        found = draw(group, named)
-        if found is not None:
-            yield found
+    drawn = [_differences(group, named), _additions(group, named), *_gains_against_cost(group, named)]
+    drawn += [draw(group, named) for draw in (_ratios, _classes, _shifts)]
+    yield from (one for one in drawn if one is not None)
 
 
 Names = Mapping[str, str]
@@ -110,24 +114,50 @@ def _left_out(count: int, most: int, what: str) -> str:
     return f"Of {count} {what}, the {most} with the largest differences." if count > most else ""
 
 
-def _gain_against_cost(group: Group, names: Names) -> Drawing | None:
-    """Draw gain against cost; the baseline has no gain, and its own cost."""
-    dots = []
+def _gains_against_cost(group: Group, names: Names) -> Iterator[Drawing]:
+    """Draw gain against cost, a plot for each baseline: it has no gain, and its own cost.
+
+    What is void has no gain that a front could be made of.
+    """
+    rows = {row.name: row for row in group.rows}
+    against: dict[str, list[Row]] = defaultdict(list)
     for row in group.rows:
-        if row.cost is None or not row.cost.seconds:
+        if row.contrast is not None and row.contrast.found is not None:
+            against[row.contrast.against].append(row)
+    for base, members in against.items():
+        kept = [row for row in members if row.contrast and not (row.contrast.void or row.contrast.problem)]
+        kept = [row for row in kept if row.contrast and row.contrast.verdict != "void"]
+        zero = _dot(rows[base], names, 0.0, "baseline") if base in rows else None
+        dots = [zero, *(_gain_of(row, names) for row in kept)]
+        found = [dot for dot in dots if dot is not None]
+        if len(found) < 2:
             continue
-        if row.contrast is None and row.is_baseline:
-            dots.append(Dot(names[row.name], row.cost.seconds, 0.0, "baseline"))
-        elif row.contrast is not None and row.contrast.found is not None:
-            role = "contender" if row.role == "contender" else "control"
-            dots.append(Dot(names[row.name], row.cost.seconds, row.contrast.found.mean, role))
-    if len(dots) < 2:
-        return None
-    name = "Gain against cost"
-    axes = ("seconds of one seed: fit, filter, sample, train", "difference in points")
-    devices = sorted({device for row in group.rows if row.cost for device in row.cost.devices})
-    note = f"Costs are of different devices: {', '.join(devices)}." if len(devices) > 1 else ""
-    return Drawing(name, scatter_plot(dots, name, axes), note)
+        name = "Gain against cost"
+        name += f": baseline {names.get(base, base)}" if len(against) > 1 else ""
+        axes = ("seconds of one seed: fit, filter, sample, train", "difference in points")
+        notes = _notes_on_costs([*kept, *([rows[base]] if base in rows else [])])
+        if len(kept) < len(members):
+            void = [f"{names[row.name]} ({why_no_verdict(row)})" for row in members if row not in kept]
+            notes.append(f"Left out, since void: {'; '.join(void)}.")
+        few = [f"{names[row.name]} ({why_no_verdict(row)})" for row in kept if not is_sound(row)]
+        notes += [f"Of fewer seeds than planned: {'; '.join(few)}."] if few else []
+        yield Drawing(name, scatter_plot(found, name, axes), " ".join(notes))
+
+
+def _gain_of(row: Row, names: Names) -> Dot | None:
+    found = row.contrast.found if row.contrast else None
+    role = "contender" if row.role == "contender" else "control"
+    return _dot(row, names, found.mean, role) if found else None
+
+
+def _dot(row: Row, names: Names, gain: float, role: str) -> Dot | None:
+    cost = row.cost.seconds if row.cost else None
+    return Dot(names[row.name], cost, gain, role) if cost else None
+
+
+def _notes_on_costs(rows: Sequence[Row]) -> list[str]:
+    devices = sorted({device for row in rows if row.cost for device in row.cost.devices})
+    return [f"Costs are of different devices: {', '.join(devices)}."] if len(devices) > 1 else []
 
 
 # ----------------------------------------------------------------------------------------------- heat maps
@@ -136,17 +166,13 @@ def _gain_against_cost(group: Group, names: Names) -> Drawing | None:
 def _classes(group: Group, names: Names) -> Drawing | None:
     """Draw what every row changes for every class."""
     table = {
-        row.name: {
-            one.name: HeatCell(
-                one.difference.mean, "*" if one.adjusted_p is not None and one.adjusted_p < ALPHA else ""
-            )
-            for one in row.classes
-        }
+        row.name: {one.name: _heat_cell(one.difference, one.adjusted_p) for one in row.classes}
         for row in group.rows
         if row.classes
     }
     note = (
-        "Difference of each class's recall, in points; *: p < 0.05, Holm-adjusted over the classes of a row."
+        f"Difference of each class's recall, in points. {_COLOURED} "
+        "*: p < 0.05, Holm-adjusted over the classes of a row."
     )
     return _heat("Gain per class", table, names, "classes", note)
 
@@ -154,11 +180,21 @@ def _classes(group: Group, names: Names) -> Drawing | None:
 def _shifts(group: Group, names: Names) -> Drawing | None:
     """Draw what every row changes on every shift."""
     table = {
-        row.name: {one.name: HeatCell(one.difference.mean) for one in row.shifts if one.difference}
+        row.name: {one.name: _heat_cell(one.difference) for one in row.shifts if one.difference}
         for row in group.rows
         if any(one.difference for one in row.shifts)
     }
-    return _heat("Gain per shift", table, names, "shifts", "Difference of top-1 on each shift, in points.")
+    note = f"Difference of top-1 on each shift, in points. {_COLOURED}"
+    return _heat("Gain per shift", table, names, "shifts", note)
+
+
+def _heat_cell(difference: Estimate | Comparison, adjusted_p: float | None = None) -> HeatCell:
+    """Return a cell; without spread between seeds, an interval of no width would say what nobody knows."""
+    mark = "*" if adjusted_p is not None and adjusted_p < ALPHA else ""
+    interval = difference.interval
+    if interval is None or interval.low == interval.high:
+        return HeatCell(difference.mean, mark, note="" if interval is None else "no spread between seeds")
+    return HeatCell(difference.mean, mark, interval.low, interval.high)
 
 
 def _heat(
