@@ -72,7 +72,12 @@ def entry(indent: str, columns: Sequence[tuple[str, int]], text: str) -> str:
     return short + (f"\n{filled(text, indent + '    ')}" if text else "")
 
 
-def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+def plain_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[int] = (),
+    whole: Sequence[int] = (),
+) -> str:
     """Return a table with a rule below its header; columns of words are folded where it is too wide.
 
     No word is cut: a table that does not fit becomes a list, a row's first cell above the others.
@@ -81,13 +86,16 @@ def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Seq
         header: Names of the columns.
         rows: As many cells each.
         right: Places of the columns that are aligned to the right, and never folded.
+        whole: Places of others that are never folded: names that are copied.
     """
     if not rows:
         return "  ".join(header)
     columns = list(zip(header, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     least = [
-        size if place in right else max(len(piece.rstrip()) for cell in column for piece in pieces(cell))
+        size
+        if place in (*right, *whole)
+        else max(len(piece.rstrip()) for cell in column for piece in pieces(cell))
         for place, (column, size) in enumerate(zip(columns, widths, strict=True))
     ]
     if not shrink(widths, least, width() - 2 * (len(widths) - 1)):

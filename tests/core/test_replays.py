@@ -24,9 +24,9 @@ from genbench.recipe import TrainRecipe, total_steps
 from genbench.registry import PluginSource, Registry
 from genbench.replays.columns import rows_of, suite_of
 from genbench.replays.experiment import Experiment, experiments, load_experiment, replaced, scaled
-from genbench.replays.outcome import Outcome
-from genbench.replays.runs import How, replay, state_of
-from genbench.replays.shown import RENDERED, as_text, docs_rows
+from genbench.replays.listed import docs_rows, list_text
+from genbench.replays.runs import How, Replayed, replay, state_of
+from genbench.replays.shown import RENDERED, as_text
 from genbench.spec import resolve, resolve_suite
 from genbench.store import Store
 from genbench.suite import make_suite
@@ -147,7 +147,7 @@ class Silent:
         return Observer()
 
 
-Run = Callable[..., Outcome]
+Run = Callable[..., Replayed]
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def run_toys(toy_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("toys")
     name, experiment = written(folder)
 
-    def run(out: str = "results", **options: Any) -> Outcome:
+    def run(out: str = "results", **options: Any) -> Replayed:
         how = How(
             toy_registry,
             Store(folder / "store"),
@@ -165,7 +165,7 @@ def run_toys(toy_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -
             passed_on={"jobs": 0, "plugins": (str(TOY),), "no_plugins": True, "store": folder / "store"},
             **options,
         )
-        return replay(name, experiment, how, Silent).found
+        return replay(name, experiment, how, Silent)
 
     with pytest.MonkeyPatch.context() as patch:  # drawing takes longer than training toys
         for name_of_picture in ("draw_confusion", "draw_reliability"):
@@ -240,6 +240,43 @@ def test_the_list_of_experiments_says_what_was_run(tmp_path: Path) -> None:
     assert len(states) == len(experiments())
 
 
+def test_the_list_keeps_names_whole_and_what_cannot_be_run_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {name: load_experiment(name)[1] for name in experiments()}
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = list_text(found, {})
+    assert max(map(len, listed.splitlines())) <= 80
+    able, _, unable = listed.partition("cannot be run here")
+    for name, one in found.items():
+        assert f"\n{name} " in able if one.runs_here else f"\n  {name} (" in unable
+    assert "--scale\n" in able, "the option is in one piece"
+    assert "results" not in able, "a column that says nothing is dropped"
+    assert "scaled" in list_text(found, {"s4-mmd": "scaled"})
+
+
+def test_a_dry_run_prints_a_plan_and_no_empty_table(toy_registry: Registry, tmp_path: Path) -> None:
+    name, experiment = written(tmp_path)
+    how = How(toy_registry, Store(tmp_path / "store"), tmp_path / "out", "genbench replay toys --scale",
+              is_scaled=True, columns=())  # fmt: skip
+    dry = replay(name, experiment, how, Silent)
+    text = RENDERED["text"](dry.found, dry.plan)
+    assert "Reported: 2 numbers, 1 effect. Nothing was run yet." in text
+    assert "replayed: 2 arms, 2 seeds; 4 cells, 4 to run;" in text
+    assert "controlled: 3 arms, 1 seed; 3 cells, 3 to run;" in text
+    assert "  * copies instead" in text
+    assert "takes about: 1 core-minutes" in text
+    assert "--scale changes\n  * fewer toys" in text
+    assert "Run it with:\n  genbench replay toys --scale" in text
+    assert "replayed  verdict" not in text, "columns of nothing are dropped"
+    assert "cannot tell" not in text
+    content = json.loads(RENDERED["json"](dry.found, dry.plan))["plan"]
+    assert [one["cells_to_run"] for one in content["columns"]] == [4, 3]
+    for one in content["columns"]:
+        assert one["steps_to_run"] > one["cells_to_run"]
+        assert one["steps_cached"] == 0
+    assert "* controlled: 3 arms" in RENDERED["markdown"](dry.found, dry.plan)
+    assert list(tmp_path.glob("out/*")) == []
+
+
 def test_every_number_of_the_sources_stands_in_an_experiment() -> None:
     """Numbers that section A of the sources has, by hand: none was lost or mistyped."""
     wanted = {
@@ -301,11 +338,16 @@ def test_an_arm_has_one_title(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_none_and_what_cannot_be_run_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"no experiment 's3-ddpm'.*Did you mean s3-ddpm-cnn"):
+    with pytest.raises(UsageError, match=r"with genbench\. Did you mean s3-ddpm-cnn or s2-ddpm-mlp\?\n"):
         load_experiment("s3-ddpm")
+    with pytest.raises(UsageError, match=r"Did you mean s1-vit or s1-vit-medium-diffusemix\?\n"):
+        load_experiment("vit")
+    with pytest.raises(UsageError, match=r"nor one that comes with genbench\.\n"):
+        load_experiment("xyzzy")
     for options, message in (
         (["dm-at-1m"], "dm-at-1m cannot be run: adversarial training"),
-        (["recht-c10.1", "--scale"], "has no version for a CPU"),
+        (["dm-at-1m", "--scale"], "dm-at-1m cannot be run, with --scale or without: adversarial training"),
+        (["recht-c10.1", "--scale"], "recht-c10.1 needs no --scale: no network is trained"),
         (
             ["recht-c10.1", "--only", "controlled"],
             "recht-c10.1 has no column 'controlled' to run; found: none",
@@ -319,7 +361,7 @@ def test_a_name_that_is_none_and_what_cannot_be_run_are_refused() -> None:
 
 
 def test_three_columns_and_their_verdicts(run_toys: Run) -> None:
-    found = run_toys()
+    found = run_toys().found
     real, secret, noise = found.numbers
     assert real.replayed is not None
     assert real.controlled is not None
@@ -351,7 +393,7 @@ def test_three_columns_and_their_verdicts(run_toys: Run) -> None:
 def test_a_replay_is_resumed_and_its_files_say_what_was_printed(
     run_toys: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    whole = run_toys()
+    whole = run_toys().found
     folder = next(tmp_path_factory.getbasetemp().glob("toys*/results/toys-replay"))
     assert (folder / "toys-replayed" / "leaderboard.md").is_file()
     assert (folder / "replay.md").read_text() == RENDERED["markdown"](whole)
@@ -360,15 +402,20 @@ def test_a_replay_is_resumed_and_its_files_say_what_was_printed(
     assert content["numbers"][0]["replayed"]["mean"] == whole.numbers[0].replayed.mean
     assert content["effects"][0]["controlled"]["why"] == "2 of 5 seeds"
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("cell-*.json")}
-    dry = run_toys(columns=())
+    planned = run_toys(columns=())
+    dry = planned.found
     assert RENDERED["json"](dry) == RENDERED["json"](whole), "a dry run reads what an earlier run left"
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("cell-*.json")}
+    assert planned.plan is not None
+    left = [(one.cells, one.cells_to_run, one.steps_to_run) for one in planned.plan.columns]
+    assert left == [(10, 0, 0), (4, 0, 0)], "everything is cached"
+    assert all(one.steps_cached for one in planned.plan.columns)
     assert state_of(folder.parent, "toys") == "whole"
     assert state_of(folder.parent, "other") == "not run"
 
 
 def test_one_column_alone_leaves_the_other_one_not_run(run_toys: Run) -> None:
-    found = run_toys(out="elsewhere", columns=("controlled",))
+    found = run_toys(out="elsewhere", columns=("controlled",)).found
     assert found.numbers[0].verdict is not None
     assert found.numbers[0].verdict.word == "not run"
     assert found.numbers[0].controlled is not None
@@ -380,7 +427,7 @@ def test_one_column_alone_leaves_the_other_one_not_run(run_toys: Run) -> None:
 def test_a_scaled_replay_compares_no_absolute_number(
     run_toys: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    found = run_toys(is_scaled=True)
+    found = run_toys(is_scaled=True).found
     assert found.seeds == {"replayed": 2, "controlled": 1}
     verdict = found.numbers[0].verdict
     assert verdict is not None
@@ -408,10 +455,26 @@ def test_published_predictions_are_counted_again(hub_mirror: Path, tmp_path: Pat
     assert {one.verdict.word for one in found.numbers if one.verdict} == {"agrees"}
     by_name = {one.name: one.replayed.mean for one in found.numbers if one.replayed}
     assert by_name["resnet_basic_32, v6"] == pytest.approx(85.20, abs=1e-9)
-    wrong = experiment.reported[0].model_copy(update={"value": 85.26})
+    text = as_text(found)
+    assert "Reported numbers (36, of 30 models): 3 agree, 30 agree (unverified), 3 agree (recount)." in text
+    assert "quoted from memory, nobody looked it up" in " ".join(text.split())
+    assert "controlled" not in text.partition("left open")[0], "a column that says nothing is dropped"
+    assert "2.2 ±0.1 points" in text
+    assert "[" not in text, "rounding is no interval of confidence"
+    rows = {(one["name"], one["verdict"]["word"]) for one in json.loads(RENDERED["json"](found))["numbers"]}
+    assert ("vgg16_keras, v4 (in the text)", "agrees") in rows
+    assert ("vgg16_keras, v4", "agrees (unverified)") in rows
+    assert {name for name, word in rows if word == "agrees"} == {
+        one.name for one in experiment.reported if one.where == "text of the paper"
+    }
+    values = [one.value for one in experiment.reported if one.stored and one.stored.version == "v4"]
+    assert values[:-2] == sorted(values[:-2], reverse=True), "by accuracy; two differences last"
+    (in_text,) = [one for one in experiment.reported if one.name == "vgg16_keras, v4 (in the text)"]
+    wrong = in_text.model_copy(update={"value": 85.26})
     other = replay(name, experiment.model_copy(update={"reported": (wrong,)}), how, Silent).found
     assert other.numbers[0].verdict is not None
     assert other.numbers[0].verdict.word == "differs"
+    assert "Reported numbers (1, of 1 model): 1 differs." in as_text(other)
 
 
 def test_stored_predictions_that_do_not_fit_are_refused(
@@ -424,7 +487,8 @@ def test_stored_predictions_that_do_not_fit_are_refused(
     for path in (labels, said):
         path.parent.mkdir(parents=True)
     monkeypatch.setenv("GENBENCH_HUB_MIRROR", str(tmp_path))
-    one = experiment.model_copy(update={"reported": experiment.reported[:1]})
+    reported = tuple(one for one in experiment.reported if one.name == "vgg16_keras, v4")
+    one = experiment.model_copy(update={"reported": reported})
     how = How(Registry(), Store(tmp_path / "store"), tmp_path)
     np.save(labels, np.array([1, 2, 3]))
     for content, message in (

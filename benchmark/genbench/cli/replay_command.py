@@ -32,7 +32,9 @@ _RESULTS = Path("genbench-results")
     help="Run this column alone; the other one is shown as far as it was run before.",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Run nothing: show what was reported, and what earlier runs left."
+    "--dry-run",
+    is_flag=True,
+    help="Run nothing: show what would be run, what was reported, and what earlier runs left.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds of both columns [default: 5].")
 @click.option(
@@ -82,14 +84,16 @@ def command(name: str | None, form: str, **options: Any) -> None:
         _list_all(form, options["out"])
         return
     stem, experiment = load_experiment(name)
+    only = (options["only"],) if options["only"] else None
     how = How(
         registry=make_registry(options["plugin_files"], options["no_plugins"]),
         store=make_store(options["store_folder"]),
         out=options["out"],
-        command="" if options["dry_run"] else shell_line(["genbench", *sys.argv[1:]]),
+        command=shell_line(["genbench", *(word for word in sys.argv[1:] if word != "--dry-run")]),
         is_scaled=options["scale"],
         seeds=options["seeds"],
-        columns=() if options["dry_run"] else (options["only"],) if options["only"] else None,
+        columns=() if options["dry_run"] else only,
+        planned_columns=only,
         passed_on={
             "device": options["device"],
             "jobs": options["jobs"],
@@ -100,7 +104,7 @@ def command(name: str | None, form: str, **options: Any) -> None:
         },
     )
     outcome = replay(stem, experiment, how, lambda: _progress(quiet=options["quiet"]))
-    echo(RENDERED[form](outcome.found).rstrip("\n"))
+    echo(RENDERED[form](outcome.found, outcome.plan).rstrip("\n"))
     for line in outcome.lines:
         echo(line, err=form != "text")
     if any(outcome.found.failed.values()):
@@ -120,12 +124,11 @@ def _progress(*, quiet: bool) -> Any:
 def _list_all(form: str, out: Path) -> None:
     """Print all experiments."""
     from genbench.replays.experiment import experiments, load_experiment
+    from genbench.replays.listed import list_json, list_markdown, list_text
     from genbench.replays.runs import state_of
-    from genbench.replays.shown import list_json, list_markdown, list_table, list_text
 
     found = {name: load_experiment(name)[1] for name in experiments()}
-    table = list_table(found, {name: state_of(out, name) for name in found})
     render = {"text": list_text, "markdown": list_markdown, "json": list_json}[form]
-    echo(render(table))
+    echo(render(found, {name: state_of(out, name) for name in found}))
     if form == "text":
         echo("\ngenbench replay NAME runs one, with --scale in minutes on a CPU (genbench docs replay)")

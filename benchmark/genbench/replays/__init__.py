@@ -4,6 +4,10 @@ experiment.py   an experiment as typed data: what was reported, and which rows a
 columns.py      its columns as suites, and the rows of their records
 stored.py       numbers that are computed again from predictions that a source published
 outcome.py      values, effects and verdicts
-shown.py        tables
+planned.py      what a run would take
+words.py        headlines, verdicts counted, and what the words mean
+tables.py       a table, for a terminal and as Markdown
+shown.py        all of an outcome, as text, Markdown and JSON
+listed.py       the list of all experiments
 experiments/    the experiments
 """

@@ -15,6 +15,7 @@ nowhere else.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -31,7 +32,10 @@ from genbench.untrusted import parse_toml, read_text
 FOLDER = Path(__file__).parent / "experiments"
 COLUMNS = ("replayed", "controlled")
 Known = Literal["replayable", "partly", "claim only"]
+#: Whether a number was read in the source; `recounted`: by another program from what the source published.
+LookedUp = Literal["verified", "quoted from memory", "recounted"]
 _MOST = 200  #: entries of a list; the longest experiment that comes with genbench has 40
+_MOST_GUESSES = 4
 _KINDS = ("datasets", "generators", "filters", "classifiers")
 _ALL_KINDS = (*_KINDS, "mixes")
 _FIELDS: Mapping[str, str] = dict(
@@ -130,6 +134,7 @@ class Reported(Options):
     )
     error: float = Field(default=0.0, ge=0, description="how far it may be off by rounding or reading a plot")
     where: Line = Field(min_length=3, description="page, table, file or plot of the source")
+    source: LookedUp = Field(default="verified", description="whether it was read in the source")
     holes: tuple[Line, ...] = Field(default=(), max_length=_MOST, description="what makes it doubtful")
     arm: str = Field(default="", description="the arm that answers it; empty: none can")
     stored: StoredValue | None = Field(default=None, description="where [stored] answers it")
@@ -338,8 +343,8 @@ def load_experiment(name: str) -> tuple[str, Experiment]:
     path = ready.get(name) or Path(name)
     if path.suffix != ".toml" or not path.is_file():
         raise UsageError(
-            f"no experiment {name!r}: neither a file nor one that comes with genbench. "
-            f"{did_you_mean(name, ready)}",
+            f"no experiment {name!r}: neither a file nor one that comes with genbench."
+            + _nearest(name, ready),
             hint="genbench replay   (lists them)",
         )
     try:
@@ -354,17 +359,35 @@ def load_experiment(name: str) -> tuple[str, Experiment]:
         ) from None
 
 
-def scaled(experiment: Experiment) -> Experiment:
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that names the experiments whose names are like this one, or have it in them."""
+    near = list(dict.fromkeys([*get_close_matches(name, known, n=3), *(one for one in known if name in one)]))
+    return f" Did you mean {' or '.join(near[:_MOST_GUESSES])}?" if name and near else ""
+
+
+def scaled(experiment: Experiment, name: str = "") -> Experiment:
     """Return the CPU-sized version: the same names, with the components of its `[scale]`.
+
+    Args:
+        experiment: The whole one.
+        name: What messages call it; by default its title.
 
     Raises:
         UsageError: It has none.
     """
-    scale = experiment.scale
-    if scale is None:
+    scale, name = experiment.scale, name or experiment.title
+    if experiment.stored is not None:
         raise UsageError(
-            f"{experiment.title}: it has no version for a CPU", hint="genbench replay   (says which have one)"
+            f"{name} needs no --scale: no network is trained, and it takes seconds on a CPU. Run it as it is",
+            hint=f"genbench replay {name}",
         )
+    if not experiment.runs_here:
+        raise UsageError(
+            f"{name} cannot be run, with --scale or without: {'; '.join(experiment.needs)}",
+            hint=f"genbench replay {name} --dry-run   (shows what was reported)",
+        )
+    if scale is None:
+        raise UsageError(f"{name} has no version for --scale", hint="genbench replay   (says which have one)")
     merged = {kind: {**getattr(experiment, kind), **getattr(scale, kind)} for kind in _ALL_KINDS}
     columns = {
         name: _shrunk(column, getattr(scale, name), scale.preset)

@@ -20,6 +20,7 @@ from genbench.registry import Registry
 from genbench.replays.columns import suite_of
 from genbench.replays.experiment import Experiment, scaled
 from genbench.replays.outcome import Outcome, outcome_of, stored_outcome
+from genbench.replays.planned import PlannedReplay, planned
 from genbench.replays.shown import as_json, as_markdown
 from genbench.replays.stored import recomputed
 from genbench.runner import Observer
@@ -53,6 +54,7 @@ class How:
         is_scaled: Whether the scaled version is run.
         seeds: In place of the number of seeds of both columns.
         columns: Which columns are run; None for all, empty for none.
+        planned_columns: Which columns a dry run plans; None for all.
         passed_on: Options of `genbench.run`, those that are None left out.
     """
 
@@ -63,6 +65,7 @@ class How:
     is_scaled: bool = False
     seeds: int | None = None
     columns: Sequence[str] | None = None
+    planned_columns: Sequence[str] | None = None
     passed_on: Mapping[str, Any] = field(default_factory=dict)
 
     def folder(self, name: str) -> Path:
@@ -72,10 +75,11 @@ class How:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What came out, and what to say of the files."""
+    """What came out, and what to say of the files; of a dry run, what it would have run."""
 
     found: Outcome
     lines: tuple[str, ...]
+    plan: PlannedReplay | None = None
 
 
 def replay(name: str, experiment: Experiment, how: How, progress: MakeProgress) -> Replayed:
@@ -91,8 +95,8 @@ def replay(name: str, experiment: Experiment, how: How, progress: MakeProgress) 
         UsageError: It has no scaled version, or a component is unknown.
         GenbenchError: As `genbench.run` raises.
     """
-    _check_columns(name, experiment, how.columns)
-    chosen = scaled(experiment) if how.is_scaled else experiment
+    _check_columns(name, experiment, how.columns or how.planned_columns)
+    chosen = scaled(experiment, name) if how.is_scaled else experiment
     if how.seeds is not None:
         columns = {
             column: one.model_copy(update={"seeds": how.seeds}) for column, one in chosen.columns.items()
@@ -111,7 +115,20 @@ def replay(name: str, experiment: Experiment, how: How, progress: MakeProgress) 
         found = outcome_of(
             name, chosen, records, how.registry, how.store, is_scaled=how.is_scaled, command=how.command
         )
-    return Replayed(found, () if dry else _written(folder, found))
+    if dry:
+        return Replayed(found, (), _planned(chosen, how))
+    return Replayed(found, _written(folder, found))
+
+
+def _planned(chosen: Experiment, how: How) -> PlannedReplay:
+    return planned(
+        chosen,
+        how.registry,
+        how.store,
+        is_scaled=how.is_scaled,
+        only=how.planned_columns,
+        command=how.command,
+    )
 
 
 def state_of(out: Path, name: str) -> str:
