@@ -34,10 +34,10 @@ from genbench.copies.grids import as_grids
 from genbench.copies.known import Known, known_images
 from genbench.copies.scores import Scores, score
 from genbench.copies.search import Split
+from genbench.copy_judgement import ALARM, FEWEST
 from genbench.images import TensorImages
 from genbench.protocols import ImageSet
 from genbench.testing import MemoryContext
-from genbench_leaderboard.copies import ALARM, FEWEST
 
 Images = npt.NDArray[np.uint8]  # [n, H, W, 3]
 SHARES = (1.0, 0.2, 0.05)

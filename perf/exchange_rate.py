@@ -84,7 +84,7 @@ def main() -> None:
             single += [not exchange.rate([at]).excludes(rate) for at in range(len(cells))]
             inside += [one.is_inside for at in range(len(cells)) if (one := exchange.without(at)) is not None]
             if pooled.value is not None:
-                rejected.append(exchange.constancy(pooled.value).is_rejected)
+                rejected.append(exchange.constancy(pooled).is_rejected)
             if number < suites // 4:
                 low, high = np.quantile(resampled(curve, cells, wrong, rng), [0.025, 0.975])
                 boot.append(low <= rate <= high)

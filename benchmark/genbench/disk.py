@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shlex
 import shutil
 import stat
 import tempfile
@@ -209,6 +210,23 @@ def check_output(path: Path, option: str, folders: Iterable[str] = (), files: It
             hint = f"make room there, or name another place with {option}; nothing was done yet"
             raise OutputError(f"cannot write to {path}: {reason}", hint=hint) from problem
         raise _refused(path, reason, option) from problem
+
+
+def check_file(path: Path, option: str) -> None:
+    """Refuse, before any work, a file that could not be written, or whose folder nobody made.
+
+    Raises:
+        UsageError: There is no such folder, something is in the way, or the place is not writable.
+        OutputError: The disk is full or failing.
+    """
+    folder = path.parent
+    with contextlib.suppress(OSError):  # of a file in the way, `check_output` tells
+        if not folder.exists() and _nearest(folder):
+            raise UsageError(
+                f"cannot write to {path}: there is no folder {folder}",
+                hint=f"mkdir -p {shlex.quote(str(folder))}   makes it; nothing was done yet",
+            )
+    check_output(path, option)
 
 
 @contextlib.contextmanager

@@ -122,13 +122,24 @@ def data_arms(resolved: ResolvedSuite) -> Iterator[Images]:
 
 
 def arms_of_datasets(
-    resolved: ResolvedSuite, arms: Sequence[Images]
+    resolved: ResolvedSuite, arms: Sequence[Images], family: Family
 ) -> Iterator[tuple[Resolved, Sequence[Images]]]:
-    """Yield each dataset with the rows that are run on it: of `baseline_datasets`, real images alone."""
+    """Yield each dataset with the rows that are run on it.
+
+    On `baseline_datasets` these are real images alone that others are held against: no contender is among
+    them, so that nothing there has a verdict, or a share of alpha, which `declare` would have to count.
+    """
+    paired = {arm.mix.baseline for arm in arms if arm.generator.name != NONE}
+    baselines = []
+    for arm in arms:
+        role = family.of(*arm).role
+        is_point = role == "baseline" or (role != "contender" and arm.mix in paired)
+        if arm.generator.name == NONE and is_point:
+            baselines.append(arm)
     for dataset in resolved.datasets:
         yield dataset, arms
     for dataset in resolved.baseline_datasets:
-        yield dataset, [arm for arm in arms if arm.generator.name == NONE]
+        yield dataset, baselines
 
 
 def trains(classifier: Resolved) -> bool:

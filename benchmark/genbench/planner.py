@@ -72,7 +72,7 @@ def make_plan(resolved: ResolvedSuite) -> Plan:
     )
     family = declare(resolved, protocol, arms)
     planner = _Planner(resolved, Plan(protocol=protocol, planned_indices=suite.seeds, declared=family))
-    for dataset, own in arms_of_datasets(resolved, arms):
+    for dataset, own in arms_of_datasets(resolved, arms, family):
         for classifier in resolved.classifiers:
             for generator, image_filter, mix in own:
                 for index in range(seeds if trains(classifier) else 1):

@@ -41,7 +41,8 @@ class TrainRecipe(GrownOptions):
     steps: Annotated[int | None, ADDED_LATER] = Field(
         default=None,
         ge=1,
-        description="budget in optimizer steps instead of epochs: the same for any number of images",
+        description="budget in optimizer steps instead of epochs: the baseline's, whatever its number of "
+        "images (with `--budget epochs`, an arm of M times its images takes M times as many)",
     )
     batch_size_images: int = Field(default=128, ge=1, description="images per optimizer step")
     micro_batch_images: int | None = Field(
@@ -83,9 +84,10 @@ def total_steps(
     """Return the optimizer steps of an arm.
 
     With budget `steps` every arm takes those of the baseline: `epochs` passes over the real images, or the
-    recipe's own `steps`. With `epochs` it takes `epochs` passes over its own images, more steps the more
-    images it has. Without epochs there are no steps: the network is evaluated as it was built. `scale` is the
-    mix' `budget_scale`; `epoch_repeats`, of the dataset, is about epochs, and leaves `steps` as they are.
+    recipe's own `steps`. With `epochs` it makes as many passes over its own images as the baseline makes over
+    its real ones, more steps the more images it has, also where the recipe says `steps`. Without epochs there
+    are no steps: the network is evaluated as it was built. `scale` is the mix' `budget_scale`;
+    `epoch_repeats`, of the dataset, is about epochs, and leaves `steps` as they are.
     """
     if not recipe.epochs:
         return 0

@@ -11,6 +11,7 @@ can be added without making a published record unreadable.
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
@@ -442,6 +443,10 @@ class Record:
 _RESULT, _RUN = TypeAdapter(Result), TypeAdapter(Run)
 _ODD_SHAPES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _MENDED = "remove the file, or repeat the run that wrote it (`run.command`)"
+_NAMED = (
+    "give the folder of records, or a record's file (RUN/records/*.json)"  # it may be a file of the user's
+)
+_PAGE = re.compile(r"\s*<(!doctype|html|\?xml|svg)\b", re.IGNORECASE)
 
 
 def read_records(paths: Iterable[Path]) -> Iterator[Record]:
@@ -477,7 +482,7 @@ def read_record(file: Path, inside: Path | None = None) -> Record:
     try:
         text = read_text(file, MOST_BYTES, inside)
     except ValueError as problem:
-        raise DataError(f"{origin}: cannot be read ({problem})", hint=_MENDED) from problem
+        raise DataError(f"{origin}: cannot be read ({problem})", hint=_NAMED) from problem
     return Record.from_json(text, origin)
 
 
@@ -506,11 +511,18 @@ def explained(problem: ValidationError) -> str:
 
 def _body(text: str, origin: str) -> dict[str, Any]:
     """Parse the text as far as schema version and parts."""
+    if _PAGE.match(text):
+        raise DataError(f"{origin}: this is a page, not a genbench record", hint=_NAMED)
     try:
         body = parse_json(text, MOST_DEPTH)
     except ValueError as problem:
         raise _no_record(origin, str(problem)) from problem
     version = body.get("schema_version") if isinstance(body, dict) else None
+    if isinstance(body, dict) and isinstance(body.get("groups"), list):
+        raise DataError(
+            f"{origin}: this is the JSON of a board, not a genbench record",
+            hint=f"{_NAMED}; genbench compare takes the JSON of boards",
+        )
     if type(version) is not int or version < 1:
         raise _no_record(origin, f"schema_version is {version!r}")
     found: dict[str, Any] = body
@@ -534,4 +546,4 @@ def _check_digests(body: Mapping[str, Any], origin: str) -> None:
 
 
 def _no_record(origin: str, why: str) -> DataError:
-    return DataError(f"{origin}: not a genbench record ({one_line(why, LONGEST_SENTENCE)})", hint=_MENDED)
+    return DataError(f"{origin}: not a genbench record ({one_line(why, LONGEST_SENTENCE)})", hint=_NAMED)

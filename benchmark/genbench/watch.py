@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ _SHOWN = 20  #: changes that are named; the others are counted
 #: What libraries start and set for themselves.
 _LIVELY_VARIABLES = ("TORCHINDUCTOR", "_TORCHINDUCTOR", "TRITON", "KMP_")
 _LIVELY_THREADS = frozenset({"tqdm_monitor"})
+_ENDING_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,21 @@ def take(known: Mapping[str, Any] | None = None) -> Snapshot:
     Args:
         known: Attributes that were noted before, in this process or the one that it was forked from.
     """
-    running = (thread for thread in threading.enumerate() if thread.name not in _LIVELY_THREADS)
-    threads = frozenset((thread.name, thread.ident or 0) for thread in running)
+    threads = frozenset((thread.name, thread.ident or 0) for thread in _running())
     return Snapshot(dict(_settings()), attributes() if known is None else known, threads)
+
+
+def let_threads_end(before: Snapshot) -> None:
+    """Wait, for a second in all, for threads that are about to end: those of a queue that was closed are."""
+    deadline = time.monotonic() + _ENDING_SECONDS
+    for thread in _running():
+        mark = thread.name, thread.ident or 0
+        if mark not in before.threads and thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _running() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name not in _LIVELY_THREADS]
 
 
 def attributes(*, core: bool = False) -> Mapping[str, Any]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from genbench.copy_judgement import CopyJudgement, judge_copies
 from genbench.errors import ProtocolError
-from genbench_leaderboard.copies import CopyJudgement, judge_copies
 from genbench_leaderboard.crossed import ALPHA, Answers, compare
 from genbench_leaderboard.groups import Entry, RawGroup, alpha_at, check_recipe, compared
 from genbench_leaderboard.measures import ImageSets

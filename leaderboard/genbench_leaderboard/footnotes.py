@@ -45,7 +45,7 @@ def legend(group: Group) -> tuple[str, ...]:
     alpha = alpha_of(group)
     if alpha is None:
         return ()
-    found = [f"p: Holm-adjusted over {_family_of(group)}; better, worse: p < {alpha:.3g}."]
+    found = [f"p: {_adjusted(group)}; better, worse: p < {alpha:.3g}."]
     added = [one for row in group.rows for one in row.adds]
     if added:
         size = count(max(one.family for one in added), "contrast", "contrasts")
@@ -56,7 +56,7 @@ def legend(group: Group) -> tuple[str, ...]:
         found.append(
             f"rank: 1 + the number of rows significantly better by the same test (Holm over {pairs})."
         )
-    elif len(ranks) > 1:
+    elif len(ranks) > 1 and group.ranked_pairs:
         found.append(
             f"No ranks: none of {len(ranks)} rows is significantly better than another (Holm over {pairs})."
         )
@@ -221,14 +221,17 @@ def _found(group: Group) -> list[Comparison]:
     return [one.found for one in _contrasts(group) if one.found is not None]
 
 
-def _family_of(group: Group) -> str:
+def _adjusted(group: Group) -> str:
+    """Say for how many contrasts p values are adjusted, and who named these."""
     size = max((one.family for one in _contrasts(group)), default=0)
+    if size == 1:
+        return "of one contrast, nothing to adjust for"
     contrasts = count(size, "contrast", "contrasts")
     if group.declared is None:
-        return f"the {contrasts} of this table"
+        return f"Holm-adjusted over the {contrasts} of this table"
     if size > group.declared.helps:
-        return f"the {contrasts} that an earlier suite declared of these cells"
-    return f"the {contrasts} that the suite {group.declared.suite} declared"
+        return f"Holm-adjusted over the {contrasts} that an earlier suite declared of these cells"
+    return f"Holm-adjusted over the {contrasts} that the suite {group.declared.suite} declared"
 
 
 def _detectable(row: Row) -> str | None:

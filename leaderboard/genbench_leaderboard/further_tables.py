@@ -35,7 +35,7 @@ def further_tables(group: Group) -> tuple[Table, ...]:
         Table("Images behind the rows", _books_table(group, names), ""),
         Table("Distances of the image sets", _distance_table(group), ""),
         Table("Shifts", _shift_table(group, names), _shown_of(group, "shifts")),
-        Table("Gain per class", _class_table(group, names), _shown_of(group, "classes")),
+        Table("Gain per class", _class_table(group, names), _class_legend(group)),
         Table("Other measurements", _measure_table(group, names), _left_out(group)),
         Table("Exact names", _reference_table(group, names), ""),
     )
@@ -250,6 +250,12 @@ def findings_table(board: Board, most: int | None = None) -> tuple[Column, ...]:
     return columns if len({line[0] for line in cells}) > 1 else columns[1:]
 
 
+def _class_legend(group: Group) -> str:
+    same = any(gain.difference.half_width == 0 for row in group.rows for gain in row.classes)
+    told = "No ± behind a gain: no spread between its seeds, which all changed alike." if same else ""
+    return f"{told} {_shown_of(group, 'classes')}".strip()
+
+
 def _shown_of(group: Group, what: Literal["shifts", "classes"]) -> str:
     """Say that lines were left out, if they were."""
     count = len({one.name for row in group.rows for one in getattr(row, what)})
@@ -269,8 +275,9 @@ def _most(largest: dict[str, float]) -> list[str]:
 
 
 def _points(difference: Estimate | Comparison) -> str:
-    half = difference.half_width
-    return f"{difference.mean:+.1f}" + ("" if half is None else f" ±{half:.1f}")
+    """Write a difference; without any spread no ±, which would read as certainty."""
+    half, text = difference.half_width, f"{difference.mean:+.1f}"
+    return (text if float(text) else text[1:]) + (f" ±{half:.1f}" if half else "")
 
 
 def _by_kind(distances: Sequence[Distance]) -> dict[tuple[str, str, str, bool], Distance]:

@@ -5,10 +5,12 @@ the board passes through `latex_text`; signs that LaTeX has commands for are wri
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from genbench.escaping import latex_text
-from genbench_leaderboard.columns import NOTHING, Column
+from genbench_leaderboard.columns import NOTHING, Column, Table
 from genbench_leaderboard.fitting import fitted
 from genbench_leaderboard.layout import Section, sections
 from genbench_leaderboard.plain import NO_RECORDS
@@ -20,6 +22,7 @@ _HEAD = "% Written by genbench leaderboard. Needs \\usepackage{booktabs}."
 _PAGE = 800  # pixels, as `fitting` counts: some 90 characters of a column of text
 _MINUS = re.compile(r"(?<![\w}\\])\{-\}(?=\d)")  # before a number, and not within a word
 _TABLES = ("More than what is simpler?", "Shifts", "Gain per class")  # beside the main one
+_NO_SLUG, _LONGEST_SLUG = re.compile(r"[^a-z0-9]+"), 60  # of a label
 #: What the board writes itself and a font of 8 bits lacks.
 _SIGNS = {
     "±": r"\ensuremath{\pm}",
@@ -37,27 +40,51 @@ def render_latex(board: Board) -> str:
     parts = [part for part in sections(board) if not part.is_alone]
     if not board.groups:
         return f"{_HEAD}\n{_text(NO_RECORDS)}\n"
-    blocks = [_HEAD, *(block for part in parts for block in _section(part))]
+    labels = Counter[str]()
+    blocks = [_HEAD, *(block for part in parts for block in _section(part, labels))]
     blocks += [_text(f"{part.title}: {part.headline}") for part in sections(board) if part.is_alone]
-    blocks.append(_terms(board))
+    blocks.append(_terms(board, parts))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _section(part: Section) -> list[str]:
+def _section(part: Section, labels: Counter[str]) -> list[str]:
     notes = [_text(note) for note in (*part.legend, *part.notes)]
-    found = _tables(part.table, part.title, f"{part.headline} {part.intro}")
+    found = _tables(part.table, part.title, f"{part.headline} {part.intro}", _label(part.title, "", labels))
     found.append(_items(notes))
-    for further in part.further:
-        if further.title in _TABLES:
-            found += _tables(further.columns, part.title, f"{further.title} {further.legend}".strip())
+    for further in _further(part):
+        caption = f"{further.title} {further.legend}".strip()
+        found += _tables(further.columns, part.title, caption, _label(part.title, further.title, labels))
     return found
 
 
-def _tables(columns: Sequence[Column], title: str, caption: str) -> list[str]:
-    return [_table(part, title, caption) for part in fitted(columns, _PAGE, wrapped=False)]
+def _further(part: Section) -> list[Table]:
+    return [table for table in part.further if table.title in _TABLES]
 
 
-def _table(columns: Sequence[Column], title: str, caption: str) -> str:
+def _label(title: str, table: str, labels: Counter[str]) -> str:
+    """Return a name to refer to that no other table has: `tab:cifar-10-resnet-32-shifts`.
+
+    Args:
+        title: Of the group.
+        table: Of the table beside the main one; empty for that.
+        labels: How often each was given; it is counted up.
+    """
+    words = [_NO_SLUG.sub("-", one.lower()).strip("-")[:_LONGEST_SLUG].strip("-") for one in (title, table)]
+    label = "-".join(word for word in words if word) or "board"
+    labels[label] += 1
+    return f"tab:{label}" + (f".{labels[label]}" if labels[label] > 1 else "")
+
+
+def _tables(columns: Sequence[Column], title: str, caption: str, label: str) -> list[str]:
+    """Return the tables that show the columns; those that continue the first are `LABEL.part2` and so on."""
+    parts = fitted(columns, _PAGE, wrapped=False)
+    return [
+        _table(part, title, caption, label if place == 1 else f"{label}.part{place}")
+        for place, part in enumerate(parts, 1)
+    ]
+
+
+def _table(columns: Sequence[Column], title: str, caption: str, label: str) -> str:
     rows = [_row([column.name for column in columns])]
     body = [_row(cells) for cells in zip(*(column.cells for column in columns), strict=True)]
     aligned = "".join("l" if column.align == "left" else "r" for column in columns)
@@ -66,6 +93,7 @@ def _table(columns: Sequence[Column], title: str, caption: str) -> str:
             r"\begin{table}[htbp]",
             r"\centering",
             rf"\caption[{{{_text(title)}}}]{{{_text(f'{title}. {caption}')}}}",
+            rf"\label{{{label}}}",
             rf"\begin{{tabular}}{{{aligned}}}",
             r"\toprule",
             *rows,
@@ -88,8 +116,13 @@ def _items(lines: Sequence[str]) -> str:
     return "\n".join([r"\begin{itemize}", *(rf"\item {line}" for line in lines), r"\end{itemize}"])
 
 
-def _terms(board: Board) -> str:
-    return _items([_text(f"{term.name}: {term.meaning}") for term in terms(board)])
+def _terms(board: Board, parts: Sequence[Section]) -> str:
+    """Explain the words of the tables that are here: no others, which the board has and this file lacks."""
+    there = {table.title for part in parts for table in _further(part)}
+    titles = {table.title for part in sections(board) for table in part.further}
+    left_out = titles.union(_TABLES) - there
+    found = terms(replace(board, findings=()))
+    return _items([_text(f"{term.name}: {term.meaning}") for term in found if term.name not in left_out])
 
 
 def _text(text: str) -> str:

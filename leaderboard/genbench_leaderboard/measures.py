@@ -6,11 +6,11 @@ Exploratory; no verdict rests on it. Metrics are read by their fields and averag
 from collections import defaultdict
 from collections.abc import Iterable
 
+from genbench.copy_judgement import CHECK
 from genbench.errors import ProtocolError
 from genbench.metrics import STANDARD_SPLITS, Averaged, Metric, average
 from genbench.records import Record
 from genbench.sheets import images_id
-from genbench_leaderboard.copies import CHECK
 from genbench_leaderboard.crossed import Comparison
 from genbench_leaderboard.groups import Entry, RawGroup, compared
 from genbench_leaderboard.provenance import author_of

@@ -28,10 +28,10 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from genbench.copy_judgement import CopyJudgement
 from genbench.errors import ProtocolError
 from genbench.records import Record
 from genbench_leaderboard.contrasts import all_judgements, alpha_of
-from genbench_leaderboard.copies import CopyJudgement
 from genbench_leaderboard.crossed import ALPHA, CONFIDENCE, SEEDS_FOR_INTERVAL, Comparison, Interval, compare
 from genbench_leaderboard.groups import Entry, make_groups, settle
 from genbench_leaderboard.measures import ImageSets

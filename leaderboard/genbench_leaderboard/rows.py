@@ -172,7 +172,7 @@ class ShiftGain:
 
 @dataclass(frozen=True)
 class Finding:
-    """One number about all rows of a dataset together: does FID predict the gain, for example.
+    """One number about all rows of one dataset, or of several, together: does FID predict the gain?
 
     Attributes:
         dataset: Short name.
@@ -369,7 +369,7 @@ class Board:
         notes: What a reader must know about the records themselves.
         cells: How many cells were counted.
         verified: Whether anybody verified anything.
-        findings: About all rows of a dataset together.
+        findings: About all rows of one dataset, or of several, together.
     """
 
     groups: tuple[Group, ...]

@@ -13,7 +13,7 @@ from genbench_leaderboard.wording import capital, failures_counted
 
 MIXED, LIMITED, EXTERNAL = "†", "‡", "§"
 
-FINDINGS_LEGEND = "over all rows of a dataset together. Exploratory."
+FINDINGS_LEGEND = "over all rows of one dataset, or of several, together. Exploratory."
 _SHOWN_NAMES = 3  # of rows that failed alike
 
 

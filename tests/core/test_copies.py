@@ -21,6 +21,7 @@ from genbench.copies.grids import as_grids
 from genbench.copies.known import copied_exactly, known_images
 from genbench.copies.scores import SCORES, UNEXPLAINED, Scores, score
 from genbench.copies.search import Split, Tiles
+from genbench.copy_judgement import judge_copies
 from genbench.counts import COPY_TESTS, read_copies
 from genbench.errors import UsageError
 from genbench.images import TensorImages, fingerprints
@@ -32,7 +33,6 @@ from genbench.spec import resolve_suite
 from genbench.store import Store
 from genbench.suite import make_suite
 from genbench.worker import RunOptions
-from genbench_leaderboard.copies import judge_copies
 
 THIEF_PLUGIN = Path(__file__).parents[1] / "thief_plugin.py"
 Made = Callable[..., np.ndarray]  # type: ignore[type-arg]

@@ -236,6 +236,35 @@ def test_of_baseline_datasets_real_images_alone_are_run(registry: Registry) -> N
     assert [one.subject for one in plan.records.values()].count("suite") == 1
 
 
+def test_nothing_on_baseline_datasets_is_a_contender(registry: Registry) -> None:
+    """Its contrasts would be of a family that does not count them."""
+    plain, cutmix = {"ratio": 0.0}, {"ratio": 0.0, "augment": "cutmix"}
+    further = ["toy-data:limit_train=20"]
+
+    def run_there(mixes: list[dict[str, Any]]) -> dict[str, str]:
+        plan = plan_of(registry, baseline_datasets=further, mixes=mixes)
+        records = [one for one in plan.records.values() if one.arm.dataset.label == further[0]]
+        assert plan.declared is not None
+        declared = plan.declared
+        return {
+            one.arm.mix.augment: declared.of(one.arm.generator, one.arm.filter, one.arm.mix).role
+            for one in records
+            if one.arm.mix is not None
+        }
+
+    augmentations = [plain, cutmix, {"ratio": 0.0, "augment": "off"}]
+    no_generator = {"generators": [], "mixes": augmentations}
+    assert plan_of(registry, **no_generator).declared.declaration.helps == 1  # type: ignore[union-attr]
+    plan = plan_of(registry, baseline_datasets=further, **no_generator)
+    rows = {cell.name.rpartition("/")[0] for cell in plan.cells if further[0] in cell.name}
+    assert rows == {"toy-data:limit_train=20/none/standard/toy-net"}
+    assert run_there([{"ratio": 1.0}, cutmix]) == {"standard": "baseline"}, "no row is held against cutmix"
+    assert run_there([{"ratio": 1.0}, {"ratio": 1.0, "augment": "cutmix"}]) == {
+        "standard": "baseline",
+        "cutmix": "control",
+    }
+
+
 def test_rows_beside_the_cross_product(registry: Registry, tmp_path: Path) -> None:
     generators = ["toy", "toy:noise=0.5"]
     beside = {"generators": ["toy"], "filters": ["toy-filter"], "mixes": [{"ratio": 2.0}]}

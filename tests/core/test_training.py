@@ -178,6 +178,7 @@ def test_every_arm_takes_the_baselines_steps_unless_the_budget_is_epochs() -> No
     assert total_steps(recipe, 1000, 2000, "steps", epoch_repeats=3.0) == 300
     fixed = TrainRecipe.model_validate({**recipe.model_dump(), "steps": 70})
     assert {total_steps(fixed, real, 4 * real, "steps", 1.0, 3.0) for real in (500, 1000, 5000)} == {70}
+    assert total_steps(fixed, 500, 4 * 500, "epochs") == 280, "as many passes over four times the images"
     assert total_steps(recipe, 1000, 1000, "steps", 1.0, 3.0) == 300
     assert (
         total_steps(fixed, 1000, 2000, "epochs") == total_steps(fixed, 1000, 1000, "steps", scale=2.0) == 140

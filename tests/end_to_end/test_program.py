@@ -317,7 +317,7 @@ def test_two_programs_share_a_store(program: Program, tmp_path: Path) -> None:
         (["run", "-c", "resnet23"], 2, "Did you mean resnet32"),
         (["run", "-c", "cnn:recipe.epochs=-1"], 2, "option 'recipe.epochs' is -1"),
         (["run", "nowhere.toml"], 2, "neither a file nor a ready suite"),
-        (["run", "-c", "cnn", "-d", "imagefolder:nowhere"], 3, "'nowhere' is not a folder"),
+        (["run", "-c", "cnn", "-d", "imagefolder:nowhere"], 2, "'nowhere' is not a folder"),
         (["run", "-c", "cnn", "-d", "cifar10"], 3, r"Tried: no mirror \(GENBENCH_HUB_MIRROR is not set\)"),
         (["show", "generator", "dpm"], 2, "Did you mean ddpm"),
         (["list", "generatrs"], 2, "Did you mean generators"),

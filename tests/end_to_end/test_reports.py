@@ -48,6 +48,7 @@ def test_a_report_is_one_page_with_everything_that_is_left_of_a_run(
     ):
         assert said in text, said
     assert "What failed" not in text
+    assert "Nobody verified" not in text  # nobody could have: they are one's own
     assert "not there" not in text
     # What the store no longer has, and what failed, is said.
     store = Store(tmp_path / "store")

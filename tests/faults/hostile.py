@@ -424,6 +424,7 @@ _LATEX = re.compile(
     r"\\(begin|end)\{(table|tabular|itemize)\}|\\ensuremath\{(-|\\pm|\\Delta|\^\{2\})\}|\[htbp\]"
     r"|\\(centering|toprule|midrule|bottomrule|item)(?= |\n)|\\caption\[\{|\}\]\{|\}\n|\{[lr]+\}\n"
     r"|\\(text\w+|dag|ddag|S)\{\}|\\[&%$#_{}]|\{[^{}\\]\}| \\\\\n| & |^%.*"
+    r"|\\label\{tab:[a-z0-9.-]+\}\n"
 )
 
 

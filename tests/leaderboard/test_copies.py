@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from copy_tables import CODE, copy_table
+from genbench.copy_judgement import CopyJudgement, judge_copies
 from genbench.digest import digest
 from genbench.errors import ProtocolError
 from genbench.images import TensorImages
@@ -18,7 +19,6 @@ from genbench.records import Component, PluginCode, Protocol, Record, Result, Ru
 from genbench_evaluators.configs.memorization import MemorizationConfig
 from genbench_evaluators.memorization import Memorization
 from genbench_leaderboard.board import build_board
-from genbench_leaderboard.copies import CopyJudgement, judge_copies
 from genbench_leaderboard.rows import Board, Row
 from genbench_leaderboard.tables import render_markdown
 

@@ -628,7 +628,7 @@ def test_every_table_says_how_it_was_made() -> None:
         render_markdown(build_board(whole_board())),
         render_terminal(build_board(whole_board()), 400),
     ):
-        assert "p: Holm-adjusted over the 1 contrast of this table; better, worse: p < 0.05." in text
+        assert "p: of one contrast, nothing to adjust for; better, worse: p < 0.05." in text
         assert "Hardware: device cpu, processor x86-64-v3. Versions: numpy 2.4.6, torch 2.9.0." in text
         assert "genbench run --suite digits.toml" in text
         assert "Every row takes the same optimizer steps. Preset quick, base seed 0. 1 synthetic" in text

@@ -50,8 +50,30 @@ def test_a_page_fits_its_window_and_loads_nothing(
     assert chrome.run("document.querySelector('.tools').hidden") is False  # its script was let run
     ground = chrome.run("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(20, 23, 28)" if dark else "rgb(255, 255, 255)")
-    plot = chrome.run("document.querySelector('.plot').getBoundingClientRect().width")
+    plot = chrome.run("document.querySelector('.drawn .plot').getBoundingClientRect().width")
     assert 200 < plot <= width
+
+
+@pytest.mark.parametrize("name", ["published", "many"])
+def test_nothing_of_the_first_table_is_cut_on_a_phone(
+    chrome: Browser, pages: dict[str, str], name: str
+) -> None:
+    chrome.open(pages[name], width=390)
+    ends = (
+        "[...document.querySelectorAll('table.main')[0].querySelectorAll('td, th')].map(one => {"
+        "const range = new Range(); range.selectNodeContents(one);"
+        "return Math.max(range.getBoundingClientRect().right, one.getBoundingClientRect().right)})"
+    )
+    found = chrome.run(ends)
+    assert len(found) > 30
+    assert max(found) <= 390
+    said = f"{ROWS}[0].cells[1]"
+    assert chrome.run(f"getComputedStyle({said}, '::before').content").startswith('"top-1')
+    chrome.run("document.querySelector('.tools input[type=search]').focus()")
+    chrome.write("ddpm" if name == "published" else "number=17")
+    shown = chrome.run(f"{ROWS}.length")
+    high = "[...document.querySelectorAll('table.main tbody')[0].rows].filter(one => one.offsetHeight).length"
+    assert 0 < shown == chrome.run(high) < chrome.run(f"{ROWS}[0].parentNode.rows.length")
 
 
 def test_columns_are_sorted_by_click_and_by_key(chrome: Browser, pages: dict[str, str]) -> None:

@@ -66,7 +66,7 @@ def test_every_table_of_the_published_board_fits_the_page(published: Board, page
 def test_a_page_begins_with_its_headline_and_contents(page: str) -> None:
     lines = page.splitlines()
     assert lines[0] == "# Leaderboard"
-    assert lines[2].startswith("On 150 handwritten digits with the small CNN, nothing was shown to help")
+    assert lines[2].startswith("On 1,079 handwritten digits with the small CNN, nothing was shown to help")
     headings = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
     links = re.findall(r"^- \[(.*)\]\(#(.*)\): ", page, re.MULTILINE)
     assert [title for title, _ in links] == headings[:-1], "all groups, in their order"
@@ -83,7 +83,7 @@ def test_terms_are_explained_once(published: Board, page: str) -> None:
     assert page.count("half a 95 % t interval over seeds.") == 1
     names = {term.name for term in terms(published)}
     assert {"Δ", "reference", "Gain per class"} <= names
-    assert not {"checked", "void", "Shifts"} & names, "nor what is not there"
+    assert not {"checked", "rank", "void", "Shifts"} & names, "nor what is not there"
 
 
 def test_columns_that_say_nothing_are_dropped() -> None:
@@ -93,7 +93,14 @@ def test_columns_that_say_nothing_are_dropped() -> None:
     assert table[0] == ["images", "top-1 (%)", "Δ", "p", "verdict"]
     text = render_markdown(board)
     assert "1 synthetic image per real one. All rows: standard augmentation, 8 seeds." in text
-    assert "No ranks: none of 2 rows is significantly better than another" in text
+    assert "p: of one contrast, nothing to adjust for; better, worse: p < 0.05." in text
+    assert "ranks" not in text, "one contender is held against real images alone"
+    assert "0 further" not in text
+    two = [declared(role, helps=2) for role in ("baseline", "contender")]
+    both = arm("none", BASE, two[0]) + arm("ddpm", SAME, two[1]) + arm("cvae", SAME, two[1])
+    text = render_markdown(build_board(both))
+    assert "p: Holm-adjusted over the 2 contrasts that the suite " in text
+    assert "No ranks: none of 3 rows is significantly better than another (Holm over 1 further pair)." in text
     mixed = arm("none", BASE, baseline) + arm("ddpm", BETTER, contender)[:7]
     mixed += arm("none", SAME, contender, augment="cutmix")
     (table, *_) = tables_of(render_markdown(build_board(mixed)))
@@ -139,8 +146,20 @@ def test_latex_has_balanced_environments_and_nothing_active(published: Board) ->
     columns = re.search(r"\\begin\{tabular\}\{([lr]+)\}", tabular)
     assert columns
     assert {line.count(" & ") + 1 for line in lines if line.endswith(r"\\")} == {len(columns[1])}
-    assert r"DDPM & strong & 94.79 \ensuremath{\pm}0.46 & +0.33 \ensuremath{\pm}0.34" in text
-    assert text.count(r"\caption[{") == text.count(r"\begin{table}")
+    assert r"DDPM & strong & 98.98 \ensuremath{\pm}0.25 & \ensuremath{-}0.27" in text
+    assert r"\label{tab:" in text
+    labels = re.findall(r"\\label\{(.*)\}", text)
+    assert text.count(r"\caption[{") == text.count(r"\begin{table}") == len(labels) == len(set(labels))
+    assert labels[0].startswith("tab:handwritten-digits")
+
+
+def test_latex_explains_no_table_that_it_leaves_out(published: Board) -> None:
+    text = render_latex(published)
+    terms_of_pages = {term.name for term in terms(published)}
+    left_out = {"Images behind the rows", "Distances of the image sets", "Other measurements"}
+    assert left_out & terms_of_pages
+    assert not [name for name in (*left_out, "Across the rows") if rf"\item {name}:" in text]
+    assert r"\item Gain per class:" in text
 
 
 def test_latex_of_a_hostile_name_is_text() -> None:
@@ -206,4 +225,4 @@ def test_csv_has_every_metric_and_json_its_headlines(published: Board) -> None:
     head = render_csv(published).splitlines()[0]
     for name in ("class[cat].delta_points_low", "measure[train_top1]", "metric[log_loss]", "comparison,row,"):
         assert name in head
-    assert '"headline": "On 150 handwritten digits with' in render_json(published)
+    assert '"headline": "On 1,079 handwritten digits with' in render_json(published)

@@ -104,7 +104,12 @@ def test_intervals_stand_where_their_numbers_are() -> None:
     assert points(shapes[1])[0][1] > points(shapes[1])[1][1]
     assert shapes[2].attrib["fill"] != "currentColor"
     assert "broken" not in svg
-    assert "+0.50 \u00b10.25" in labels(svg)
+    numbers = labels(svg)["+0.50 \u00b10.25"][0] - 0.56 * 12 * 11  # written in a column of their own
+    assert numbers > max(float(one.attrib["x2"]) for one in tree(svg).iter("line"))
+    upright = [one.attrib for one in tree(svg).iter("line") if one.attrib["x1"] == one.attrib["x2"]]
+    for name in ("first", "second", "third"):  # no line runs through a name
+        base = labels(svg)[name][1]
+        assert all(float(one["y1"]) > base or float(one["y2"]) < base - 10 for one in upright), name
 
 
 def test_the_pareto_front_is_that_of_brute_force() -> None:
@@ -144,13 +149,60 @@ def test_dots_on_the_front_are_filled_and_cost_is_logarithmic() -> None:
     )
 
 
-def test_a_heat_map_shades_by_size_and_underlines_losses() -> None:
-    cells = [[HeatCell(1.0), HeatCell(-0.5, "*")], [HeatCell(None), HeatCell(0.0)]]
-    root = tree(heat_map(["a", "b"], ["cat", "dog"], cells, "Classes"))
+def test_names_in_a_scatter_plot_cross_nothing_and_belong_to_the_nearest_dot() -> None:
+    dots = [Dot("real images alone, standard", 2.7, 0.0, "baseline"), Dot("copies, standard", 2.4, -0.04)]
+    dots += [Dot("real images alone, strong", 3.4, 0.91), Dot("copies, strong", 3.2, -0.15)]
+    dots += [Dot("DDPM, strong", 37, 0.33), Dot("DDPM, standard", 36, -0.26)]
+    svg = scatter_plot(dots, "Gain", ("seconds", "points"))
+    written = labels(svg)
+    lines = next(points(one) for one in tree(svg).iter("polyline"))
+    zero = next(float(one.attrib["y1"]) for one in tree(svg).iter("line") if "stroke-dasharray" in one.attrib)
+    ticks_x = {tick: written[tick][0] for tick in ("5", "20")}
+    ticks_y = {tick: written[tick][1] - 4 for tick in ("0", "0.5")}
+
+    def place(dot: Dot) -> tuple[float, float]:
+        share = math.log(dot.x / 5) / math.log(4)
+        return ticks_x["5"] + share * (ticks_x["20"] - ticks_x["5"]), ticks_y["0"] + 2 * dot.y * (
+            ticks_y["0.5"] - ticks_y["0"]
+        )
+
+    where = {dot.label: place(dot) for dot in dots}
+    keyed = {name for name in where if written[name][1] > 260}  # in the legend
+    assert 0 < len(keyed) < len(dots)
+    for name in where.keys() - keyed:
+        x, y = written[name]
+        box = (x, y - 10, x + 0.56 * 10.5 * len(name), y + 2)
+        assert not box[1] < zero < box[3], name
+        for (x0, y0), (x1, y1) in itertools.pairwise(lines):
+            crosses = max(x0, x1) > box[0] and min(x0, x1) < box[2]
+            assert not (crosses and max(y0, y1) > box[1] and min(y0, y1) < box[3]), name
+
+        def far(dot: tuple[float, float], box: tuple[float, float, float, float] = box) -> float:
+            return math.hypot(
+                max(box[0] - dot[0], dot[0] - box[2], 0), max(box[1] - dot[1], dot[1] - box[3], 0)
+            )
+
+        assert min(where, key=lambda one: far(where[one])) == name
+
+
+def test_a_heat_map_colours_what_an_interval_keeps_from_zero() -> None:
+    sure, half = HeatCell(1.0, low=0.8, high=1.2), HeatCell(-0.5, "*", -0.6, -0.4)
+    noise, same = HeatCell(-9.0, low=-60.0, high=42.0), HeatCell(0.0, note="no spread between seeds")
+    cells = [[sure, half, noise], [HeatCell(None), same, HeatCell(7.0)]]
+    root = tree(heat_map(["a", "b"], ["cat", "dog", "owl"], cells, "Classes"))
     shades = {one.findtext("title"): float(one.attrib["fill-opacity"]) for one in root.iter("rect")}
-    assert shades == {"a, cat: +1.0": 0.5, "a, dog: \u22120.5*": 0.25, "b, dog: 0.0": 0.0}
-    assert len(list(root.iter("line"))) == 1
-    assert (root.findtext("desc") or "").endswith("Largest: +1.00 (a, cat). Smallest: \u22120.50 (a, dog).")
+    assert shades == {
+        "a, cat: +1.0 (+0.8 to +1.2)": 0.5,
+        "a, dog: \u22120.5* (\u22120.6 to \u22120.4)": 0.31,
+        "a, owl: \u22129.0 (\u221260.0 to +42.0)": 0.0,
+        "b, dog: 0.0; no spread between seeds": 0.0,
+        "b, owl: +7.0": 0.0,
+    }
+    assert len(list(root.iter("line"))) == 1  # the loss that is none of noise
+    assert [one.text for one in root.iter("text") if "font-weight" in one.attrib] == ["\u22120.5*"]
+    assert (root.findtext("desc") or "").endswith(
+        "Smallest: \u22129.00 (a, owl). The intervals of 2 cells exclude zero."
+    )
 
 
 def test_curves_go_through_their_points_and_differ_without_colour() -> None:

@@ -12,7 +12,7 @@ from scipy.stats import ttest_ind_from_stats
 import made_records
 from genbench.digest import digest
 from genbench.errors import DataError
-from genbench.records import DatasetImages, Record, Result
+from genbench.records import Component, DatasetImages, Record, Result
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.crossed import Answers, compare, mean_squares
 from genbench_leaderboard.export import render_json
@@ -153,6 +153,79 @@ def test_what_differs_in_configuration_is_named_by_option() -> None:
     assert text.index("versions.torch: A (absent), B 9.9") < text.index("told apart?")
     assert "ddpm, +1.0x standard: generator.steps: A (absent), B 5" in text
     assert "Only A has: cvae, +1.0x standard (gain" in text
+
+
+def mixed(records: Iterable[Record], **parts: Any) -> list[Record]:
+    """Return records whose synthetic images are mixed otherwise; real images alone stay as they are."""
+
+    def change(result: Result) -> Result:
+        assert result.mix is not None
+        if result.generator.use == "none":
+            return result
+        mix = result.mix.model_copy(update=parts)
+        return replace(result, mix=mix, ratio=mix.ratio, key=digest([result.key, mix.label, sorted(parts)]))
+
+    return [replace(one, result=change(one.result)) for one in records]
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"ratio": 2.0}, "ratio: A 1, B 2"),
+        ({"ratio": 0.5, "mode": "replace"}, "mode: A append, B replace"),
+    ],
+)
+def test_rows_alike_but_for_what_sets_the_sides_apart_are_compared(parts: dict[str, Any], said: str) -> None:
+    better = [right + 30 for right in made_records.BETTER]
+    found = versus(changed(suite()), mixed(changed(suite(better)), **parts))
+    group, ddpm = found.groups[0], outcome(found, "ddpm")
+    assert (group.only_a, group.only_b) == ((), ())
+    assert (ddpm.but_for, ddpm.paired, ddpm.verdict) == (tuple(sorted(parts)), True, "B is higher")
+    assert ddpm.mean == pytest.approx(3.0)
+    assert outcome(found, "none").but_for == ()
+    for form in ("text", "markdown"):
+        text = " ".join(render(found, form).split())
+        assert said in text
+        assert text.count("A append, B replace") <= 1  # of all rows, so not of every row again
+        assert "Nothing differs" not in text
+        assert (
+            f"are alike but for {', '.join(sorted(parts))}, in which the two sides differ throughout" in text
+        )
+    row = json.loads(render(found, "json"))["groups"][0]["rows"][1]
+    assert row["but_for"] == sorted(parts)
+    assert "mix.ratio" in {one["path"] for one in row["differences"]}
+
+
+def test_what_rows_vary_is_named_though_only_some_of_it_is_shared() -> None:
+    both = [*changed(suite()), *mixed(changed(suite())[8:16], ratio=2.0)]
+    found = versus(both, mixed(changed(suite()), ratio=2.0))
+    assert [(one.path, one.a, one.b) for one in found.groups[0].differences] == [("ratio", "1 and 2", "2")]
+    assert outcome(found, "ddpm").but_for == ()  # 2 and 2, whatever else A has
+    left = {row.name.partition(",")[0] for row in found.groups[0].only_a}
+    assert left == {"ddpm", "cvae"}
+    crossed = [*changed(suite())[:16], *mixed(changed(suite())[16:], ratio=2.0)]
+    swapped = [*changed(suite())[:8], *mixed(changed(suite())[8:16], ratio=2.0), *changed(suite())[16:]]
+    said = render(versus(crossed, swapped), "text")
+    assert "What differs in configuration: rows that only one side has, which are named below." in said
+
+
+def test_groups_that_only_one_side_has_are_told_by_what_they_vary() -> None:
+    more = changed(suite(), classifier=Component("resnet32"))
+    third = changed(suite(), classifier=Component("vit"))
+    found = versus(changed(suite()), [*changed(suite()), *more, *third])
+    said = [("classifiers", "cnn", "cnn and resnet32 and vit")]
+    assert [(one.path, one.a, one.b) for one in found.differences] == said
+    text = " ".join(render(found, "text").split())
+    assert "Over all groups, what differs: classifiers: A cnn, B cnn and resnet32 and vit." in text
+
+
+def test_other_generators_are_compared_if_each_side_has_one() -> None:
+    found = versus(changed(suite()[:16]), changed([*suite()[:8], *suite()[16:]]))
+    told = outcome(found, "ddpm")
+    assert (told.b.name, told.but_for) == ("cvae, +1.0x standard", ("generator",))
+    text = render(found, "text")
+    assert "generators: A ddpm, B cvae" in text
+    assert "ddpm, +1.0x standard (A)," in text.replace("\n", " ")
 
 
 def test_few_seeds_tell_nothing() -> None:

@@ -142,6 +142,58 @@ def test_one_cell_is_fiellers_interval_by_the_boards_own_comparison() -> None:
     assert 100 * crossed.test(weights).half_width == pytest.approx(board.half_width, rel=1e-12)
 
 
+def of_rates(cells: Iterable[tuple[int, float, float]]) -> tuple[Exchange, Any]:
+    """Cells of (real, ratio, rate) on a curve of 500, 1,000 and 5,000 images, as are the errors of it."""
+    rng = np.random.default_rng(0)
+
+    def drawn(size: float) -> dict[int, Any]:
+        return {seed: (rng.random(4000) < 1.5 * error(size)).astype(np.uint8) for seed in range(6)}
+
+    curve = [Cell("none", real) for real in (500, 1000, 5000)]
+    wrong = {one: drawn(one.real) for one in curve}
+    of_generator = {Cell("g", n, x, round(n * x)): drawn(n + rate * n * x) for n, x, rate in cells}
+    exchange = Exchange(CrossedCells({**wrong, **of_generator}), curve, list(of_generator))
+    return exchange, exchange.constancy(exchange.rate())
+
+
+@pytest.mark.parametrize("far", [[(5000, 1, -0.3)], [(5000, 0.5, -0.3), (5000, 1, -0.3), (5000, 2, -0.15)]])
+def test_a_cell_off_the_curve_contradicts_a_rate_of_the_other_sign(
+    far: list[tuple[int, float, float]],
+) -> None:
+    near = [(500, 1, 0.3), (500, 2, 0.3), (1000, 1, 0.3), (1000, 2, 0.3)]
+    _, found = of_rates([*near, *far])
+    assert found.is_rejected
+    exchange, alone = of_rates(near)
+    assert not alone.is_rejected, "without them there is one rate"
+    assert exchange.rate().value == pytest.approx(0.3, abs=0.05)
+
+
+def test_a_cell_below_the_curve_contradicts_a_rate_that_harms() -> None:
+    _, found = of_rates([(500, 1, 0.3), (5000, 0.5, -0.3), (5000, 1, -0.3)])
+    assert found.below == (0,)
+    assert found.is_rejected
+
+
+def test_a_bound_is_contradicted_by_a_cell_within_the_curve() -> None:
+    found, constant = of_rates([(500, 1, 20.0), (500, 2, 20.0), (500, 4, 20.0)])
+    assert found.rate().value is None
+    assert not constant.is_rejected
+    assert found.constancy(Rate(None, None, 0.5)).is_rejected, "less than 0.5"
+    assert found.constancy(Rate(None, None, None)).p is None
+
+
+def test_an_interval_ends_where_a_cell_leaves_the_curve() -> None:
+    """5,000 images and others are worth more than 5,000, at any rate above 0: 0 to what the others allow."""
+    found, constant = of_rates([(500, 1, 0.0), (1000, 1, 0.0), (5000, 1, 0.3)])
+    rate = found.rate()
+    assert rate.low == 0
+    assert rate.value is not None
+    assert 0 <= rate.value < 0.05
+    assert constant.beyond == (2,)
+    assert not constant.is_rejected, "of the last cell it is known that it is more than 0"
+    assert found.rate([2]) == Rate(None, 0.0, None), "not 7e-16"
+
+
 # --------------------------------------------------------------------------------------------- from records
 
 
@@ -228,9 +280,26 @@ def test_beyond_the_measured_sizes_there_is_a_bound_alone(ctx: RunContext) -> No
     assert worst.note.startswith("worst: less than -0.3"), (
         "400 images, of 250 more, can just be told from fewer"
     )
+    assert "constant" not in best.note, "nothing is known beyond"
     row = next(row for row in found.tables["cells"] if row["generator"] == "best")
     assert (row["rate"], row["rate_high"], row["left_out"]) == (None, None, None)
     assert row["worth_low"] == pytest.approx(1000)
+
+
+def test_cells_off_the_curve_are_named_and_not_counted(ctx: RunContext) -> None:
+    rates = {"gan": 0.4, "mixed": lambda real, _: 0.4 if real < 1000 else -0.3}
+    _, metrics = evaluated(suite(rates, sizes=(250, 500, 1000)), ctx)
+    gan, mixed = (metrics[f"exchange_rate[{name},digits, cnn]"] for name in rates)
+    assert gan.value == pytest.approx(0.4, abs=0.1)
+    assert "3 cells of 1 size and 3 ratios, 5 seeds" in gan.note
+    assert (
+        "; without 1,000 + 0.5x, 1,000 + 1x, 1,000 + 2x (worth more real images than the curve has); constant"
+        in gan.note
+    )
+    assert mixed.value is None
+    assert mixed.note.startswith("mixed: not one rate (p = ")
+    assert "6 cells of 2 sizes" in mixed.note
+    assert "more than 0," not in mixed.note
 
 
 def test_a_seed_that_is_missing_is_missing_everywhere(ctx: RunContext) -> None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from scipy.stats import spearmanr
 
 import genbench
+from copy_tables import CODE, copy_table
 from genbench.cli import program
 from genbench.digest import digest
 from genbench.errors import UsageError
@@ -212,6 +213,24 @@ def test_pooled_shares_are_weighted_by_their_images(ctx: RunContext) -> None:
             records.append(record(f"g{number}", index, subject="image_set", metrics=(share,)))
     ((table,),) = Usefulness(UsefulnessConfig()).evaluate(records, ctx).tables.values()
     assert [pair["value"] for pair in table["rows"]] == [30.0, 31.0, 32.0, 33.0, 34.0]
+
+
+def test_rows_with_copies_of_test_are_left_out_and_counted(ctx: RunContext) -> None:
+    """One generator hands out test images: the best FID, and a gain that is theirs."""
+    records = suite([3, 1, 2, 0, -1, 8], [3, 1, 2, 0, -1, 0.1])
+    table = copy_table(100, exact={"val": 0, "test": 7, "reserve": 0})
+    made = record("g5", subject="image_set")
+    result = replace(made.result, evaluator=Component("copies"), tables={"copies": table}, key=digest("g5"))
+    check = Record(result, replace(made.run, plugins=(CODE,)))
+    (tricked,) = Usefulness(UsefulnessConfig()).evaluate(records, ctx).metrics
+    assert (tricked.n, "void" in tricked.note) == (6, False)
+    assert tricked.value != pytest.approx(1)
+    (metric,) = Usefulness(UsefulnessConfig()).evaluate([*records, check], ctx).metrics
+    assert (metric.n, metric.value) == (5, pytest.approx(1))
+    assert metric.note.endswith("; without 1 row void for copies of test")
+    clean = replace(result, tables={"copies": copy_table(100)})
+    (kept,) = Usefulness(UsefulnessConfig()).evaluate([*records, replace(check, result=clean)], ctx).metrics
+    assert kept.n == 6
 
 
 def test_too_few_rows_are_not_correlated(ctx: RunContext) -> None:

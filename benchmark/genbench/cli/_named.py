@@ -73,6 +73,8 @@ def named_cells(what: str, options: Mapping[str, Any]) -> Named:
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
     if place.is_file() and (place.name == _SUITE or place.name in OF_A_RUN):
+        if not (place.parent / _SUITE).is_file():
+            raise _no_file_of_a_run(what)
         place = place.parent  # any file of a run's folder stands for the run
     if place.is_dir():
         file = _suite_of(place)
@@ -110,14 +112,20 @@ def run_folder(what: str, store: "Store") -> Path:
     place = Path(what)
     if place.is_file():
         below = (place.parent, place.parent.parent)  # also records, pictures and what is shown
-        place = next((folder for folder in below if (folder / _SUITE).is_file()), place.parent)
+        found = next((folder for folder in below if (folder / _SUITE).is_file()), None)
+        if found is None:
+            raise _no_file_of_a_run(what)
+        return found
     if place.is_dir():
         return _suite_of(place).parent
     from genbench.runs import list_runs
 
     usual = Path("genbench-results")
     known = [one for one in list_runs(store, [usual] if usual.is_dir() else []) if one.is_there]
-    found = next((one.folder for one in known if what in {one.folder.name, one.run.name, one.run.id}), None)
+    # A folder's own name goes first: of R and R-2, the run is called R in both.
+    by_folder = [one.folder for one in known if what == one.folder.name]
+    by_run = [one.folder for one in known if what in {one.run.name, one.run.id}]
+    found = next(iter([*by_folder, *by_run]), None)
     if found is not None:
         return _suite_of(found).parent
     names = list(dict.fromkeys(one.folder.name for one in known))
@@ -156,6 +164,13 @@ def _marked(cell: "Cell", kind: str, label: str) -> str:
     """Return a component's label as boards print it, told apart from equal ones."""
     mark = cell.marks.get(kind, "")
     return f"{label} {mark}" if mark else label
+
+
+def _no_file_of_a_run(what: str) -> UsageError:
+    return UsageError(
+        f"{what} is a file, but none of a run: the folder that it lies in has no {_SUITE}",
+        hint="name the folder of a run, any file in it, or the run: genbench runs   lists them",
+    )
 
 
 def _suite_of(folder: Path) -> Path:

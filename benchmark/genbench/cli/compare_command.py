@@ -8,7 +8,7 @@ import click
 from genbench.cli._named import run_folder
 from genbench.cli._options import make_store, store_option
 from genbench.cli._output import echo
-from genbench.disk import check_output, write_output, writing_output
+from genbench.disk import check_file, write_output, writing_output
 from genbench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def command(a: str, b: str, form: str, out: Path | None, store_folder: Path | No
     genbench compare leaderboard/records/digits-quick genbench-results/digits-quick --format markdown
     """
     if out is not None:
-        check_output(out, "--out")
+        check_file(out, "--out")
     from genbench_leaderboard.versus import compare_sides, render
 
     store = make_store(store_folder)
@@ -60,8 +60,14 @@ def _side(name: str, store: "Store") -> "Side":
     from genbench_leaderboard.versus import side_of_records
 
     place = Path(name)
-    if place.is_file() and place.suffix == ".json" and not (place.parent / "run.json").is_file():
+    if place.is_file() and place.suffix.lower() == ".json" and not _is_of_a_run(place):
         return _of_board(place)
+    if place.is_file() and not _is_of_a_run(place):
+        raise UsageError(
+            f"{name} is a file, but neither the JSON of a board nor one of a run",
+            hint="genbench compare takes the JSON of a board (genbench leaderboard RECORDS -o board.json), a "
+            "folder of records, or a run: its name, its folder, or any file in it",
+        )
     if place.is_dir() and not (place / "suite.toml").is_file():
         folder = place
     else:
@@ -75,6 +81,11 @@ def _side(name: str, store: "Store") -> "Side":
             hint="name a run (genbench runs lists them), a folder of records, or the JSON of a board",
         )
     return side_of_records(name, records)
+
+
+def _is_of_a_run(place: Path) -> bool:
+    """Say whether a file lies in a run's folder, or in its records, pictures or what is shown of it."""
+    return any((folder / "suite.toml").is_file() for folder in (place.parent, place.parent.parent))
 
 
 def _of_board(place: Path) -> "Side":

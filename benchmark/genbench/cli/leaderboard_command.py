@@ -12,7 +12,7 @@ import click
 
 from genbench.cli._options import make_store, store_option
 from genbench.cli._output import echo
-from genbench.disk import check_output, write_output, writing_output
+from genbench.disk import check_file, write_output, writing_output
 from genbench.errors import ExitCode, UsageError
 from genbench.escaping import LONGEST_SENTENCE, one_line
 
@@ -122,8 +122,8 @@ def command(
     from genbench_leaderboard.verification import read_verified
 
     if out is not None:
-        form = form or _form_of(out)
-        check_output(out, "--out")
+        form = _form_of(out, form)
+        check_file(out, "--out")
     found = list(read_records(records)) if records else list(_saved(make_store(store_folder)))
     if not found:
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
@@ -209,19 +209,26 @@ def _refuse_failures(found: "Sequence[Record]", places: Sequence[Path]) -> None:
     sys.exit(ExitCode.CELLS_FAILED)
 
 
-def _form_of(out: Path) -> str:
-    """Return the form that a file's suffix stands for; a file without one is text.
+def _form_of(out: Path, typed: str | None) -> str:
+    """Return the form of a file: what was typed, or what its suffix stands for; without either, it is text.
 
     Raises:
-        UsageError: The suffix stands for none.
+        UsageError: The suffix stands for none, or for another one than was typed.
     """
     suffix = out.suffix.lower()
-    if suffix and suffix not in _BY_SUFFIX:
+    if typed is None and suffix and suffix not in _BY_SUFFIX:
         raise UsageError(
             f"--out {out}: no form of a board is called {suffix}; known are {', '.join(_BY_SUFFIX)}",
             hint=f"genbench leaderboard ... --format {'|'.join(_FORMATS)} -o {out}",
         )
-    return _BY_SUFFIX.get(suffix, "text")
+    said = _BY_SUFFIX.get(suffix)
+    if typed is not None and said is not None and typed != said:
+        fitting = next(one for one, form in _BY_SUFFIX.items() if form == typed)
+        raise UsageError(
+            f"--format {typed} contradicts --out {out}: the suffix {suffix} stands for {said}",
+            hint=f"-o {out.with_suffix(fitting)}   or leave out --format: the suffix says which",
+        )
+    return typed or said or "text"
 
 
 def _saved(store: "Store") -> "Iterator[Record]":

@@ -17,7 +17,7 @@ from genbench.cli._options import (
 )
 from genbench.cli._output import Styled, echo, warn
 from genbench.devices import choose_workers
-from genbench.disk import check_output, write_output, writing_output
+from genbench.disk import check_file, write_output, writing_output
 from genbench.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def command(folder: Path, out: Path | None, store_folder: Path | None, **options
 
     whole = folder.resolve()
     place = out if out is not None else whole.with_name(f"{whole.name}.verification.json")
-    check_output(place, "--out")
+    check_file(place, "--out")
     store = make_store(store_folder)
     wanted = _wanted(options) if options["rerun"] else None
     lines = Lines()

@@ -15,7 +15,7 @@ from genbench.cli._options import (
     store_option,
 )
 from genbench.cli._output import echo
-from genbench.disk import check_output, write_output, writing_output
+from genbench.disk import check_file, write_output, writing_output
 from genbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def command(
         raise UsageError(
             f"--output {out}: the report is a page of HTML", hint=f"-o {out.with_suffix('.html')}"
         )
-    check_output(out, "--output")
+    check_file(out, "--output")
     records = _records(folder)
     registry = make_registry(plugin_files, no_plugins)
     plan = make_plan_of(registry, store, read_suite(str(folder / "suite.toml"), {}))

@@ -3,7 +3,7 @@
 The harness adds it to every plan, for every image set; no option, no `--evaluator` and no plugin replaces it.
 It counts images that are, pixel for pixel, images of val, test or the reserve; near copies of test, by the
 scores of `genbench.copies.scores`; and images that are blank, or there several times. What follows from that
-is the leaderboard's business (`genbench_leaderboard.copies`).
+is for those who read records (`genbench.copy_judgement`).
 
 A test image has a copy where a synthetic image's score lies above a limit. The number of such test images is
 compared with a Poisson distribution, whose mean is the number of synthetic images times the share of *real*

@@ -76,6 +76,7 @@ def _carried_out(order: Order, talk: Talk) -> tuple[str, dict[str, Any]]:
 def _changes(before: watch.Snapshot) -> list[str]:
     """Name what changed; where that cannot be found out, something did."""
     try:
+        watch.let_threads_end(before)
         return watch.changes(before, watch.take())
     except Exception as problem:  # a default device without data, a module that is gone
         return [f"the state of its process cannot be read ({type(problem).__name__})"]

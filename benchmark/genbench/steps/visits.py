@@ -99,6 +99,7 @@ def watched(job: Job[Any]) -> Iterator[None]:
     """
     before = watch.take(watch.attributes(core=True))
     yield
+    watch.let_threads_end(before)
     found = watch.changes(before, watch.take(watch.attributes(core=True)))
     if found:
         raise SpoiledProcessError(

@@ -46,7 +46,8 @@ def render_page(
         run: What is known of the run besides its records, with pictures of its own; None for a board.
     """
     board, records = shown(board), list(records)
-    page = page_of(board, records, pictures_of(sheets or {}) if run is None else run.of_rows)
+    shown_of_rows = pictures_of(sheets or {}) if run is None else run.of_rows
+    page = page_of(board, records, shown_of_rows, is_own=run is not None)
     if run is not None:
         page = replace(page, title=run.title, footer=FOOTER)
     style, script = Markup(_own("style.css") + STYLE), Markup(_own("script.js"))

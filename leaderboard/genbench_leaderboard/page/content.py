@@ -126,13 +126,16 @@ class Page:
     footer: str = field(default=_FOOTER)
 
 
-def page_of(board: Board, records: Iterable[Record], pictures: Mapping[str, Picture]) -> Page:
+def page_of(
+    board: Board, records: Iterable[Record], pictures: Mapping[str, Picture], *, is_own: bool = False
+) -> Page:
     """Lay out a board, its texts shortened already.
 
     Args:
         board: See `shown`.
         records: Those that it was made of; none are fine.
         pictures: By `Row.images_id`.
+        is_own: Whether it is read by who made the records: nobody else could have verified them yet.
     """
     opener = Opener(records, pictures)
     titled = dict(zip(group_titles(board), board.groups, strict=True))
@@ -140,7 +143,7 @@ def page_of(board: Board, records: Iterable[Record], pictures: Mapping[str, Pict
     return Page(
         title=groups[0].title if len(groups) == 1 else "Leaderboard",
         headline=headline(board) if board.groups else NOTHING_MEASURED,
-        summary=f"{sentences.summary(board)}{'' if board.verified else f' {_UNVERIFIED}'}",
+        summary=sentences.summary(board) + ("" if board.verified or is_own else f" {_UNVERIFIED}"),
         groups=groups,
         sizes=size_drawings(board),
         findings=plain_table("Across the rows", findings_table(board)) if board.findings else None,

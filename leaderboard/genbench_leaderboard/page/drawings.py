@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from genbench.digest import digest
-from genbench_leaderboard.crossed import ALPHA
+from genbench_leaderboard.crossed import ALPHA, Comparison
 from genbench_leaderboard.plots import (
     Axis,
     Curve,
@@ -33,6 +33,10 @@ from genbench_leaderboard.titles import (
 from genbench_leaderboard.wording import is_sound, why_no_verdict
 
 MOST_ROWS, MOST_COLUMNS, MOST_CURVES = 60, 20, 8  #: of a plot; of more, those that changed most
+_COLOURED = (
+    "Coloured where the 95 % interval over seeds excludes zero, the darker the further: of cells without any "
+    "effect, one in twenty is by chance. What has no colour cannot be told from noise, or has no spread."
+)
 _DELTA = "difference in top-1, in percentage points; bars: 95 % interval"
 
 
@@ -162,17 +166,13 @@ def _notes_on_costs(rows: Sequence[Row]) -> list[str]:
 def _classes(group: Group, names: Names) -> Drawing | None:
     """Draw what every row changes for every class."""
     table = {
-        row.name: {
-            one.name: HeatCell(
-                one.difference.mean, "*" if one.adjusted_p is not None and one.adjusted_p < ALPHA else ""
-            )
-            for one in row.classes
-        }
+        row.name: {one.name: _heat_cell(one.difference, one.adjusted_p) for one in row.classes}
         for row in group.rows
         if row.classes
     }
     note = (
-        "Difference of each class's recall, in points; *: p < 0.05, Holm-adjusted over the classes of a row."
+        f"Difference of each class's recall, in points. {_COLOURED} "
+        "*: p < 0.05, Holm-adjusted over the classes of a row."
     )
     return _heat("Gain per class", table, names, "classes", note)
 
@@ -180,11 +180,21 @@ def _classes(group: Group, names: Names) -> Drawing | None:
 def _shifts(group: Group, names: Names) -> Drawing | None:
     """Draw what every row changes on every shift."""
     table = {
-        row.name: {one.name: HeatCell(one.difference.mean) for one in row.shifts if one.difference}
+        row.name: {one.name: _heat_cell(one.difference) for one in row.shifts if one.difference}
         for row in group.rows
         if any(one.difference for one in row.shifts)
     }
-    return _heat("Gain per shift", table, names, "shifts", "Difference of top-1 on each shift, in points.")
+    note = f"Difference of top-1 on each shift, in points. {_COLOURED}"
+    return _heat("Gain per shift", table, names, "shifts", note)
+
+
+def _heat_cell(difference: Estimate | Comparison, adjusted_p: float | None = None) -> HeatCell:
+    """Return a cell; without spread between seeds, an interval of no width would say what nobody knows."""
+    mark = "*" if adjusted_p is not None and adjusted_p < ALPHA else ""
+    interval = difference.interval
+    if interval is None or interval.low == interval.high:
+        return HeatCell(difference.mean, mark, note="" if interval is None else "no spread between seeds")
+    return HeatCell(difference.mean, mark, interval.low, interval.high)
 
 
 def _heat(

@@ -159,7 +159,8 @@ def _estimate(found: Estimate) -> str:
 def _judged(contrast: Contrast) -> str:
     parts = [f"{difference(contrast)} points" if contrast.found else contrast.problem or "not measured"]
     if contrast.adjusted_p is not None:
-        parts.append(f"p {p_value(contrast)} (Holm over {contrast.family})")
+        over = f" (Holm over {contrast.family})" if contrast.family > 1 else ""  # of one, p is as it is
+        parts.append(f"p {p_value(contrast)}{over}")
     parts.append(contrast.void or contrast.verdict)
     if contrast.detectable_points is not None:
         parts.append(f"would have found {contrast.detectable_points:.2f} points")

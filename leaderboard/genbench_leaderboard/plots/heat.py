@@ -15,10 +15,28 @@ _GAIN, _LOSS = 0, 1  # series: blue and orange, which the colour-blind tell apar
 
 @dataclass(frozen=True)
 class HeatCell:
-    """A number; None where there is none. `mark` is written behind it, as `*` for significant."""
+    """A cell of a heat map.
+
+    Attributes:
+        value: A difference; None where there is none.
+        mark: Written behind it, as `*` for significant.
+        low: Lower end of its interval; None where there is none.
+        high: Upper end.
+        note: Said besides where a mouse rests on it.
+    """
 
     value: float | None
     mark: str = ""
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+    @property
+    def excluded(self) -> float:
+        """How far the interval stays away from zero: 0 where it holds zero, and where there is none."""
+        if self.low is None or self.high is None:
+            return 0.0
+        return max(self.low, -self.high, 0.0)
 
 
 def heat_map(
@@ -29,8 +47,10 @@ def heat_map(
     description: str = "",
     digits: int = 1,
 ) -> Markup:
-    """Draw a table of differences: the larger, the darker; losses are underlined besides their colour.
+    """Draw a table of differences. What may be noise has no colour, however large it is.
 
+    A cell is coloured where its interval excludes zero, the darker the further away that stays; a coloured
+    loss is underlined besides.
     It is as wide as its columns need; the page scrolls it where that is more than fits.
 
     Args:
@@ -41,8 +61,7 @@ def heat_map(
         description: See `figure`; by default the extremes in words.
         digits: After the decimal point.
     """
-    values = finite(cell.value for line_ in cells for cell in line_)
-    largest = max((abs(value) for value in values), default=0.0) or 1.0
+    largest = max(finite(cell.excluded for line_ in cells for cell in line_), default=0.0) or 1.0
     names = [folded(name, width_of("m" * _LONGEST_NAME, SMALL), SMALL) for name in rows]
     left = max((width_of(line_, SMALL) for name in names for line_ in name), default=40.0) + 8
     row_height = _ROW if all(len(name) == 1 for name in names) else 1.4 * _ROW
@@ -74,23 +93,32 @@ def _cell(
     if cell.value is None or not finite([cell.value]):
         return [label("\u00b7", x + wide / 2, base, "middle", size=SMALL)]
     text = f"{signed(cell.value, digits)}{cell.mark}"
-    share = abs(cell.value) / largest
+    told = f"{tip}: {text}{_interval(cell, digits)}{f'; {cell.note}' if cell.note else ''}"
+    share = cell.excluded / largest
     shade = element(
         "rect",
-        element("title", f"{tip}: {text}"),
+        element("title", told),
         x=x + 1,
         y=y + 1,
         width=wide - 2,
         height=high - 2,
         fill="currentColor",
-        fill_opacity=0.5 * share,
+        fill_opacity=0.12 + 0.38 * share if share else 0.0,
     )
     series = _GAIN if cell.value >= 0 else _LOSS
     drawn = [element("g", shade, class_=f"series-{series}")]
-    drawn.append(element("text", text, x=x + wide / 2, y=base, text_anchor="middle", font_size=SMALL))
-    if cell.value < 0 and float(f"{cell.value:.{digits}f}"):
+    weight = 700 if cell.mark else None
+    place = {"x": x + wide / 2, "y": base, "text_anchor": "middle", "font_size": SMALL}
+    drawn.append(element("text", text, **place, font_weight=weight))
+    if share and cell.value < 0:
         drawn.append(line(x + 5, base + 3, x + wide - 5, base + 3, 1.2))
     return drawn
+
+
+def _interval(cell: HeatCell, digits: int) -> str:
+    if cell.low is None or cell.high is None or cell.low == cell.high:
+        return ""
+    return f" ({signed(cell.low, digits)} to {signed(cell.high, digits)})"
 
 
 def _told(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[HeatCell]]) -> str:
@@ -103,7 +131,8 @@ def _told(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[
     if not found:
         return "No numbers."
     low, high = min(found), max(found)
+    clear = sum(cell.excluded > 0 for line_ in cells for cell in line_)
     return (
         f"{len(rows)} rows by {len(columns)} columns. Largest: {signed(high[0])} ({high[1]}, {high[2]}). "
-        f"Smallest: {signed(low[0])} ({low[1]}, {low[2]})."
+        f"Smallest: {signed(low[0])} ({low[1]}, {low[2]}). The intervals of {clear} cells exclude zero."
     )

@@ -18,9 +18,11 @@ from genbench_leaderboard.plots.svg import (
     legend,
     line,
     marker,
+    width_of,
 )
 
-_ROW, _LINE, _TOP, _LEFT = 34.0, 14.0, 8.0, 14.0
+_ROW, _LINE, _TOP, _LEFT = 42.0, 14.0, 4.0, 14.0
+_BAND = 9.0  #: from the middle of a bar to the ends of the lines behind it, which cross no name
 
 #: Shape, whether it is filled, and series, by verdict: what can be told apart without colours.
 LOOKS: dict[str, tuple[Shape, bool, int]] = {
@@ -72,11 +74,12 @@ def interval_plot(rows: Sequence[IntervalRow], title: str, axis: str, descriptio
     low, high = padded(
         finite(value for row in drawable for value in (row.mean, row.low, row.high)), include=(0.0,)
     )
-    scale = Scale(low, high, _LEFT, WIDTH - _LEFT)
-    folds = [folded(row.label, WIDTH - 2 * _LEFT - 7 * len(row.text) - 8) for row in drawable]
+    numbers = max((width_of(row.text) for row in drawable), default=0.0)
+    scale = Scale(low, high, _LEFT, WIDTH - _LEFT - numbers - 14)
+    folds = [folded(row.label, WIDTH - 2 * _LEFT) for row in drawable]
     tops = list(accumulate((_ROW + _LINE * (len(lines) - 1) for lines in folds), initial=_TOP))
     bottom = tops[-1]
-    body = [*_grid(scale, bottom), label(axis, WIDTH / 2, bottom + 34, "middle", size=SMALL, room=WIDTH)]
+    body = [*_named(scale, bottom), label(axis, WIDTH / 2, bottom + 34, "middle", size=SMALL, room=WIDTH)]
     for row, lines, top in zip(drawable, folds, tops, strict=False):
         body += _row(row, lines, scale, top)
     kinds = [kind for kind in LOOKS if any(row.verdict == kind for row in drawable)]
@@ -92,9 +95,9 @@ def interval_plot(rows: Sequence[IntervalRow], title: str, axis: str, descriptio
 
 def _row(row: IntervalRow, lines: Sequence[str], scale: Scale, top: float) -> list[Markup]:
     shape, filled, series = LOOKS.get(row.verdict, _OTHER)
-    text, drawn = row.text, [label(row.text, WIDTH - _LEFT, top + 12, "end")]
+    y = top + 26 + _LINE * (len(lines) - 1)
+    text, drawn = row.text, [label(row.text, WIDTH - _LEFT, y + 4, "end"), *_grid(scale, y)]
     drawn += [label(one, _LEFT, top + 12 + _LINE * place) for place, one in enumerate(lines)]
-    y = top + 22 + _LINE * (len(lines) - 1)
     parts = []
     if row.low is not None and row.high is not None:
         ends = scale.at(row.low), scale.at(row.high)
@@ -104,15 +107,20 @@ def _row(row: IntervalRow, lines: Sequence[str], scale: Scale, top: float) -> li
     return [*drawn, element("g", *parts, class_=f"series-{series}")]
 
 
-def _grid(scale: Scale, bottom: float) -> list[Markup]:
-    drawn = []
-    for tick in scale.ticks():
-        x = scale.at(tick)
-        drawn.append(label(plain(tick), x, bottom + 16, "middle", size=SMALL))
-        if tick:
-            drawn.append(line(x, _TOP, x, bottom + 3, class_="grid", opacity=0.22))
+def _named(scale: Scale, bottom: float) -> list[Markup]:
+    """Name the numbers of the axis below the rows."""
+    return [label(plain(tick), scale.at(tick), bottom + 16, "middle", size=SMALL) for tick in scale.ticks(5)]
+
+
+def _grid(scale: Scale, y: float) -> list[Markup]:
+    """Draw the lines behind a bar at `y`, and no further: a name stands above it."""
+    drawn = [
+        line(scale.at(tick), y - _BAND, scale.at(tick), y + _BAND, class_="grid", opacity=0.22)
+        for tick in scale.ticks(5)
+        if tick
+    ]
     zero = scale.at(0.0)
-    return [*drawn, line(zero, _TOP, zero, bottom + 5, 1.4, stroke_dasharray="5 3")]
+    return [*drawn, line(zero, y - _BAND, zero, y + _BAND, 1.4)]
 
 
 def _sign(verdict: str) -> Markup:

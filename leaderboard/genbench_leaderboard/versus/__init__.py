@@ -1,6 +1,7 @@
 """Two boards against each other: first what differs in configuration, then what differs in outcome.
 
 sides       a board's rows, from records or from the JSON of a board
+axes        what the rows of two sides vary, and which are alike but for that
 outcome     which rows both have, and whether their gains can be told apart
 told        what was found, as text, Markdown and JSON
 """

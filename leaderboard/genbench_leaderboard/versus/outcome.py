@@ -26,6 +26,13 @@ from genbench_leaderboard.crossed import (
     p_value,
 )
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT, holm
+from genbench_leaderboard.versus.axes import (
+    alike_but_for,
+    axes_of_groups,
+    axes_of_rows,
+    parts_apart,
+    set_apart,
+)
 from genbench_leaderboard.versus.sides import Gain, Side, SideGroup, SideRow, Tree
 
 T = TypeVar("T", SideGroup, SideRow)
@@ -56,6 +63,8 @@ class Outcome:
         verdict: `B is higher`, `B is lower`, `cannot tell`, `the same cells`, or why there is none.
         standard_error: Of the mean, in points; with `degrees_of_freedom`.
         detectable_points: What a *cannot tell* would have found with 80 % power.
+        but_for: What the two rows do not share (`ratio`), since no row of one side has what
+            those of the other have; empty where they are the same row.
     """
 
     a: SideRow
@@ -72,6 +81,7 @@ class Outcome:
     standard_error: float | None = None
     degrees_of_freedom: float | None = None
     detectable_points: float | None = None
+    but_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,7 @@ class GroupVersus:
     """Two groups that were compared.
 
     Attributes:
+        differences: In what all rows share, and in what is varied over all rows (`ratio`: 1, and 1 and 2).
         why_unpaired: Why seeds and images are not paired; empty where they are.
     """
 
@@ -93,13 +104,19 @@ class GroupVersus:
 
 @dataclass(frozen=True)
 class Versus:
-    """Everything that was found."""
+    """Everything that was found.
+
+    Attributes:
+        differences: Over all groups, where one side has groups that the other lacks: datasets, classifiers,
+            budgets, presets, seeds.
+    """
 
     a: str
     b: str
     groups: tuple[GroupVersus, ...]
     only_a: tuple[SideGroup, ...]
     only_b: tuple[SideGroup, ...]
+    differences: tuple[Difference, ...] = ()
 
 
 def compare_sides(a: Side, b: Side) -> Versus:
@@ -112,7 +129,15 @@ def compare_sides(a: Side, b: Side) -> Versus:
     pairs, only_a, only_b = _matched(a.groups, b.groups, ways)
     if len(only_a) == len(only_b) == 1:  # what else could be meant
         pairs, only_a, only_b = [*pairs, (only_a[0], only_b[0])], [], []
-    return Versus(a.name, b.name, tuple(_compared(*pair) for pair in pairs), tuple(only_a), tuple(only_b))
+    apart = axes_of_groups(a.groups, b.groups) if only_a or only_b else ()
+    return Versus(
+        a.name,
+        b.name,
+        tuple(_compared(*pair) for pair in pairs),
+        tuple(only_a),
+        tuple(only_b),
+        tuple(Difference(*one) for one in apart),
+    )
 
 
 def _matched(
@@ -140,10 +165,22 @@ def _compared(a: SideGroup, b: SideGroup) -> GroupVersus:
         lambda one: one.likeness,
     )
     pairs, only_a, only_b = _matched(a.rows, b.rows, ways)
+    apart = set_apart(a.rows, b.rows)
+    others: list[tuple[SideRow, SideRow]] = []
+    if apart:  # the first way, which need not be unique, marks nothing here
+        others, only_a, only_b = _matched(only_a, only_b, (lambda _: "", *alike_but_for(apart)))
     why = _why_unpaired(a, b)
-    outcomes = _judged([_outcome(*pair, paired=not why) for pair in pairs])
+    found = [_outcome(*pair, paired=not why) for pair in pairs]
+    found += [replace(_outcome(*pair, paired=not why), but_for=parts_apart(*pair, apart)) for pair in others]
+    told = [Difference(*one) for one in axes_of_rows(a.rows, b.rows)]
     return GroupVersus(
-        a, b, _differences(*_configurations(a, b)), tuple(outcomes), tuple(only_a), tuple(only_b), why
+        a,
+        b,
+        (*_differences(*_configurations(a, b)), *told),
+        tuple(_judged(found)),
+        tuple(only_a),
+        tuple(only_b),
+        why,
     )
 
 
@@ -169,6 +206,8 @@ def _why_unpaired(a: SideGroup, b: SideGroup) -> str:
 
 
 def _differences(a: object, b: object) -> tuple[Difference, ...]:
+    if not a or not b:
+        return ()  # a side that knows nothing, as a board's JSON of options, differs in nothing that is known
     return tuple(Difference(*one) for one in differences(_plain(a), _plain(b)))
 
 

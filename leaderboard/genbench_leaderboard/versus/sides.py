@@ -46,6 +46,7 @@ class SideRow:
         answers: Which test images its networks got right; None where nobody says.
         base: The same of what it is held against.
         keys: Of its records, by seed index.
+        parts: What was chosen for it: generator and filter as they are called, and every entry of its mix.
     """
 
     name: str
@@ -59,6 +60,7 @@ class SideRow:
     answers: Answers | None = None
     base: Answers | None = None
     keys: Mapping[int, str] = field(default_factory=dict)
+    parts: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def _row(row: Mapping[str, Any]) -> SideRow:
         top1=float(row["top1"]["mean"]) if row["top1"] else None,
         gain=_gain(contrast["found"]) if contrast and contrast["found"] else None,
         verdict=str(contrast["verdict"]) if contrast else "baseline",
+        parts={"generator": generator, "filter": image_filter, **row["mix_values"]},
     )
 
 
@@ -247,4 +250,5 @@ def _with_answers(row: SideRow, entry: Entry | None, raw: RawGroup) -> SideRow:
         entry.answers(),
         base.answers() if base is not None and row.gain is not None else None,
         {index: one.result.key for index, one in entry.measured.items()},
+        row.parts,
     )

@@ -63,6 +63,7 @@ def _json(found: Versus) -> str:
         "a": found.a,
         "b": found.b,
         "groups": [_group_as_json(group) for group in found.groups],
+        "differences": _as_json(found.differences),
         "only_a": [group.title for group in found.only_a],
         "only_b": [group.title for group in found.only_b],
     }
@@ -88,6 +89,8 @@ def _title(group: GroupVersus) -> str:
 def _configuration(group: GroupVersus) -> str:
     count = len(group.differences) + sum(len(one.differences) for one in group.outcomes)
     told = "What differs in configuration:" if count else "Nothing differs in configuration that is known."
+    if not count and (group.only_a or group.only_b):
+        told = "What differs in configuration: rows that only one side has, which are named below."
     if not (group.a.config and group.b.config):
         told += " Of a board's JSON, options are known as far as its labels say them."
     return told
@@ -96,9 +99,16 @@ def _configuration(group: GroupVersus) -> str:
 def _difference_lines(group: GroupVersus) -> list[str]:
     lines = [_line(one) for one in group.differences]
     for outcome in group.outcomes:
-        lines += [_line(one, f"{outcome.a.name}: ") for one in outcome.differences]
-    rest = len(lines) - _MOST_DIFFERENCES
-    return [*lines[:_MOST_DIFFERENCES], *([f"  and {rest} more (--format json has all)"] if rest > 0 else [])]
+        known = set(outcome.but_for)
+        rest = [one for one in outcome.differences if _part(one.path) not in known]
+        lines += [_line(one, f"{outcome.a.name}: ") for one in rest]  # of all rows it is said already
+    more = len(lines) - _MOST_DIFFERENCES
+    return [*lines[:_MOST_DIFFERENCES], *([f"  and {more} more (--format json has all)"] if more > 0 else [])]
+
+
+def _part(path: str) -> str:
+    """Return the part of a row that a path lies in: `ratio` of `mix.ratio`, `generator` of its options."""
+    return path.removeprefix("mix.").partition(".")[0]
 
 
 def _line(one: Difference, of: str = "") -> str:
@@ -115,6 +125,12 @@ def _value(value: object) -> str:
 
 def _legend(group: GroupVersus) -> str:
     told = _LEGEND.format(alpha=ALPHA, seeds=SEEDS_FOR_VERDICT)
+    apart = dict.fromkeys(name for one in group.outcomes for name in one.but_for)
+    if apart:
+        told = (
+            f"Rows with two names, (A) and (B), are alike but for {', '.join(apart)}, in which the two sides "
+            f"differ throughout. {told}"
+        )
     if not group.why_unpaired:
         return f"Paired: both sides have the same seeds and test images. {told}"
     return (
@@ -195,6 +211,9 @@ def _row_alone(row: SideRow) -> str:
 
 
 def _groups_alone(found: Versus) -> Iterator[str]:
+    if found.differences:
+        named = "; ".join(_line(one).strip() for one in found.differences)
+        yield f"Over all groups, what differs: {named}."
     for name, groups in (("A", found.only_a), ("B", found.only_b)):
         if groups:
             yield f"Only {name} has: {'; '.join(one_line(group.title) for group in groups)}."
@@ -236,6 +255,7 @@ def _outcome_as_json(one: Outcome) -> dict[str, Any]:
     return {
         "a": _row_as_json(one.a),
         "b": _row_as_json(one.b),
+        "but_for": list(one.but_for),
         "differences": _as_json(one.differences),
         **{name: getattr(one, name) for name in (*numbers, "degrees_of_freedom", "detectable_points")},
     }

@@ -8,6 +8,9 @@ Symbols: n real training images, k synthetic ones, r the rate, e an error (share
     one cell        D(r) = log e(n, k) - log e(n + r k): 0 at the rate; positive where r is too high.
     several cells   T(r) = sum_c s_c(r) D_c(r), s_c = k_c / (n_c + r k_c), over the cells for which
                     n_c + r k_c is on the curve. It is 0 at the rate of all, by least squares for a power law.
+                    It jumps where a cell leaves the curve, and the rate may be there.
+    off the curve   beyond its last size, a rate says that a cell is no worse than that size, and below its
+                    first, no better than that: D at this end, of the other sign, contradicts the rate.
     interval        the r for which D(r), or T(r), is not significantly other than 0: at a given r both are
                     linear in log errors of cells, so that their variance is known (`_crossed.py`). This is
                     Fieller's way (J. R. Stat. Soc. B 16, 1954); it needs no resampling of few seeds, and says
@@ -17,6 +20,7 @@ Symbols: n real training images, k synthetic ones, r the rate, e an error (share
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +28,8 @@ import numpy.typing as npt
 from genbench_evaluators._crossed import CrossedCells, Tested
 
 _POINTS = 16  # at which each stretch of the curve is tried, per cell
+_JUMP = 2e-9  # share of a size by which a cell is past an end of the curve; _INSIDE is not yet
+_INSIDE = 1e-9
 _REFINED = 2  # times that a root is looked for beside the one before; T is smooth between points
 _ALPHA = 0.05
 Floats = npt.NDArray[np.float64]
@@ -92,10 +98,14 @@ class Constancy:
     Attributes:
         p: Holm's, the smaller of those of two trends and of single cells, doubled; None for a single cell.
         trends: What the rate does as the ratio, or the training set, grows: p, and whether it falls.
+        beyond: Cells, by position, that the rate puts beyond the last size of the curve: T is without them.
+        below: Those that it puts below the first.
     """
 
     p: float | None
     trends: dict[str, tuple[float, bool]]
+    beyond: tuple[int, ...] = ()
+    below: tuple[int, ...] = ()
 
     @property
     def is_rejected(self) -> bool:
@@ -115,7 +125,8 @@ class Exchange:
     def __init__(self, crossed: CrossedCells, curve: Sequence[Cell], cells: Sequence[Cell]) -> None:
         self._crossed, self.cells = crossed, list(cells)
         at = [crossed.cells.index(one) for one in curve]
-        self._log_n = np.log([one.real for one in curve])
+        self._curve_n = np.array([one.real for one in curve], dtype=np.float64)
+        self._log_n = np.log(self._curve_n)
         self._log_e = crossed.log_errors[at]
         self._units = np.stack([crossed.unit(one) for one in curve])
         self._own = np.stack([crossed.unit(one) for one in cells])
@@ -137,27 +148,56 @@ class Exchange:
         value = self._best(roots, columns)
         if np.isnan(halves).all():
             return Rate(value, None, None)
-        low, high = _not_excluded(rates, totals, np.nan_to_num(halves))
-        return Rate(value, low, high)
+        low, high = _not_excluded(rates, totals, np.nan_to_num(halves), value)
+        return Rate(value, *(None if one is None else self._snapped(one, columns) for one in (low, high)))
 
-    def constancy(self, rate: float) -> Constancy:
-        """Ask whether the cells agree with one rate, that of all."""
-        columns = self._on_curve(rate)
-        if len(columns) < 2:
+    def constancy(self, pooled: Rate) -> Constancy:
+        """Ask whether the cells agree with one rate, that of all, or with a bound of it.
+
+        Where the rate is an end of the curve for some cell, it stands for both sides of the jump there.
+        """
+        bound = pooled.low if pooled.high is None else pooled.high
+        if pooled.value is not None:
+            sides = [one for one in self._sides(pooled.value) if len(self._on_curve(one))]
+            return max(map(self._agreement, sides), key=lambda one: -1.0 if one.p is None else one.p)
+        if bound is None or (pooled.low is not None and pooled.high is not None) or len(self.cells) < 2:
             return Constancy(None, {})
-        residuals = self._residuals(rate, columns)
+        every = np.arange(len(self.cells))
+        weights = self._weights(np.array([bound]), every)[0]
+        above = pooled.high is None
+        single = [self._one_sided(one, is_above=above) for one in weights]
+        return Constancy(min(1.0, len(single) * min(single)), {})
+
+    def _agreement(self, rate: float) -> Constancy:
+        """Hold trends and cells against a rate for which some cell is on the curve."""
+        columns, every = self._on_curve(rate), np.arange(len(self.cells))
+        sizes = self._sizes(np.array([rate]), every)[0]
+        off = np.setdiff1d(every, columns)
+        beyond = tuple(int(one) for one in off if sizes[one] > self._curve_n[-1])
+        below = tuple(int(one) for one in off if one not in beyond)
+        if len(every) < 2:
+            return Constancy(None, {}, beyond, below)
+        residuals = self._residuals(rate, every)
         trends: dict[str, tuple[float, bool]] = {}
         for name, values in (
             ("ratio", [self.cells[one].ratio for one in columns]),
             ("training set", [self.cells[one].real for one in columns]),
         ):
-            scale = np.log(values) - np.log(values).mean()
             if len(set(values)) > 1:
-                found = self._crossed.test(scale @ residuals)
+                scale = np.log(values) - np.log(values).mean()
+                found = self._crossed.test(scale @ residuals[columns])
                 trends[name] = (found.p, found.value > 0)
-        single = [self._crossed.test(one).p for one in residuals]
+        single = [self._crossed.test(residuals[one]).p for one in columns]
+        single += [self._one_sided(residuals[one], is_above=one in beyond) for one in off]
         smallest = [len(ps) * min(ps) for ps in (single, [p for p, _ in trends.values()]) if ps]
-        return Constancy(min(1.0, 2 * min(smallest)), trends)
+        return Constancy(min(1.0, 2 * min(smallest)), trends, beyond, below)
+
+    def _one_sided(self, weights: Floats, *, is_above: bool) -> float:
+        """Return p of a D that must not be above 0, or not below it; 1 where nothing can be told."""
+        found = self._crossed.test(weights)
+        if math.isnan(found.half_width):
+            return 1.0
+        return found.p / 2 if (found.value > 0) == is_above else 1 - found.p / 2
 
     def without(self, left_out: int) -> Predicted | None:
         """Predict a cell from the rate of the others; None where that is not on the curve."""
@@ -185,10 +225,32 @@ class Exchange:
     # ------------------------------------------------------------------------------------------ inside
 
     def _tried(self, columns: npt.NDArray[np.intp]) -> Floats:
-        """Return rates at which every cell meets every stretch of the curve often, upwards."""
-        steps = np.linspace(self._log_n[:-1], self._log_n[1:], _POINTS, endpoint=False)
-        sizes = np.exp(np.append(steps.ravel(), self._log_n[-1]))
-        return np.unique(((sizes[:, None] - self._n[columns]) / self._k[columns]).ravel())
+        """Return rates at which every cell meets every stretch of the curve often, upwards.
+
+        Beside each rate at which a cell leaves the curve stands one at which it has left.
+        """
+        stretches = [np.geomspace(one, two, _POINTS, endpoint=False) for one, two in pairwise(self._curve_n)]
+        sizes = np.concatenate([*stretches, self._curve_n[-1:], self._past()])
+        rates = np.unique(((sizes[:, None] - self._n[columns]) / self._k[columns]).ravel())
+        return np.asarray(rates[self._scores(rates, columns).any(axis=1)], dtype=np.float64)
+
+    def _past(self) -> Floats:
+        """Return sizes just past the two ends of the curve."""
+        return np.asarray(self._curve_n[[0, -1]] * (1 - _JUMP, 1 + _JUMP), dtype=np.float64)
+
+    def _snapped(self, rate: float, columns: npt.NDArray[np.intp]) -> float:
+        """Return a rate, or the one beside it at which a cell is at an end of the curve."""
+        for column in columns:
+            for end in self._curve_n[[0, -1]]:
+                if abs(self._n[column] + rate * self._k[column] - end) <= 2 * _JUMP * end:
+                    return float((end - self._n[column]) / self._k[column])
+        return rate
+
+    def _sides(self, rate: float) -> list[float]:
+        """Return a rate, and what is beside it where a cell leaves the curve there."""
+        past = ((self._past()[:, None] - self._n) / self._k).ravel()
+        scale = 2 * _JUMP * self._curve_n[-1] / self._k.min()
+        return [rate, *(float(one) for one in past if abs(one - rate) <= scale)]
 
     def _solved(self, columns: npt.NDArray[np.intp]) -> tuple[Floats, list[float]]:
         """Return rates to look at, upwards, and those at which T is 0, which are nearly among them."""
@@ -208,7 +270,7 @@ class Exchange:
     def _scores(self, rates: Floats, columns: npt.NDArray[np.intp]) -> Floats:
         """Return s, 0 for cells that are not on the curve: `float64 [rates, columns]`."""
         sizes = self._sizes(rates, columns)
-        first, last = np.exp(self._log_n[[0, -1]]) * (1 - 1e-9, 1 + 1e-9)
+        first, last = self._curve_n[[0, -1]] * (1 - _INSIDE, 1 + _INSIDE)
         inside = (sizes >= first) & (sizes <= last)
         return np.where(inside, self._k[columns] / np.maximum(sizes, first), 0.0)
 
@@ -242,9 +304,10 @@ class Exchange:
         """
         at = np.array([rate])
         scores = np.where(columns == left_out, 0.0, self._scores(at, columns)[0])
-        left, _ = self._stretch(np.log(self._sizes(at, columns)))
+        sizes = np.clip(self._sizes(at, columns), self._curve_n[0], self._curve_n[-1])
+        left, _ = self._stretch(np.log(sizes))
         slopes = np.diff(self._log_e) / np.diff(self._log_n)
-        moved = -slopes[left[0]] * self._scores(at, columns)[0]
+        moved = -slopes[left[0]] * self._k[columns] / sizes[0]
         weights = self._weights(at, columns)[0]
         total = float(scores @ moved)
         drawn = scores @ weights / total if total else np.zeros(weights.shape[1])
@@ -256,7 +319,7 @@ class Exchange:
             return None
         counts = [int((self._scores(np.array([one]), columns) > 0).sum()) for one in roots]
         best = [one for one, count in zip(roots, counts, strict=True) if count == max(counts)]
-        return best[(len(best) - 1) // 2]
+        return self._snapped(best[(len(best) - 1) // 2], columns)
 
 
 def accuracy_of(crossed: CrossedCells, cell: Cell) -> tuple[float, float | None]:
@@ -275,10 +338,17 @@ def _roots(rates: Floats, totals: Floats) -> list[float]:
     return sorted(found)
 
 
-def _not_excluded(rates: Floats, totals: Floats, halves: Floats) -> tuple[float | None, float | None]:
-    """Return the hull of the rates at which T is not significant; without any, the bound that is left."""
+def _not_excluded(
+    rates: Floats, totals: Floats, halves: Floats, value: float | None
+) -> tuple[float | None, float | None]:
+    """Return the hull of the rates at which T is not significant; without any, the bound that is left.
+
+    Where T jumps over 0, and is significant on either side, that is the rate, and the hull is it alone.
+    """
     margin = np.abs(totals) - halves
     inside = np.flatnonzero(margin <= 1e-12)
+    if not len(inside) and value is not None:
+        return value, value
     if not len(inside):
         return (None, float(rates[0])) if totals[0] > 0 else (float(rates[-1]), None)
     ends: list[float | None] = []

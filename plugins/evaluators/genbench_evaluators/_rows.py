@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from genbench.copy_judgement import judge_copies
+from genbench.errors import ProtocolError
 from genbench.metrics import STANDARD_SPLITS
 from genbench.recipe import Mix
 from genbench.records import Component, Record, Result
@@ -111,6 +113,22 @@ def images_key(record: Record) -> str:
     result = record.result
     images = [result.generator.identity, result.filter.identity, result.ratio]
     return as_text([_setting(result), images])
+
+
+def void_images(records: Iterable[Record]) -> set[str]:
+    """Return `images_key` of the image sets whose rows are void for copies of test (protocol rule 5)."""
+    by_set: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.result.subject == "image_set":
+            by_set[images_key(record)].append(record)
+    return {key for key, found in by_set.items() if _is_void(found)}
+
+
+def _is_void(records: Sequence[Record]) -> bool:
+    try:
+        return bool(judge_copies(records, ()).void)
+    except ProtocolError:
+        return True
 
 
 def _row_key(record: Record) -> str:

@@ -20,6 +20,7 @@ budget decides that, too: with the same number of `epochs`, more real images are
 and n + k real images beat n and k others by these. `recipe.steps` gives every size the same number.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -160,7 +161,7 @@ def _find(family: _Family, curve: Sequence[Cell], cells: Sequence[Cell]) -> _Fou
         return None
     exchange = Exchange(crossed, curve, cells)
     pooled = exchange.rate()
-    constancy = Constancy(None, {}) if pooled.value is None else exchange.constancy(pooled.value)
+    constancy = exchange.constancy(pooled)
     every = range(len(cells))
     rates = [exchange.rate([one]) for one in every]
     return _Found(exchange, crossed.seeds, pooled, constancy, rates, [exchange.without(one) for one in every])
@@ -196,14 +197,17 @@ def _warnings(family: _Family, found: Mapping[str, _Found]) -> str:
 
 def _metrics(family: _Family, name: str, found: _Found, warnings: str) -> Iterator[Metric]:
     expected = family.controls.get(name)
-    cells = found.exchange.cells
+    constant = found.constancy
+    off = {*constant.beyond, *constant.below} if not constant.is_rejected else set[int]()
+    cells = [cell for at, cell in enumerate(found.exchange.cells) if at not in off]
     about = (
         f"{_counted(len(cells), 'cell')} of {_counted(len({one.real for one in cells}), 'size')} and "
         f"{_counted(len({one.ratio for one in cells}), 'ratio')}, {_counted(found.seeds, 'seed')}"
     )
     missing = sorted(CONTROLS.keys() - family.used_controls)
     about += f", not checked by {' and '.join(missing)}" if missing else ""
-    interval, constant, value = _interval(found.pooled), found.constancy, found.pooled.value
+    about += _left_out(found) if off else ""
+    interval, value = _interval(found.pooled), found.pooled.value
     if found.seeds < FEWEST_SEEDS:
         interval = f"no interval: {FEWEST_SEEDS} seeds are needed"
     if expected is not None:
@@ -211,7 +215,8 @@ def _metrics(family: _Family, name: str, found: _Found, warnings: str) -> Iterat
     elif constant.is_rejected:
         value, note = None, f"{warnings}not one rate (p = {constant.p:.2g}): {_spread(found)}; {about}"
     else:
-        agree = "" if constant.p is None else f"; constant as far as can be told (p = {constant.p:.2g})"
+        is_told = constant.p is not None and value is not None
+        agree = f"; constant as far as can be told (p = {constant.p:.2g})" if is_told else ""
         note = f"{warnings}{interval}; {about}{agree}"
     if value is None:  # tables put metrics without a value together, and leave their names out
         note = f"{name}: {note}"
@@ -276,12 +281,37 @@ def _spread(found: _Found) -> str:
     """Say where a rate is not constant: along a trend, or from the lowest to the highest cell."""
     trends = [name for name, (p, _) in found.constancy.trends.items() if p < 0.05]
     words = [f"it {'falls' if found.constancy.trends[one][1] else 'rises'} with the {one}" for one in trends]
-    known = [(rate.value, cell) for rate, cell in zip(found.rates, found.exchange.cells, strict=True)
-             if rate.value is not None]  # fmt: skip
+    known = [(rate, cell) for rate, cell in zip(found.rates, found.exchange.cells, strict=True)
+             if any(one is not None for one in (rate.value, rate.low, rate.high))]  # fmt: skip
     if len(known) > 1:
-        ends = (min(known, key=lambda one: one[0]), max(known, key=lambda one: one[0]))
-        words += [f"{value:.2g} at {cell.real:,} + {cell.ratio:g}x" for value, cell in ends]
+        ends = (min(known, key=lambda one: _place(one[0])), max(known, key=lambda one: _place(one[0])))
+        words += [f"{_rate(rate)} at {_cell(cell)}" for rate, cell in ends]
     return ", ".join(words)
+
+
+def _place(rate: Rate) -> float:
+    """Return where a rate stands among others: bounds are beyond all."""
+    if rate.value is not None:
+        return rate.value
+    return math.inf if rate.high is None else -math.inf
+
+
+def _rate(rate: Rate) -> str:
+    return f"{rate.value:.2g}" if rate.value is not None else _interval(rate)
+
+
+def _cell(cell: Cell) -> str:
+    return f"{cell.real:,} + {cell.ratio:g}x"
+
+
+def _left_out(found: _Found) -> str:
+    """Name the cells that a rate puts off the curve of real images: the rate is that of the others."""
+    said = []
+    for where, cells in (("more", found.constancy.beyond), ("fewer", found.constancy.below)):
+        if cells:
+            named = ", ".join(_cell(found.exchange.cells[at]) for at in cells)
+            said.append(f"{named} (worth {where} real images than the curve has)")
+    return f"; without {' and '.join(said)}"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -13,6 +13,8 @@ are few. The interval is therefore the wider, at each end, of two: a percentile 
 generators with all their rows, which is too narrow where they are few, and that of Bonett and Wright
 (Psychometrika 65:23-28, 2000) for as many independent pairs as there are generators,
 tanh(artanh(r) +- 1.96 sqrt((1 + r^2 / 2) / (m - 3))). Below four there is none.
+
+Rows that are void for copies of test (protocol rule 5) gain by them: they are left out, and counted.
 """
 
 import math
@@ -27,7 +29,7 @@ from scipy.stats import rankdata
 from genbench.metrics import Metric, average
 from genbench.protocols import Evaluation, RunContext, SuiteEvaluator
 from genbench.records import Record
-from genbench_evaluators._rows import SuiteRow, images_key, suite_rows
+from genbench_evaluators._rows import SuiteRow, images_key, suite_rows, void_images
 from genbench_evaluators.configs.usefulness import UsefulnessConfig
 
 _TOLERANCE = 1e-9  # against scipy.stats.spearmanr
@@ -64,14 +66,19 @@ class Usefulness(SuiteEvaluator):
     def evaluate(self, records: Sequence[Record], ctx: RunContext) -> Evaluation:
         """Return one correlation per metric, those of each baseline, and the pairs behind them."""
         cheap = _image_metrics(records)
-        rows = suite_rows(records)
+        void = void_images(records)
+        every = suite_rows(records)
+        rows = [row for row in every if row.images not in void]
+        gone = [row for row in every if row.images in void]
         metrics, tables = [], {}
         for label in sorted(cheap):
             groups = _groups(rows, cheap[label])
-            if not groups:
+            left_out = _size(_groups(gone, cheap[label]))
+            if not groups and not left_out:
                 continue
             found, note = self._correlated(groups, np.random.default_rng(ctx.seed(label)))
-            sizes = sum(len(one.gains) for one in groups)
+            note += f"; without {_counted(left_out, 'row')} void for copies of test" if left_out else ""
+            sizes = _size(groups)
             metrics.append(
                 Metric(
                     "spearman", found, "", None, (-1, 1), _TOLERANCE, note, n=sizes, qualifiers=(label,),
@@ -83,7 +90,7 @@ class Usefulness(SuiteEvaluator):
 
     def _correlated(self, groups: Sequence[Pairs], rng: np.random.Generator) -> tuple[float | None, str]:
         """Return the correlation, or None, and what a reader must know of it."""
-        count = sum(len(one.gains) for one in groups)
+        count = _size(groups)
         if count < self.config.fewest_rows:
             have = "1 row has" if count == 1 else f"{count} rows have"
             return None, f"only {have} both; {self.config.fewest_rows} are needed"
@@ -186,6 +193,11 @@ def _groups(rows: Sequence[SuiteRow], values: Mapping[str, float]) -> list[Pairs
         )
         for own in sorted_rows.values()
     ]
+
+
+def _size(groups: Sequence[Pairs]) -> int:
+    """Return the number of rows of all groups."""
+    return sum(len(one.gains) for one in groups)
 
 
 def _table(group: Pairs) -> dict[str, Any]:
