@@ -71,7 +71,7 @@ def test_a_control_that_wins_is_a_warning() -> None:
     winning = arm("copies", BETTER, declared("control"))
     text = render_markdown(build_board([*suite(), *winning]))
     assert (
-        "warning: better than real images alone without any generated image: copied training images." in text
+        "warning: better than real images alone without a generative model: copied training images." in text
     )
     assert "warning" not in render_markdown(build_board(suite()))
     ceiling = arm("real_extra", BETTER, declared("control"))
