@@ -42,6 +42,7 @@ class CopyJudgement:
         expected: How many chance explains at most, by the same test.
         blank: Synthetic images of one colour, at most, of a seed.
         duplicates: Synthetic images that are there already, at most, of a seed.
+        of_images: How many images that seed has.
     """
 
     checked: bool = True
@@ -51,6 +52,7 @@ class CopyJudgement:
     expected: float = 0.0
     blank: int = 0
     duplicates: int = 0
+    of_images: int = 0
 
 
 class _Found(NamedTuple):
@@ -81,6 +83,7 @@ def judge_copies(records: Iterable[Record], seeds: Iterable[int]) -> CopyJudgeme
         sizes = sorted({table.test for table in tables.values()})
         raise ProtocolError(f"copies of test were looked for among {sizes} test images, by seed")
     found = _near_copies(list(tables.values()))
+    duplicates, of_images = max(((one.duplicates, one.images) for one in tables.values()), default=(0, 0))
     clearest = min(found, key=lambda one: (not one.is_alarming, one.p), default=_Found(0, 0.0, 1.0))
     return CopyJudgement(
         checked=set(seeds) <= tables.keys(),
@@ -89,7 +92,8 @@ def judge_copies(records: Iterable[Record], seeds: Iterable[int]) -> CopyJudgeme
         distinct=clearest.distinct,
         expected=clearest.expected,
         blank=max((table.blank for table in tables.values()), default=0),
-        duplicates=max((table.duplicates for table in tables.values()), default=0),
+        duplicates=duplicates,
+        of_images=of_images,
     )
 
 

@@ -58,7 +58,7 @@ class Published:
     Attributes:
         folder: Where.
         run: What the index says of it; its `headline` says in words what the board found.
-        board: The board as text for a terminal; empty where nothing was measured.
+        board: The board as text for a terminal, without its headline; empty where nothing was measured.
         lines: What to say of the files.
     """
 
@@ -241,7 +241,7 @@ def rendered(
 
         board = build_board(records, family=family, command=command)
         known = {
-            "txt": render_terminal(board),
+            "txt": render_terminal(board, with_headline=False),  # it is said below, where it is read
             "md": render_markdown(board, strips),
             "csv": render_csv(board),
             "json": render_json(board),

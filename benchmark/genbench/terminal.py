@@ -51,6 +51,24 @@ def filled(text: str, indent: str = "", first: str | None = None, columns: int |
     )
 
 
+def clipped(text: str, columns: int | None = None) -> str:
+    """Return one line: what does not fit is cut, between words where one ends in its second half.
+
+    >>> clipped("real images alone were better", columns=20)
+    'real images alone …'
+
+    Args:
+        text: What is to be shown.
+        columns: How many there are; by default those of the terminal.
+    """
+    most = width() if columns is None else columns
+    line = " ".join(text.splitlines())
+    if len(line) <= most:
+        return line
+    kept, last = line[: most - 2], line.rfind(" ", 0, most - 1)
+    return f"{line[:last]} …" if last > most // 2 else f"{kept}…"
+
+
 def as_wide(text: str) -> str:
     """Return text whose lines are broken where the terminal ends, each indented as it is."""
     lines = []

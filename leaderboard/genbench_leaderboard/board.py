@@ -182,6 +182,7 @@ def _row(
         test_copies=max((_test_copies(record) for record in entry.measured.values()), default=0),
         blank=copies.blank,
         duplicates=copies.duplicates,
+        of_images=copies.of_images,
         metrics=_other_metrics(entry),
         budget_limited=_budget_limit(entry, group, sources.raw),
         mixed_environment=_is_mixed(entry, environments),

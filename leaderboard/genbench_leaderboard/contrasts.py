@@ -20,6 +20,7 @@ from genbench_leaderboard.statistics import (
     holm,
     median,
     outlying,
+    quartiles,
     ranks,
 )
 
@@ -139,16 +140,21 @@ def external_data(entry: Entry, group: RawGroup) -> tuple[str, ...]:
 
 
 def cost_of(entry: Entry) -> Cost | None:
-    """Add up the stages of each cell; mean over seeds. Unknown, where a part is."""
+    """Add up the medians over seeds of what each stage took. Unknown, where a part is."""
     runs = [entry.measured[index].run.costs for index in sorted(entry.measured)]
     if not runs or not all(runs):
         return None
-    parts = [cost.seconds for costs in runs for cost in costs]
-    known = [seconds for seconds in parts if seconds is not None]
-    seconds = math.fsum(known) / len(runs) if len(known) == len(parts) else None
     peak = max(cost.peak_memory_bytes for costs in runs for cost in costs)
     devices = {cost.device for costs in runs for cost in costs if cost.device}
-    return Cost(seconds, peak, tuple(sorted(devices)))
+    made = Cost(None, peak, tuple(sorted(devices)))
+    taken: dict[str, list[float]] = defaultdict(lambda: [0.0] * len(runs))  # by stage, of each seed
+    for seed, costs in enumerate(runs):
+        for cost in costs:
+            if cost.seconds is None:
+                return made
+            taken[cost.stage][seed] += cost.seconds
+    wholes = [math.fsum(stages) for stages in zip(*taken.values(), strict=True)]
+    return replace(made, seconds=math.fsum(map(median, taken.values())), quartiles=quartiles(wholes))
 
 
 def all_judgements(groups: Sequence[RawGroup], image_sets: ImageSets) -> Judgements:

@@ -162,7 +162,12 @@ def _warnings(group: Group, rows: Rows) -> list[str]:
             "the others against it."
         )
     found += _per_row("warning: synthetic images of one colour", rows, _blank)
-    found += _per_row("warning: synthetic images that are there more than once", rows, _duplicates)
+    found += _per_row(
+        "warning: synthetic images that repeat another one, so that there is less to learn from than their "
+        "number says",
+        rows,
+        _duplicates,
+    )
     found += [
         f"no room: not even a network without a mistake could be better than {name} here."
         for name, row in rows
@@ -265,7 +270,7 @@ def _blank(row: Row) -> str | None:
 
 def _duplicates(row: Row) -> str | None:
     is_meant = row.generator.partition(":")[0] in CONTROLS
-    return str(row.duplicates) if row.duplicates and not is_meant else None
+    return f"{row.duplicates:,} of {row.of_images:,}" if row.duplicates and not is_meant else None
 
 
 def _no_images(row: Row) -> bool:

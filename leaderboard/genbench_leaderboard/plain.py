@@ -23,12 +23,18 @@ _ELSEWHERE = ("Exact names",)  # which who reads this typed
 _BREAKS = ",:_"  # signs after which a name may be wrapped
 
 
-def render_terminal(board: Board, width: int | None = None) -> str:
-    """Return the board as plain text, at most `width` characters wide (by default the terminal's)."""
+def render_terminal(board: Board, width: int | None = None, *, with_headline: bool = True) -> str:
+    """Return the board as plain text.
+
+    Args:
+        board: What is shown.
+        width: The most characters of a line; by default the terminal's.
+        with_headline: Whether it begins with its headline; a run ends with it instead.
+    """
     width = width or terminal.width()
     board = shown(board)
     said = headline(board)
-    begin = [said, summary(board)] if board.groups else [NO_RECORDS]
+    begin = [said * with_headline, summary(board)] if board.groups else [NO_RECORDS]
     blocks = [_filled(text, width) for text in begin]
     parts = sections(board)
     for part in parts:

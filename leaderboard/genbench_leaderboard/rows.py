@@ -39,19 +39,23 @@ class Distance:
 
 @dataclass(frozen=True)
 class Cost:
-    """Fit + filter + sample + train of one cell: mean wall seconds over seeds, largest memory peak.
+    """Wall time of fit, filter, sample and train of one cell, and the largest memory peak.
 
-    What making images took before they came here is part of it; where nobody told, the whole is unknown.
+    Of each stage the median over seeds: the first step of a process pays for what the process loads, and one
+    such seed in five would move a mean. What making images took before they came here is part of it; where
+    nobody told, the whole is unknown.
 
     Attributes:
-        seconds: None: unknown.
+        seconds: The sum of the stages' medians; None: unknown.
         peak_memory_bytes: Of what was measured.
         devices: Where.
+        quartiles: The lower and the upper quartile of whole seeds, in seconds; None: unknown.
     """
 
     seconds: float | None
     peak_memory_bytes: int
     devices: tuple[str, ...]
+    quartiles: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, order=True)
@@ -228,7 +232,8 @@ class Row:
         measures: Whatever else was measured, but distances.
         test_copies: Distinct synthetic images that are test images, pixel for pixel: the maximum over seeds.
         blank: Synthetic images of one colour: the maximum over seeds.
-        duplicates: Synthetic images that are there more than once: the maximum over seeds.
+        duplicates: Synthetic images that repeat another one: the maximum over seeds.
+        of_images: Out of how many, in that seed.
         metrics: Mean over seeds of every other metric of the row's cells, by name.
         budget_limited: Why its gain may be due to fewer visits of real images.
         mixed_environment: Whether some of its records come from another environment than most of the group.
@@ -263,6 +268,7 @@ class Row:
     test_copies: int
     blank: int
     duplicates: int
+    of_images: int
     metrics: Mapping[str, float]
     budget_limited: BudgetLimit | None
     mixed_environment: bool

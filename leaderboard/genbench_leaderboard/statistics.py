@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import quantiles
 from typing import Literal, NamedTuple
 
 from scipy.special import stdtr, stdtrit
@@ -218,3 +219,15 @@ def median(values: Sequence[float]) -> float:
     ordered = sorted(values)
     half = len(ordered) // 2
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
+    """Return the lower and the upper quartile, interpolated between values; of one value, it twice.
+
+    >>> quartiles([1, 2, 3, 4, 50]), quartiles([7.0])
+    ((2.0, 4.0), (7.0, 7.0))
+    """
+    if len(values) == 1:
+        return values[0], values[0]
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return low, high

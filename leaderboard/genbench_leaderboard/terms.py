@@ -90,7 +90,9 @@ _TERMS: tuple[tuple[Term, Callable[[Board], bool]], ...] = (
         _any_group(_is_ranked),
     ),
     (
-        Term("cost", "wall time of fit, filter, sample and train of one seed."),
+        Term(
+            "cost", "wall time of fit, filter, sample and train of one seed: of each, the median over seeds."
+        ),
         _any_row(lambda row: row.cost),
     ),
     (

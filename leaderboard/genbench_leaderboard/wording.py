@@ -3,10 +3,14 @@
 from collections.abc import Iterable, Sequence
 
 from genbench_leaderboard.crossed import POWER, Comparison
-from genbench_leaderboard.rows import Contrast, Failure, Row
+from genbench_leaderboard.rows import Contrast, Cost, Failure, Row
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT, Estimate
 
 _SMALL = 0.2  #: points: what is smaller is written with two decimals
+_BRIEF = 1.0  #: seconds: of two costs below it, what a process does besides is most
+_MOST_SPREAD = (
+    2.0  #: times: costs whose quartiles are further apart say little of what another seed will cost
+)
 
 
 def listed(parts: Sequence[str], last: str = "and") -> str:
@@ -70,7 +74,8 @@ def accuracy(top1: Estimate) -> str:
 def times_the_cost(row: Row, base: Row | None) -> str:
     """Say how many times the baseline's cost a row took; nothing where the two cannot be compared.
 
-    They cannot where a cost was not recorded, and across devices and environments.
+    They cannot where a cost was not recorded, across devices and environments, where both are below a second,
+    and where the upper quartile of either row's seeds is more than twice the lower one.
     """
     if row.is_baseline or base is None or row.cost is None or base.cost is None:
         return ""
@@ -79,10 +84,18 @@ def times_the_cost(row: Row, base: Row | None) -> str:
     same = len(row.cost.devices) <= 1 and row.cost.devices == base.cost.devices
     if not same or row.mixed_environment or base.mixed_environment or not base.cost.seconds:
         return ""
+    is_brief = max(row.cost.seconds, base.cost.seconds) < _BRIEF
+    if is_brief or _is_spread(row.cost) or _is_spread(base.cost):
+        return ""
     times = row.cost.seconds / base.cost.seconds
     if 0.8 < times < 1.25:
         return " at about the baseline's cost"
     return f" at {f'{times:,.0f}' if times >= 10 else f'{times:.1f}'} times the baseline's cost"
+
+
+def _is_spread(cost: Cost) -> bool:
+    low, high = cost.quartiles or (0.0, 0.0)
+    return high > _MOST_SPREAD * low
 
 
 def excludes_zero(found: Comparison | None) -> bool:

@@ -149,6 +149,35 @@ def test_the_first_minute_says_what_it_is_at(
     ]
 
 
+def test_a_long_step_says_how_much_is_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    lines, fit = Lines(), SimpleNamespace(label="fit ddpm")
+    lines.planned(range(1), plan_of(1, 1))  # type: ignore[arg-type]
+
+    def tell(seconds: float, *told: Event) -> None:
+        now[0] += seconds
+        for event in told:
+            lines.event(fit, event)  # type: ignore[arg-type]
+        lines.observer.waiting()
+
+    tell(0, Event("k", "started"))
+    tell(2, Event("k", "progress", 40, 100, {"loss": 0.5}))  # it resumed: 40 steps are no pace
+    tell(2)
+    tell(6, Event("k", "progress", 44, 100))
+    tell(9, Event("k", "progress", 45, 100))
+    tell(1, Event("k", "progress", 50, 100))
+    tell(20, Event("k", "progress", 1, 3))  # it counts something else
+    assert capsys.readouterr().err.splitlines() == [
+        "1 cell, 1 step: 1 to run",
+        "  fit ddpm: 40/100, 4 s so far  loss 0.5",
+        "  fit ddpm: 45/100, about 3.1 min left  loss 0.5",
+        "  fit ddpm: 1/3",
+    ]
+
+
 def test_steps_that_others_did_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
     step = SimpleNamespace(label="fit")
     with Lines() as lines:

@@ -1,12 +1,15 @@
 """Folders of runs: what updates one, what gets one of its own, what is never lost, and the index."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from genbench.cli import program
 from genbench.errors import GenbenchError, Interrupted, UsageError
 from genbench.plan import Plan
 from genbench.planner import make_plan
@@ -110,6 +113,15 @@ def test_every_run_has_a_folder_and_the_index_finds_it(
     said = "On 96 images of toy-data with the classifier toy-net, 3 seeds allow no verdict, which takes 5"
     assert listed[0].run.headline.startswith(said)
     assert (folder / listed[0].run.typed_in).resolve() == Path.cwd()
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(program, ["runs", str(folder)], catch_exceptions=False)
+    when, what, measured, found, place = shown.output.splitlines()
+    assert when.endswith("  toys")
+    assert found.startswith("  On 96 images of toy-data with the classifier toy-net, 3 seeds allow no")
+    assert found.endswith(" …")
+    assert max(map(len, (what, measured, found))) <= 80
+    assert place.endswith("toys"), "a path is never cut"
+    whole = CliRunner().invoke(program, ["runs", str(folder), "--json"]).output
+    assert json.loads(whole)[0]["headline"] == listed[0].run.headline
     # What is moved is found where it is; what is gone is said to be.
     shutil.move(folder, tmp_path / "elsewhere")
     shutil.rmtree(out / "toys-2")

@@ -212,10 +212,44 @@ def costing(records: Sequence[Record], seconds: dict[str, float | None], **where
         ({"none": 10.0, "ddpm": None}, {}, " points at unknown cost)"),
         ({"none": 0.0, "ddpm": 9.0}, {}, " points) "),
         ({"none": 10.0, "ddpm": 20.0}, {"ddpm": "cuda"}, " points) "),
+        ({"none": 0.05, "ddpm": 0.9}, {}, " points) "),
+        ({"none": 0.05, "ddpm": 1.5}, {}, " points at 30 times the baseline's cost)"),
     ],
 )
 def test_costs_are_compared_where_they_can_be(seconds: Any, where: Any, says: str) -> None:
     assert says in said(costing(board_of({"ddpm": BETTER}), seconds, **where))
+
+
+def stages(records: Sequence[Record], generator: str, seconds: Sequence[tuple[float, ...]]) -> list[Record]:
+    """Give each seed of a generator what its fit and its training took."""
+    costs = [tuple(map(Cost, ("fit", "train"), made, (1, 1), ("cpu", "cpu"))) for made in seconds]
+    return [
+        replace(one, run=replace(one.run, costs=costs[one.result.index]))
+        if one.result.generator.use == generator
+        else one
+        for one in records
+    ]
+
+
+def test_a_seed_that_paid_for_a_cold_process_moves_no_cost() -> None:
+    records = costing(board_of({"ddpm": BETTER}), {"none": 10.0, "ddpm": None})
+    warm, cold = (30.0, 10.0), [(70.0, 10.0), (30.0, 60.0)]  # one paid in its fit, one in its training
+    records = stages(records, "ddpm", [*cold, *[warm] * 6])
+    row = next(row for row in one_group(records).rows if row.generator == "ddpm")
+    assert row.cost is not None
+    assert (row.cost.seconds, row.cost.quartiles) == (40.0, (40.0, 50.0))
+    assert " points at 4.0 times the baseline's cost)" in said(records)
+
+
+@pytest.mark.parametrize(("slow", "says"), [(19.0, "at 3.5 times the"), (30.0, "points) ")])
+@pytest.mark.parametrize("of", ["none", "ddpm"])
+def test_costs_that_differ_by_seed_as_much_have_no_ratio(of: str, slow: float, says: str) -> None:
+    other = "ddpm" if of == "none" else "none"
+    seeds = [(4.0, 6.0)] * 4 + [(4.0, slow - 4.0)] * 4
+    middle = (10 + slow) / 2
+    constant = middle * 3.5 if of == "none" else middle / 3.5
+    records = costing(board_of({"ddpm": BETTER}), {of: None, other: constant})
+    assert says in said(stages(records, of, seeds))
 
 
 def test_costs_of_other_environments_are_not_compared() -> None:

@@ -3,10 +3,12 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from genbench.cli._durations import duration
 from genbench.cli._output import echo
 from genbench.escaping import LONGEST_LABEL, LONGEST_MESSAGE, one_line
 from genbench.runner import Observer
@@ -27,6 +29,7 @@ class Lines(AbstractContextManager["Lines"]):
     def __init__(self) -> None:
         self._total = self._finished = 0
         self._spoke: dict[str, float] = {}
+        self._far: dict[str, _Far] = {}  # by key
         self._failures: Counter[str] = Counter()  # reasons
         self._running: dict[str, tuple[str, float]] = {}  # label and beginning, by key
         self._began = self._last_line = time.monotonic()
@@ -66,9 +69,11 @@ class Lines(AbstractContextManager["Lines"]):
             self._running[event.id] = (step.label, time.monotonic())
             self.started(step, event)
         elif event.status == "progress":
+            self._far[event.id] = _Far.after(self._far.get(event.id), event)
             self.progress(step, event)
         elif event.status in {"done", "failed"}:
             self._running.pop(event.id, None)
+            self._far.pop(event.id, None)
             self._finished += 1
             self.finished(step, event)
 
@@ -85,15 +90,21 @@ class Lines(AbstractContextManager["Lines"]):
             first = "starting workers, which load torch"
             since = self._last_line if self._finished else self._began
             self.say(f"  {'waiting' if self._finished else first}: {now - since:.0f} s so far")
-        for label, began in list(self._running.values())[:_SHOWN_RUNNING]:
-            self.say(f"  {label}: {now - began:.0f} s so far")
+        for key, (label, began) in list(self._running.items())[:_SHOWN_RUNNING]:
+            far = self._far.get(key)
+            self._spoke[key] = now
+            so_far = f"{now - began:.0f} s so far"
+            if far is not None:
+                so_far = f"{far.done}/{far.total}, {so_far}{far.left(now)}{far.measured()}"
+            self.say(f"  {label}: {so_far}")
 
     def progress(self, step: "Step", event: "Event") -> None:
         """Say how far a step is, now and then."""
         now = time.monotonic()
         if now - self._spoke.setdefault(event.id, now) >= _PLAIN_SECONDS:
             self._spoke[event.id] = now
-            self.say(f"  {step.label}: {event.done}/{event.total}{_metrics(event)}")
+            far = self._far[event.id]
+            self.say(f"  {step.label}: {far.done}/{far.total}{far.left(now)}{far.measured()}")
 
     def finished(self, step: "Step", event: "Event") -> None:
         """Say that a step is done, or why it failed."""
@@ -163,7 +174,8 @@ class Bars(Lines):
 
     def progress(self, step: "Step", event: "Event") -> None:
         """Move a step's bar."""
-        task, metrics = self._tasks.get(event.id), one_line(_metrics(event), LONGEST_LABEL)
+        task, far = self._tasks.get(event.id), self._far[event.id]
+        metrics = one_line(f"{far.left(time.monotonic())}{far.measured()}".lstrip(", "), LONGEST_LABEL)
         if task is None:
             label = one_line(step.label, LONGEST_LABEL)
             task = self._tasks[event.id] = self._bars.add_task(label, total=event.total, metrics="")
@@ -210,9 +222,34 @@ class Silence(Lines):
             super().finished(step, event)
 
 
-def _metrics(event: "Event") -> str:
-    return (
-        "  " + ", ".join(f"{name} {value:.4g}" for name, value in event.metrics.items())
-        if event.metrics
-        else ""
-    )
+@dataclass(frozen=True)
+class _Far:
+    """How far a step is: what was done when it was first heard of, and now.
+
+    A step that resumes begins in its middle, and what it does before it first tells is no part of its pace.
+    """
+
+    first: int
+    since: float
+    done: int
+    total: int
+    metrics: Mapping[str, float]
+
+    @classmethod
+    def after(cls, before: "_Far | None", event: "Event") -> "_Far":
+        """Take news; what counts something else begins anew. Metrics stay until there are newer ones."""
+        if before is None or event.total != before.total or event.done < before.done:
+            return cls(event.done, time.monotonic(), event.done, event.total, event.metrics)
+        return replace(before, done=event.done, metrics=event.metrics or before.metrics)
+
+    def left(self, now: float) -> str:
+        """Say about how long the rest takes; nothing where no pace is known."""
+        made, taken = self.done - self.first, now - self.since
+        if not made or taken <= 0 or self.done >= self.total:
+            return ""
+        return f", about {duration(taken / made * (self.total - self.done))} left"
+
+    def measured(self) -> str:
+        """Write the metrics."""
+        told = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+        return f"  {told}" if told else ""

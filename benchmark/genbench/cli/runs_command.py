@@ -12,7 +12,7 @@ import click
 from genbench.cli._options import make_store, store_option
 from genbench.cli._output import Styled, echo
 from genbench.errors import UsageError
-from genbench.terminal import filled
+from genbench.terminal import clipped
 
 if TYPE_CHECKING:
     from genbench.runs import Listed
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print all of them as JSON.")
 @store_option
 def command(folders: tuple[Path, ...], most: int, as_json: bool, store_folder: Path | None) -> None:
-    """List runs, the newest first: when, what, how much of it, and what came out.
+    """List runs, the newest first: when, what, how much of it, and what came out; --json has it whole.
 
     Without FOLDERS: the runs that the store remembers, wherever their folders are, and those in
     genbench-results. With them: the runs in these folders alone.
@@ -50,7 +50,7 @@ def command(folders: tuple[Path, ...], most: int, as_json: bool, store_folder: P
         echo(Styled(head, bold=True))
         *prose, place = lines
         for line in prose:
-            echo(filled(line, "  "))
+            echo(clipped(f"  {line}"))
         echo(f"  {place}")  # which is never broken
     if len(found) > most:
         echo(f"... and {len(found) - most} more (-n {len(found)} lists all)")

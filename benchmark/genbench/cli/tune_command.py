@@ -139,7 +139,7 @@ def _make_observer() -> "Observer":
 
     def take(step: "Step", event: "Event") -> None:
         if event.status == "progress":
-            lines.progress(step, event)
+            lines.event(step, event)
 
     return Observer(event=take, notice=cache(lines.notice))
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ _KIND_OF_STAGE: Mapping[str, Kind] = {
     "train": "classifier",
     "evaluate": "evaluator",
 }
+_LEARNING = frozenset({"fit", "train"})  #: the stages that build an optimizer
 
 
 def execute(step: Step, workshop: Workshop, report: Report) -> None:
@@ -40,6 +42,8 @@ def execute(step: Step, workshop: Workshop, report: Report) -> None:
         GuestError: Whatever a third party's code raised in its room.
         Exception: Whatever a plugin raises in this process.
     """
+    if step.guest is None and step.stage in _LEARNING:
+        import_module("torch._dynamo")  # the first optimizer imports it, which is not this step's cost
     store = workshop.store
     given = workshop.open_inputs(step)
     records = suite_records(given, workshop) if given.records else []

@@ -152,6 +152,8 @@ class AdainFit:
             loss = self._step(step)
             if (step + 1) % _REPORT_STEPS == 0 or step + 1 == steps:
                 self._report(float(loss), step + 1)
+            else:
+                self._ctx.progress(step + 1, steps)
             if self._ctx.checkpoint_due():
                 self._checkpoint(step + 1)
         self._decoder.eval()

@@ -97,6 +97,8 @@ class Fit:
                 due = self._ctx.checkpoint_due()
                 if due or (step + 1) % _REPORT_STEPS == 0 or step + 1 == self._plan.steps:
                     self._report(step)
+                else:  # a step may take a second: how far it is must not wait for the loss
+                    self._ctx.progress(step + 1, self._plan.steps)
                 if due:
                     self._checkpoint(step + 1)
         if self._average is not None:
