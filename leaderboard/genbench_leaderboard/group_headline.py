@@ -234,7 +234,10 @@ class Said:
         """Write a difference with cost and external data."""
         base = self.rows.get(row.contrast.against) if row.contrast else None
         known = ", with external data" if row.external_data else ""
-        return f"{points(_found(row))}{times_the_cost(row, base)}{known}"
+        held = {one.contrast.against for one in self.asked if one.contrast}
+        plain = self.titles.get(base.name, "") if base and base.contrast and len(held) > 1 else ""
+        cost = times_the_cost(row, base, f"the cost of {plain} alone" if plain else "the baseline's cost")
+        return f"{points(_found(row))}{cost}{known}"
 
     # ------------------------------------------------------------------------------------- what follows
 

@@ -71,8 +71,10 @@ def accuracy(top1: Estimate) -> str:
     return f"{top1.mean:.1f} % ({seeds})" if half is None else f"{top1.mean:.1f} % (± {half:.1f}, {seeds})"
 
 
-def times_the_cost(row: Row, base: Row | None) -> str:
+def times_the_cost(row: Row, base: Row | None, called: str = "the baseline's cost") -> str:
     """Say how many times the baseline's cost a row took; nothing where the two cannot be compared.
+
+    Where a table has several baselines, `called` names the cost of this one.
 
     They cannot where a cost was not recorded, across devices and environments, where both are below a second,
     and where the upper quartile of either row's seeds is more than twice the lower one.
@@ -89,8 +91,8 @@ def times_the_cost(row: Row, base: Row | None) -> str:
         return ""
     times = row.cost.seconds / base.cost.seconds
     if 0.8 < times < 1.25:
-        return " at about the baseline's cost"
-    return f" at {f'{times:,.0f}' if times >= 10 else f'{times:.1f}'} times the baseline's cost"
+        return f" at about {called}"
+    return f" at {f'{times:,.0f}' if times >= 10 else f'{times:.1f}'} times {called}"
 
 
 def _is_spread(cost: Cost) -> bool:

@@ -129,8 +129,29 @@ def test_a_newer_schema_asks_for_an_upgrade() -> None:
     ],
 )
 def test_what_is_not_a_record_is_named(text: str) -> None:
-    with pytest.raises(DataError, match=r"notes\.json: not a genbench record"):
+    with pytest.raises(DataError, match=r"notes\.json: not a genbench record") as raised:
         Record.from_json(text, "notes.json")
+    assert raised.value.hint.startswith("give the folder of records, or a record's file")
+    assert "remove" not in raised.value.hint, "it may be a file of the user's"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\n<!DOCTYPE html>\n<html>", "this is a page, not a genbench record"),
+        (b'{"groups": [], "schema_version": 3}', "this is the JSON of a board, not a genbench record"),
+        (b"\x89PNG\r\n\xff", "cannot be read"),
+    ],
+)
+def test_a_file_of_another_kind_is_told_and_never_to_be_removed(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    file = tmp_path / "board.html"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=rf"board\.html: {said}") as raised:
+        list(read_records([file]))
+    assert raised.value.hint.startswith("give the folder of records, or a record's file")
+    assert "remove" not in raised.value.hint
 
 
 @pytest.mark.parametrize("version", [1, 2])

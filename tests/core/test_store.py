@@ -361,6 +361,12 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
         assert "--out" in raised.value.hint
     disk.check_output(tmp_path / "new" / "deep", "--out", ["records"], ["board.md"])
     assert not (tmp_path / "new").exists()
+    with pytest.raises(UsageError, match=f"there is no folder {tmp_path / 'new' / 'a b'}\n") as raised:
+        disk.check_file(tmp_path / "new" / "a b" / "board.md", "--out")
+    assert raised.value.hint.startswith(f"mkdir -p '{tmp_path / 'new' / 'a b'}'")
+    with pytest.raises(UsageError, match="is a file, not a folder"):
+        disk.check_file(tmp_path / "file" / "board.md", "--out")
+    disk.check_file(tmp_path / "folder" / "board.html", "--out")
     for number, kind in ((errno.EROFS, UsageError), (errno.ENOSPC, OutputError)):
 
         def refuse(folder: Path, number: int = number) -> None:

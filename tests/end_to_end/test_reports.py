@@ -88,6 +88,17 @@ def test_two_runs_are_compared_whatever_names_them(here: Program, run: Path, tmp
     [
         (("report", "nosuch"), r"there is no run, folder or file 'nosuch'\.[^\n]*\n  genbench runs"),
         (("report", "out"), r"out is no folder of a run: it has no suite.toml. It holds"),
+        (("report", "odd.html"), r"odd.html is a file, but none of a run: .* suite.toml\n  name the folder"),
+        (
+            ("compare", "odd.html", "RUN"),
+            r"odd.html is a file, but neither the JSON of a board nor one of a run\n  genbench compare "
+            r"takes the JSON of a board .*, a folder of records, or a run",
+        ),
+        (("compare", "RUN", "RUN", "-o", "new/x.md"), r"there is no folder new\n  mkdir -p new"),
+        (
+            ("compare", "RUN", "RUN", "-o", "x.md", "--format", "json"),
+            r"--format json contradicts --out x.md",
+        ),
         (("report", "RUN", "-o", "page.pdf"), r"the report is a page of HTML\n  -o page.html"),
         (("compare", "RUN", "store"), r"store has no records of measured cells\n  name a run"),
         (("compare", "RUN", "odd.json"), r"odd.json is not the JSON of a board"),
@@ -98,6 +109,7 @@ def test_what_is_no_run_is_refused_with_what_is_one(
     here: Program, run: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     (tmp_path / "odd.json").write_text("[]")
+    (tmp_path / "odd.html").write_text("<!doctype html>")
     (tmp_path / "half.json").write_text("{")
     if "store" in arguments:
         shutil.rmtree(tmp_path / "store" / "records")

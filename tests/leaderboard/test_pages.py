@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from faults.hostile import assert_dead
 from genbench.cli.leaderboard_command import command
+from genbench.errors import UsageError
 from genbench.records import Component, read_records
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.columns import Column
@@ -147,10 +148,15 @@ def test_latex_has_balanced_environments_and_nothing_active(published: Board) ->
     assert columns
     assert {line.count(" & ") + 1 for line in lines if line.endswith(r"\\")} == {len(columns[1])}
     assert r"DDPM & strong & 94.79 \ensuremath{\pm}0.46 & +0.33 \ensuremath{\pm}0.34" in text
-    assert r"\label{tab:" in text
+    assert text.count(r"\caption[{") == text.count(r"\begin{table}")
+
+
+def test_every_table_of_latex_has_a_label_of_its_own(published: Board) -> None:
+    text = render_latex(published)
     labels = re.findall(r"\\label\{(.*)\}", text)
-    assert text.count(r"\caption[{") == text.count(r"\begin{table}") == len(labels) == len(set(labels))
-    assert labels[0].startswith("tab:handwritten-digits")
+    assert len(labels) == len(set(labels)) == text.count(r"\begin{table}")
+    assert all(re.fullmatch(r"tab:[a-z0-9-]+(\.[a-z]*\d+)*", label) for label in labels)
+    assert any(label.endswith("-gain-per-class") for label in labels)
 
 
 def test_latex_explains_no_table_that_it_leaves_out(published: Board) -> None:
@@ -219,6 +225,31 @@ def test_csv_says_why_there_is_no_verdict_and_what_a_row_adds() -> None:
         assert float(found[f"adds[{one.against}].delta_points"]) == pytest.approx(one.found.mean)
         assert found[f"adds[{one.against}].verdict"] == one.verdict == "better"
         assert other[f"adds[{one.against}].verdict"] == ""
+
+
+def test_a_form_that_contradicts_the_suffix_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "cell-one.json"
+    file.write_text(arm("none", BASE)[0].to_json())
+    for out, said in (
+        (tmp_path / "b.html", r"--format csv contradicts --out .*b\.html: the suffix \.html stands for html"),
+        (tmp_path / "new" / "b.csv", "there is no folder .*new"),
+    ):
+        with pytest.raises(UsageError, match=said) as raised:
+            CliRunner().invoke(
+                command, [str(file), "-o", str(out), "--format", "csv"], catch_exceptions=False
+            )
+        assert re.search(r"-o \S*b\.csv   or leave out --format|mkdir -p \S*new ", raised.value.hint)
+        assert not out.exists()
+        assert not (tmp_path / "new").exists()
+    fitting = [
+        str(file),
+        "-o",
+        str(tmp_path / "b.odd"),
+        "--format",
+        "csv",
+    ]  # a suffix that stands for nothing
+    assert CliRunner().invoke(command, fitting).exit_code == 0
+    assert (tmp_path / "b.odd").read_text().startswith("comparison,row,dataset,")
 
 
 def test_csv_has_every_metric_and_json_its_headlines(published: Board) -> None:

@@ -1,9 +1,12 @@
 """Where everything that genbench prints goes through: names, labels and reasons cannot steer the terminal."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import click
 
+from genbench.errors import UsageError
 from genbench.escaping import terminal_text
 
 
@@ -41,3 +44,25 @@ def _printed(part: str | Styled, most: int | None) -> str:
 def warn(message: str) -> None:
     """Print a line to standard error."""
     echo(message, err=True)
+
+
+def form_of_file(out: Path, typed: str | None, by_suffix: Mapping[str, str]) -> str:
+    """Return the form that a file is written in: what was typed, else what its suffix stands for, else text.
+
+    Args:
+        out: The file.
+        typed: The value of `--format`; None where it was left out.
+        by_suffix: Forms by suffix, in small letters with the dot.
+
+    Raises:
+        UsageError: The suffix stands for another form than was typed.
+    """
+    suffix = out.suffix.lower()
+    said = by_suffix.get(suffix)
+    if typed is not None and said is not None and typed != said:
+        fitting = next(one for one, form in by_suffix.items() if form == typed)
+        raise UsageError(
+            f"--format {typed} contradicts --out {out}: the suffix {suffix} stands for {said}",
+            hint=f"-o {out.with_suffix(fitting)}   or leave out --format: the suffix says which",
+        )
+    return typed or said or "text"

@@ -7,7 +7,7 @@ import click
 
 from genbench.cli._named import run_folder
 from genbench.cli._options import make_store, store_option
-from genbench.cli._output import echo
+from genbench.cli._output import echo, form_of_file
 from genbench.disk import check_file, write_output, writing_output
 from genbench.errors import DataError, UsageError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from genbench.store import Store
     from genbench_leaderboard.versus import Side
 
+_BY_SUFFIX = {".md": "markdown", ".markdown": "markdown", ".json": "json", ".txt": "text"}
 _MOST_BYTES, _MOST_DEPTH = 256 * 2**20, 30  # of the JSON of a board
 
 
@@ -25,13 +26,11 @@ _MOST_BYTES, _MOST_DEPTH = 256 * 2**20, 30  # of the JSON of a board
     "--format",
     "form",
     type=click.Choice(["text", "markdown", "json"]),
-    default="text",
-    show_default=True,
-    help="Form of what is printed.",
+    help="How to write it [default: by the suffix of --out: .md, .json, .txt; else text].",
 )
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file.")
 @store_option
-def command(a: str, b: str, form: str, out: Path | None, store_folder: Path | None) -> None:
+def command(a: str, b: str, form: str | None, out: Path | None, store_folder: Path | None) -> None:
     """Say what differs between two runs or boards: first in configuration, then in outcome.
 
     A and B are runs (folder, name, or a file in it), folders of records, or the JSON of boards. Rows that
@@ -42,11 +41,12 @@ def command(a: str, b: str, form: str, out: Path | None, store_folder: Path | No
     genbench compare leaderboard/records/digits-quick genbench-results/digits-quick --format markdown
     """
     if out is not None:
+        form = form_of_file(out, form, _BY_SUFFIX)
         check_file(out, "--out")
     from genbench_leaderboard.versus import compare_sides, render
 
     store = make_store(store_folder)
-    found = render(compare_sides(_side(a, store), _side(b, store)), form)
+    found = render(compare_sides(_side(a, store), _side(b, store)), form or "text")
     if out is None:
         echo(found.rstrip("\n"))
         return

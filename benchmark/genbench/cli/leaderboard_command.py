@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genbench.cli._options import make_store, store_option
-from genbench.cli._output import echo
+from genbench.cli._output import echo, form_of_file
 from genbench.disk import check_file, write_output, writing_output
 from genbench.errors import ExitCode, UsageError
 from genbench.escaping import LONGEST_SENTENCE, one_line
@@ -221,14 +221,7 @@ def _form_of(out: Path, typed: str | None) -> str:
             f"--out {out}: no form of a board is called {suffix}; known are {', '.join(_BY_SUFFIX)}",
             hint=f"genbench leaderboard ... --format {'|'.join(_FORMATS)} -o {out}",
         )
-    said = _BY_SUFFIX.get(suffix)
-    if typed is not None and said is not None and typed != said:
-        fitting = next(one for one, form in _BY_SUFFIX.items() if form == typed)
-        raise UsageError(
-            f"--format {typed} contradicts --out {out}: the suffix {suffix} stands for {said}",
-            hint=f"-o {out.with_suffix(fitting)}   or leave out --format: the suffix says which",
-        )
-    return typed or said or "text"
+    return form_of_file(out, typed, _BY_SUFFIX)
 
 
 def _saved(store: "Store") -> "Iterator[Record]":
