@@ -44,6 +44,37 @@ class MeanSquares:
     image: float
     rest: float
 
+    @classmethod
+    def of_sums(
+        cls, n: int, images: int, total: int, squares: int, seed_squares: int, image_squares: int
+    ) -> "MeanSquares":
+        """Return the mean squares of whole numbers d, by sums that are whole numbers, too.
+
+        So what is 0 comes out as 0: a variance of rounding would make any difference significant.
+
+        Args:
+            n: Seeds.
+            images: Test images.
+            total: Sum of d.
+            squares: Sum of d^2.
+            seed_squares: Sum over seeds of the square of the sum over images.
+            image_squares: Sum over images of the square of the sum over seeds.
+        """
+        size = n * images
+        of_all = size * squares - total * total
+        of_seeds = n * seed_squares - total * total
+        of_images = images * image_squares - total * total
+        left = max(of_all - of_seeds - of_images, 0)
+        least, others = max(n - 1, 1), max(images - 1, 1)
+        return cls(
+            n,
+            images,
+            total / size,
+            of_seeds / (size * least),
+            of_images / (size * others),
+            left / (size * least * others),
+        )
+
     @property
     def image_variance(self) -> float:
         """I: what the images add to the mean square of their means; n times the variance between images."""

@@ -175,21 +175,15 @@ def mean_squares(row: Answers, other: Answers, seeds: tuple[int, ...]) -> MeanSq
     n, images = len(seeds), row.images
     by_seed = [row.right[one] - other.right[one] for one in seeds]
     by_image = row.image_sums(seeds) - other.image_sums(seeds)
-    total, size = sum(by_seed), n * images
-    # d^2 is 1 where exactly one of the two is right. Sums of squares are differences of whole numbers, times
-    # n N, so that what is 0 comes out as 0: a variance of rounding would make any difference significant.
-    of_all = size * _ones(row.stack(seeds) ^ other.stack(seeds)) - total * total
-    of_seeds = n * sum(one * one for one in by_seed) - total * total
-    of_images = images * int(by_image @ by_image) - total * total
-    left = max(of_all - of_seeds - of_images, 0)
-    least, others = max(n - 1, 1), max(images - 1, 1)
-    return MeanSquares(
+    return MeanSquares.of_sums(
         n,
         images,
-        total / size,
-        of_seeds / (size * least),
-        of_images / (size * others),
-        left / (size * least * others),
+        total=sum(by_seed),
+        squares=_ones(
+            row.stack(seeds) ^ other.stack(seeds)
+        ),  # d^2 is 1 where exactly one of the two is right
+        seed_squares=sum(one * one for one in by_seed),
+        image_squares=int(by_image @ by_image),
     )
 
 

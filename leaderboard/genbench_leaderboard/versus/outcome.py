@@ -290,24 +290,11 @@ def _unpacked(answers: Answers, seeds: Sequence[int]) -> Differences:
 def squares_of(d: Differences) -> MeanSquares:
     """Return the mean squares of the crossed layout of whole numbers, `int64 [seeds, images]`.
 
-    The sums are of whole numbers, as in `crossed.mean_squares`, which this equals where d is one difference.
+    It equals `crossed.mean_squares` where d is one difference.
     """
     n, images = d.shape
-    size, total = n * images, int(d.sum())
-    by_seed, by_image = d.sum(axis=1), d.sum(axis=0)
-    of_all = size * int((d * d).sum()) - total * total
-    of_seeds = n * int(by_seed @ by_seed) - total * total
-    of_images = images * int(by_image @ by_image) - total * total
-    left = max(of_all - of_seeds - of_images, 0)
-    least, others = max(n - 1, 1), max(images - 1, 1)
-    return MeanSquares(
-        n,
-        images,
-        total / size,
-        of_seeds / (size * least),
-        of_images / (size * others),
-        left / (size * least * others),
-    )
+    squares, by_seed, by_image = (int((one * one).sum()) for one in (d, d.sum(axis=1), d.sum(axis=0)))
+    return MeanSquares.of_sums(n, images, int(d.sum()), squares, by_seed, by_image)
 
 
 def _independent(made: Outcome, a: Gain, b: Gain) -> Outcome:
