@@ -561,7 +561,7 @@ class _Planner:
 def _check_size(resolved: ResolvedSuite) -> None:
     """Refuse a suite by the product of its entries, before any arm or cell is made."""
     generated = sum(rows.most for rows in resolved.products)
-    baselines = len({mix.baseline for rows in resolved.products for mix in rows.mixes})
+    baselines = len(dict.fromkeys(mix.baseline for rows in resolved.products for mix in rows.mixes))
     sizes = {
         "dataset": len(resolved.datasets),
         "classifier": len(resolved.classifiers),
