@@ -60,7 +60,7 @@ def test_the_readmes_folder_of_images(here: Program, tmp_path: Path) -> None:
         quick = ["-j", "0", "-e", "accuracy", "--seeds", "1"] if line[0] == "run" else []
         done = here(*line, *quick)
         assert done.returncode == 0, done.stderr
-    assert "folder:path=synth" in done.stdout
+    assert "own images (synth)" in done.stdout
     assert "unknown" in done.stdout
     short = here(*lines[-1], "-j", "0", "--ratio", "2")
     assert short.returncode == ExitCode.USAGE

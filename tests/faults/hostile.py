@@ -385,9 +385,10 @@ _PAGE_TAGS = re.findall(
 _PAGE_ATTRIBUTES = re.findall(
     r"\S+",
     "lang charset http-equiv content name class href id aria-labelledby aria-label role tabindex "
-    "data-of hidden type autocomplete spellcheck value checked data-sortable scope data-kind "
+    "data-of hidden type autocomplete spellcheck value checked data-sortable scope data-kind data-name "
     "data-text data-v data-open data-copy data-step data-close data-same autofocus viewbox width height "
-    "font-family font-size fill stroke x y x1 x2 y1 y2 cx cy r d points stroke-width stroke-dasharray "
+    "font-family font-size font-weight fill stroke x y x1 x2 y1 y2 cx cy r d points stroke-width "
+    "stroke-dasharray "
     "text-anchor paint-order opacity fill-opacity transform src alt ",
 )
 
