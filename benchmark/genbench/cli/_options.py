@@ -45,6 +45,16 @@ def device_option(command: Command) -> Command:
     )(command)
 
 
+def jobs_option(command: Command) -> Command:
+    """Add `--jobs`."""
+    return click.option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(min=0),
+        help="Worker processes; 0 runs in this process [default: cores, or the number of GPUs].",
+    )(command)
+
+
 def timeout_option(command: Command) -> Command:
     """Add `--step-timeout`."""
     return click.option(

@@ -8,6 +8,7 @@ import click
 
 from genbench.cli._options import (
     device_option,
+    jobs_option,
     make_registry,
     make_store,
     plugin_options,
@@ -53,12 +54,7 @@ _RESULTS = Path("genbench-results")
     show_default=True,
     help="Folder of results; each experiment has a folder of its own in it.",
 )
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(min=0),
-    help="Worker processes; 0 runs in this process [default: cores, or the number of GPUs].",
-)
+@jobs_option
 @device_option
 @timeout_option
 @click.option("-q", "--quiet", is_flag=True, help="Print failures and the tables only.")

@@ -13,6 +13,7 @@ import click
 from genbench import terminal
 from genbench.cli._options import (
     device_option,
+    jobs_option,
     make_registry,
     make_store,
     on_the_dataset,
@@ -31,12 +32,7 @@ from genbench.request import settled, shell_line
 
 @click.command("run")
 @suite_options
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(min=0),
-    help="Worker processes; 0 runs in this process [default: cores, or the number of GPUs].",
-)
+@jobs_option
 @device_option
 @timeout_option
 @click.option(

@@ -10,6 +10,7 @@ import click
 
 from genbench.cli._options import (
     device_option,
+    jobs_option,
     make_registry,
     make_store,
     plugin_options,
@@ -66,12 +67,7 @@ if TYPE_CHECKING:
     "--augment", default="standard", show_default=True, help="On-the-fly augmentation, as in a mix."
 )
 @click.option("--limit-train", type=int, help="Use only this many training images.")
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(min=0),
-    help="Worker processes [default: cores, or the number of GPUs].",
-)
+@jobs_option
 @device_option
 @store_option
 @plugin_options
