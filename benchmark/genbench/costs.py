@@ -118,7 +118,7 @@ class _Documents:
 
     def __init__(self, store: Store, registry: Registry, plan: Plan | None = None) -> None:
         self._store, self._registry, self._plan = store, registry, plan
-        self.stored = {key: found for key in store.finished() if (found := store.manifest(key)) is not None}
+        self.stored = {key: found for key, found in store.manifests() if found is not None}
         self._images: dict[str, _Images] = {}
 
     def of(self, key: str) -> Mapping[str, Any]:

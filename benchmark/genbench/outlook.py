@@ -24,13 +24,14 @@ def survey(plan: Plan, store: Store) -> dict[str, State]:
         families[str(line.get("family"))] = str(line.get("key"))
     failed = store.failures.keys()
     states: dict[str, State] = {}
-    for key in plan.steps:
-        if store.has(key):
-            states[key] = "cached"
-        elif key in failed:
-            states[key] = "failed"
-        else:
-            states[key] = "stale" if families.get(plan.family(key), key) != key else "new"
+    with store.listed():
+        for key in plan.steps:
+            if store.has(key):
+                states[key] = "cached"
+            elif key in failed:
+                states[key] = "failed"
+            else:
+                states[key] = "stale" if families.get(plan.family(key), key) != key else "new"
     return states
 
 
@@ -77,10 +78,11 @@ def missing_steps(plan: Plan, store: Store) -> list[str]:
 
     An intermediate result that was cleaned up is made again only if something that needs it is missing.
     """
-    needed: set[str] = {key for key in plan.records if store.open(key) is None}
-    for key in reversed(plan.steps):
-        if key in needed:
-            needed |= {used for used in plan.steps[key].inputs.values() if store.open(used) is None}
+    with store.listed():
+        needed: set[str] = {key for key in plan.records if store.open(key) is None}
+        for key in reversed(plan.steps):
+            if key in needed:
+                needed |= {used for used in plan.steps[key].inputs.values() if store.open(used) is None}
     return [key for key in plan.steps if key in needed]
 
 

@@ -18,8 +18,8 @@ from genbench.errors import (
 )
 from genbench.executors import BUILT_IN, Event, Executor, Failure, Setup, Task
 from genbench.guests import guests_of
+from genbench.holders import Holder
 from genbench.interrupts import cleaning, heeded, saving
-from genbench.leases import Holder
 from genbench.outlook import changed_code, kind_of_work, longest_first, missing_steps
 from genbench.plan import Plan, Step
 from genbench.planner import without_failed
@@ -102,6 +102,7 @@ def run(
 
 def _remarks(plan: Plan, missing: Sequence[str], store: Store, registry: Registry) -> Iterator[str]:
     """Say how data are read, which results were damaged, and which plugins changed since theirs were made."""
+    yield from store.backend.remarks()
     yield from plan.remarks({plan.steps[key].stage for key in missing})
     while store.found_damaged:
         damage = store.found_damaged.pop()
@@ -340,7 +341,7 @@ class _Walk:
 def _make_executor(store: Store, registry: Registry, options: RunOptions, walk: _Walk) -> Executor:
     name = "inline" if options.jobs == 0 else options.executor
     settings: Mapping[str, object] = {
-        "root": str(store.root),
+        "root": store.address,
         "source": registry.source,
         "options": options,
         "shares_process": name == "inline",

@@ -12,7 +12,7 @@ from typing import get_args
 
 from genbench.disk import make_folder, remove_place
 from genbench.errors import DataError
-from genbench.leases import Holder
+from genbench.holders import Holder
 from genbench.manifests import MANIFEST, is_key
 from genbench.metrics import Subject
 from genbench.records import Record, read_record

@@ -25,7 +25,7 @@ def command() -> None:
 
 @command.command("ls")
 @store_option
-def list_artifacts(store_folder: Path | None) -> None:
+def list_artifacts(store_folder: str | Path | None) -> None:
     """List what is stored, by stage: how many results, how large."""
     store = make_store(store_folder)
     sizes: dict[str, list[int]] = {}
@@ -47,7 +47,7 @@ def list_artifacts(store_folder: Path | None) -> None:
 @command.command("verify")
 @click.option("--repair", is_flag=True, help="Mend what is found; the next run makes lost results again.")
 @store_option
-def verify(repair: bool, store_folder: Path | None) -> None:
+def verify(repair: bool, store_folder: str | Path | None) -> None:
     """Read every file and compare it with its digest; exit code 4 if anything is damaged.
 
     With --repair, damaged results are moved aside, so that the next run that needs them makes them again;
@@ -94,7 +94,7 @@ def _repaired(store: "Store") -> int:
 )
 @click.option("--dry-run", is_flag=True, help="Only print what would be removed, and what is spared.")
 @store_option
-def collect(stages: tuple[str, ...], dry_run: bool, store_folder: Path | None) -> None:
+def collect(stages: tuple[str, ...], dry_run: bool, store_folder: str | Path | None) -> None:
     """Remove leftovers: unfinished work and damaged results. Records and logs stay.
 
     Whatever a running genbench is at or still needs is spared, in whatever stage. The checkpoints of a run

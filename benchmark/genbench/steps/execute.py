@@ -61,6 +61,8 @@ def execute(step: Step, workshop: Workshop, report: Report) -> None:
             return {"seconds": ctx.clock.seconds, **facts}
 
         store.put(step.key, step.document, fill, step.family)
+        while store.notes:
+            log.info(store.notes.pop())
         log.info("done")
 
 
