@@ -4,8 +4,9 @@ import json
 import os
 import random
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,23 @@ import pytest
 
 from genbench import addresses
 from genbench.digest import digest
-from genbench.errors import UsageError
+from genbench.errors import Interrupted, UsageError
+from genbench.executors import Event
 from genbench.holders import new_holder, read_holder
+from genbench.planner import make_plan
+from genbench.registry import Registry
 from genbench.remote import buckets, leases
 from genbench.remote.backend import BucketBackend
 from genbench.remote.buckets import open_bucket
 from genbench.remote.leases import LEASE_SECONDS, BucketLeases, WithoutLeases
 from genbench.remote.objects import RemoteError
+from genbench.runner import Observer, RunSummary, run
+from genbench.spec import resolve_suite
 from genbench.store import Store
+from genbench.suite import make_suite
+from genbench.transfers import Copied, Transfer, Way
+from genbench.upkeep import find_garbage, remove_garbage
+from genbench.worker import RunOptions
 from s3_server import Behind, Fault, Front, Memory, moto, serving
 
 ADDRESS = "s3://bucket/some/prefix"
@@ -475,3 +485,116 @@ def test_each_server_has_a_cache_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp
     assert first.parent == tmp_path
     monkeypatch.setenv("GENBENCH_STORE", ADDRESS)
     assert addresses.default_address() == ADDRESS
+
+
+# ------------------------------------------------------------------------------------------------ transfers
+
+
+def test_push_and_pull_copy_whole_results_and_go_on_where_they_stopped(
+    ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    for number in range(3):
+        put(here, document={"number": number})
+    (put(here) / "weights.bin").write_bytes(b"damaged")
+    record = next((Path(__file__).parents[1] / "records_of_schema_1").rglob("*.json"))
+    (tmp_path / "here" / "records").mkdir()
+    (tmp_path / "here" / "records" / f"cell-{KEY[:16]}-12345678.json").write_bytes(record.read_bytes())
+    (tmp_path / "here" / "records" / f"cell-{KEY[:16]}-87654321.json").write_text("{")
+
+    def transfer(store: Store, *ways: Way) -> Copied:
+        told: list[int] = []
+        found = Transfer(store, ADDRESS)
+        parcels = list(found.lacking(frozenset(ways)))
+        copied = found.copy(parcels, lambda done, size: told.append(done))
+        assert told == list(range(1, len(parcels) + 1))
+        return copied
+
+    monkeypatch.setattr(buckets, "PATIENCE_SECONDS", 0.3)
+    ours.faults.append(Fault("lost", "PUT", f"manifests/{digest({'number': 2})}"))
+    with pytest.raises(RemoteError, match=r"cannot reach s3://bucket/some/prefix: PUT"):
+        transfer(here, "push")
+    ours.faults.clear()
+    put(here, document={"number": 3})
+    copied = transfer(here, "push")
+    assert copied.records["push"] <= 1
+    assert f"{digest({'number': 2})}" in Transfer(there, ADDRESS)._backend._listed()
+    assert len(list((tmp_path / "here" / "damaged").iterdir())) == 1  # found by the first of the two
+    assert ["not a genbench record" in problem for problem in copied.damaged] == [True]
+    copied = transfer(there, "push", "pull")
+    assert (copied.results, copied.damaged) == ({"push": 0, "pull": 4}, [])
+    assert (
+        tmp_path / "there" / "records" / f"cell-{KEY[:16]}-12345678.json"
+    ).read_bytes() == record.read_bytes()
+    assert sorted(there.finished()) == sorted(digest({"number": number}) for number in range(4))
+    assert list(Store(there.root).verify()) == []
+    assert list(Transfer(there, ADDRESS).lacking(frozenset({"push", "pull"}))) == []
+    with pytest.raises(UsageError, match=r"between a folder and a bucket\n  genbench store pull"):
+        Transfer(opened(tmp_path / "cache"), ADDRESS)
+    with pytest.raises(UsageError, match="no address of a bucket"):
+        Transfer(here, str(tmp_path))
+
+
+def test_upkeep_of_a_bucket_spares_what_is_needed_and_what_may_be_an_upload(
+    ours: Front, tmp_path: Path, clock: Clock
+) -> None:
+    store = opened(tmp_path / "a")
+    for stage in ("fit", "train"):
+        put(store, document={"stage": stage})
+    objects = ours.server.objects  # type: ignore[attr-defined]
+    (prefix,) = {name.split("/manifests/")[0] for name in objects if "/manifests/" in name}
+    objects[f"{prefix}/files/{KEY}/{'0' * 64}"] = b"half an upload", time.time()
+    objects[f"{prefix}/files/{'1' * 64}/{'0' * 64}"] = b"left", time.time() - 100_000
+    here = new_holder("dead")
+    leave_behind(tmp_path, host=here.host, boot=here.boot, started=1)
+    other = opened(tmp_path / "b")
+    needed = digest({"stage": "fit"})
+    with other.leases.needing([needed]):
+        garbage = find_garbage(store, frozenset({"fit", "train"}))
+        assert [place.key for place, _ in garbage.spared] == [needed]
+        remove_garbage(store, garbage)
+    assert list(opened(tmp_path / "c").finished()) == [needed]
+    left = {name.removeprefix(f"{prefix}/").split("/")[0]: name for name in objects}
+    assert left.keys() == {"files", "manifests", "layout"}
+    assert f"{prefix}/files/{KEY}/{'0' * 64}" in objects
+    assert not any("/files/1111" in name for name in objects)
+
+
+# ---------------------------------------------------------------------------------------------------- runs
+
+
+def test_a_run_is_the_same_in_a_bucket_and_resumes_from_another_cache(
+    ours: Front, tmp_path: Path, registry: Registry, store: Store
+) -> None:
+    entries = {"datasets": ["toy-data"], "classifiers": ["toy-net"], "reference": "toy-net", "seeds": 1}
+    suite = make_suite({**entries, "evaluators": ["accuracy"], "preset": "smoke"}, "test")
+
+    def walk(place: Store, most: int | None = None) -> RunSummary:
+        done: list[str] = []
+
+        def stop(_: Any, event: Event) -> None:
+            done.extend([event.id] * (event.status == "done"))
+            if len(done) == most:
+                raise KeyboardInterrupt
+
+        plan = make_plan(resolve_suite(registry, suite, place.fingerprint))
+        return run(plan, place, registry, RunOptions(jobs=0), Observer(event=stop))
+
+    in_folder = walk(store)
+    assert in_folder.ran >= 3
+    # An inline executor opens the store by its address, as workers do.
+    address = f"{ADDRESS}/run"
+    with pytest.raises(Interrupted):
+        walk(addresses.open_store(address), most=2)
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as changed:
+        changed.setenv("GENBENCH_STORE_CACHE", str(tmp_path / "other-caches"))
+        resumed = walk(addresses.open_store(address, check=True))
+        assert resumed.ran == in_folder.ran - 2
+        again = walk(addresses.open_store(address, check=True))
+    assert again.ran == 0
+    for one in (resumed, again):
+        assert [asdict(record.result) for record in one.records] == [
+            asdict(record.result) for record in in_folder.records
+        ]
+    assert [name for name in ours.server.objects if "/leases/" in name or "/runs/" in name] == []  # type: ignore[attr-defined]

@@ -365,9 +365,15 @@ class BucketBackend:
                 yield Leftover(names, sum(one.size_bytes for one in files), key if is_key(key) else "")
         for one in self._all("damaged/"):
             yield Leftover([one.name], one.size_bytes)
+        for key, holder in self.leases.all().items():
+            if holder is None:
+                yield Leftover([f"leases/{key}.json"], 0)
 
     def remove(self, names: Sequence[str]) -> None:
-        """Remove leftovers, but files whose manifest has come since."""
+        """Remove leftovers, but files whose manifest has come since, and leases that are alive by now."""
+        if any(name.startswith("leases/") for name in names) and isinstance(self._leases, BucketLeases):
+            self._leases.remove_dead()
+            return
         keys = {name.split("/")[1] for name in names if name.startswith("files/")}
         alive = {key for key in keys if self.objects.get(_manifest(key)) is not None}
         self.objects.delete([name for name in names if name.split("/")[1] not in alive])
