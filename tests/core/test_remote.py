@@ -22,8 +22,9 @@ from genbench.registry import Registry
 from genbench.remote import buckets, leases
 from genbench.remote.backend import BucketBackend
 from genbench.remote.buckets import open_bucket
-from genbench.remote.leases import LEASE_SECONDS, BucketLeases, WithoutLeases
+from genbench.remote.leases import LEASE_SECONDS, BucketLeases
 from genbench.remote.objects import RemoteError
+from genbench.remote.without_leases import WithoutLeases
 from genbench.runner import Observer, RunSummary, run
 from genbench.spec import resolve_suite
 from genbench.store import Store

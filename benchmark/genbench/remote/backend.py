@@ -12,28 +12,32 @@ manifest is created first lists files that are all there. Half an upload is file
 """
 
 import contextlib
-import os
 import re
 import secrets
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from genbench.backends import Leftover, Manifest, folder_of
-from genbench.digest import file_digest
-from genbench.disk import make_folder, move_folder, remove_place, set_aside, writing_store
+from genbench.disk import make_folder, remove_place
 from genbench.errors import StoreError
 from genbench.holders import Keeper
-from genbench.manifests import MANIFEST, DamagedError, check_files, is_key, parse_manifest
-from genbench.remote.leases import BucketLeases, WithoutLeases
+from genbench.manifests import MANIFEST, DamagedError, is_key, parse_manifest
+from genbench.remote.downloads import (
+    audit_artifact,
+    fetch_artifact,
+    file_name,
+    manifest_name,
+    write_cached,
+)
+from genbench.remote.leases import BucketLeases
 from genbench.remote.objects import DeniedError, Found, Listed, Objects, RemoteError, Tag, UnsupportedError
 from genbench.remote.records import Records
 from genbench.remote.tags import Tags
+from genbench.remote.without_leases import WithoutLeases
 
 LAYOUT = 1
 ABSENT_SECONDS = 2.0  #: how long what was not there is not looked for again, by a run that waits for it
@@ -179,7 +183,7 @@ class BucketBackend:
         is_ours = self._leases is not None and self._leases.holds(key)
         if not is_ours and time.monotonic() - self._absent.get(key, float("-inf")) < ABSENT_SECONDS:
             return None
-        found = self.objects.get(_manifest(key))
+        found = self.objects.get(manifest_name(key))
         if found is None:
             self._absent[key] = time.monotonic()
             self._sure.discard(key)
@@ -195,12 +199,12 @@ class BucketBackend:
         place = self.root / "manifests" / key / _file_name(tag)
         with contextlib.suppress(OSError):
             return place.read_bytes()
-        found = self.objects.get(_manifest(key))
+        found = self.objects.get(manifest_name(key))
         if found is not None:
             with contextlib.suppress(OSError):
                 remove_place(place.parent)
                 make_folder(place.parent)
-                _write(place, found.content)
+                write_cached(place, found.content)
         return found.content if found is not None else None
 
     # ----------------------------------------------------------------------------------------------- bringing
@@ -220,7 +224,7 @@ class BucketBackend:
         try:
             self._fetch(key, found, folder)
         except DamagedError:
-            again = self.objects.get(_manifest(key))
+            again = self.objects.get(manifest_name(key))
             if again is None:  # it was taken away while we read it
                 return False
             if again.content == found.content:
@@ -240,35 +244,7 @@ class BucketBackend:
         return True
 
     def _fetch(self, key: str, found: Found, folder: Path) -> None:
-        """Download an artifact beside its place, check it, and move it there."""
-        manifest = parse_manifest(found.content, key)
-        wanted = {name: str(entry["sha256"]) for name, entry in manifest["files"].items()}
-        for name, sha256 in wanted.items():
-            if not _is_inside(name) or not is_key(sha256):
-                raise DamagedError(f"{name!r}: no name of a file")
-        temporary = folder.with_name(f".{key}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-        with writing_store(self.root):
-            make_folder(folder.parent)
-            temporary.mkdir()
-            for name in wanted:
-                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with ThreadPoolExecutor(_FILES_AT_ONCE) as pool, writing_store(self.root):
-                places = [(_file(key, sha256), temporary / name) for name, sha256 in wanted.items()]
-                for name, is_there in zip(
-                    wanted, pool.map(lambda one: self.objects.fetch(*one), places), strict=True
-                ):
-                    if not is_there:
-                        raise DamagedError(f"{name}: missing in the bucket")
-            check_files(temporary, manifest)
-            with writing_store(self.root):
-                _write(temporary / MANIFEST, found.content)
-                _set_time(temporary / MANIFEST, found.modified)
-                if not move_folder(temporary, folder):
-                    set_aside(folder, temporary.with_name(f"{temporary.name}.removed.tmp"))
-                    move_folder(temporary, folder)  # else another process brought it meanwhile
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        fetch_artifact(self.objects, self.root, key, found, folder)
         self._note(key, found.tag)
 
     # --------------------------------------------------------------------------------------------- publishing
@@ -281,10 +257,10 @@ class BucketBackend:
         """Upload an artifact: its files, then its manifest unless another one is there by then."""
         folder = folder_of(self.root, key)
         content = (folder / MANIFEST).read_bytes()
-        found = self.objects.get(_manifest(key))
+        found = self.objects.get(manifest_name(key))
         if found is None:
             wanted = {
-                _file(key, entry["sha256"]): (folder / name, entry["bytes"])
+                file_name(key, entry["sha256"]): (folder / name, entry["bytes"])
                 for name, entry in parse_manifest(content, key)["files"].items()
             }
             was_there = self._upload(key, wanted)
@@ -310,9 +286,9 @@ class BucketBackend:
     def _created(self, key: str, content: bytes) -> Tag | None:
         """Write a manifest unless there is one."""
         try:
-            return self.objects.create(_manifest(key), content)
+            return self.objects.create(manifest_name(key), content)
         except UnsupportedError:
-            return self.objects.put(_manifest(key), content)
+            return self.objects.put(manifest_name(key), content)
 
     def withdraw(self, key: str, *, as_damaged: bool = False) -> None:
         """Remove an artifact from the bucket, its manifest first; left alone while somebody is at it."""
@@ -320,10 +296,10 @@ class BucketBackend:
         if not is_ours and not self.leases.acquire(key):
             return
         try:
-            found = self.objects.get(_manifest(key))
+            found = self.objects.get(manifest_name(key))
             if as_damaged and found is not None:
                 self.objects.put(f"damaged/{key}-{secrets.token_hex(4)}.json", found.content)
-            self.objects.delete([_manifest(key)])
+            self.objects.delete([manifest_name(key)])
             self.objects.delete([one.name for one in self._all(f"files/{key}/")])
         finally:
             if not is_ours:
@@ -334,20 +310,7 @@ class BucketBackend:
 
     def audit(self, key: str) -> bool:
         """Read all of an artifact in the bucket; nothing is kept."""
-        found = self.objects.get(_manifest(key))
-        if found is None:
-            return True
-        manifest = parse_manifest(found.content, key)
-        with tempfile.TemporaryDirectory(dir=make_folder(self.root), prefix=".audit-") as folder:
-            for name, entry in manifest["files"].items():
-                place = Path(folder) / "file"
-                sha256 = str(entry["sha256"])
-                if not _is_inside(name) or not is_key(sha256):
-                    raise DamagedError(f"{name!r}: no name of a file")
-                if not self.objects.fetch(_file(key, sha256), place):
-                    raise DamagedError(f"{name}: missing")
-                if place.stat().st_size != entry["bytes"] or file_digest(place) != sha256:
-                    raise DamagedError(f"{name}: content differs from the manifest")
+        audit_artifact(self.objects, self.root, key)
         return True
 
     def leftovers(self) -> Iterator[Leftover]:
@@ -375,7 +338,7 @@ class BucketBackend:
             self._leases.remove_dead()
             return
         keys = {name.split("/")[1] for name in names if name.startswith("files/")}
-        alive = {key for key in keys if self.objects.get(_manifest(key)) is not None}
+        alive = {key for key in keys if self.objects.get(manifest_name(key)) is not None}
         self.objects.delete([name for name in names if name.split("/")[1] not in alive])
 
     def _server_time(self) -> datetime:
@@ -407,32 +370,6 @@ class BucketBackend:
         self._sure.add(key)
         self._absent.pop(key, None)
         self._tags.note(key, tag)
-
-
-def _is_inside(name: str) -> bool:
-    """Say whether a name in a manifest, which anybody may have written, stays in the artifact's folder."""
-    path = PurePosixPath(name)
-    is_plain = re.fullmatch(r"[^\\\0:]+", name) is not None and str(path) == name
-    return is_plain and not path.is_absolute() and ".." not in path.parts and name != MANIFEST
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file of the cache: a half one is found out, and brought again."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
-
-
-def _set_time(path: Path, modified: datetime) -> None:
-    os.utime(path, (modified.timestamp(), modified.timestamp()))
-
-
-def _manifest(key: str) -> str:
-    return f"manifests/{key}.json"
-
-
-def _file(key: str, sha256: str) -> str:
-    return f"files/{key}/{sha256}"
 
 
 def _file_name(tag: Tag) -> str:
