@@ -104,7 +104,6 @@ def test_what_one_cache_puts_another_opens(front: Front, tmp_path: Path) -> None
     assert not second.has(KEY)
     assert second.open(KEY) is None
     put(first)
-    second.backend._absent.clear()  # type: ignore[attr-defined] - else it looks again in two seconds
     assert second.has(KEY)
     assert list(second.finished()) == [KEY]
     assert dict(second.manifests())[KEY] == second.manifest(KEY)
@@ -120,6 +119,24 @@ def test_what_one_cache_puts_another_opens(front: Front, tmp_path: Path) -> None
     first.remove(KEY)
     assert opened(tmp_path / "c").open(KEY) is None
     assert [one.name for one in open_bucket(f"{ADDRESS}/{tmp_path.name}").list("files/")] == []
+
+
+@pytest.mark.parametrize("conditions", [True, False])
+def test_what_a_worker_made_is_seen_at_once_by_the_run_that_claimed_it(
+    ours: Front, tmp_path: Path, conditions: bool
+) -> None:
+    ours.server.conditions = conditions  # type: ignore[attr-defined]
+    main, worker, waiting = (opened(tmp_path / name) for name in ("main", "worker", "waiting"))
+    assert main.leases.acquire(KEY)
+    assert main.open(KEY) is None
+    if conditions:  # who waits for it does not ask all the time
+        assert not waiting.leases.acquire(KEY)
+        before = len(ours.asked)
+        assert [waiting.open(KEY) for _ in range(5)] == [None] * 5
+        assert len(ours.asked) == before + 1
+    put(worker)
+    main.leases.release(KEY)
+    assert main.has(KEY)
 
 
 def test_a_large_file_travels_in_parts(referee: Behind | None, monkeypatch: Any, tmp_path: Path) -> None:
@@ -564,6 +581,7 @@ def test_upkeep_of_a_bucket_spares_what_is_needed_and_what_may_be_an_upload(
 # ---------------------------------------------------------------------------------------------------- runs
 
 
+@pytest.mark.slow(reason="runs small cells four times")
 def test_a_run_is_the_same_in_a_bucket_and_resumes_from_another_cache(
     ours: Front, tmp_path: Path, registry: Registry, store: Store
 ) -> None:
@@ -594,6 +612,7 @@ def test_a_run_is_the_same_in_a_bucket_and_resumes_from_another_cache(
         assert resumed.ran == in_folder.ran - 2
         again = walk(addresses.open_store(address, check=True))
     assert again.ran == 0
+    assert (in_folder.failed, resumed.failed) == ({}, {})
     for one in (resumed, again):
         assert [asdict(record.result) for record in one.records] == [
             asdict(record.result) for record in in_folder.records

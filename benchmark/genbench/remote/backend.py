@@ -180,8 +180,9 @@ class BucketBackend:
         """Read a manifest in the bucket, unless it is known not to be there."""
         if self._listing is not None and key not in self._listing:
             return None
-        is_ours = self._leases is not None and self._leases.holds(key)
-        if not is_ours and time.monotonic() - self._absent.get(key, float("-inf")) < ABSENT_SECONDS:
+        # A run asks again and again for what another process is at; nothing else may be answered from memory.
+        is_awaited = isinstance(self._leases, BucketLeases) and self._leases.is_elsewhere(key)
+        if is_awaited and time.monotonic() - self._absent.get(key, float("-inf")) < ABSENT_SECONDS:
             return None
         found = self.objects.get(manifest_name(key))
         if found is None:

@@ -173,6 +173,11 @@ class BucketLeases:
         seen = self._recent(key)
         return None if seen is None or _is_over(seen) else seen.holder
 
+    def is_elsewhere(self, key: str) -> bool:
+        """Say whether another process was at a step when we looked last; nothing is asked."""
+        seen = self._seen.get(key)
+        return seen is not None and not _is_over(seen)
+
     def all(self) -> dict[str, Holder | None]:
         """Return the holder of every lease that is there; None where it is dead."""
         names = [one.name for one in self.objects.list("leases/")]
