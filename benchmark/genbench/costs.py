@@ -121,8 +121,12 @@ class _Documents:
 
     def __init__(self, store: Store, registry: Registry, plan: Plan, newest: int | None = None) -> None:
         self._store, self._registry, self._plan = store, registry, plan
-        keys = store.finished() if newest is None else _newest(store, newest)
-        self.stored = {key: found for key in keys if (found := store.manifest(key)) is not None}
+        found = (
+            store.manifests()
+            if newest is None
+            else ((key, store.manifest(key)) for key in _newest(store, newest))
+        )
+        self.stored = {key: one for key, one in found if one is not None}
         self._images: dict[str, _Images] = {}
 
     def of(self, key: str) -> Mapping[str, Any]:

@@ -87,6 +87,28 @@ def remove_place(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def move_folder(folder: Path, place: Path) -> bool:
+    """Give a folder its name; False if something has it."""
+    try:
+        folder.rename(place)
+    except OSError as problem:
+        if problem.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+            raise
+        return False
+    return True
+
+
+def set_aside(place: Path, aside: Path) -> None:
+    """Remove a folder in one step, as others see it: half of it must not look like the whole."""
+    shutil.rmtree(aside, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        place.rename(aside)
+        if aside.is_dir() and not aside.is_symlink():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink()
+
+
 # ------------------------------------------------------------------------------------------------- reading
 
 _KINDS = {

@@ -3,93 +3,49 @@
     <root>/leases/<key>      the process that is at a step, or `run-<token>` for a run as a whole
     <root>/runs/run-<token>  the keys that this run needs, one a line: `store gc` leaves them alone
     <root>/leases.lock       held for the few file operations that take or give back a lease
+    <root>/leases/.*.claim   who may change one lease right now; named after it, and there for moments
 
 A lease names process, machine and boot. On this machine the process is looked up: a dead one gives way at
 once, a live one never does. Of a process elsewhere only its heartbeat is seen, a counter that it raises;
 where that stood still for a minute of the watcher's own monotonic clock, it is taken for dead. Clocks of
 different machines are never compared, and no clock that can be set is read.
+
+Of two processes that take over the lease of a dead one, one wins, also where files cannot be locked or the
+lock is not given back: a lease comes to be by giving a file a second name, which fails where the name is
+taken, and whoever changes one holds the claim on just that lease, which comes to be in the same way.
 """
 
 import contextlib
+import errno
 import json
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from genbench.digest import digest
 from genbench.disk import make_folder, read_regular, remove_place, writing_store
 from genbench.errors import StoreUnwritableError
-
-try:
-    import fcntl
-except ImportError:  # Windows: two processes may both take a lease, and do the same work twice
-    fcntl = None  # type: ignore[assignment]
+from genbench.holders import Holder, new_holder, read_holder
+from genbench.locks import locking, written_anew
 
 LEASE_SECONDS = 60.0  #: a lease elsewhere whose heartbeat stood still for this long belongs to a dead process
 BEAT_SECONDS = 10.0  #: between two heartbeats
-_LOCK_SECONDS = 5.0  # whoever holds the lock for longer is stopped: go on without it
 _MOST_BYTES = 2**16  # of a lease
-_RUN = "run-"
-
-
-@dataclass(frozen=True)
-class Holder:
-    """The process that holds a lease.
-
-    Attributes:
-        pid: Its number.
-        host: Name of its machine, for people.
-        boot: Since when that machine is up: an identifier, empty where there is none.
-        space: Where its number counts: containers number their processes anew.
-        started: When it started, in ticks since the boot; numbers of processes are used again.
-        token: Of this one lease.
-        beat: How often it said that it is alive.
-    """
-
-    pid: int
-    host: str
-    boot: str
-    space: str
-    started: int
-    token: str
-    beat: int = 0
-
-    @property
-    def is_here(self) -> bool:
-        """Whether its number means something to us."""
-        return (self.host if not self.boot else "", self.boot, self.space) == _here()
-
-    @property
-    def label(self) -> str:
-        """`PID 123 on this machine`, or `PID 123 on node7`."""
-        return f"PID {self.pid} on {'this machine' if self.is_here else self.host}"
-
-    def is_alive(self) -> bool | None:
-        """Say whether the process lives; None if that cannot be seen from here."""
-        if not self.is_here:
-            return None
-        started = _started(self.pid)
-        if started is not None:
-            return started == self.started
-        with contextlib.suppress(OSError, OverflowError):  # somebody else's; or no number of a process
-            try:
-                os.kill(self.pid, 0)
-            except ProcessLookupError:
-                return False
-        return None  # without /proc, another process may have its number: the heartbeat tells
+RUN = "run-"  #: how the name of a lease on a whole run begins
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV})
 
 
 @dataclass
 class Leases:
-    """The leases of a store, and those that this object holds."""
+    """The leases of a store in a folder, and those that this object holds."""
 
     root: Path
     _held: dict[str, str] = field(default_factory=dict, repr=False)
+    _lost: set[str] = field(default_factory=set, repr=False)
     _watched: dict[str, tuple[Holder, float]] = field(default_factory=dict, repr=False)
 
     # ----------------------------------------------------------------------------------- taking and giving
@@ -103,19 +59,25 @@ class Leases:
             with self.exclusively():
                 if self.holder(key) is not None:  # somebody was faster
                     return False
-                self._held[key] = secrets.token_hex(8)  # first: a signal from now on gives it back
+                mine = new_holder(secrets.token_hex(8))
+                self._held[key] = mine.token  # first: a signal from now on gives it back
                 try:
-                    self._write(key, _holder(self._held[key]))
+                    is_taken = self._seize(key, mine)
                 except BaseException:
                     self._held.pop(key)
                     raise
-        return True
+        if not is_taken:
+            self._held.pop(key)
+        return is_taken
 
     def release(self, key: str) -> None:
         """Give a lease back; one that was taken over meanwhile stays with its new holder."""
         with contextlib.suppress(OSError), self.exclusively():
-            if self._is_ours(key):
-                (self._folder / key).unlink(missing_ok=True)
+            holder = self._read(key)
+            if holder is not None and holder.token == self._held.get(key):
+                with self._claimed(holder) as is_ours:
+                    if is_ours and self._is_ours(key):
+                        (self._folder / key).unlink(missing_ok=True)
         self._held.pop(key, None)
 
     def release_all(self) -> None:
@@ -131,10 +93,23 @@ class Leases:
         for key in list(self._held):
             with contextlib.suppress(OSError), self.exclusively():
                 holder = self._read(key)
-                if holder is not None and holder.token == self._held.get(key):
-                    self._write(key, _holder(holder.token, holder.beat + 1))
-                else:
-                    self._held.pop(key, None)
+                if holder is None or holder.token != self._held.get(key):
+                    if self._held.pop(key, None) is not None:
+                        self._lost.add(key)
+                    continue
+                with self._claimed(holder) as is_ours:
+                    if is_ours and self._is_ours(key):
+                        self._write(key, replace(holder, beat=holder.beat + 1))
+
+    def holds(self, key: str) -> bool:
+        """Say whether a lease is ours."""
+        return key in self._held and self._is_ours(key)
+
+    def take_lost(self) -> list[str]:
+        """Return the keys whose lease another process took over since this was last asked."""
+        lost = sorted(self._lost)
+        self._lost.difference_update(lost)
+        return lost
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
@@ -197,7 +172,7 @@ class Leases:
     @contextlib.contextmanager
     def needing(self, keys: Iterable[str]) -> Iterator[None]:
         """Mark what a run needs, for as long as it runs; sweep up what dead processes left."""
-        name = f"{_RUN}{secrets.token_hex(8)}"
+        name = f"{RUN}{secrets.token_hex(8)}"
         path = self._runs / name
         try:
             with contextlib.suppress(StoreUnwritableError):  # a run that finds all it needs writes nothing
@@ -220,7 +195,7 @@ class Leases:
         for name, holder in self.all().items():
             if holder is None:
                 continue
-            if name.startswith(_RUN):
+            if name.startswith(RUN):
                 with contextlib.suppress(OSError, UnicodeDecodeError):
                     text = (self._runs / name).read_text(encoding="ascii")
                     found |= dict.fromkeys(text.splitlines(), holder)
@@ -233,12 +208,13 @@ class Leases:
         holders = self.all()
         dead = [self._folder / name for name, holder in holders.items() if holder is None]
         temporary = [path for path in self._folder.glob(".*.tmp") if not holders.get(path.name[1:-4])]
+        claims = [path for path in self._folder.glob(".*.claim") if self.holder(path.name) is None]
         runs = [
             path
             for path in self._runs.glob("*")
             if holders.get(path.name.strip(".").removesuffix(".tmp")) is None
         ]
-        return [*dead, *temporary, *runs]
+        return [*dead, *temporary, *claims, *runs]
 
     # --------------------------------------------------------------------------------------------- private
 
@@ -256,12 +232,53 @@ class Leases:
     def _read(self, key: str) -> Holder | None:
         """Return who wrote a lease; None where there is none, or one that no genbench wrote."""
         try:
-            content = json.loads(read_regular(self._folder / key, _MOST_BYTES, links=False))
-            holder = Holder(**content)
-        except (OSError, ValueError, TypeError, RecursionError):
+            return read_holder(read_regular(self._folder / key, _MOST_BYTES, links=False))
+        except (OSError, ValueError):
             return None
-        kinds = [type(value) for value in asdict(holder).values()]
-        return holder if kinds == [int, str, str, str, int, str, int] else None
+
+    def _seize(self, name: str, mine: Holder) -> bool:
+        """Take a lease, or a claim, that nobody or a dead process has; of any number of processes one can."""
+        if self._create(name, mine):
+            return True
+        there = self._read(name)
+        if self.holder(name) is not None:
+            return False
+        # It is in our way, and dead. Who may change it holds the claim on it, which one process at a time can
+        # have; a claim of a dead process is taken over in the same way.
+        with self._claimed(there, name) as is_ours:
+            if not is_ours or self._read(name) != there:  # somebody was faster
+                return False
+            self._write(name, mine)
+        return True
+
+    @contextlib.contextmanager
+    def _claimed(self, holder: Holder | None, name: str = "") -> Iterator[bool]:
+        """Hold the claim on one lease, named after its token; yield False where somebody else does."""
+        claim = f".{digest([holder.token if holder else name])[:16]}.claim"
+        is_ours = self._seize(claim, new_holder(secrets.token_hex(8)))
+        try:
+            yield is_ours
+        finally:
+            if is_ours:
+                (self._folder / claim).unlink(missing_ok=True)
+
+    def _create(self, name: str, holder: Holder) -> bool:
+        """Write a lease unless there is one, whole from its first moment; say whether that was so."""
+        path = self._folder / name
+        temporary = path.with_name(f".{holder.token}.tmp")
+        try:
+            temporary.write_text(json.dumps(asdict(holder)), encoding="ascii")
+            try:
+                path.hardlink_to(temporary)
+            except FileExistsError:
+                return False
+            except OSError as problem:  # a file system without second names: half of it may be seen
+                if problem.errno not in _NO_LINKS:
+                    raise
+                return written_anew(path, temporary.read_bytes())
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
 
     def _write(self, key: str, holder: Holder) -> None:
         path = self._folder / key
@@ -292,65 +309,3 @@ class Leases:
     @property
     def _runs(self) -> Path:
         return self.root / "runs"
-
-
-@contextlib.contextmanager
-def locking(place: Path, flags: int = os.O_RDONLY, seconds: float = _LOCK_SECONDS) -> Iterator[None]:
-    """Keep out other processes that lock this file or folder.
-
-    Args:
-        place: The file or folder; what is in it stays as it is.
-        flags: How it is opened.
-        seconds: After how long we go on although somebody has it, who must then have been stopped.
-    """
-    descriptor = os.open(place, flags, 0o644)
-    try:
-        until = time.monotonic() + seconds
-        while not _locked(descriptor) and time.monotonic() < until:
-            time.sleep(0.002)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _holder(token: str, beat: int = 0) -> Holder:
-    """Return this process as a holder."""
-    _, boot, space = _here()
-    pid = os.getpid()
-    return Holder(pid, socket.gethostname(), boot, space, _started(pid) or 0, token, beat)
-
-
-@cache
-def _here() -> tuple[str, str, str]:
-    """Return host (where nothing else is known), boot and space of process numbers of this machine."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return "", boot, os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return socket.gethostname(), "", ""
-
-
-def _started(pid: int) -> int | None:
-    """Return when a living process started, in ticks since the boot; None if /proc does not show it.
-
-    One that ended and waits for its parent to notice (state Z) lives no more.
-    """
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        fields = text.rpartition(")")[2].split()  # its name, in brackets, may hold anything
-        return int(fields[19]) if fields[0] not in {"Z", "X"} else -1
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _locked(descriptor: int) -> bool:
-    """Try to lock a file; where that is not possible at all, say that it is."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        pass
-    return True

@@ -69,7 +69,20 @@ def read_manifest(folder: Path, key: str) -> Mapping[str, Any]:
         StoreError: The machine does not let us read it.
     """
     try:
-        manifest = json.loads(read_regular(folder / MANIFEST, _MOST_BYTES, links=False))
+        content = read_regular(folder / MANIFEST, _MOST_BYTES, links=False)
+    except _GARBLED as problem:
+        raise unreadable(MANIFEST, problem) from problem
+    return parse_manifest(content, key)
+
+
+def parse_manifest(content: bytes, key: str) -> Mapping[str, Any]:
+    """Return what a manifest says.
+
+    Raises:
+        DamagedError: It is of a wrong shape, edited, or that of another artifact.
+    """
+    try:
+        manifest = json.loads(content)
         _check_shape(manifest)
         if _checksum(manifest) != manifest["checksum"]:
             raise DamagedError("manifest.json does not match its checksum")

@@ -24,13 +24,14 @@ def survey(plan: Plan, store: Store) -> dict[str, State]:
         families[str(line.get("family"))] = str(line.get("key"))
     failed = store.failures.keys()
     states: dict[str, State] = {}
-    for key in plan.steps:
-        if store.has(key):
-            states[key] = "cached"
-        elif key in failed:
-            states[key] = "failed"
-        else:
-            states[key] = "stale" if families.get(plan.family(key), key) != key else "new"
+    with store.listed():
+        for key in plan.steps:
+            if store.has(key):
+                states[key] = "cached"
+            elif key in failed:
+                states[key] = "failed"
+            else:
+                states[key] = "stale" if families.get(plan.family(key), key) != key else "new"
     return states
 
 
@@ -84,10 +85,11 @@ def missing_steps(plan: Plan, store: Store) -> list[str]:
             opened[key] = store.open(key) is not None
         return not opened[key]
 
-    needed = {key for key in plan.records if is_missing(key)}
-    for key in reversed(plan.steps):
-        if key in needed:
-            needed |= {used for used in plan.steps[key].inputs.values() if is_missing(used)}
+    with store.listed():
+        needed = {key for key in plan.records if is_missing(key)}
+        for key in reversed(plan.steps):
+            if key in needed:
+                needed |= {used for used in plan.steps[key].inputs.values() if is_missing(used)}
     return [key for key in plan.steps if key in needed]
 
 

@@ -132,6 +132,7 @@ def check_store(store: Store) -> None:
     Raises:
         StoreUnwritableError: It is.
     """
+    store.backend.check_writable()
     with store.writing():
         make_folder(store.root)
         probe(store.root)

@@ -53,11 +53,14 @@ def shell_line(words: Sequence[str]) -> str:
     return f"{MIRROR_VARIABLE}={shlex.quote(mirror)} {line}" if mirror else line
 
 
-def make_store(folder: Path | None) -> "Store":
-    """Open the store that the options name."""
-    from genbench.store import Store, default_root
+def make_store(place: str | Path | None) -> "Store":
+    """Open the store that the options name: a folder, or the address of a bucket, which must be there."""
+    from genbench.addresses import default_address, is_address, open_store
 
-    return Store((folder or default_root()).expanduser().resolve())
+    named = place or default_address()
+    if is_address(str(named)):
+        return open_store(str(named), check=True)
+    return open_store(Path(named).expanduser().resolve())
 
 
 class Settled(NamedTuple):

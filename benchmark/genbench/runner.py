@@ -69,6 +69,7 @@ def run(
 
 def _remarks(plan: Plan, missing: Sequence[str], store: Store, registry: Registry) -> Iterator[str]:
     """Say how data are read, which results were damaged, and which plugins changed since theirs were made."""
+    yield from store.backend.remarks()
     yield from plan.remarks({plan.steps[key].stage for key in missing})
     while store.found_damaged:
         damage = store.found_damaged.pop()
@@ -97,7 +98,7 @@ def _execute(walk: Walk, make_executor: Callable[[], Executor]) -> None:
 def _make_executor(plan: Plan, store: Store, registry: Registry, options: RunOptions, walk: Walk) -> Executor:
     engine = engine_named(registry, "inline" if options.jobs == 0 else options.executor)
     settings: Mapping[str, object] = {
-        "root": str(store.root),
+        "root": store.address,
         "plugins": Parcel.of(registry),
         "options": options,
         "shares_process": not has_workers(engine),

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from genbench.digest import digest
 from genbench.disk import make_folder, remove_place, write_atomically
 from genbench.errors import GenbenchError, Interrupted, UsageError
-from genbench.leases import locking
+from genbench.locks import locking
 from genbench.notation import paths_begin_in
 from genbench.plan import Plan, mix_label
 from genbench.spec import Resolved

@@ -1,4 +1,4 @@
-"""Content-addressed artifacts on disk: crash-safe, verified on every read, shared between processes.
+"""Content-addressed artifacts: crash-safe, verified on every read, shared between processes and machines.
 
     artifacts/<2>/<key>/   files + manifest.json: the artifact exists when its manifest does
     work/<key>/            checkpoints and scratch of a step that is not done
@@ -13,10 +13,11 @@ processes at work (`genbench.leases`). `genbench.upkeep` cleans up.
 
 A crash or a power failure at any point leaves either the whole artifact or none: it is written to a temporary
 folder beside its place, flushed with every folder that names it, and renamed.
+
+Where a store is in a bucket, its folder is a cache of that: see `genbench.backends` and `genbench.remote`.
 """
 
 import contextlib
-import errno
 import os
 import secrets
 import shutil
@@ -28,18 +29,26 @@ from json import loads
 from pathlib import Path
 from typing import Any
 
+from genbench.backends import Backend, FolderBackend, folder_of
 from genbench.caches import Boards, Failures, Fingerprints, Index
 from genbench.digest import digest
-from genbench.disk import make_folder, probe, sync_folder, write_atomically, writing_store
-from genbench.errors import GenbenchError, Interrupted, PluginError, StoreError, UsageError
+from genbench.disk import (
+    make_folder,
+    move_folder,
+    probe,
+    set_aside,
+    sync_folder,
+    write_atomically,
+    writing_store,
+)
+from genbench.errors import GenbenchError, Interrupted, PluginError, StoreError
+from genbench.holders import Keeper
 from genbench.image_files import image_problem
-from genbench.leases import Leases
 from genbench.manifests import (
     MANIFEST,
     DamagedError,
     Stamp,
     check_files,
-    is_key,
     read_manifest,
     stamp_of,
     write_manifest,
@@ -84,27 +93,47 @@ class Store:
         root: The folder; made when first written to.
         partial: Whether artifacts may lack files that their manifest lists: those of a submission do.
         found_damaged: Artifacts that `open` found damaged and moved aside.
+        notes: What people should know of artifacts that were put here; for the log of whoever did.
+        elsewhere: Where others see what is stored; None is this folder itself.
+        backend: As above, the folder included.
     """
 
     root: Path
     partial: bool = False
     found_damaged: list[Damage] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    elsewhere: Backend | None = None
+    backend: Backend = field(init=False)
     index: Index = field(init=False)
     failures: Failures = field(init=False)
     boards: Boards = field(init=False)
     fingerprints: Fingerprints = field(init=False)
-    leases: Leases = field(init=False)
     _verified: dict[str, Stamp] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.index, self.failures, self.boards = Index(self.root), Failures(self.root), Boards(self.root)
-        self.fingerprints, self.leases = Fingerprints(self.root), Leases(self.root)
+        self.fingerprints = Fingerprints(self.root)
+        self.backend = self.elsewhere or FolderBackend(self.root)
+
+    @property
+    def address(self) -> str:
+        """What `open_store` opens it by, in any process: its folder or its URL."""
+        return self.backend.address
+
+    @property
+    def leases(self) -> Keeper:
+        """Who is at which step."""
+        return self.backend.leases
 
     # ------------------------------------------------------------------------------------------ reading
 
     def has(self, key: str) -> bool:
         """Say whether there is something under this key; whether it can be used, `open` tells."""
-        return (self.folder(key) / MANIFEST).is_file()
+        return self.backend.has(key)
+
+    def listed(self) -> AbstractContextManager[None]:
+        """Look once what is there, for the many questions inside; what comes meanwhile is missed."""
+        return self.backend.listed()
 
     def open(self, key: str) -> Artifact | None:
         """Return an artifact that is what its key says, every file as its manifest lists it, or None.
@@ -114,29 +143,35 @@ class Store:
         Raises:
             StoreError: It cannot be read, though it may be whole; or it is damaged and cannot be moved.
         """
-        if not self.has(key):
+        try:
+            if not self.backend.bring(key):
+                return None
+        except DamagedError as damage:
+            self.found_damaged.append(Damage(key, str(damage)))
             return None
         try:
-            manifest = self._checked(key)
+            return self._artifact(key)
         except DamagedError as damage:
-            if self.has(key):  # nobody removed it meanwhile
-                self.found_damaged.append(Damage(key, str(damage)))
-                self.move_aside(key)
-            return None
-        return Artifact(self.folder(key), manifest["document"], manifest["run"], manifest["files"])
+            if not self._is_here(key):  # somebody removed it meanwhile
+                return None
+            self._aside(key)
+            with contextlib.suppress(DamagedError):
+                if self.backend.bring(key):  # this folder is a cache
+                    return self._artifact(key)
+            self.found_damaged.append(Damage(key, str(damage)))
+        return None
 
     def manifest(self, key: str) -> Mapping[str, Any] | None:
         """Return the manifest of an artifact without reading its files; None if missing or damaged."""
-        with contextlib.suppress(DamagedError, StoreError):
-            return read_manifest(self.folder(key), key)
-        return None
+        return self.backend.manifest(key)
+
+    def manifests(self) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
+        """Yield the key of every artifact with its manifest, sorted; None where that is damaged."""
+        return self.backend.manifests()
 
     def finished(self) -> Iterator[str]:
         """Yield the keys of all artifacts, sorted."""
-        for manifest in sorted((self.root / "artifacts").glob(f"??/*/{MANIFEST}")):
-            key = manifest.parent.name
-            if is_key(key) and manifest.parent == self.folder(key):
-                yield key
+        return self.backend.keys()
 
     def verify(self) -> Iterator[Damage]:
         """Yield every artifact that is damaged, after reading all of them.
@@ -147,7 +182,13 @@ class Store:
         self._verified.clear()
         for key in self.finished():
             try:
-                self._checked(key)
+                is_read = self.backend.audit(key)
+            except DamagedError as problem:
+                yield Damage(key, str(problem))
+                continue
+            try:
+                if not is_read:
+                    self._checked(key)
             except DamagedError as problem:
                 if os.path.lexists(self.folder(key) / MANIFEST):  # nobody removed it meanwhile
                     yield Damage(key, str(problem))
@@ -164,7 +205,7 @@ class Store:
 
     def folder(self, key: str) -> Path:
         """Return where an artifact is, if it is there."""
-        return self.root / "artifacts" / key[:2] / key
+        return folder_of(self.root, key)
 
     def work_folder(self, key: str) -> Path:
         """Return the folder for checkpoints and scratch of an unfinished step."""
@@ -204,6 +245,9 @@ class Store:
         """
         if digest(document) != key:
             raise StoreError(f"a step has the key {key[:16]}, which is not that of its document")
+        unsent = self._published_late(key)
+        if unsent is not None:
+            return unsent
         final = self.folder(key)
         temporary = final.with_name(f".{key}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
         with self.writing():
@@ -234,20 +278,49 @@ class Store:
                 }
             )
             self.failures.forget(key)
-            shutil.rmtree(self.root / "work" / key, ignore_errors=True)
         with contextlib.suppress(DamagedError):
             self._verified[key] = stamp_of(final)
-        return Artifact(final, document, run, files)
+        artifact = self._published(key) or Artifact(final, document, run, files)
+        with self.writing():
+            shutil.rmtree(self.root / "work" / key, ignore_errors=True)
+        return artifact
+
+    def _published(self, key: str) -> Artifact | None:
+        """Let others see an artifact; return the one that counts, if it is not this one."""
+        note = self.backend.publish(key)
+        if not note:
+            return None
+        self.notes.append(note)
+        return self.open(key)
+
+    def _published_late(self, key: str) -> Artifact | None:
+        """Publish what an earlier attempt made, and could not send; None if there is nothing of that kind."""
+        if not self.backend.is_unsent(key):
+            return None
+        try:
+            self._checked(key)
+        except DamagedError:
+            self._aside(key)
+            return None
+        self._published(key)
+        with self.writing():
+            shutil.rmtree(self.root / "work" / key, ignore_errors=True)
+        return self.open(key)
 
     def remove(self, key: str) -> None:
         """Remove an artifact and what is left of its work."""
+        self.backend.withdraw(key)
         with self.writing():
             self._verified.pop(key, None)
-            self._set_aside(self.folder(key), self.folder(key).with_name(f".{key}.removed.tmp"))
+            set_aside(self.folder(key), self.folder(key).with_name(f".{key}.removed.tmp"))
             shutil.rmtree(self.root / "work" / key, ignore_errors=True)
 
     def move_aside(self, key: str) -> None:
         """Move a damaged artifact out of the way, so that its step is run again."""
+        self.backend.withdraw(key, as_damaged=True)
+        self._aside(key)
+
+    def _aside(self, key: str) -> None:
         with self.writing():
             aside = make_folder(self.root / "damaged")
             with contextlib.suppress(FileNotFoundError):  # another process was faster
@@ -258,6 +331,7 @@ class Store:
 
     def record_files(self) -> dict[str, Path]:
         """Return the saved record of every evaluation, by the first 16 digits of its key; the newest wins."""
+        self.backend.bring_records()
         found: dict[str, Path] = {}
         folder = self.root / "records"
         names = f"*-{'?' * 16}-{'?' * 8}.json"
@@ -272,6 +346,7 @@ class Store:
         with self.writing():
             make_folder(path.parent)
             write_atomically(path, record.to_json().encode())
+        self.backend.publish_record(path)
         return path
 
     def is_current(self, record: Path, key: str) -> bool:
@@ -284,9 +359,16 @@ class Store:
 
     # ------------------------------------------------------------------------------------------ private
 
+    def _is_here(self, key: str) -> bool:
+        return (self.folder(key) / MANIFEST).is_file()
+
     def _made(self, folder: Path) -> Path:
         with self.writing():
             return make_folder(folder)
+
+    def _artifact(self, key: str) -> Artifact:
+        manifest = self._checked(key)
+        return Artifact(self.folder(key), manifest["document"], manifest["run"], manifest["files"])
 
     def _checked(self, key: str) -> Mapping[str, Any]:
         """Return the manifest of an artifact that holds what it says.
@@ -316,40 +398,9 @@ class Store:
         return run
 
     def _move_into_place(self, temporary: Path, final: Path) -> None:
-        try:
+        if (
+            not move_folder(temporary, final) and self.open(final.name) is None
+        ):  # remains of something: no artifact
+            set_aside(final, temporary.with_name(f"{temporary.name}.remains.tmp"))
             temporary.rename(final)
-        except OSError as problem:
-            if problem.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
-                raise
-            if self.open(final.name) is None:  # the remains of something: no artifact
-                self._set_aside(final, temporary.with_name(f"{temporary.name}.remains.tmp"))
-                temporary.rename(final)
         sync_folder(final.parent)
-
-    def _set_aside(self, place: Path, aside: Path) -> None:
-        """Remove a folder in one step, as others see it: half of it must not look like an artifact."""
-        shutil.rmtree(aside, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            place.rename(aside)
-            if aside.is_dir() and not aside.is_symlink():
-                shutil.rmtree(aside, ignore_errors=True)
-            else:
-                aside.unlink()
-
-
-def default_root() -> Path:
-    """Return the store's folder: `GENBENCH_STORE`, else `genbench` in the user's cache folder.
-
-    Raises:
-        UsageError: The user has no home folder.
-    """
-    named = os.environ.get("GENBENCH_STORE")
-    try:
-        if named:
-            return Path(named).expanduser()
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return Path(cache) / "genbench"
-    except RuntimeError as problem:
-        raise UsageError(
-            f"no folder for the store: {problem}", hint="name one with --store DIR or GENBENCH_STORE"
-        ) from problem

@@ -5,15 +5,15 @@ Neither touches what a living process is at, or what a living run still needs.
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
 from genbench.attempts import key_of
 from genbench.disk import make_folder, remove_place
 from genbench.errors import DataError
-from genbench.leases import Holder
+from genbench.holders import Holder
 from genbench.manifests import MANIFEST, is_key
 from genbench.metrics import Subject
 from genbench.records import Record, read_record
@@ -31,12 +31,16 @@ class Place:
         path: A file or a folder.
         size_bytes: Of everything in it.
         key: Of the step that it belongs to, or empty.
+        names: Of objects in the bucket, where the store is in one.
+        is_result: Whether it is a whole result, wherever it is kept.
     """
 
     kind: str
     path: Path
     size_bytes: int
     key: str = ""
+    names: tuple[str, ...] = ()
+    is_result: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,10 @@ def remove_garbage(store: Store, garbage: Garbage) -> list[Place]:
     for path in aside:
         with store.writing():
             remove_place(path)
+    for place in removed:  # what is in a bucket
+        if place.is_result:
+            store.backend.withdraw(place.key)
+        store.backend.remove(place.names)
     return removed
 
 
@@ -98,6 +106,7 @@ def repair(store: Store) -> Iterator[str]:
         if isinstance(found, str):
             with store.writing():
                 path.rename(make_folder(store.root / "damaged") / f"{path.name}-{time.time_ns()}")
+            store.backend.withdraw_record(path)
             yield f"moved aside records/{path.name}: {found}"
     store.leases.settle()
     needed = store.leases.needed()
@@ -119,6 +128,7 @@ def repair(store: Store) -> Iterator[str]:
 
 def saved_records(store: Store) -> Iterator[tuple[Path, Record | str]]:
     """Yield every saved record, or why it cannot be read, in order of path."""
+    store.backend.bring_records()
     names = tuple(f"{subject}-" for subject in get_args(Subject))
     for path in sorted((store.root / "records").glob("*.json")):
         if not path.name.startswith(names):
@@ -138,15 +148,16 @@ def _places(store: Store, stages: frozenset[str]) -> Iterator[Place]:
     for path in sorted((store.root / "damaged").glob("*")):
         yield _place(DAMAGED, path)
     yield from _leftovers(store)
-    for key in store.finished():
-        manifest: Mapping[str, object] | None = store.manifest(key)
+    for one in store.backend.leftovers():
+        path = store.root / "nowhere" / one.key  # it is in the bucket alone
+        yield Place(LEFTOVER, path, one.size_bytes, one.key, tuple(one.names))
+    for key, manifest in store.manifests():
         if manifest is None:
-            yield _place(DAMAGED, store.folder(key), key)
-            continue
-        document = manifest["document"]
-        stage = document.get("stage") if isinstance(document, dict) else ""
-        if stage in stages:
-            yield _place(f"results of stage {stage}", store.folder(key), key)
+            yield replace(_place(DAMAGED, store.folder(key), key), is_result=True)
+        elif manifest["document"].get("stage") in stages:
+            size = sum(entry["bytes"] for entry in manifest["files"].values())
+            kind = f"results of stage {manifest['document']['stage']}"
+            yield Place(kind, store.folder(key), size, key, is_result=True)
 
 
 def _leftovers(store: Store) -> Iterator[Place]:

@@ -12,7 +12,7 @@ from genbench.errors import DataError, GenbenchError, StoreUnwritableError, toge
 from genbench.executors import Event, Executor, Failure, Needs, Task
 from genbench.frontier import Frontier
 from genbench.guests import guests_of
-from genbench.leases import Holder
+from genbench.holders import Holder
 from genbench.outlook import kinds_of_work, longest_first, missing_steps
 from genbench.plan import Plan, Step
 from genbench.planner import without_failed

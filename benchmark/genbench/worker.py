@@ -3,16 +3,15 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
+from genbench.addresses import open_store
 from genbench.executors import Task, cores
 from genbench.executors.base import Report
 from genbench.parcels import Parcel
 from genbench.plan import Step
 from genbench.registry import Registry
 from genbench.rooms import Confine, prepare
-from genbench.store import Store
 
 MOST_TOGETHER = 8  #: trainings side by side
 
@@ -71,7 +70,7 @@ def make_worker(
     """Build what a worker process does with a step; called there.
 
     Args:
-        root: The store's folder.
+        root: The store's folder or address, as `genbench.addresses.open_store` takes it.
         plugins: Those to load.
         options: Of the run.
         must_stop: Says whether it was asked to stop.
@@ -97,7 +96,7 @@ def make_worker(
         limit_memory(options.max_memory_gib, options.device)
     choose_arithmetic()
     workshop = Workshop(
-        Store(Path(root)),
+        open_store(root),
         Registry(source if shares_process else source.limited_to(())),
         options.device,
         must_stop,

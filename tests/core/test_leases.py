@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from genbench import leases
-from genbench.leases import LEASE_SECONDS, Holder, Leases
+from genbench import holders, leases, locks
+from genbench.holders import Holder
+from genbench.leases import LEASE_SECONDS, Leases
 from genbench.store import Store
 
 KEY = "ab" + "0" * 62
@@ -47,7 +48,7 @@ def read(store: Store, key: str = KEY) -> Holder:
 
 
 def us() -> Holder:
-    return leases._holder("token")
+    return holders.new_holder("token")
 
 
 ELSEWHERE: dict[str, Any] = {"host": "node7", "boot": "another"}
@@ -69,7 +70,7 @@ def test_a_lease_excludes_others_until_it_is_released(store: Store) -> None:
 
 def test_the_living_are_never_robbed_here_and_the_dead_give_way_at_once(store: Store, clock: Clock) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    started = leases._started(child.pid)
+    started = holders.started_at(child.pid)
     assert started is not None
     holder = replace(us(), pid=child.pid, started=started)
     write(store, holder)
@@ -79,7 +80,7 @@ def test_the_living_are_never_robbed_here_and_the_dead_give_way_at_once(store: S
     assert store.leases.holder(KEY) == holder
     assert holder.label == f"PID {child.pid} on this machine"
     child.kill()
-    while leases._started(child.pid) != -1:  # a zombie, until we wait for it
+    while holders.started_at(child.pid) != -1:  # a zombie, until we wait for it
         pass
     assert store.leases.holder(KEY) is None
     child.communicate()
@@ -189,6 +190,53 @@ def test_of_many_threads_that_find_a_dead_lease_one_gets_it(store: Store) -> Non
         for thread in threads:
             thread.join()
         assert sorted(won) == [False] * 7 + [True]
+
+
+@pytest.mark.parametrize("there", ["a dead lease", "a dead thief of a dead lease", "nothing"])
+def test_where_files_cannot_be_locked_one_thief_wins_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    """All of them have seen that the holder is dead before the first of them acts."""
+    monkeypatch.setattr(locks, "_locked", lambda _: True)
+    dead = replace(us(), started=1)
+    if there != "nothing":
+        write(store, dead)
+    if there == "a dead thief of a dead lease":
+        with Leases(store.root)._claimed(dead):
+            (claim,) = (store.root / "leases").glob(".*.claim")
+        write(store, replace(us(), started=1, token="thief"), claim.name)
+    all_saw = threading.Barrier(8)
+    won: list[bool] = []
+
+    class Thief(Leases):
+        looks = 0
+
+        def holder(self, key: str) -> Holder | None:
+            found = super().holder(key)
+            if key == KEY:
+                self.looks += 1
+                if self.looks == 2:
+                    all_saw.wait()
+            return found
+
+    threads = [threading.Thread(target=lambda: won.append(Thief(store.root).acquire(KEY))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == [False] * 7 + [True]
+    assert [path.name for path in (store.root / "leases").iterdir()] == [KEY]
+    assert read(store).token not in {"token", "thief"}
+
+
+def test_a_lease_that_was_taken_over_is_named_once(store: Store) -> None:
+    store.leases.acquire(KEY)
+    assert store.leases.holds(KEY)
+    write(store, replace(us(), token="thief"))
+    assert not store.leases.holds(KEY)
+    assert store.leases.take_lost() == []
+    store.leases.heartbeat()
+    assert (store.leases.take_lost(), store.leases.take_lost()) == ([KEY], [])
 
 
 def test_a_lock_that_is_never_given_back_stops_nobody(store: Store, clock: Clock) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from genbench import caches, disk
+from genbench.addresses import default_root
 from genbench.caches import BELIEVED_SECONDS, Fingerprints
 from genbench.digest import canonical_json, digest
 from genbench.errors import (
@@ -21,7 +22,7 @@ from genbench.errors import (
     StoreUnwritableError,
     UsageError,
 )
-from genbench.store import Store, default_root
+from genbench.store import Store
 from genbench.upkeep import find_garbage, remove_garbage, repair
 
 DOCUMENT = {"stage": "fit", "seed": 1}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from faults import runs
 from faults.campaign import Size, Trial
-from genbench import leases
+from genbench import holders, leases
 from genbench.store import Store
 
 _LONG = 15
@@ -43,7 +43,7 @@ def one_is_killed(number: int, folder: Path) -> None:
 
 def dead_leases(number: int, folder: Path) -> None:
     """Every step has a lease of a process that is dead: each is taken over by one run."""
-    dead = replace(leases._holder("gone"), started=1)
+    dead = replace(holders.new_holder("gone"), started=1)
     (folder / "store" / "leases").mkdir(parents=True)
     for key in runs.plan().steps:
         (folder / "store" / "leases" / key).write_text(dumps(asdict(dead)))
@@ -131,4 +131,4 @@ def _steps_done(folder: Path) -> int:
 
 def _is_running(child: int) -> bool:
     """Say whether a child runs; one that ended is waited for later."""
-    return leases._started(child) not in {None, -1}
+    return holders.started_at(child) not in {None, -1}

@@ -337,8 +337,8 @@ def _written(value: object) -> str:
     return repr(value)
 
 
-def _store(folder: str | Path | None) -> Store:
-    return make_store(Path(folder) if folder is not None else None)
+def _store(place: str | Path | None) -> Store:
+    return make_store(place)
 
 
 def _records_of(records: str | Path | Record | Iterable[str | Path | Record]) -> Iterable[Record]:

@@ -24,13 +24,25 @@ AUGMENTS = (
 )
 
 
+class StorePlace(click.Path):
+    """A folder, or the address of a store in a bucket, which stays a text."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a path or an address."""
+        if "://" in str(value):  # `genbench.addresses` says what is no address
+            return str(value)
+        return super().convert(value, param, ctx)
+
+
 def store_option(command: Command) -> Command:
     """Add `--store`."""
     return click.option(
         "--store",
         "store_folder",
-        type=click.Path(file_okay=False, path_type=Path),
-        help="Folder of stored results [default: $GENBENCH_STORE, else ~/.cache/genbench].",
+        type=StorePlace(file_okay=False, path_type=Path),
+        metavar="DIR|URL",
+        help="Stored results: a folder, or s3://BUCKET/PREFIX [default: $GENBENCH_STORE, else "
+        "~/.cache/genbench].",
     )(command)
 
 

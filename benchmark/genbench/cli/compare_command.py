@@ -30,7 +30,7 @@ _MOST_BYTES, _MOST_DEPTH = 256 * 2**20, 30  # of the JSON of a board
 )
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file.")
 @store_option
-def command(a: str, b: str, form: str | None, out: Path | None, store_folder: Path | None) -> None:
+def command(a: str, b: str, form: str | None, out: Path | None, store_folder: str | Path | None) -> None:
     """Say what differs between two runs or boards: first in configuration, then in outcome.
 
     A and B are runs (folder, name, or a file in it), folders of records, or the JSON of boards. Rows that

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.command("doctor")
 @store_option
 @plugin_options
-def command(store_folder: Path | None, plugin_files: tuple[str, ...], no_plugins: bool) -> None:
+def command(store_folder: str | Path | None, plugin_files: tuple[str, ...], no_plugins: bool) -> None:
     """Say what is reachable: device, mirror, cache, plugins, versions; exit code 2 if something is wrong.
 
     `ok` is fine, `--` is something that some components need and this machine lacks, `BAD` must be fixed.
@@ -104,7 +104,7 @@ def _device() -> Iterator[Finding]:
     yield "ok", "device", f"cpu, {cores()} cores; {note}"
 
 
-def _store(folder: Path | None) -> Iterator[Finding]:
+def _store(folder: str | Path | None) -> Iterator[Finding]:
     store = make_store(folder)
     nearest = next(path for path in (store.root, *store.root.parents) if path.exists())
     if not os.access(nearest, os.W_OK):

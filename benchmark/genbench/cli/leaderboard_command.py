@@ -107,7 +107,7 @@ def command(
     out: Path | None,
     verified: tuple[Path, ...],
     evaluators: tuple[str, ...],
-    store_folder: Path | None,
+    store_folder: str | Path | None,
 ) -> None:
     """Render records as text, Markdown, an HTML page, LaTeX, CSV or JSON; without paths, all of the store.
 

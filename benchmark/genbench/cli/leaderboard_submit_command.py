@@ -48,7 +48,7 @@ def command(
     run_folder: Path | None,
     out: Path | None,
     features: bool,
-    store_folder: Path | None,
+    store_folder: str | Path | None,
     plugin_files: tuple[str, ...],
     no_plugins: bool,
 ) -> None:

@@ -53,7 +53,7 @@ _COLOURS = {"reported": "yellow", "recomputed": "green", "reproduced": "green"}
 @device_option
 @timeout_option
 @store_option
-def command(folder: Path, out: Path | None, store_folder: Path | None, **options: Any) -> None:
+def command(folder: Path, out: Path | None, store_folder: str | Path | None, **options: Any) -> None:
     """Recompute a submission from its predictions, and name what contradicts.
 
     FOLDER is what `genbench leaderboard submit` wrote. It is data: nothing of it is executed or unpickled, no

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def command(
     run: str,
     output: Path | None,
-    store_folder: Path | None,
+    store_folder: str | Path | None,
     plugin_files: tuple[str, ...],
     no_plugins: bool,
 ) -> None:

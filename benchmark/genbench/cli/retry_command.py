@@ -12,7 +12,7 @@ from genbench.terminal import count
 @click.command("retry")
 @click.argument("text", default="")
 @store_option
-def command(text: str, store_folder: Path | None) -> None:
+def command(text: str, store_folder: str | Path | None) -> None:
     """Forget failures, so that the next run tries those steps again from their start.
 
     TEXT selects failures by a part of their label; without it all are forgotten. A run tries failed steps

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all of them as JSON.")
 @store_option
-def command(folders: tuple[Path, ...], most: int, as_json: bool, store_folder: Path | None) -> None:
+def command(folders: tuple[Path, ...], most: int, as_json: bool, store_folder: str | Path | None) -> None:
     """List runs, the newest first: when, what, how much of it, and what came out; --json has it whole.
 
     Without FOLDERS: the runs that the store remembers, wherever their folders are, and those in

@@ -1,6 +1,7 @@
 """`genbench store`."""
 
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,26 +16,28 @@ from genbench.terminal import count
 
 if TYPE_CHECKING:
     from genbench.store import Store
+    from genbench.transfers import Way
     from genbench.upkeep import Garbage, Place
+
+_TELLING_SECONDS = 2.0  # between two lines about a transfer
 
 
 @click.group("store")
 def command() -> None:
-    """List, verify and clean up stored results."""
+    """List, verify, clean up and copy stored results."""
 
 
 @command.command("ls")
 @store_option
-def list_artifacts(store_folder: Path | None) -> None:
+def list_artifacts(store_folder: str | Path | None) -> None:
     """List what is stored, by stage: how many results, how large."""
     store = make_store(store_folder)
     sizes: dict[str, list[int]] = {}
-    for key in store.finished():
-        manifest = store.manifest(key)
+    for _, manifest in store.manifests():
         stage = str(manifest["document"].get("stage")) if manifest else "damaged"
         size = sum(entry["bytes"] for entry in manifest["files"].values()) if manifest else 0
         sizes.setdefault(stage, []).append(size)
-    echo(f"store {store.root}")
+    echo(f"store {store.address}")
     for stage, found in sorted(sizes.items()):
         echo(f"  {stage:9} {len(found):6} results {sum(found) / 2**20:10.1f} MiB")
     if not sizes:
@@ -47,7 +50,7 @@ def list_artifacts(store_folder: Path | None) -> None:
 @command.command("verify")
 @click.option("--repair", is_flag=True, help="Mend what is found; the next run makes lost results again.")
 @store_option
-def verify(repair: bool, store_folder: Path | None) -> None:
+def verify(repair: bool, store_folder: str | Path | None) -> None:
     """Read every file and compare it with its digest; exit code 4 if anything is damaged.
 
     With --repair, damaged results are moved aside, so that the next run that needs them makes them again;
@@ -94,7 +97,7 @@ def _repaired(store: "Store") -> int:
 )
 @click.option("--dry-run", is_flag=True, help="Only print what would be removed, and what is spared.")
 @store_option
-def collect(stages: tuple[str, ...], dry_run: bool, store_folder: Path | None) -> None:
+def collect(stages: tuple[str, ...], dry_run: bool, store_folder: str | Path | None) -> None:
     """Remove leftovers: unfinished work and damaged results. Records and logs stay.
 
     Whatever a running genbench is at or still needs is spared, in whatever stage. The checkpoints of a run
@@ -108,6 +111,7 @@ def collect(stages: tuple[str, ...], dry_run: bool, store_folder: Path | None) -
 
     _check_stages(stages)
     store = make_store(store_folder)
+    _say_remarks(store)
     garbage = find_garbage(store, frozenset(stages))
     removed = garbage.places if dry_run else remove_garbage(store, garbage)
     for kind, places in _by_kind(removed).items():
@@ -115,7 +119,86 @@ def collect(stages: tuple[str, ...], dry_run: bool, store_folder: Path | None) -
     for reason, places in _spared(garbage).items():
         echo(f"  spared: {reason:16} {len(places):6} {_mebibytes(places)}")
     verb = "would free" if dry_run else "freed"
-    echo(f"{verb} {_mebibytes(removed).strip()} from {count(len(removed), 'place')} in {store.root}")
+    echo(f"{verb} {_mebibytes(removed).strip()} from {count(len(removed), 'place')} in {store.address}")
+
+
+@command.command("push")
+@click.argument("address", metavar="URL")
+@click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
+@store_option
+def push(address: str, dry_run: bool, store_folder: str | Path | None) -> None:
+    """Copy results and records from a folder to a bucket, s3://BUCKET/PREFIX.
+
+    Whole results that the bucket lacks are copied, each checked before it leaves; nothing there is replaced.
+    Stopped by Ctrl-C or a lost network, the same command goes on where it was.
+    """
+    _transfer(address, ["push"], dry_run, store_folder)
+
+
+@command.command("pull")
+@click.argument("address", metavar="URL")
+@click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
+@store_option
+def pull(address: str, dry_run: bool, store_folder: str | Path | None) -> None:
+    """Copy results and records from a bucket, s3://BUCKET/PREFIX, to a folder.
+
+    Each result is checked when it has arrived. What the folder has is not replaced.
+    """
+    _transfer(address, ["pull"], dry_run, store_folder)
+
+
+@command.command("sync")
+@click.argument("address", metavar="URL")
+@click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
+@store_option
+def sync(address: str, dry_run: bool, store_folder: str | Path | None) -> None:
+    """Push and pull: afterwards a folder and a bucket have the same results."""
+    _transfer(address, ["push", "pull"], dry_run, store_folder)
+
+
+def _transfer(address: str, ways: "list[Way]", dry_run: bool, store_folder: str | Path | None) -> None:
+    """Copy what is lacking, and say how much that was; exit code 4 if anything was damaged."""
+    from genbench.transfers import Transfer
+
+    store = make_store(store_folder)
+    transfer = Transfer(store, address)
+    parcels = list(transfer.lacking(frozenset(ways)))
+    total = sum(parcel.size_bytes for parcel in parcels)
+    if not parcels:
+        echo(f"nothing to copy between {store.root} and {address}")
+        return
+    if dry_run:
+        for way in ways:
+            results, records = (
+                sum(one.way == way and one.is_record == kind for one in parcels) for kind in (False, True)
+            )
+            echo(f"would {way} {count(results, 'result')} and {count(records, 'record')}")
+        echo(f"{total / 2**20:.1f} MiB between {store.root} and {address}")
+        return
+    said = time.monotonic()
+
+    def tell(done: int, size_bytes: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= _TELLING_SECONDS:
+            said = time.monotonic()
+            echo(f"  {done} of {len(parcels)}, {size_bytes / 2**20:.1f} of {total / 2**20:.1f} MiB", err=True)
+
+    copied = transfer.copy(parcels, tell)
+    for way in ways:
+        results, records = copied.results[way], copied.records[way]
+        echo(f"{way}ed {count(results, 'result')} and {count(records, 'record')}")
+    echo(f"{copied.size_bytes / 2**20:.1f} MiB between {store.root} and {address}")
+    for problem in copied.damaged:
+        echo(f"not copied: {problem}", err=True)
+    if copied.damaged:
+        sys.exit(ExitCode.STORE)
+
+
+def _say_remarks(store: "Store") -> None:
+    """Say what whoever cleans up should know: whether it can be seen who is at work."""
+    store.leases.all()
+    for remark in store.backend.remarks():
+        echo(f"{remark}; what a run is at cannot be spared", err=True)
 
 
 def _check_stages(stages: Iterable[str]) -> None:

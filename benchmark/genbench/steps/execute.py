@@ -68,6 +68,8 @@ def execute(step: Step, workshop: Workshop, report: Report) -> None:
 
         with _owning(workshop.attempt(step)):
             store.put(step.key, step.document, fill, step.family)
+        while store.notes:
+            log.info(store.notes.pop())
         log.info("done")
 
 

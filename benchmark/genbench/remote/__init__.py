@@ -1,0 +1,1 @@
+"""A store in a bucket: objects on a server, leases by conditional writes, a folder as cache."""

@@ -1,0 +1,158 @@
+"""Copying results between a folder and a bucket: `genbench store push`, `pull` and `sync`.
+
+Whole results alone are copied, each checked before it leaves a folder, and when it arrived in one. What is
+there is not copied again, so that a transfer that was stopped goes on where it was.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from genbench.addresses import is_address
+from genbench.disk import make_folder, write_atomically
+from genbench.errors import DataError, UsageError
+from genbench.records import read_record
+from genbench.remote.backend import LAYOUT, BucketBackend
+from genbench.remote.buckets import open_bucket
+from genbench.store import Store
+
+Way = Literal["push", "pull"]
+_AT_ONCE = 4
+
+
+class Parcel(NamedTuple):
+    """Something that one side lacks."""
+
+    way: Way
+    key: str  #: of a result; of a record, its file's name
+    size_bytes: int
+    is_record: bool = False
+
+
+@dataclass
+class Copied:
+    """What a transfer did: how many results and records, how many bytes, and what was damaged."""
+
+    results: dict[Way, int] = field(default_factory=lambda: {"push": 0, "pull": 0})
+    records: dict[Way, int] = field(default_factory=lambda: {"push": 0, "pull": 0})
+    size_bytes: int = 0
+    damaged: list[str] = field(default_factory=list)
+
+
+class Transfer:
+    """A folder and a bucket, and what each has that the other lacks.
+
+    Args:
+        folder: The store in a folder.
+        address: `s3://bucket/prefix`.
+
+    Raises:
+        UsageError: The store is no folder, or the address is none of a bucket that is there.
+        RemoteError: The server cannot be reached, or refuses.
+    """
+
+    def __init__(self, folder: Store, address: str) -> None:
+        if is_address(folder.address):
+            raise UsageError(
+                f"--store {folder.address}: results are copied between a folder and a bucket",
+                hint=f"genbench store pull {folder.address} --store DIR; then genbench store push {address} "
+                "--store DIR",
+            )
+        if not is_address(address):
+            raise UsageError(
+                f"{address}: no address of a bucket",
+                hint=f"s3://BUCKET/PREFIX; of folders: cp -r {folder.root}",
+            )
+        self._folder, self._bucket = folder, open_bucket(address)
+        self._bucket.check(LAYOUT)
+        # Uploads come from the folder itself, and downloads go there: it needs no second copy.
+        self._backend = BucketBackend(folder.root, self._bucket)
+
+    def lacking(self, ways: frozenset[Way]) -> Iterator[Parcel]:
+        """Yield what is to be copied, without reading more than manifests."""
+        here = {key for key in self._folder.finished() if self._folder.manifest(key) is not None}
+        there = set(self._backend.keys())
+        if "push" in ways:
+            for key in sorted(here - there):
+                yield Parcel("push", key, _size(self._folder.manifest(key)))
+        if "pull" in ways and there - here:
+            for key, manifest in self._backend.manifests():
+                if key not in here:
+                    yield Parcel("pull", key, _size(manifest))
+        yield from self._lacking_records(ways)
+
+    def copy(self, parcels: list[Parcel], told: Callable[[int, int], None]) -> Copied:
+        """Copy what is lacking; `told` is called with how many of them, and how many bytes, are done."""
+        copied = Copied()
+        if any(parcel.way == "push" for parcel in parcels):
+            self._backend.check_writable()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            try:
+                for done, (parcel, problem) in enumerate(pool.map(self._sent, parcels), 1):
+                    if problem:
+                        copied.damaged.append(f"{parcel.key[:16]}: {problem}")
+                    else:
+                        (copied.records if parcel.is_record else copied.results)[parcel.way] += 1
+                        copied.size_bytes += parcel.size_bytes
+                    told(done, copied.size_bytes)
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        return copied
+
+    def _sent(self, parcel: Parcel) -> tuple[Parcel, str]:
+        """Copy one thing; return it with what is wrong with it."""
+        if parcel.is_record:
+            return parcel, self._send_record(parcel)
+        if parcel.way == "push":
+            if self._folder.open(parcel.key) is None:
+                return parcel, "damaged here, and moved aside"
+            self._backend.publish(parcel.key)
+            return parcel, ""
+        found = Store(self._folder.root, elsewhere=self._backend)
+        artifact = found.open(parcel.key)
+        if artifact is None:
+            return parcel, "; ".join(one.reason for one in found.found_damaged) or "gone from the bucket"
+        line = {"key": parcel.key, "stage": artifact.document.get("stage"), "family": ""}
+        with self._folder.writing():
+            self._folder.index.append({**line, "seconds": artifact.run.get("seconds")})
+        return parcel, ""
+
+    # ----------------------------------------------------------------------------------------------- records
+
+    def _lacking_records(self, ways: frozenset[Way]) -> Iterator[Parcel]:
+        here = {path.name: path for path in (self._folder.root / "records").glob("*-*.json")}
+        listed = {one.name.removeprefix("records/"): one for one in self._bucket.list("records/")}
+        if "push" in ways:
+            for name in sorted(here.keys() - listed.keys()):
+                yield Parcel("push", name, here[name].stat().st_size, True)
+        if "pull" in ways:
+            for name in sorted(listed.keys() - here.keys()):
+                if name == Path(name).name and not name.startswith("."):
+                    yield Parcel("pull", name, listed[name].size_bytes, True)
+
+    def _send_record(self, parcel: Parcel) -> str:
+        """Copy a record that can be read."""
+        path, name = self._folder.root / "records" / parcel.key, f"records/{parcel.key}"
+        if parcel.way == "pull":
+            found = self._bucket.get(name)
+            if found is None:
+                return "gone from the bucket"
+            with self._folder.writing():
+                make_folder(path.parent)
+                write_atomically(path, found.content)
+        try:
+            read_record(path)
+        except DataError as problem:
+            if parcel.way == "pull":
+                path.unlink()
+            return problem.message
+        if parcel.way == "push":
+            self._bucket.put(name, path.read_bytes())
+        return ""
+
+
+def _size(manifest: Any) -> int:
+    return sum(entry["bytes"] for entry in manifest["files"].values()) if manifest else 0
