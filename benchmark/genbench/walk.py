@@ -136,7 +136,9 @@ class Walk:
             if bundle:
                 self._running.update(bundle)
                 self._save_records_for(bundle[0])
-                executor.submit([Task(key, self._plan.order(key, self.guests.get(key))) for key in bundle])
+                executor.submit(
+                    [Task(key, self._plan.with_family(key, self.guests.get(key))) for key in bundle]
+                )
 
     def _claim(self, key: str) -> bool:
         """Take the lease of a step that is ready, if no other process is at it or has done it."""
