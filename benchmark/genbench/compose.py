@@ -270,8 +270,8 @@ class Composer:
             step = left.pop()
             if step in failed:
                 return step
-            new = [one for one in reversed([*self._plan.steps[step].inputs.values()]) if one not in seen]
-            left += new
+            new = [one for one in self._plan.steps[step].inputs.values() if one not in seen]
+            left += reversed(new)
             seen.update(new)
         return ""
 

@@ -80,7 +80,7 @@ class Step:
         location: Options that say where files are; not part of the identity.
         parts: The components whose code it runs.
         family: Digest of the document without component versions; empty until it is asked for
-            (`Plan.order`).
+            (`Plan.with_family`).
         guest: What is known of third parties whose code it runs; None where it runs none, and until it is
             handed to a worker.
         lease: Token of the lease under which a run handed it to a worker; empty until then.
@@ -252,8 +252,8 @@ class Plan:
             self._unversioned[id(component)] = (component, left)
         return self._unversioned[id(component)][1]
 
-    def order(self, key: str, guest: Guest | None = None) -> Step:
-        """Return a step as it is handed to a worker: with its family, and what is known of third parties."""
+    def with_family(self, key: str, guest: Guest | None = None) -> Step:
+        """Return a step with its family, and what is known of third parties, as a worker gets it."""
         return replace(self.steps[key], family=self.family(key), guest=guest)
 
     def find_cell(self, name: str) -> Cell:

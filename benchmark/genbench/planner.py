@@ -553,8 +553,7 @@ class _Planner:
             location = component.location if component is not None else {}
             own = component.parts if component is not None else Parts()
             step = Step(key, document, label, location, own + parts if parts else own)
-            # Written once; see `Step.document` and `Step.inputs`.
-            vars(step).update(document=content, inputs=content["inputs"])
+            vars(step).update(document=content, inputs=content["inputs"])  # written once; see `Step`
             self.plan.steps[key] = step
         return key
 

@@ -143,7 +143,7 @@ class Walk:
         """Return a step as it is handed to a worker."""
         holder = self._store.leases.holder(key)  # ourselves: a worker must know under which lease it works
         lease = holder.token if holder is not None else ""
-        order = replace(self._plan.order(key, self.guests.get(key)), lease=lease)
+        order = replace(self._plan.with_family(key, self.guests.get(key)), lease=lease)
         return Task(key, order, self.needs.get(key, Needs()), label=order.label)
 
     def _claim(self, key: str) -> bool:

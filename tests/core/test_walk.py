@@ -3,7 +3,7 @@
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from genbench import walk as walking
 from genbench.executors import Event, Failure
 from genbench.frontier import Frontier
 from genbench.leases import Holder
-from genbench.plan import Plan, Step
+from genbench.plan import Cell, Plan, Step
 from genbench.planner import without_failed
 from genbench.registry import Registry
 from genbench.store import Store
@@ -137,6 +137,32 @@ def test_the_work_for_a_step_does_not_grow_with_the_plan(
     many, large = looks_per_step(registry, store, tmp_path, 24, together=together)
     assert len(large.steps) > 6 * len(small.steps)
     assert many < 1.2 * few < 30
+
+
+class CountedCells(list[Cell]):
+    """The cells of a plan, which counts how often all of them are looked through."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Cell]:
+        self.looks += 1
+        return super().__iter__()
+
+
+def test_a_plan_is_looked_through_as_often_for_many_datasets_as_for_one(
+    registry: Registry, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / scale.CARD).write_text("{}")
+    looks = []
+    for number in (1, 12):
+        datasets = [f"toy-data:images={90 + 3 * n}" for n in range(number)]
+        plan = toy_plan(registry, store, datasets=datasets, generators=[], seeds=1)
+        cells = plan.cells = CountedCells(plan.cells)
+        memory = scale.MemoryStore(tmp_path)
+        executor = scale.SimulatedExecutor(scale.Clock(is_charged=False), 4, lambda key: 1.0, memory.put)
+        Walk(plan, memory, registry, Observer(), RunOptions(jobs=4)).go(executor)  # type: ignore[arg-type]
+        looks.append(cells.looks)
+    assert looks[0] == looks[1] > 0
 
 
 class NotingStore(scale.MemoryStore):
