@@ -8,6 +8,7 @@ from genbench.compose import Composer
 from genbench.errors import Interrupted, UsageError
 from genbench.executors import BUILT_IN, Executor, Setup
 from genbench.interrupts import cleaning, heeded, saving
+from genbench.observers import facts_of, told, with_plugins
 from genbench.outlook import changed_code
 from genbench.plan import Plan
 from genbench.registry import Registry, import_target
@@ -37,7 +38,7 @@ def run(
             that cannot be loaded.
     """
     _check_confinement(options.confine)
-    watcher = observer or Observer()
+    watcher = with_plugins(observer or Observer(), plan, store, registry, options.command)
     with heeded(), contextlib.ExitStack() as held:
         try:
             # The mark comes before the look at the store: what is there now, `store gc` spares.
@@ -45,22 +46,30 @@ def run(
             held.enter_context(store.leases.needing(plan.steps))
             walk = Walk(plan, store, registry, watcher, options)
             preflight.check(plan, walk.missing, store, registry, options.executor)
-            watcher.planned([plan.steps[key] for key in walk.missing], plan)
-            for remark in (
-                *_remarks(plan, walk.missing, store, registry),
-                *preflight.remarks(plan, walk.missing, store, registry),
-            ):
-                watcher.notice(remark)
-            if walk.missing:
-                _execute(walk, lambda: _make_executor(store, registry, options, walk))
-            composer = Composer(plan, store, options.command, keep=options.keep_records)
-            walk.summary.records = list(composer.all_records(walk.summary.failed))
+            with told(watcher, facts_of(plan, len(walk.missing), store, options), walk.summary):
+                _carry_out(walk, plan, store, registry, options, watcher)
         except KeyboardInterrupt:
             raise Interrupted("stopped; the same command resumes") from None
         finally:
             with cleaning():
                 held.close()
     return walk.summary
+
+
+def _carry_out(
+    walk: Walk, plan: Plan, store: Store, registry: Registry, options: RunOptions, watcher: Observer
+) -> None:
+    """Do what is missing, and compose the records."""
+    watcher.planned([plan.steps[key] for key in walk.missing], plan)
+    for remark in (
+        *_remarks(plan, walk.missing, store, registry),
+        *preflight.remarks(plan, walk.missing, store, registry),
+    ):
+        watcher.notice(remark)
+    if walk.missing:
+        _execute(walk, lambda: _make_executor(store, registry, options, walk))
+    composer = Composer(plan, store, options.command, keep=options.keep_records)
+    walk.summary.records = list(composer.all_records(walk.summary.failed))
 
 
 def _remarks(plan: Plan, missing: Sequence[str], store: Store, registry: Registry) -> Iterator[str]:
