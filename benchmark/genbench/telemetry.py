@@ -141,7 +141,9 @@ def title(record: Record) -> str:
     if result.subject == "suite":
         return f"suite: {result.evaluator.name}"
     filtered = f" + {result.filter.name}" if result.filter.use != "none" else ""
-    images = f"{result.generator.name}{filtered}" + (f" x{result.ratio:g}" if result.ratio else "")
+    images = "real images alone"
+    if result.generator.use != "none":
+        images = f"{result.generator.name}{filtered}" + (f" x{result.ratio:g}" if result.ratio else "")
     trained = f", {result.classifier.name}" if result.classifier else " (images)"
     return f"{images}{trained} on {result.dataset.name}, seed {result.index}"
 

@@ -197,6 +197,7 @@ def test_records_as_trackers_take_them(first: Any) -> None:
 
     assert telemetry.title(cell) == "toy:noise=0.5 + toy-filter x1, toy-net on toy-data, seed 0"
     assert telemetry.title(images) == "toy:noise=0.5 + toy-filter x1 (images) on toy-data, seed 0"
+    assert telemetry.title(of["accuracy", "none"]) == "real images alone, toy-net on toy-data, seed 0"
     other = replace(cell, result=replace(cell.result, index=0, key="0" * 64))
     assert telemetry.subject(cell) == telemetry.subject(other)
     assert len({telemetry.subject(one) for one in records}) == 3  # two cells and one image set
