@@ -79,16 +79,21 @@ def torch_gpus() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def gpu_memory_gib() -> float:
-    """Return the memory of the largest CUDA device, as the driver says; 0 without one."""
-    largest = 0
+def gpu_memory_bytes() -> tuple[int, ...]:
+    """Return the memory of each CUDA device, as the driver says; 0 of one that does not say."""
+    found = []
     for ordinal in range(driver_gpus()):
         device, memory = ctypes.c_int(0), ctypes.c_size_t(0)
         driver = ctypes.CDLL("libcuda.so.1")
-        found = driver.cuDeviceGet(ctypes.byref(device), ordinal)
-        if found == 0 and driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device) == 0:
-            largest = max(largest, memory.value)
-    return largest / 2**30
+        failed = driver.cuDeviceGet(ctypes.byref(device), ordinal)
+        failed = failed or driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+        found.append(0 if failed else memory.value)
+    return tuple(found)
+
+
+def gpu_memory_gib() -> float:
+    """Return the memory of the largest CUDA device; 0 without one."""
+    return max(gpu_memory_bytes(), default=0) / 2**30
 
 
 def unusable() -> str:

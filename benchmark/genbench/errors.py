@@ -117,6 +117,10 @@ class OutputError(GenbenchError):
     exit_code = ExitCode.STORE
 
 
+class SupersededError(GenbenchError):
+    """Another attempt has taken a step over: this one must leave its files alone."""
+
+
 class Interrupted(GenbenchError):  # noqa: N818 - being asked to stop is no error
     """The run was asked to stop, and stopped with its work saved."""
 

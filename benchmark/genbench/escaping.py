@@ -40,7 +40,11 @@ def exception_text(problem: BaseException, most: int = LONGEST_SENTENCE) -> str:
     >>> exception_text(ValueError("no such thing"))
     'ValueError: no such thing'
     """
-    return shortened(writable(f"{type(problem).__name__}: {problem}"), most)
+    try:
+        said = str(problem)
+    except Exception:  # a stranger's class: it may raise anything here, too
+        said = "(it cannot be written)"
+    return shortened(writable(f"{type(problem).__name__}: {said}"), most)
 
 
 def one_line(text: str, most: int | None = None) -> str:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 #: The version of the contract. A plugin module may say `genbench_api = 2`; it is loaded if we are that new.
 #: 2: a metric says in fields what it is about, and `RunContext` has `dataset` and no `deadline`.
-API_VERSION = 2
+#: 3: an executor has options, and tasks that say what they need.
+API_VERSION = 3
 
 Kind = Literal["dataset", "generator", "filter", "classifier", "evaluator", "executor"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -36,10 +37,12 @@ class Resources:
     Attributes:
         gpu_memory_gib: GPU memory at the `paper` preset; 0 when a CPU is enough.
         network: Whether weights must be fetched (or be in `GENBENCH_HUB_MIRROR`).
+        memory_gib: Memory of the machine at the `paper` preset; 0 when a few GiB are enough.
     """
 
     gpu_memory_gib: float = 0
     network: bool = False
+    memory_gib: float = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +106,22 @@ COPY_CHECK = ComponentSpec(
     config="genbench.copies.config:CopiesConfig",
     summary="always added: copies of test, val and the reserve; blank images; duplicates",
     reads=("test",),
+)
+
+#: Where steps run: the harness's own, beside those that plugins bring.
+EXECUTORS = (
+    ComponentSpec(
+        name="inline",
+        target="genbench.executors.inline:InlineExecutor",
+        config="genbench.executors.config:InlineConfig",
+        summary="in this process, one step at a time (what --jobs 0 uses)",
+    ),
+    ComponentSpec(
+        name="processes",
+        target="genbench.executors.processes:ProcessExecutor",
+        config="genbench.executors.config:ProcessesConfig",
+        summary="in persistent worker processes on this machine (the default)",
+    ),
 )
 
 

@@ -20,11 +20,10 @@ from genbench.errors import (
     PluginError,
     StoreUnwritableError,
     UsageError,
-    did_you_mean,
     together,
 )
 from genbench.escaping import exception_text
-from genbench.executors import BUILT_IN
+from genbench.executors.making import check_engine, engine_named
 from genbench.hookspecs import Kind
 from genbench.plan import Arm, Cell, Plan
 from genbench.protocols import ClassifierConfig, DatasetConfig
@@ -48,12 +47,12 @@ def check(
         missing: Keys of the steps that the store lacks.
         store: Where results go.
         registry: The components.
-        executor: Where steps would run.
+        executor: Where steps would run, with its options.
 
     Raises:
         GenbenchError: Something is wrong; with several findings, all of them in one message.
     """
-    found = [*_names(registry, executor), *would_fail(plan, missing, store, registry)]
+    found = [*_of_engine(registry, executor), *would_fail(plan, missing, store, registry)]
     if found:
         raise together(found)
     if missing:
@@ -144,13 +143,12 @@ def remarks(plan: Plan, missing: Sequence[str], store: Store, registry: Registry
 # ------------------------------------------------------------------------------------------- what is checked
 
 
-def _names(registry: Registry, executor: str) -> list[GenbenchError]:
-    """Look for the executor, even where nothing is left for it to do."""
-    known = {*BUILT_IN, *(spec.name for spec in registry.specs("executor"))}
-    if executor in known:
-        return []
-    hint = "genbench list executors"
-    return [UsageError(f"unknown executor {executor!r}. {did_you_mean(executor, known)}", hint=hint)]
+def _of_engine(registry: Registry, executor: str) -> Iterator[GenbenchError]:
+    """Look at the executor, even where nothing is left for it to do."""
+    try:
+        check_engine(registry, engine_named(registry, executor))
+    except GenbenchError as problem:
+        yield problem
 
 
 def _of_modules(plan: Plan, missing: Sequence[str], registry: Registry) -> Iterator[GenbenchError]:

@@ -26,6 +26,7 @@ from genbench.escaping import exception_text
 from genbench.hookspecs import (
     API_VERSION,
     COPY_CHECK,
+    EXECUTORS,
     KINDS,
     RESERVE_OWNER,
     ComponentSpec,
@@ -245,6 +246,8 @@ class Registry:
         own = Plugin(OWN_DISTRIBUTION, f"{OWN_DISTRIBUTION} {version}", builtin=True, module="genbench")
         self.plugins.append(own)
         self._claim(own, "evaluator", COPY_CHECK)
+        for spec in EXECUTORS:
+            self._claim(own, "executor", spec)
 
     def _enter(self, plugin: Plugin, load: Any) -> None:
         """Load one plugin, whatever it does, and note what became of it."""

@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from genbench import preflight
 from genbench.compose import Composer
+from genbench.devices import gpu_memory_bytes
 from genbench.errors import Interrupted, UsageError
-from genbench.executors import BUILT_IN, Executor, Setup
+from genbench.executors import Executor, Setup
+from genbench.executors.making import engine_named, has_workers, make_executor
 from genbench.interrupts import cleaning, heeded, saving
 from genbench.observers import facts_of, told, with_plugins
 from genbench.outlook import changed_code
 from genbench.plan import Plan
-from genbench.registry import Registry, import_target
+from genbench.registry import Registry
 from genbench.rooms import can_confine
 from genbench.store import Store
 from genbench.walk import Observer, RunSummary, Walk
@@ -100,19 +102,26 @@ def _execute(walk: Walk, make_executor: Callable[[], Executor]) -> None:
 
 
 def _make_executor(store: Store, registry: Registry, options: RunOptions, walk: Walk) -> Executor:
-    name = "inline" if options.jobs == 0 else options.executor
+    engine = engine_named(registry, "inline" if options.jobs == 0 else options.executor)
     settings: Mapping[str, object] = {
         "root": str(store.root),
         "source": registry.source,
         "options": options,
-        "shares_process": name == "inline",
+        "shares_process": not has_workers(engine),
         "expects_guests": bool(walk.guests),
     }
-    target = BUILT_IN[name].target if name in BUILT_IN else registry.spec("executor", name).target
     jobs = max(1, min(options.jobs, len(walk.missing)))
-    setup = Setup(WORKER, settings, worker_threads(options.device, jobs), worker_environments(options.gpus))
-    made: Executor = import_target(target, name)(setup, jobs, options.step_timeout_seconds)
-    return made
+    setup = Setup(
+        WORKER,
+        settings,
+        threads=worker_threads(options.device, jobs),
+        environments=worker_environments(options.gpus),
+        jobs=jobs,
+        timeout_seconds=options.step_timeout_seconds,
+        retries=options.retries,
+        gpu_memory_bytes=gpu_memory_bytes() if options.gpus else (),
+    )
+    return make_executor(engine, setup)
 
 
 def _check_confinement(confine: str) -> None:

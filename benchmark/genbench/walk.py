@@ -3,10 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from genbench import preflight
 from genbench.compose import Composer
-from genbench.errors import DataError, GenbenchError, SpoiledProcessError, StoreUnwritableError, together
+from genbench.errors import DataError, GenbenchError, StoreUnwritableError, together
 from genbench.executors import Event, Executor, Failure, Task
 from genbench.guests import guests_of
 from genbench.leases import Holder
@@ -46,9 +47,6 @@ class RunSummary:
     records: list[Record] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     ran: int = 0
-
-
-_ENDING = (StoreUnwritableError, SpoiledProcessError)  # errors of a step that end the run
 
 
 class Walk:
@@ -111,11 +109,12 @@ class Walk:
             if bundle:
                 self._running.update(bundle)
                 self._save_records_for(bundle[0])
-                executor.submit([Task(one, self._order(one)) for one in bundle])
+                executor.submit([self._task(one) for one in bundle])
 
-    def _order(self, key: str) -> Step:
+    def _task(self, key: str) -> Task:
         """Return a step as it is handed to a worker."""
-        return replace(self._plan.with_family(key), guest=self.guests.get(key))
+        order = replace(self._plan.with_family(key), guest=self.guests.get(key))
+        return Task(key, order, label=order.label)
 
     def _together(self, key: str) -> list[str]:
         """Return a step that is ready, with others that train the same network on another seed."""
@@ -172,7 +171,9 @@ class Walk:
         if event.status == "failed" and event.failure is not None:
             self._stop_if_needed_by_all(step, event.failure)
         self._observer.event(step, event)
-        if event.status in {"started", "progress"}:
+        if event.status == "retried" and event.failure is not None:
+            self._log(step.key, f"RETRIED {event.failure.reason}; attempt {event.attempt} follows")
+        if not event.is_final:
             return
         self._running.discard(event.id)
         self._store.leases.release(event.id)
@@ -181,20 +182,21 @@ class Walk:
             self._fail(step, event.failure)
         elif event.status == "interrupted":
             # By somebody else: when we stop, nobody listens to events any more.
-            self._fail(step, Failure("its worker was told to stop; the same command resumes it"))
+            reason = "its worker was told to stop; the same command resumes it"
+            self._fail(step, Failure(reason, kind="cancelled"))
         elif step.stage == "dataset":
             preflight.check_dataset(self._plan, step.key, self._store)
 
     def _fail(self, step: Step, failure: Failure) -> None:
         """Note a failure, and give up the steps that need this one."""
-        if isinstance(failure.error, _ENDING):
-            raise failure.error
+        if failure.ends_run:
+            raise failure.error or StoreUnwritableError(f"{step.label}: {failure.reason}")
         self._note_failure(step, failure)
         self._give_up(step.key)
 
     def _stop_if_needed_by_all(self, step: Step, failure: Failure) -> None:
         """End the run with one message where no data, or no stock, can be read: all cells would fail."""
-        if isinstance(failure.error, _ENDING):  # it is no fault of the data
+        if failure.ends_run:  # it is no fault of the data
             return
         if step.key in self._first:
             needed: Sequence[str] = (step.key,)
@@ -211,16 +213,22 @@ class Walk:
     def _note_failure(self, step: Step, failure: Failure) -> None:
         """Write why a step failed: into its log, and where the next plan finds it."""
         self.summary.failed[step.key] = failure.reason
-        log = self._store.log_path(step.key)
-        with self._store.writing(), log.open("a", encoding="utf-8") as file:
-            file.write(f"FAILED {failure.reason}\n{failure.details}\n")
+        log = self._log(step.key, f"FAILED {failure.reason}\n{failure.details}")
         note = {
             "label": step.label,
             "reason": failure.reason,
+            "kind": failure.kind,
             "log": f"logs/{log.name}",
             "document": step.document,
         }
         self._store.failures.note(step.key, note)
+
+    def _log(self, key: str, line: str) -> Path:
+        """Add a line to a step's log, and return where that is."""
+        log = self._store.log_path(key)
+        with self._store.writing(), log.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+        return log
 
     def _give_up(self, key: str) -> None:
         """Give up all steps that wait for a result that will not come."""

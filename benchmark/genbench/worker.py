@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from genbench.executors import cores
-from genbench.plan import Step
+from genbench.executors import Task, cores
+from genbench.executors.base import Report
 from genbench.registry import PluginSource, Registry
 from genbench.rooms import Confine, prepare
 from genbench.store import Store
@@ -25,7 +25,8 @@ class RunOptions:
         gpus: How many GPUs the workers share out among them; 0 on a CPU.
         step_timeout_seconds: How long one step may take, or None.
         checkpoint_seconds: Time between the checkpoints of a long step.
-        executor: Name of the executor.
+        executor: The executor, with its options: `processes`, `ray:address=auto`.
+        retries: How often a step is begun again whose worker was lost.
         command: What the user typed, for records.
         profile: Whether trainings are traced.
         max_memory_gib: Memory limit of a worker, or None.
@@ -41,6 +42,7 @@ class RunOptions:
     step_timeout_seconds: float | None = None
     checkpoint_seconds: float = 30.0
     executor: str = "processes"
+    retries: int = 0
     command: str = "genbench run"
     profile: bool = False
     max_memory_gib: float | None = None
@@ -126,12 +128,12 @@ class _Performer:
     def __init__(self, workshop: Any) -> None:
         self._workshop = workshop
 
-    def __call__(self, step: Step, report: Any) -> None:
+    def __call__(self, task: Task, report: Report) -> None:
         """Execute a step."""
         from genbench.steps import execute
 
-        execute(step, self._workshop, report)
+        execute(task.payload, self._workshop, report)
 
-    def announce(self, steps: Sequence[Step]) -> None:
+    def announce(self, tasks: Sequence[Task]) -> None:
         """Note which trainings come next, and may run side by side."""
-        self._workshop.announce(steps)
+        self._workshop.announce([task.payload for task in tasks])

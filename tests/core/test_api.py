@@ -68,8 +68,9 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     script = """
     print("the script runs")
     from genbench.executors import Setup, Task
+    from genbench.executors.config import ProcessesConfig
     from genbench.executors.processes import ProcessExecutor
-    executor = ProcessExecutor(Setup("light_probe:make", {}, 1, ()), jobs=1)
+    executor = ProcessExecutor(ProcessesConfig(), Setup("light_probe:make", {}))
     executor.submit([Task("one", 7)])
     found = []
     while not any(event.status in {"done", "failed"} for event in found):
@@ -79,10 +80,10 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     """
     probe = """
     class Probe:
-        def __call__(self, payload, report):
+        def __call__(self, task, report):
             import sys
             assert not hasattr(sys.modules["__main__"], "found")
-        def announce(self, payloads):
+        def announce(self, tasks):
             pass
     def make(must_stop):
         return Probe()

@@ -96,13 +96,16 @@ def test_a_step_that_somebody_stopped_is_a_failure_that_resumes(
 ) -> None:
     plan = toy_plan(registry, store, seeds=1)
     stopped = next(key for key, step in plan.steps.items() if step.stage == "train")
-    perform = inline._run
+    perform = inline.carry_out_task
 
-    def run_or_stop(work: Any, task: Task) -> Event:
-        return Event(task.id, "interrupted") if task.id == stopped else perform(work, task)
+    def run_or_stop(work: Any, task: Task, *others: Any, **options: Any) -> Event:
+        if task.id == stopped:
+            others[1](Event(task.id, "started"))
+            return Event(task.id, "interrupted")
+        return perform(work, task, *others, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(inline, "_run", run_or_stop)
+        patched.setattr(inline, "carry_out_task", run_or_stop)
         summary: RunSummary = run(plan, store, registry, RunOptions(jobs=0))
     assert summary.failed == {stopped: "its worker was told to stop; the same command resumes it"}
     again = run(toy_plan(registry, store, seeds=1), store, registry, RunOptions(jobs=0))

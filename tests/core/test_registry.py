@@ -55,7 +55,7 @@ def test_built_ins_come_in_through_entry_points() -> None:
         ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
         ("import nonsense_module_x", "ModuleNotFoundError: No module named 'nonsense_module_x'"),
         ("def broken(:", "SyntaxError"),
-        ("genbench_api = 99", "asks for plugin API 99; this genbench has API 2"),
+        ("genbench_api = 99", "asks for plugin API 99; this genbench has API 3"),
         (
             GOOD.replace("generators", "generator").format(name="x"),
             r"unknown hook 'genbench_generator'. Did you mean",

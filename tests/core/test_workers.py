@@ -15,6 +15,7 @@ from genbench.cli._output import warn
 from genbench.devices import Workers, choose_workers
 from genbench.errors import UsageError
 from genbench.executors import Setup, Task, cores
+from genbench.executors.config import ProcessesConfig
 from genbench.executors.processes import ProcessExecutor
 from genbench.steps.provenance import choose_arithmetic, hardware, tf32
 from genbench.worker import worker_environments, worker_threads
@@ -135,7 +136,8 @@ def executor(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessExecutor]:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    made = ProcessExecutor(Setup("worker_probe:make_probe", {}, 2, worker_environments(2)), jobs=3)
+    setup = Setup("worker_probe:make_probe", {}, threads=2, environments=worker_environments(2), jobs=3)
+    made = ProcessExecutor(ProcessesConfig(), setup)
     yield made
     made.close()
 

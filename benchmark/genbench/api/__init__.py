@@ -91,6 +91,7 @@ class AllOptions(PlanOptions, total=False):
     step_timeout: float
     checkpoint_every: float
     executor: str
+    retries: int
     max_memory: float
     vectorize: Literal["auto", "on", "off"]
     confine: Literal["auto", "require", "off", "all"]
@@ -177,6 +178,7 @@ def carry_out(
         step_timeout_seconds=asked_how.step_timeout,
         checkpoint_seconds=asked_how.checkpoint_every,
         executor=asked_how.executor,
+        retries=asked_how.retries,
         command=command,
         max_memory_gib=asked_how.max_memory,
         vectorize=asked_how.vectorize,
@@ -253,6 +255,7 @@ class _How(Options):
     step_timeout: float | None = Field(default=None, gt=0)
     checkpoint_every: float = Field(default=30.0, gt=0)
     executor: str = "processes"
+    retries: int = Field(default=0, ge=0)
     max_memory: float | None = Field(default=None, ge=0.5)
     vectorize: Literal["auto", "on", "off"] = "auto"
     confine: Literal["auto", "require", "off", "all"] = "auto"

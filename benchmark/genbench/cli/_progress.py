@@ -1,5 +1,6 @@
 """Live progress: bars on a terminal, one plain line per step elsewhere."""
 
+import socket
 import sys
 import time
 from collections import Counter
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 _PLAIN_SECONDS = 15.0  # a long step says how far it is this often, where there are no bars
 _SHOWN_RUNNING = 4
 _FIRST_SECONDS = 3.0  # and so early it is said what happens before the first step is done
+
+
+def _where(event: "Event") -> str:
+    """Name the machine that a step ran on, if it is not this one."""
+    return f" on {event.host}" if event.host not in {"", socket.gethostname()} else ""
 
 
 class Lines(AbstractContextManager["Lines"]):
@@ -71,11 +77,26 @@ class Lines(AbstractContextManager["Lines"]):
         elif event.status == "progress":
             self._far[event.id] = _Far.after(self._far.get(event.id), event)
             self.progress(step, event)
+        elif event.status == "queued":
+            self.queued(step, event)
+        elif event.status == "retried" and event.failure is not None:
+            self._running.pop(event.id, None)
+            self._far.pop(event.id, None)
+            self.retried(step, event, event.failure.reason)
         elif event.status in {"done", "failed"}:
             self._running.pop(event.id, None)
             self._far.pop(event.id, None)
             self._finished += 1
             self.finished(step, event)
+
+    def queued(self, step: "Step", event: "Event") -> None:
+        """Say what a step waits for that could run otherwise."""
+        if event.note:
+            self.say(f"  {step.label} {event.note}")
+
+    def retried(self, step: "Step", event: "Event", reason: str) -> None:
+        """Say that a step lost its worker and is begun again."""
+        self.say(f"  {step.label}{_where(event)}: {reason}; attempt {event.attempt} follows")
 
     def started(self, step: "Step", event: "Event") -> None:
         """Nothing: `waiting` tells of steps that take long."""
@@ -113,9 +134,10 @@ class Lines(AbstractContextManager["Lines"]):
         if event.failure is not None:
             self._failures[event.failure.reason] += 1
             if self._failures[event.failure.reason] == 1:
-                self.say(f"{head}  FAILED: {event.failure.reason}")
+                self.say(f"{head}{_where(event)}  FAILED: {event.failure.reason}")
         else:
-            self.say(f"{head}  {event.seconds:.1f} s")
+            attempt = f", attempt {event.attempt}" if event.attempt > 1 else ""
+            self.say(f"{head}  {event.seconds:.1f} s{_where(event)}{attempt}")
 
     def notice(self, message: str) -> None:
         """Pass on a remark of the runner."""
@@ -181,6 +203,12 @@ class Bars(Lines):
             task = self._tasks[event.id] = self._bars.add_task(label, total=event.total, metrics="")
         self._bars.update(task, completed=event.done, total=event.total, metrics=metrics)
 
+    def retried(self, step: "Step", event: "Event", reason: str) -> None:
+        """Take the bar of the lost attempt away."""
+        super().retried(step, event, reason)
+        if event.id in self._tasks:
+            self._bars.remove_task(self._tasks.pop(event.id))
+
     def finished(self, step: "Step", event: "Event") -> None:
         """Take a step's bar away and write its line above the bars."""
         super().finished(step, event)
@@ -211,6 +239,12 @@ class Silence(Lines):
         """Say nothing."""
 
     def waiting(self) -> None:
+        """Say nothing."""
+
+    def queued(self, step: "Step", event: "Event") -> None:
+        """Say nothing."""
+
+    def retried(self, step: "Step", event: "Event", reason: str) -> None:
         """Say nothing."""
 
     def finish(self) -> None:

@@ -5,7 +5,6 @@ import click
 from genbench.cli._options import make_registry, plugin_options, ready_suites
 from genbench.cli._output import Styled, echo
 from genbench.errors import UsageError, did_you_mean
-from genbench.executors import BUILT_IN
 from genbench.terminal import entry
 
 _PLURALS = ("datasets", "generators", "filters", "classifiers", "evaluators", "executors", "suites")
@@ -27,8 +26,6 @@ def command(kinds: tuple[str, ...], plugin_files: tuple[str, ...], no_plugins: b
         else:
             kind = plural.removesuffix("s")
             rows = [(spec.name, spec.summary) for spec in registry.specs(kind)]  # type: ignore[arg-type]
-            if kind == "executor":
-                rows = [*((name, one.summary) for name, one in BUILT_IN.items()), *rows]
         if rows:
             echo("\n" if position else "", Styled(plural, bold=True))
             width = max(len(name) for name, _ in rows)

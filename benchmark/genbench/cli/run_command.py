@@ -44,7 +44,19 @@ from genbench.request import settled, shell_line
     help="Time between checkpoints of a long step.",
 )
 @click.option(
-    "--executor", default="processes", show_default=True, help="Where steps run (`genbench list executors`)."
+    "--executor",
+    default="processes",
+    show_default=True,
+    metavar="NAME[:...]",
+    help="Where steps run (`genbench list executors`).",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="TIMES",
+    help="Begin a step again whose worker was lost; what a step itself raises is never tried again.",
 )
 @click.option(
     "-o",
@@ -128,6 +140,7 @@ def _run(options: dict[str, Any]) -> None:
         step_timeout_seconds=options["step_timeout"],
         checkpoint_seconds=options["checkpoint_every"],
         executor=options["executor"],
+        retries=options["retries"],
         command=publication.run.command,
         profile=options["profile"],
         max_memory_gib=options["max_memory_gib"],

@@ -73,6 +73,7 @@ def _described(
         "GPU memory at `paper`": f"{spec.resources.gpu_memory_gib:g} GiB"
         if spec.resources.gpu_memory_gib
         else "",
+        "memory at `paper`": f"{spec.resources.memory_gib:g} GiB" if spec.resources.memory_gib else "",
         "implementation": spec.target,
     }
     for title, fact in facts.items():
@@ -92,13 +93,19 @@ def _described(
         bounds = f"  [{allowed}]" if allowed else ""
         yield terminal.entry("  ", [(option, width), (default, default_width)], description + bounds)
     yield ""
+    if kind != "executor":
+        yield from _presets(schema)
+    reserve = " -d digits:reserve=300" if spec.needs_reserve else ""
+    yield f"example: genbench run {example(kind, spec.name, schema)}{reserve}"
+
+
+def _presets(schema: "type[ComponentConfig]") -> Iterator[str | tuple[Styled, str]]:
+    """Yield what each preset sets."""
     yield Styled("presets", bold=True), ""
     for preset in dict.fromkeys(("smoke", "quick", "paper", *schema.presets)):
         values = schema.presets.get(preset)
         yield filled(f"{preset}: " + (", ".join(_flat(values)) if values else "the defaults"), "    ", "  ")
     yield ""
-    reserve = " -d digits:reserve=300" if spec.needs_reserve else ""
-    yield f"example: genbench run {example(kind, spec.name, schema)}{reserve}"
 
 
 #: What a run needs besides a component of a kind.

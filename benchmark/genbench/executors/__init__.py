@@ -2,31 +2,18 @@
 
 inline     in this process, one at a time: for debugging
 processes  in persistent worker processes: a crash, a hang or a kill is one failed task
+
+base       what every executor does: `Executor`, `Setup`, `Task`, `Event`
+at_work    what every worker does: environment, threads, tasks in turn
+failures   the kinds of failure, and what follows from each
+memory     whether one more step fits beside those that run
+config     their options;  making  one by its name;  probe  what workers do while one is checked
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from genbench.executors.base import FINAL, Event, Executor, Needs, Perform, Setup, Status, Task, cores
+from genbench.executors.failures import Failure, FailureKind
 
-from genbench.executors.base import Event, Executor, Failure, Setup, Task, cores
-
-__all__ = ["BUILT_IN", "BuiltIn", "Event", "Executor", "Failure", "Setup", "Task", "cores"]
-
-
-class BuiltIn(NamedTuple):
-    """An executor that comes with genbench: its class, as `"module:Class"`, and what it does in a line."""
-
-    target: str
-    summary: str
-
-
-#: Plugins add others (`genbench_executors`).
-BUILT_IN: Mapping[str, BuiltIn] = {
-    "inline": BuiltIn(
-        "genbench.executors.inline:InlineExecutor",
-        "in this process, one step at a time (what --jobs 0 uses)",
-    ),
-    "processes": BuiltIn(
-        "genbench.executors.processes:ProcessExecutor",
-        "in persistent worker processes on this machine (the default)",
-    ),
-}
+__all__ = [
+    "FINAL", "Event", "Executor", "Failure", "FailureKind", "Needs", "Perform", "Setup", "Status", "Task",
+    "cores",
+]  # fmt: skip

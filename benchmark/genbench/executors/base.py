@@ -1,42 +1,78 @@
-"""What every executor does: take bundles of tasks, tell what becomes of each."""
+"""What every executor does: take bundles of tasks, tell what becomes of each.
+
+docs/design/executors.md says how one is written; `genbench plugin check NAME` asks whether it is right.
+"""
 
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
-from genbench.errors import GenbenchError
+from genbench.executors.config import ExecutorConfig
+from genbench.executors.failures import Failure
 
-Status = Literal["started", "progress", "done", "failed", "interrupted"]
+Status = Literal["queued", "started", "progress", "retried", "done", "failed", "interrupted"]
+FINAL = frozenset[Status]({"done", "failed", "interrupted"})  #: the last news of a task
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a task takes, as far as that is known: declared, or measured when the like was done before.
+
+    Attributes:
+        cpus: Cores that it keeps busy.
+        gpus: GPUs that it computes on; 0 for one that needs none.
+        memory_bytes: Of the machine, at most; None is unknown.
+        gpu_memory_bytes: Of each of its GPUs, at most; None is unknown.
+        seconds: That it takes; None is unknown.
+    """
+
+    cpus: int = 1
+    gpus: int = 0
+    memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class Task:
-    """One piece of work: an identifier, and whatever the worker's function takes."""
+    """One piece of work: an identifier, and whatever the worker's function takes.
+
+    Attributes:
+        id: Unique within a run.
+        payload: What is done; picklable.
+        needs: What it takes.
+        attempt: How often it was begun, this time included: 2 after its first worker was lost.
+        label: For people.
+    """
 
     id: str
     payload: Any
-
-
-@dataclass(frozen=True)
-class Failure:
-    """How a task ended badly.
-
-    Attributes:
-        reason: One line for tables: `ValueError: ...`, `killed by signal 9`, `no end within 60 s`.
-        details: A traceback, or empty for errors that the user can mend.
-        error: What was raised, if it is an error of genbench's own: its type crosses process borders.
-    """
-
-    reason: str
-    details: str = ""
-    error: GenbenchError | None = None
+    needs: Needs = Needs()
+    attempt: int = 1
+    label: str = ""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a task."""
+    """Something that happened to a task.
+
+    `queued` and `progress` any number of times, `started` once per attempt, `retried` between two attempts,
+    and at the end one of `done`, `failed` and `interrupted`, after which nothing more is said of it.
+
+    Attributes:
+        id: Of the task.
+        status: What happened.
+        done: Of `progress`: how much is done.
+        total: Of how much.
+        metrics: Numbers that go with it.
+        seconds: Of the last event: how long the attempt took.
+        failure: Of `failed`, and of `retried`: what ended the attempt.
+        host: Name of the machine that the worker is on; empty where it is not known.
+        attempt: Which attempt it is about; of `retried`, the one that comes next.
+        note: Of `queued`: what it waits for, in a few words.
+    """
 
     id: str
     status: Status
@@ -45,6 +81,14 @@ class Event:
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     failure: Failure | None = None
+    host: str = ""
+    attempt: int = 1
+    note: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is the last news of its task."""
+        return self.status in FINAL
 
 
 class Report(Protocol):
@@ -56,55 +100,88 @@ class Report(Protocol):
 
 
 class Perform(Protocol):
-    """What a worker does with a payload."""
+    """What a worker does with a task."""
 
-    def __call__(self, payload: Any, report: Report) -> None:
+    def __call__(self, task: Task, report: Report) -> None:
         """Do it, or raise."""
         ...
 
-    def announce(self, payloads: Sequence[Any]) -> None:
-        """Learn of a bundle before its first payload: called once with all of its payloads."""
+    def announce(self, tasks: Sequence[Task]) -> None:
+        """Learn of a bundle before its first task: called once with all that is left of it."""
         ...
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How a worker gets its function: `"module:function"` is imported there and called with `settings`.
+    """What an executor is built with besides its options: the same for every engine.
 
-    It returns a `Perform`. `settings` must be picklable; a `must_stop` function is added to it.
+    `"module:function"` is imported in each worker and called with `settings`; it returns a `Perform`.
+    `settings` must be picklable; a `must_stop` function is added to it. `genbench.executors.at_work` does
+    that, and everything else that a worker does.
 
     Attributes:
         target: Where the function is.
         settings: What it is called with.
         threads: Of torch, in each worker process.
         environments: Variables of the first worker, the second and so on, and from the start again.
+        jobs: How many workers are wanted; an engine with a queue of its own may take it as a hint.
+        timeout_seconds: How long one task may take, or None.
+        retries: How often a task is begun again after its worker was lost (`failures.RETRIED`).
+        gpu_memory_bytes: Of each GPU that workers share, in the order of `environments`; empty: unknown.
     """
 
     target: str
     settings: Mapping[str, Any]
     threads: int = 1
     environments: Sequence[Mapping[str, str]] = ()
+    jobs: int = 1
+    timeout_seconds: float | None = None
+    retries: int = 0
+    gpu_memory_bytes: Sequence[int] = ()
 
 
 class Executor(ABC):
-    """Runs bundles of tasks. Bundles hold tasks that differ only in their seed; each may fail alone."""
+    """Runs bundles of tasks. Bundles hold tasks that differ only in their seed; each may fail alone.
+
+    Built with its options and a `Setup`. All methods are called from one thread.
+
+    Class attributes:
+        has_workers: Whether tasks run in processes of their own. One that shares its process with them can
+            neither outlive a task that kills it nor end one that hangs.
+    """
+
+    has_workers: ClassVar[bool] = True
+
+    @abstractmethod
+    def __init__(self, config: ExecutorConfig, setup: Setup) -> None:
+        """Get ready; whatever takes long may go on in the background."""
 
     @property
     @abstractmethod
     def free(self) -> int:
-        """How many more bundles can start now."""
+        """How many more bundles it takes now: idle workers, or as many as its queue should hold."""
 
     @abstractmethod
     def submit(self, bundle: Sequence[Task]) -> None:
-        """Start a bundle; only while `free` is positive."""
+        """Take a bundle; only while `free` is positive. Returns at once."""
 
     @abstractmethod
     def events(self, timeout_seconds: float) -> Sequence[Event]:
-        """Return what happened, waiting at most this long for something to happen."""
+        """Return what happened, in order, waiting at most this long for something to happen."""
+
+    @abstractmethod
+    def cancel(self, task_id: str) -> None:
+        """Call off one task, running or not: it fails as `cancelled`, the rest of its bundle goes on.
+
+        One that has ended meanwhile, or that nobody knows, is left alone.
+        """
 
     @abstractmethod
     def stop(self, grace_seconds: float) -> None:
-        """Ask running tasks to save their work and stop; end what has not stopped by then."""
+        """Ask running tasks to save their work and stop; end what has not stopped by then.
+
+        What had not begun is forgotten. `events` still tells of those that were interrupted.
+        """
 
     @abstractmethod
     def close(self) -> None:

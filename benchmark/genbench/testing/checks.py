@@ -5,12 +5,14 @@ Each raises AssertionError with a message that says what to correct.
 
 from collections.abc import Mapping
 
+from genbench.executors.making import has_workers
 from genbench.hookspecs import COPY_CHECK
 from genbench.suite import BASELINE
 from genbench.testing import classifier_checks as classifiers
 from genbench.testing import common_checks as common
 from genbench.testing import dataset_checks as datasets
 from genbench.testing import evaluator_checks as evaluators
+from genbench.testing import executor_checks as executors
 from genbench.testing import filter_checks as filters
 from genbench.testing import generator_checks as generators
 from genbench.testing.asking import Check
@@ -71,6 +73,18 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
         evaluators.inputs_are_left_alone,
         evaluators.random_state_is_left_alone,
     ),
+    "executor": (
+        *COMMON,
+        executors.tasks_end_once,
+        executors.bundles_are_announced,
+        executors.progress_is_passed_on,
+        executors.one_failure_is_one_task,
+        executors.failures_have_their_kind,
+        executors.odd_exceptions_arrive,
+        executors.large_payloads_arrive,
+        executors.queued_tasks_can_be_cancelled,
+        *executors.OF_WORKERS,
+    ),
 }
 
 
@@ -78,8 +92,12 @@ def checks_of(subject: Subject) -> tuple[Check, ...]:
     """Return the checks of a component.
 
     The baseline generator makes no images, and the check for copies is handed what no plugin gets: of both,
-    nothing is asked but what holds for all kinds.
+    nothing is asked but what holds for all kinds. Of an executor without
+    workers of its own, nothing is asked that only these can do.
     """
     chosen = (subject.resolved.kind, subject.resolved.name)
     is_own = chosen in {("generator", BASELINE), ("evaluator", COPY_CHECK.name)}
-    return COMMON if is_own else CHECKS[subject.resolved.kind]
+    checks = COMMON if is_own else CHECKS[subject.resolved.kind]
+    if subject.resolved.kind == "executor" and not has_workers(subject.resolved):
+        return tuple(check for check in checks if check not in executors.OF_WORKERS)
+    return checks

@@ -1,0 +1,31 @@
+"""Options of executors. Imported where plans are made: no engine is."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from genbench.options import ComponentConfig
+
+
+class ExecutorConfig(ComponentConfig):
+    """The options of an executor: `ray:address=auto`. None of them changes a result.
+
+    `check_machine` says before anything runs what the machine lacks: a program, a cluster that answers.
+    """
+
+
+class InlineConfig(ExecutorConfig):
+    """Options of `inline`: none."""
+
+
+class ProcessesConfig(ExecutorConfig):
+    """Options of `processes`."""
+
+    primary: ClassVar[str | None] = "memory_gib"
+
+    memory_gib: float | None = Field(
+        default=None,
+        gt=0,
+        description="memory that running steps may take together, as far as it is known what they take "
+        "[default: nine tenths of the machine's, or of its container's]",
+    )
