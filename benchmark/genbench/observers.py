@@ -107,7 +107,7 @@ class _Plugins:
     def event(self, step: Step, event: Event) -> None:
         """Tell of a step that is over."""
         heard = self._registry.heard(STEP)
-        if not heard or event.status not in {"done", "failed", "interrupted"}:
+        if not heard or not event.is_final:
             return
         facts: dict[str, Any] = {
             "stage": step.stage,
@@ -145,7 +145,8 @@ class _Plugins:
             seconds=event.seconds,
             seed=step.seed,
             inputs=dict(step.inputs),
-            host=socket.gethostname(),
+            host=event.host or socket.gethostname(),
+            attempt=event.attempt,
             device=attempt.get("hardware", {}).get("device", ""),
             peak_memory_bytes=attempt.get("peak_memory_bytes", 0),
             log=str(self._store.log_path(step.key)),

@@ -73,6 +73,7 @@ class StepFacts:
         seed: Its own seed.
         inputs: Keys of the steps it needed, by role.
         host: Name of the machine that it ran on.
+        attempt: Which attempt came to this end: 2 where the first lost its worker.
         device: What it ran on: `cpu`, or the name of a GPU; empty unless it is done.
         peak_memory_bytes: The most memory it held, on a GPU the GPU's; 0 unless it is done.
         log: Path of its log.
@@ -90,6 +91,7 @@ class StepFacts:
     seed: int
     inputs: Mapping[str, str]
     host: str
+    attempt: int = 1
     device: str = ""
     peak_memory_bytes: int = 0
     log: str = ""

@@ -58,6 +58,7 @@ class _Traced:
                 "genbench.step.stage": step.stage,
                 "genbench.step.status": step.status,
                 "genbench.step.seed": step.seed,
+                "genbench.step.attempt": step.attempt,
                 "genbench.step.device": step.device,
                 "genbench.step.peak_memory_bytes": step.peak_memory_bytes,
                 "host.name": step.host,
