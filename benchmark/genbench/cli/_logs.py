@@ -76,14 +76,16 @@ class JsonLog:
         """Write an event; `fields` are those of `EVENTS`."""
         about = {"run": self.run} if self.run else {}
         line = _plain({"level": level, "event": event, **about, "message": message, **fields})
-        with self._lock, contextlib.suppress(OSError, ValueError):
+        with self._lock:
             now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             text = json.dumps({"time": now, **line}, allow_nan=False)
-            if not self._is_lost:
-                self._is_lost = True  # unless all goes well
+            if self._is_lost:
+                return
+            try:
                 self._stray.out.write(f"{text}\n")
                 self._stray.out.flush()
-                self._is_lost = False
+            except (OSError, ValueError):
+                self._is_lost = True
 
     def fails(self, error: str, message: str, hint: str = "", details: str = "") -> None:
         """Note why the program is about to end: the last line says it."""

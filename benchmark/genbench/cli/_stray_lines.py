@@ -5,10 +5,12 @@ import os
 import select
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import TextIO
 
-_MOST_BYTES = 10_000  #: of a line: a progress bar that never ends its line is cut into such pieces
+_MOST_BYTES = 10_000  # after which a line that does not end is handed over in parts
+_LAST_SECONDS = 1.0  # for what was written before the end: a process that was left behind may write for ever
 _ENDS = b"\r\n"
 
 
@@ -53,10 +55,12 @@ class StrayLines:
     def _read(self, source: int) -> None:
         """Read until nobody holds the other end; or, once it is over, until there is nothing left.
 
-        A process that somebody left behind may hold it for ever.
+        A process that somebody left behind may hold it for ever, and write for ever.
         """
-        while True:
+        until = float("inf")
+        while time.monotonic() < until:
             is_last = self._is_over.is_set()
+            until = min(until, time.monotonic() + _LAST_SECONDS) if is_last else until
             if select.select([source], [], [], 0 if is_last else 0.1)[0]:
                 found = os.read(source, 65536)
                 self._split(found)
@@ -70,8 +74,8 @@ class StrayLines:
 
     def _split(self, found: bytes) -> None:
         """Hand over whole lines; what a progress bar overwrites (`\\r`) is a line, too."""
-        for byte in found.splitlines(keepends=True):
-            self._begun += byte
+        for part in found.splitlines(keepends=True):
+            self._begun += part
             if self._begun[-1:] in _ENDS or len(self._begun) > _MOST_BYTES:
                 line, self._begun = self._begun.decode("utf-8", "backslashreplace").rstrip(), b""
                 if line:
