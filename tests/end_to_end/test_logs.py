@@ -43,11 +43,11 @@ def genbench_step_finished(step):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A run of two workers in which much is said, and a fit fails; its lines, parsed."""
+    """A run with a worker in which much is said, and a fit fails; its lines, parsed."""
     folder = tmp_path_factory.mktemp("logged")
     (folder / "noisy.py").write_text(NOISY)
     broken = ("-g", "toy:fault=raise", "-e", "accuracy", "--plugin", "noisy.py")
-    arguments = [*RUN_OF_TOYS, *broken, "--seeds", "1", "--jobs", "2", "--log-format", "json"]
+    arguments = [*RUN_OF_TOYS, *broken, "--seeds", "1", "--jobs", "1", "--log-format", "json"]
     done = called(folder, *arguments)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     return SimpleNamespace(folder=folder, done=done, lines=lines, arguments=arguments)
@@ -57,7 +57,7 @@ def of(run: Any, event: str) -> list[dict[str, Any]]:
     return [line for line in run.lines if line["event"] == event]
 
 
-@pytest.mark.slow(reason="starts the program with two workers")
+@pytest.mark.slow(reason="starts the program with a worker")
 def test_every_line_has_the_fields_of_its_event(run: Any) -> None:
     before, kinds = "", set()
     for line in run.lines:
@@ -82,7 +82,7 @@ def test_the_lines_tell_what_every_step_did(run: Any) -> None:
     (began,), (ended,) = of(run, "run_started"), of(run, "run_finished")
     assert began["run"] == ended["run"]
     assert re.fullmatch("[0-9a-f]{32}", began["run"])
-    assert (began["cells"], began["suite"], began["jobs"]) == (3, "toy-data-toy-toy-toy-net", 2)
+    assert (began["cells"], began["suite"], began["jobs"]) == (3, "toy-data-toy-toy-toy-net", 1)
     done, failed = of(run, "step_done"), of(run, "step_failed")
     for step in (*done, *failed):
         (start,) = [one for one in of(run, "step_started") if one["key"] == step["key"]]

@@ -2,6 +2,7 @@
 
 import http.server
 import importlib.util
+import json
 import os
 import re
 import struct
@@ -10,6 +11,7 @@ import sys
 import sysconfig
 import threading
 import venv
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,20 +37,21 @@ TOYS = {
     "classifiers": ["toy-net"],
     "reference": "toy-net",
     "seeds": 1,
-    "evaluators": ["accuracy", "fid"],
+    "evaluators": ["accuracy"],
     "preset": "smoke",
 }
 
 
-def observed(folder: Path, plugin: str, generator: str = "toy") -> Any:
-    """Run toys in this process with one of the plugins; return the records and the remarks."""
-    files = (str(ROOT / "tests" / "toy_plugin.py"), str(EXAMPLES / f"{plugin}.py"))
+def observed(folder: Path, *plugins: str, **entries: Any) -> Any:
+    """Run toys in this process with some of the plugins; return the records and the plan."""
+    named = [str(EXAMPLES / f"{plugin}.py") for plugin in plugins]
+    files = (str(ROOT / "tests" / "toy_plugin.py"), *named)
     registry, store = Registry(PluginSource(files=files, third_party=False)), Store(folder / "store")
-    suite = make_suite({**TOYS, "generators": [generator]}, "test")
+    suite = make_suite({**TOYS, "generators": ["toy"], **entries}, "test")
     plan, notices = make_plan(resolve_suite(registry, suite, store.fingerprint)), list[str]()
     summary = run(plan, store, registry, RunOptions(jobs=0), Observer(notice=notices.append))
     assert [one for one in notices if "plugin" in one] == []
-    return SimpleNamespace(records=summary.records, plan=plan, failed=summary.failed)
+    return SimpleNamespace(records=summary.records, plan=plan, folder=folder)
 
 
 def cell_of(records: list[Record]) -> Record:
@@ -107,7 +110,7 @@ def test_a_trace_has_a_span_for_each_step(
 def test_a_failed_step_is_a_span_with_its_reason(spans: Any, tmp_path: Path) -> None:
     from opentelemetry.trace import StatusCode
 
-    observed(tmp_path, "telemetry_otel", generator="toy:fault=raise")
+    observed(tmp_path, "telemetry_otel", generators=["toy:fault=raise"])
     *steps, whole = spans.get_finished_spans()
     (failed,) = [span for span in steps if span.status.status_code == StatusCode.ERROR]
     assert failed.status.description == "RuntimeError: the toy broke"
@@ -167,16 +170,31 @@ plugin.genbench_run_finished(run, "done", "", ())
 # -------------------------------------------------------------------------------- MLflow, Weights & Biases
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow uses what SQLAlchemy and others deprecate
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # as above
-def test_mlflow_has_a_child_for_each_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mlflow", reason="mlflow-skinny is not installed here: see the last test")
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A run that both track."""
+    for name in ("mlflow", "wandb"):
+        pytest.importorskip(name, reason=f"{name} is not installed here: see the last test")
+    folder = tmp_path_factory.mktemp("tracked")
+    settings = {
+        "MLFLOW_TRACKING_URI": "sqlite:///tracked.db",
+        "WANDB_MODE": "offline",
+        "WANDB_DIR": str(folder),
+        "WANDB_ERROR_REPORTING": "false",
+    }
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they use what SQLAlchemy and others deprecate
+        patch.chdir(folder)
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        both = ("telemetry_mlflow", "telemetry_wandb")
+        yield observed(folder, *both, evaluators=["accuracy", "fid"])
+
+
+def test_mlflow_has_a_child_for_each_cell(tracked: Any) -> None:
     from mlflow import MlflowClient
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///tracked.db")
-    done = observed(tmp_path, "telemetry_mlflow")
-    client = MlflowClient("sqlite:///tracked.db")
+    done, client = tracked, MlflowClient("sqlite:///tracked.db")
     experiment = client.get_experiment_by_name("genbench")
     assert experiment is not None
     found = {one.info.run_name: one for one in client.search_runs([experiment.experiment_id])}
@@ -208,17 +226,10 @@ def test_mlflow_has_a_child_for_each_cell(tmp_path: Path, monkeypatch: pytest.Mo
     assert Record.from_json(text).result_digest == record.result_digest
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as above, of wandb
-def test_wandb_has_a_run_for_each_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb", reason="wandb is not installed here: see the last test")
-    import json
-
-    monkeypatch.chdir(tmp_path)
-    for name, value in {"MODE": "offline", "DIR": str(tmp_path), "ERROR_REPORTING": "false"}.items():
-        monkeypatch.setenv(f"WANDB_{name}", value)
-    done = observed(tmp_path, "telemetry_wandb")
+def test_wandb_has_a_run_for_each_cell(tracked: Any) -> None:
+    done = tracked
     runs: dict[str, Any] = {}
-    for file in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb")):
+    for file in sorted(done.folder.glob("wandb/offline-run-*/*.wandb")):
         written = list(wandb_records(file))
         (about,) = [one.run for one in written if one.HasField("run")]
         history = [

@@ -164,8 +164,14 @@ def standard_error(arguments: Sequence[str]) -> Iterator[None]:
     log = _State["log"] = JsonLog()
     before = warnings.showwarning, logging.lastResort
     warnings.showwarning, logging.lastResort = log.warn, _Handler(log)
-    facts = {"schema": SCHEMA, "version": __version__, "arguments": list(arguments), "process": os.getpid()}
-    log.tell("program_started", f"genbench {' '.join(arguments)}", **facts)
+    log.tell(
+        "program_started",
+        f"genbench {' '.join(arguments)}",
+        schema=SCHEMA,
+        version=__version__,
+        arguments=list(arguments),
+        process=os.getpid(),
+    )
     code = int(ExitCode.CELLS_FAILED)
     try:
         yield

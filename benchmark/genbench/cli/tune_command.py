@@ -130,7 +130,9 @@ def _make_suite(options: dict[str, Any]) -> "Suite":
 
 def _make_observer() -> "Observer":
     """Say now and then how far a long step is; the same remark is made once, not with every trial."""
-    from genbench.cli._progress import JsonProgress, Lines, active
+    from genbench.cli._json_progress import JsonProgress
+    from genbench.cli._logs import active
+    from genbench.cli._progress import Lines
     from genbench.runner import Observer
 
     log = active()
