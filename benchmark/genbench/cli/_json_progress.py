@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _PROGRESS_SECONDS = 1.0  # between two lines about how far one step is
 _SILENT_SECONDS = 60.0  # after which a line says that the program is alive
 _SHOWN_RUNNING = 20
-#: What is told where nothing but failures and remarks is asked for.
-_LOUD = frozenset({"run_finished", "step_failed", "step_retried", "notice"})
+#: What is told where no progress is asked for.
+_LOUD = frozenset({"run_started", "run_finished", "step_failed", "step_retried", "notice"})
 _LEVELS: dict[str, Level] = {"failed": "error", "retried": "warning", "interrupted": "warning"}
 
 
@@ -28,7 +28,7 @@ class JsonProgress(AbstractContextManager["JsonProgress"]):
 
     Args:
         log: Where lines go.
-        quiet: Whether only failures, remarks and the end are told.
+        quiet: Whether no progress is told: failures and remarks, beginning and end.
     """
 
     def __init__(self, log: JsonLog, *, quiet: bool = False) -> None:

@@ -103,7 +103,9 @@ def command(name: str | None, form: str, **options: Any) -> None:
         },
     )
     outcome = replay(stem, experiment, how, lambda: _progress(quiet=options["quiet"]))
-    tell("written", f"results are in {how.folder(stem)}", folder=str(how.folder(stem)))
+    if not options["dry_run"]:
+        folder = str(how.folder(stem))
+        tell("written", f"results are in {folder}", folder=folder, records=None, headline="")
     echo(RENDERED[form](outcome.found, outcome.plan).rstrip("\n"))
     for line in outcome.lines:
         echo(line, err=form != "text")
