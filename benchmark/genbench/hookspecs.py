@@ -15,6 +15,9 @@ from genbench.errors import PluginError
 if TYPE_CHECKING:
     import click
 
+    from genbench.records import Record
+    from genbench.telemetry import RunFacts, StepFacts
+
 #: The version of the contract. A plugin module may say `genbench_api = 2`; it is loaded if we are that new.
 #: 2: a metric says in fields what it is about, and `RunContext` has `dataset` and no `deadline`.
 #: 3: an executor has options, and tasks that say what they need.
@@ -154,8 +157,20 @@ class Hooks:
         """Return commands to add to the `genbench` program."""
 
     @hookspec
-    def genbench_step_finished(self, stage: str, key: str, status: str, seconds: float) -> None:
-        """Observe: called in the main process after each step that ran. The return value is ignored."""
+    def genbench_run_started(self, run: "RunFacts") -> None:
+        """Observe: called in the main process before the first step of a run. What is returned is ignored."""
+
+    @hookspec
+    def genbench_step_finished(
+        self, stage: str, key: str, status: str, seconds: float, step: "StepFacts", run: "RunFacts"
+    ) -> None:
+        """Observe: called in the main process after each step that ran, also where it failed."""
+
+    @hookspec
+    def genbench_run_finished(
+        self, run: "RunFacts", status: str, reason: str, records: "Sequence[Record]"
+    ) -> None:
+        """Observe: called in the main process at the end of a run, however it ended (`RunEnd`)."""
 
 
 HOOK_OF_KIND: dict[Kind, str] = {kind: f"genbench_{kind}s" for kind in KINDS}

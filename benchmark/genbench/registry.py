@@ -10,7 +10,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -100,7 +100,8 @@ class Registry:
         self.plugins: list[Plugin] = []
         self._specs: dict[Kind, dict[str, ComponentSpec]] = {kind: {} for kind in KINDS}
         self._owners: dict[tuple[Kind, str], Plugin] = {}
-        self._silenced: set[str] = set()
+        self._silenced: set[str] = set()  # plugins whose observers failed
+        self._called: set[tuple[str, str]] = set()  # plugins and the hooks of theirs that were called
         self._manager = pluggy.PluginManager("genbench")
         self._manager.add_hookspecs(Hooks)
         self._enter_own()
@@ -155,10 +156,14 @@ class Registry:
         return Code(origin, package_digest(target.partition(":")[0]))
 
     @contextlib.contextmanager
-    def importing(self, plugin: Plugin) -> Iterator[None]:
+    def importing(self, plugin: Plugin, doing: str = "imported") -> Iterator[None]:
         """Let a plugin's code be imported, and put back what it replaced in genbench.
 
         It runs in the process where plans are made and records composed.
+
+        Args:
+            plugin: Whose code.
+            doing: What is done with it, for the message.
 
         Raises:
             PluginError: It replaced something.
@@ -175,7 +180,7 @@ class Registry:
             touched = watch.restore_harness(before, place.parent if place.name == "__init__.py" else place)
         if touched:
             raise PluginError(
-                f"it replaces {', '.join(touched[:3])} when it is imported: genbench is not its to change"
+                f"it replaces {', '.join(touched[:3])} when it is {doing}: genbench is not its to change"
             )
 
     def schema(self, spec: ComponentSpec, kind: Kind) -> type[ComponentConfig]:
@@ -200,22 +205,40 @@ class Registry:
             except (Exception, SystemExit):  # `genbench plugins` is where plugins are judged
                 continue
 
-    def step_finished(self, stage: str, key: str, status: str, seconds: float) -> list[str]:
-        """Tell every observer that a step ran; return what is to be said of those that failed, once each."""
+    def heard(self, hook: str) -> frozenset[str]:
+        """Return the arguments that observers of a hook take; empty where nobody observes."""
+        return frozenset(name for observer in self._observers(hook) for name in observer.argnames)
+
+    def tell(self, hook: str, facts: Mapping[str, Any]) -> list[str]:
+        """Tell every observer of a hook what happened; return what is to be said of those that failed.
+
+        An observer that fails is told nothing more; neither is one that replaces something in genbench when
+        it is called for the first time, which is put back: to look after every call takes 10 ms.
+
+        Args:
+            hook: Name of the hook.
+            facts: Values of its arguments, of those at least that are `heard`.
+        """
         said = []
-        facts = {"stage": stage, "key": key, "status": status, "seconds": seconds}
-        for observer in self._manager.hook.genbench_step_finished.get_hookimpls():
-            if observer.plugin_name in self._silenced:
-                continue
+        for observer in self._observers(hook):
+            name = observer.plugin_name
+            is_first = (name, hook) not in self._called
+            self._called.add((name, hook))
+            plugin = next(one for one in self.plugins if one.name == name)
             try:
-                observer.function(*(facts[name] for name in observer.argnames))
+                with self.importing(plugin, "called") if is_first else contextlib.nullcontext():
+                    observer.function(*(facts[argument] for argument in observer.argnames))
             except (Exception, SystemExit) as problem:
-                self._silenced.add(observer.plugin_name)
+                self._silenced.add(name)
                 said.append(
-                    f"plugin {observer.plugin_name!r} no longer observes this run: its observer raised "
+                    f"plugin {name!r} no longer observes this run: its observer raised "
                     f"{exception_text(problem, 200)}"
                 )
         return said
+
+    def _observers(self, hook: str) -> list[Any]:
+        found = getattr(self._manager.hook, hook).get_hookimpls()
+        return [one for one in found if one.plugin_name not in self._silenced]
 
     def _enter_own(self) -> None:
         """Enter what is the harness's own: it comes before every plugin, and nothing switches it off."""

@@ -11,6 +11,7 @@ from genbench.executors import Executor, Setup
 from genbench.executors.making import engine_named, has_workers, make_executor
 from genbench.interrupts import cleaning, heeded, saving
 from genbench.needs import needs_of
+from genbench.observers import facts_of, told, with_plugins
 from genbench.outlook import changed_code
 from genbench.parcels import Parcel
 from genbench.plan import Plan
@@ -41,7 +42,7 @@ def run(
             that cannot be loaded.
     """
     _check_confinement(options.confine)
-    watcher = observer or Observer()
+    watcher = with_plugins(observer or Observer(), plan, store, registry, options.command)
     with heeded(), contextlib.ExitStack() as held:
         try:
             # The mark comes before the look at the store: what is there now, `store gc` spares.
@@ -49,22 +50,30 @@ def run(
             held.enter_context(store.leases.needing(plan.steps))
             walk = Walk(plan, store, registry, watcher, options)
             preflight.check(plan, walk.missing, store, registry, options.executor)
-            watcher.planned([plan.steps[key] for key in walk.missing], plan)
-            for remark in (
-                *_remarks(plan, walk.missing, store, registry),
-                *preflight.remarks(plan, walk.missing, store, registry),
-            ):
-                watcher.notice(remark)
-            if walk.missing:
-                _execute(walk, lambda: _make_executor(plan, store, registry, options, walk))
-            composer = Composer(plan, store, options.command, keep=options.keep_records)
-            walk.summary.records = list(composer.all_records(walk.summary.failed))
+            with told(watcher, facts_of(plan, len(walk.missing), store, options), walk.summary):
+                _carry_out(walk, plan, store, registry, options, watcher)
         except KeyboardInterrupt:
             raise Interrupted("stopped; the same command resumes") from None
         finally:
             with cleaning():
                 held.close()
     return walk.summary
+
+
+def _carry_out(
+    walk: Walk, plan: Plan, store: Store, registry: Registry, options: RunOptions, watcher: Observer
+) -> None:
+    """Do what is missing, and compose the records."""
+    watcher.planned([plan.steps[key] for key in walk.missing], plan)
+    for remark in (
+        *_remarks(plan, walk.missing, store, registry),
+        *preflight.remarks(plan, walk.missing, store, registry),
+    ):
+        watcher.notice(remark)
+    if walk.missing:
+        _execute(walk, lambda: _make_executor(plan, store, registry, options, walk))
+    composer = Composer(plan, store, options.command, keep=options.keep_records)
+    walk.summary.records = list(composer.all_records(walk.summary.failed))
 
 
 def _remarks(plan: Plan, missing: Sequence[str], store: Store, registry: Registry) -> Iterator[str]:

@@ -20,6 +20,7 @@ from genbench.records import Record
 from genbench.registry import Registry
 from genbench.stocks import check_stocks, reading_steps
 from genbench.store import Store
+from genbench.telemetry import RunEnd, RunFacts
 from genbench.worker import RunOptions
 
 
@@ -31,6 +32,8 @@ class Observer:
     event: Callable[[Step, Event], None] = lambda step, event: None
     notice: Callable[[str], None] = lambda message: None
     waiting: Callable[[], None] = lambda: None  #: called a few times a second while steps run
+    started: Callable[[RunFacts], None] = lambda run: None  #: before `planned`
+    ended: Callable[[RunEnd], None] = lambda end: None  #: once, for each run that started
 
 
 @dataclass
@@ -204,8 +207,6 @@ class Walk:
         self._running.discard(event.id)
         self._store.leases.release(event.id)
         self.summary.ran += event.status == "done"
-        for remark in self._registry.step_finished(step.stage, step.key, event.status, event.seconds):
-            self._observer.notice(remark)
         if event.status == "failed" and event.failure is not None:
             self._fail(step, event.failure)
         elif event.status == "interrupted":

@@ -35,7 +35,9 @@ def test_long_parts_say_how_long_they_are(capsys: pytest.CaptureFixture[str]) ->
 def test_progress_is_one_line_of_text(kind: type[Lines], capsys: pytest.CaptureFixture[str]) -> None:
     step: Any = SimpleNamespace(label=HOSTILE)
     failure = SimpleNamespace(reason="y" * 10**7)
-    event: Any = SimpleNamespace(id="1", status="progress", done=1, total=2, metrics={"\x1b[2J": 1.0})
+    event: Any = SimpleNamespace(
+        id="1", status="progress", done=1, total=2, metrics={"\x1b[2J": 1.0}, host="", attempt=1
+    )
     progress = kind()
     with progress:
         progress.planned([step], SimpleNamespace(cells=[], steps=[step]))  # type: ignore[arg-type]

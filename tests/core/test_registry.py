@@ -132,6 +132,10 @@ def test_a_plugin_needs_three_names_from_the_package() -> None:
         genbench.nothing  # noqa: B018 - the access is the test
 
 
+STEP = "genbench_step_finished"
+FACTS = {"stage": "fit", "key": "k", "status": "done", "seconds": 1.0}
+
+
 def test_observers_and_commands_of_plugins_are_called(load: Callable[..., Registry], tmp_path: Path) -> None:
     registry = load(
         plugin_observer=f"""
@@ -144,7 +148,9 @@ def genbench_commands():
     return [click.Command("extra")]
 """
     )
-    registry.step_finished("fit", "k", "done", 1.0)
+    assert registry.heard(STEP) == {"status", "stage"}
+    assert registry.heard("genbench_run_started") == set()
+    assert registry.tell(STEP, FACTS) == []
     assert (tmp_path / "seen").read_text() == "fitdone"
     assert [command.name for command in registry.commands()] == ["extra"]
 
@@ -161,10 +167,31 @@ def genbench_commands():
     raise SystemExit(3)
 """
     )
-    (said,) = registry.step_finished("fit", "k", "done", 1.0)
+    (said,) = registry.tell(STEP, FACTS)
     assert "'plugin_loud' no longer observes this run: its observer raised RuntimeError: fit" in said
-    assert registry.step_finished("fit", "k", "done", 1.0) == []
+    assert registry.tell(STEP, FACTS) == []
+    assert registry.heard(STEP) == set()
     assert list(registry.commands()) == []
+
+
+def test_an_observer_changes_nothing_in_genbench(load: Callable[..., Registry]) -> None:
+    from genbench import seeding
+
+    registry, before = (
+        load(
+            plugin_sly="""
+import genbench
+@genbench.hookimpl
+def genbench_step_finished(stage):
+    from genbench import seeding
+    seeding.derive_seed = lambda *names: 0
+"""
+        ),
+        seeding.derive_seed,
+    )
+    (said,) = registry.tell(STEP, FACTS)
+    assert "PluginError: it replaces genbench.seeding.derive_seed when it is called" in said
+    assert seeding.derive_seed is before
 
 
 def test_packages_of_others_may_be_called_genbench_too(

@@ -14,7 +14,8 @@ from typing import NoReturn
 import click
 
 from genbench import __version__, interrupts
-from genbench.errors import ExitCode, GenbenchError, Interrupted, UsageError, did_you_mean
+from genbench.cli._logs import active, standard_error
+from genbench.errors import ExitCode, GenbenchError, Interrupted, OutputError, UsageError, did_you_mean
 
 #: Every command and its one-liner, in the order of a first visit.
 COMMANDS = {
@@ -99,7 +100,7 @@ def program() -> None:
 
 def main() -> NoReturn:
     """Run the program; errors that the user can mend are printed without a traceback."""
-    with interrupts.heeded():
+    with interrupts.heeded(), standard_error(sys.argv[1:]):
         code = _outcome()
         interrupts.leave()
         sys.exit(code)
@@ -119,7 +120,8 @@ def _outcome() -> int:
             raise
         _close_output()
         what = problem.filename or "the output"
-        _say(f"Error: cannot write {what}: {problem.strerror}\n  make room there, or write it elsewhere")
+        hint = "make room there, or write it elsewhere"
+        _say(OutputError(f"cannot write {what}: {problem.strerror}", hint=hint))
         return ExitCode.STORE
     return code
 
@@ -130,25 +132,37 @@ def _called() -> int:
     try:
         program.main(standalone_mode=False)
     except GenbenchError as problem:
-        _say(f"Error: {problem}")
+        _say(problem)
         code = interrupts.exit_code() if isinstance(problem, Interrupted) else problem.exit_code
     except click.exceptions.Exit as ending:
         code = ending.exit_code
     except click.ClickException as problem:
-        said = io.StringIO()
+        said, hint = io.StringIO(), ""
         problem.show(said)
-        _say(said.getvalue().rstrip("\n"))
+        if isinstance(problem, click.UsageError) and problem.ctx is not None:
+            hint = f"{problem.ctx.command_path} --help"
+        _say(UsageError(problem.format_message(), hint=hint), said.getvalue().rstrip("\n"))
         code = ExitCode.USAGE
     except (KeyboardInterrupt, click.Abort):
-        _say("interrupted")
+        _say(Interrupted("interrupted"), "interrupted")
         code = interrupts.exit_code()
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     return code
 
 
-def _say(message: str) -> None:
-    """Print a message; it may quote names and values from files of others."""
+def _say(problem: GenbenchError, message: str = "") -> None:
+    """Say why the program ends; it may quote names and values from files of others.
+
+    Args:
+        problem: What a log says of it.
+        message: What is printed elsewhere, if that is not the problem's own text.
+    """
+    log = active()
+    if log is not None:
+        log.fails(type(problem).__name__, problem.message, problem.hint)
+        return
+    message = message or f"Error: {problem}"
     from genbench.cli._output import echo  # here: `genbench --help` needs neither
     from genbench.escaping import LONGEST_MESSAGE
     from genbench.terminal import as_wide

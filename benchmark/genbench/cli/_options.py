@@ -77,6 +77,18 @@ def timeout_option(command: Command) -> Command:
     )(command)
 
 
+def log_format_option(command: Command) -> Command:
+    """Add `--log-format`; `genbench.cli._logs` reads it before a command line is parsed."""
+    return click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        expose_value=False,
+        help="Standard error as text, or as a JSON object per line and event (`genbench docs logs`).",
+    )(command)
+
+
 def plugin_options(command: Command) -> Command:
     """Add `--plugin` and `--no-plugins`."""
     command = click.option("--no-plugins", is_flag=True, help="Load built-in components only.")(command)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import click
 
+from genbench.cli._logs import active
 from genbench.errors import UsageError
 from genbench.escaping import terminal_text
 
@@ -29,10 +30,14 @@ def echo(*parts: str | Styled, err: bool = False, most: int | None = None) -> No
 
     Args:
         parts: Printed one after the other, without space between them.
-        err: To standard error.
+        err: To standard error; a line of the log there, if it is one (`--log-format json`).
         most: Show no more characters of a part than this, and say how many there are.
     """
-    click.echo("".join(_printed(part, most) for part in parts), err=err)
+    log = active() if err else None
+    if log is not None:
+        log.tell("notice", "".join(part if isinstance(part, str) else part.text for part in parts))
+    else:
+        click.echo("".join(_printed(part, most) for part in parts), err=err)
 
 
 def _printed(part: str | Styled, most: int | None) -> str:

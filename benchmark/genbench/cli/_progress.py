@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from genbench.cli._durations import duration
+from genbench.cli._json_progress import JsonProgress
+from genbench.cli._logs import active
 from genbench.cli._output import echo
 from genbench.escaping import LONGEST_LABEL, LONGEST_MESSAGE, one_line
 from genbench.runner import Observer
@@ -235,8 +237,11 @@ class Bars(Lines):
         self._bars.console.print(one_line(line, LONGEST_MESSAGE), markup=False, highlight=False)
 
 
-def make_progress(*, quiet: bool) -> Lines:
-    """Return bars on a terminal, lines elsewhere, and neither if asked to be quiet."""
+def make_progress(*, quiet: bool) -> Lines | JsonProgress:
+    """Return bars on a terminal, lines elsewhere, neither if asked to be quiet, JSON if asked for that."""
+    log = active()
+    if log is not None:
+        return JsonProgress(log, quiet=quiet)
     if quiet:
         return Silence()
     return Bars() if sys.stderr.isatty() else Lines()

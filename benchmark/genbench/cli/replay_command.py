@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
+from genbench.cli._logs import tell
 from genbench.cli._options import (
     device_option,
     jobs_option,
+    log_format_option,
     make_registry,
     make_store,
     plugin_options,
@@ -58,6 +60,7 @@ _RESULTS = Path("genbench-results")
 @device_option
 @timeout_option
 @click.option("-q", "--quiet", is_flag=True, help="Print failures and the tables only.")
+@log_format_option
 @store_option
 @plugin_options
 def command(name: str | None, form: str, **options: Any) -> None:
@@ -100,6 +103,9 @@ def command(name: str | None, form: str, **options: Any) -> None:
         },
     )
     outcome = replay(stem, experiment, how, lambda: _progress(quiet=options["quiet"]))
+    if not options["dry_run"]:
+        folder = str(how.folder(stem))
+        tell("written", f"results are in {folder}", folder=folder, records=None, headline="")
     echo(RENDERED[form](outcome.found, outcome.plan).rstrip("\n"))
     for line in outcome.lines:
         echo(line, err=form != "text")

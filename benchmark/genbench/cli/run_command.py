@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from genbench import terminal
+from genbench.cli._logs import tell
 from genbench.cli._options import (
     device_option,
     jobs_option,
+    log_format_option,
     make_registry,
     make_store,
     on_the_dataset,
@@ -92,6 +94,7 @@ from genbench.request import settled, shell_line
 )
 @click.option("--profile", is_flag=True, help="Trace trainings, and print where their time goes.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures and the leaderboard only.")
+@log_format_option
 @store_option
 @plugin_options
 def command(**options: Any) -> None:
@@ -159,6 +162,13 @@ def _run(options: dict[str, Any]) -> None:
         _run(options)  # how many images there are was not known before
         return
     published = publication.publish(summary)
+    tell(
+        "written",
+        f"results are in {published.folder}",
+        folder=str(published.folder),
+        records=len(summary.records),
+        headline=published.run.headline,
+    )
     if published.board:
         echo(published.board)
     if publication.place.notice:

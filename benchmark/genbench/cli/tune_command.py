@@ -11,6 +11,7 @@ import click
 from genbench.cli._options import (
     device_option,
     jobs_option,
+    log_format_option,
     make_registry,
     make_store,
     plugin_options,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 @click.option("--limit-train", type=int, help="Use only this many training images.")
 @jobs_option
 @device_option
+@log_format_option
 @store_option
 @plugin_options
 def command(**options: Any) -> None:
@@ -128,9 +130,14 @@ def _make_suite(options: dict[str, Any]) -> "Suite":
 
 def _make_observer() -> "Observer":
     """Say now and then how far a long step is; the same remark is made once, not with every trial."""
+    from genbench.cli._json_progress import JsonProgress
+    from genbench.cli._logs import active
     from genbench.cli._progress import Lines
     from genbench.runner import Observer
 
+    log = active()
+    if log is not None:
+        return JsonProgress(log).observer
     lines = Lines()
 
     def take(step: "Step", event: "Event") -> None:
