@@ -214,7 +214,7 @@ def _results(summary: RunSummary) -> list[str]:
 @pytest.mark.slow(reason="a program of its own, which is stopped, and resumes")
 def test_ctrl_c_saves_work_and_the_same_command_resumes(cluster: Any, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    generator = "toy-gen:fit_iterations=60,seconds_per_iteration=0.2"
+    generator = "toy:fit_iterations=80,seconds_per_iteration=0.1"
     words = ["run", "-d", "toy-data", "-g", generator, "-c", "toy-net", "--preset", "smoke", "--seeds", "1"]
     words += ["--executor", f"ray:address={cluster.address}", "--plugin", str(_TOY_PLUGIN)]
     words += ["--checkpoint-every", "0.2", "--store", str(store), "--reference", "toy-net"]
@@ -252,6 +252,21 @@ def test_a_cluster_that_does_not_answer_is_one_message(address: str, message: st
     with pytest.raises(UsageError, match=message):
         RayConfig(address=address).check_machine()
     RayConfig(address="auto").check_machine()
+
+
+def test_ray_is_asked_for_what_a_machine_could_have() -> None:
+    from genbench.executors.on_ray.cluster import Machines
+
+    there = Machines(count=2, cpus=6, most_cpus=4, most_gpus=1, most_memory_bytes=8e9)
+    assert there.asked(Needs(cpus=2), 1.0) == {"num_cpus": 2}
+    greedy = Needs(cpus=16, gpus=1, memory_bytes=10**10)
+    assert there.asked(greedy, 1.0) == {"num_cpus": 4, "num_gpus": 1, "memory": 8e9}
+    assert there.asked(greedy, 0.5)["num_gpus"] == 0.5
+    assert there.asked(Needs(gpus=2), 0.5)["num_gpus"] == 2  # whole ones, and it waits
+    assert there.lacking(greedy) == ""
+    assert there.lacking(Needs(gpus=2)) == (
+        "waits for a machine with 2 GPUs: of 2 in the Ray cluster, each has at most 1"
+    )
 
 
 def test_ray_is_imported_by_those_alone_who_choose_it() -> None:
