@@ -4,7 +4,7 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import ray
@@ -81,14 +81,11 @@ class Line:
     def tell(self, event: Event | Begun) -> None:
         """Pass on what happened."""
         with self._lock:
-            last = self._waiting[-1] if self._waiting else None
-            if _is_overtaken(last, event):
-                assert isinstance(last, Event)
-                assert isinstance(event, Event)
-                metrics: Mapping[str, float] = {**last.metrics, **event.metrics}
-                self._waiting[-1] = replace(event, metrics=metrics)
-            else:
+            both = _together(self._waiting[-1], event) if self._waiting else None
+            if both is None:
                 self._waiting.append(event)
+            else:
+                self._waiting[-1] = both
         if isinstance(event, Begun) or event.status != "progress":
             self._ask(_Question())
 
@@ -151,7 +148,10 @@ class _Question:
     handover: Handover | None = None
 
 
-def _is_overtaken(last: Event | Begun | None, event: Event | Begun) -> bool:
-    """Say whether progress that waits to be told is old, now that there is more of it."""
-    both = isinstance(last, Event) and isinstance(event, Event)
-    return both and last.id == event.id and last.status == event.status == "progress"
+def _together(waiting: Event | Begun, event: Event | Begun) -> Event | None:
+    """Return the progress that takes the place of older progress that waits to be told, if both are that."""
+    if not isinstance(waiting, Event) or not isinstance(event, Event) or waiting.id != event.id:
+        return None
+    if not waiting.status == event.status == "progress":
+        return None
+    return replace(event, metrics={**waiting.metrics, **event.metrics})
