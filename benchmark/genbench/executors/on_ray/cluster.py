@@ -258,5 +258,5 @@ def unfit(found: list[str]) -> UsageError:
     return UsageError(
         f"executor ray: {len(found)} of the cluster's machines cannot do steps of this run: {lines}",
         hint="every machine needs the same genbench, and the store in a folder that all see under the same "
-        "name: --store DIR   (docs/ray.md)",
+        "name: --store DIR   (`genbench docs ray` says more)",
     )
