@@ -1,6 +1,7 @@
 """Steps as tasks of a Ray cluster: four nodes on this machine, shared by all tests of this module."""
 
 import contextlib
+import json
 import shutil
 import signal
 import subprocess
@@ -208,7 +209,7 @@ def test_results_are_the_local_ones_though_a_node_is_killed_and_one_joins(
 
 def _results(summary: RunSummary) -> list[str]:
     assert not summary.failed
-    return sorted(record.result.model_dump_json() for record in summary.records)
+    return sorted(json.dumps(json.loads(record.to_json())["result"]) for record in summary.records)
 
 
 @pytest.mark.slow(reason="a program of its own, which is stopped, and resumes")
