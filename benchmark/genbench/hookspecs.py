@@ -122,6 +122,13 @@ EXECUTORS = (
         config="genbench.executors.config:ProcessesConfig",
         summary="in persistent worker processes on this machine (the default)",
     ),
+    ComponentSpec(
+        name="ray",
+        target="genbench.executors.on_ray.executor:RayExecutor",
+        config="genbench.executors.on_ray.config:RayConfig",
+        summary="as tasks of a Ray cluster: on several machines, or on cores of this one",
+        requires=("ray",),
+    ),
 )
 
 

@@ -8,6 +8,7 @@ from genbench.compose import Composer
 from genbench.devices import gpu_memory_bytes
 from genbench.errors import Interrupted, UsageError
 from genbench.executors import Executor, Setup
+from genbench.executors.config import ExecutorConfig
 from genbench.executors.making import engine_named, has_workers, make_executor
 from genbench.interrupts import cleaning, heeded, saving
 from genbench.needs import needs_of
@@ -17,6 +18,7 @@ from genbench.parcels import Parcel
 from genbench.plan import Plan
 from genbench.registry import Registry
 from genbench.rooms import can_confine
+from genbench.spec import Resolved
 from genbench.store import Store
 from genbench.walk import Observer, RunSummary, Walk
 from genbench.worker import RunOptions, worker_environments, worker_threads
@@ -124,10 +126,16 @@ def _make_executor(plan: Plan, store: Store, registry: Registry, options: RunOpt
         environments=worker_environments(options.gpus, jobs),
         jobs=jobs,
         timeout_seconds=options.step_timeout_seconds,
-        retries=options.retries,
+        retries=_retries(engine, options),
         gpu_memory_bytes=gpu_memory_bytes() if options.gpus else (),
+        shared_folder=str(store.root.absolute()),
     )
     return make_executor(engine, setup)
+
+
+def _retries(engine: Resolved, options: RunOptions) -> int:
+    assert isinstance(engine.config, ExecutorConfig)
+    return engine.config.usual_retries if options.retries is None else options.retries
 
 
 def _check_confinement(confine: str) -> None:

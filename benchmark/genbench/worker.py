@@ -27,7 +27,7 @@ class RunOptions:
         step_timeout_seconds: How long one step may take, or None.
         checkpoint_seconds: Time between the checkpoints of a long step.
         executor: The executor, with its options: `processes`, `ray:address=auto`.
-        retries: How often a step is begun again whose worker was lost.
+        retries: How often a step is begun again whose worker was lost; None: as is usual with the executor.
         command: What the user typed, for records.
         profile: Whether trainings are traced.
         max_memory_gib: Memory limit of a worker, or None.
@@ -43,7 +43,7 @@ class RunOptions:
     step_timeout_seconds: float | None = None
     checkpoint_seconds: float = 30.0
     executor: str = "processes"
-    retries: int = 0
+    retries: int | None = None
     command: str = "genbench run"
     profile: bool = False
     max_memory_gib: float | None = None

@@ -255,7 +255,7 @@ class _How(Options):
     step_timeout: float | None = Field(default=None, gt=0)
     checkpoint_every: float = Field(default=30.0, gt=0)
     executor: str = "processes"
-    retries: int = Field(default=0, ge=0)
+    retries: int | None = Field(default=None, ge=0)
     max_memory: float | None = Field(default=None, ge=0.5)
     vectorize: Literal["auto", "on", "off"] = "auto"
     confine: Literal["auto", "require", "off", "all"] = "auto"

@@ -55,10 +55,8 @@ from genbench.request import settled, shell_line
 @click.option(
     "--retries",
     type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
     metavar="TIMES",
-    help="Begin a step again whose worker was lost; what a step itself raises is never tried again.",
+    help="Begin a step again whose worker was lost, not what a step itself raises [default: 0; with ray, 3].",
 )
 @click.option(
     "-o",

@@ -128,6 +128,7 @@ class Setup:
         timeout_seconds: How long one task may take, or None.
         retries: How often a task is begun again after its worker was lost (`failures.RETRIED`).
         gpu_memory_bytes: Of each GPU that workers share, in the order of `environments`; empty: unknown.
+        shared_folder: That every machine must see under this name, where workers are on several; empty: none.
     """
 
     target: str
@@ -138,6 +139,7 @@ class Setup:
     timeout_seconds: float | None = None
     retries: int = 0
     gpu_memory_bytes: Sequence[int] = ()
+    shared_folder: str = ""
 
 
 class Executor(ABC):

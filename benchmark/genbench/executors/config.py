@@ -11,7 +11,13 @@ class ExecutorConfig(ComponentConfig):
     """The options of an executor: `ray:address=auto`. None of them changes a result.
 
     `check_machine` says before anything runs what the machine lacks: a program, a cluster that answers.
+
+    Class attributes:
+        usual_retries: How often a step is begun again whose worker was lost, where `--retries` is not given:
+            on one machine, what kills a worker once usually kills the next.
     """
+
+    usual_retries: ClassVar[int] = 0
 
 
 class InlineConfig(ExecutorConfig):

@@ -120,8 +120,12 @@ _servers: dict[int, Server] = {}  # of this process, by its number: a fork has n
 
 
 def prepare() -> None:
-    """Fork the server of rooms from this process: called while it has one thread and nothing foreign."""
-    if sys.platform == "linux":
+    """Fork the server of rooms from this process, while it has one thread and nothing foreign.
+
+    With more threads, as in workers of an engine that has its own there, the server starts by itself when the
+    first room is opened: a fork would have the engine's connections, and locks that nobody lets go.
+    """
+    if sys.platform == "linux" and threading.active_count() == 1:
         _servers[os.getpid()] = Server(fork=True)
 
 
