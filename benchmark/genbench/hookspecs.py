@@ -119,6 +119,12 @@ EXECUTORS = (
         config="genbench.executors.config:ProcessesConfig",
         summary="in persistent worker processes on this machine (the default)",
     ),
+    ComponentSpec(
+        name="slurm",
+        target="genbench.executors.slurm.engine:SlurmExecutor",
+        config="genbench.executors.slurm.config:SlurmConfig",
+        summary="in jobs of a SLURM cluster; `genbench submit` leaves the run there, too",
+    ),
 )
 
 

@@ -111,6 +111,7 @@ def _make_executor(store: Store, registry: Registry, options: RunOptions, walk: 
         timeout_seconds=options.step_timeout_seconds,
         retries=options.retries,
         gpu_memory_bytes=gpu_memory_bytes() if options.gpus else (),
+        shared=str(store.root),
     )
     return make_executor(engine, setup)
 

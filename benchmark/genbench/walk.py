@@ -111,7 +111,7 @@ class Walk:
     def _task(self, key: str) -> Task:
         """Return a step as it is handed to a worker."""
         order = replace(self._plan.with_family(key), guest=self.guests.get(key))
-        return Task(key, order, label=order.label)
+        return Task(key, order, label=order.label, kind=self._plan.steps[key].stage)
 
     def _together(self, key: str) -> list[str]:
         """Return a step that is ready, with others that train the same network on another seed."""

@@ -188,7 +188,8 @@ def carry_out(
         with publication.claimed() if publication else contextlib.nullcontext():
             for change in asked.changes:
                 observer.notice(change)
-            summary = walk(asked.plan, asked.store, asked.registry, how, observer)
+            watched = publication.watched(observer) if publication else observer
+            summary = walk(asked.plan, asked.store, asked.registry, how, watched)
     except UsageError:
         if _Asked.of(suite, said).changes == asked.changes:
             raise

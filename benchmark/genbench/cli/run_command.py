@@ -122,7 +122,7 @@ def _run(options: dict[str, Any]) -> None:
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
     asked = read_suite(options["suite"], options)
-    out = options["out"] or _folder_of_runs(options["suite"])
+    out = options["out"] or folder_of_runs(options["suite"])
     check_results(out, asked)  # before the plan, for which files are read and hashed
     plan, suite, changes = settled(registry, store, asked)
     workers = choose_workers(options["device"], options["jobs"], warn)
@@ -152,7 +152,7 @@ def _run(options: dict[str, Any]) -> None:
         with publication.claimed(), make_progress(quiet=options["quiet"]) as progress:
             for remark in filter(None, (on_the_dataset(options, suite), *changes)):
                 progress.notice(remark)
-            summary = run(plan, store, registry, run_options, progress.observer)
+            summary = run(plan, store, registry, run_options, publication.watched(progress.observer))
     except UsageError:
         if settled(registry, store, asked).changes == changes:
             raise
@@ -177,7 +177,7 @@ def _run(options: dict[str, Any]) -> None:
         sys.exit(ExitCode.CELLS_FAILED)
 
 
-def _folder_of_runs(suite: str | None) -> Path:
+def folder_of_runs(suite: str | None) -> Path:
     """Return where the folder of this run goes: to where it is, if it is repeated by the suite in it."""
     from genbench.runs import FILE
 

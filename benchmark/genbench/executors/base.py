@@ -45,6 +45,7 @@ class Task:
         needs: What it takes.
         attempt: How often it was begun, this time included: 2 after its first worker was lost.
         label: For people.
+        kind: What tasks of one kind have in common is what they take; an engine may submit them together.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Task:
     needs: Needs = Needs()
     attempt: int = 1
     label: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class Setup:
         timeout_seconds: How long one task may take, or None.
         retries: How often a task is begun again after its worker was lost (`failures.RETRIED`).
         gpu_memory_bytes: Of each GPU that workers share, in the order of `environments`; empty: unknown.
+        shared: A folder that all workers must see, as the store's; empty where there is none.
     """
 
     target: str
@@ -138,6 +141,7 @@ class Setup:
     timeout_seconds: float | None = None
     retries: int = 0
     gpu_memory_bytes: Sequence[int] = ()
+    shared: str = ""
 
 
 class Executor(ABC):
