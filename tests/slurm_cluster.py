@@ -69,6 +69,10 @@ def lacking() -> str:
     return "" if os.geteuid() == 0 else "starting daemons takes root"
 
 
+class NotStartedError(RuntimeError):
+    """A daemon did not start."""
+
+
 @dataclass
 class Cluster:
     """A cluster, and its daemons."""
@@ -86,7 +90,7 @@ class Cluster:
         """Start munge, the controller and the node's daemon.
 
         Raises:
-            RuntimeError: One did not; the message has the ends of their logs.
+            NotStartedError: One did not; the message has the ends of their logs.
         """
         for name in ("munge", "state", "spool"):
             (self.folder / name).mkdir(mode=0o755, parents=True)
@@ -108,7 +112,7 @@ class Cluster:
 
     def stop(self) -> None:
         """End all jobs and daemons."""
-        with contextlib.suppress(RuntimeError, subprocess.SubprocessError):
+        with contextlib.suppress(NotStartedError, subprocess.SubprocessError):
             self.call("scancel", "--user=root")
             self.call("scancel", "--user=root", "--signal=KILL", "--full")
         for daemon in reversed(self.daemons):
@@ -149,7 +153,7 @@ class Cluster:
             if time.monotonic() > end or any(one.poll() is not None for one in self.daemons):
                 logs = [*self.folder.glob("*.out"), *self.folder.glob("*.log")]
                 ends = "\n".join(f"{one.name}: {one.read_text(errors='replace')[-800:]}" for one in logs)
-                raise RuntimeError(f"{what} did not start:\n{ends}")
+                raise NotStartedError(f"{what} did not start:\n{ends}")
             time.sleep(0.1)
 
 

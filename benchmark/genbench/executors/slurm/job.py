@@ -77,11 +77,12 @@ class Job:
         while not self._signal and not self._session.stop:
             while executor.free > 0 and (claim := self._next()) is not None:
                 self._begin(executor, claim)
+            was_busy = bool(self._claims)
             self._listen(executor, _LOOK_SECONDS)
             self._cancel(executor)
             if self._saved_at and time.monotonic() - self._saved_at > _SIGNAL_SECONDS:
                 return
-            if self._claims:
+            if was_busy:  # and looks for more before it is idle
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since >= self._work.idle_seconds:
                 return
