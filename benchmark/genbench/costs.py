@@ -84,6 +84,8 @@ class Estimate:
         size_bytes: Of what it leaves; None is unknown.
         reason: Why something is unknown.
         stretch: How many times longer it is than the longest step that is alike.
+        peak_bytes: The largest peak of memory of steps that are alike: of the GPU on one, else of the
+            process; None is unknown.
     """
 
     work: Work | None
@@ -91,6 +93,7 @@ class Estimate:
     size_bytes: float | None = None
     reason: str = ""
     stretch: float = 1.0
+    peak_bytes: int | None = None
 
 
 class _UnknownError(Exception):
@@ -116,14 +119,17 @@ class _Images:
 class _Documents:
     """The documents of planned and of stored steps, and what is known of the datasets among them."""
 
-    def __init__(self, store: Store, registry: Registry, plan: Plan | None = None) -> None:
+    def __init__(self, store: Store, registry: Registry, plan: Plan, newest: int | None = None) -> None:
         self._store, self._registry, self._plan = store, registry, plan
-        self.stored = {key: found for key in store.finished() if (found := store.manifest(key)) is not None}
+        keys = store.finished() if newest is None else _newest(store, newest)
+        self.stored = {key: found for key in keys if (found := store.manifest(key)) is not None}
         self._images: dict[str, _Images] = {}
 
     def of(self, key: str) -> Mapping[str, Any]:
-        if self._plan is not None and key in self._plan.steps:
+        if key in self._plan.steps:
             return self._plan.steps[key].document
+        if key not in self.stored and (older := self._store.manifest(key)) is not None:
+            self.stored[key] = older
         if key in self.stored:
             found: Mapping[str, Any] = self.stored[key]["document"]
             return found
@@ -182,6 +188,12 @@ class _Documents:
                 train = card.train if limit is None else min(limit, card.train) if whole else limit
                 return _Images(card.shape, {**card.splits, "train": train})
         return None
+
+
+def _newest(store: Store, count: int) -> list[str]:
+    """Return the keys of the artifacts that were made last and are there."""
+    made = list(dict.fromkeys(str(line["key"]) for line in store.index.lines()))
+    return [key for key in made[-count:] if store.has(key)]
 
 
 def _same_images(component: Mapping[str, Any]) -> str:
@@ -323,17 +335,28 @@ def _pace(recipe: TrainRecipe) -> dict[str, Any]:
 
 
 class Estimator:
-    """Estimates steps of a plan from the steps that a store holds."""
+    """Estimates steps of a plan from the steps that a store holds.
 
-    def __init__(self, plan: Plan, store: Store, registry: Registry, place: Place) -> None:
+    Args:
+        plan: Whose steps.
+        store: Which holds others.
+        registry: The components.
+        place: Where steps would be computed.
+        newest: How many artifacts are looked at, the newest first; None: all.
+    """
+
+    def __init__(
+        self, plan: Plan, store: Store, registry: Registry, place: Place, newest: int | None = None
+    ) -> None:
         self._plan, self._place = plan, place
-        documents = _Documents(store, registry, plan)
+        documents = _Documents(store, registry, plan, newest)
         self._reader = _Reader(documents, registry)
         self._seconds: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
         self._bytes: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        self._peaks: dict[tuple[str, str], int] = defaultdict(int)
         self._elsewhere: dict[str, set[str]] = defaultdict(set)
         self.measured = 0  #: steps that the store knows the cost of, on this device
-        for manifest in documents.stored.values():
+        for manifest in list(documents.stored.values()):
             self._learn(manifest)
 
     def _learn(self, manifest: Mapping[str, Any]) -> None:
@@ -348,6 +371,9 @@ class Estimator:
         there = Place(str(hardware.get("device")), str(hardware.get("processor"))).of(document["stage"])
         self._elsewhere[work.like].add(there)
         self._seconds[there, work.like].append((work.amount, float(seconds)))
+        peak = run.get("peak_memory_bytes")
+        if type(peak) is int:
+            self._peaks[there, work.like] = max(peak, self._peaks[there, work.like])
         size = sum(entry["bytes"] for entry in manifest["files"].values())
         self._bytes[work.like].append((work.amount if work.files_grow else 1, size))
         self.measured += there == self._place.of(document["stage"])
@@ -365,7 +391,9 @@ class Estimator:
         known = self._seconds.get((here, work.like), [])
         if known:
             stretch = work.amount / max(amount for amount, _ in known)
-            return Estimate(work, _scaled(known, work.amount), size, stretch=max(1.0, stretch))
+            peak = self._peaks.get((here, work.like)) or None
+            seconds = _scaled(known, work.amount)
+            return Estimate(work, seconds, size, stretch=max(1.0, stretch), peak_bytes=peak)
         others = sorted(self._elsewhere.get(work.like, set()) - {here})
         reason = f"measured on {' and '.join(others)} alone" if others else "nothing alike was measured"
         return Estimate(work, None, size, reason)

@@ -80,6 +80,8 @@ class Step:
             (`Plan.with_family`).
         guest: What is known of third parties whose code it runs; None where it runs none, and until it is
             handed to a worker.
+        lease: Token of the lease under which a run handed it to a worker; empty until then.
+        attempt: Which attempt under that lease.
     """
 
     key: str
@@ -89,6 +91,8 @@ class Step:
     parts: Parts = field(default_factory=Parts)
     family: str = ""
     guest: "Guest | None" = None
+    lease: str = ""
+    attempt: int = 1
 
     @property
     def stage(self) -> Stage:

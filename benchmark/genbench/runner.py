@@ -10,7 +10,9 @@ from genbench.errors import Interrupted, UsageError
 from genbench.executors import Executor, Setup
 from genbench.executors.making import engine_named, has_workers, make_executor
 from genbench.interrupts import cleaning, heeded, saving
+from genbench.needs import needs_of
 from genbench.outlook import changed_code
+from genbench.parcels import Parcel
 from genbench.plan import Plan
 from genbench.registry import Registry
 from genbench.rooms import can_confine
@@ -54,7 +56,7 @@ def run(
             ):
                 watcher.notice(remark)
             if walk.missing:
-                _execute(walk, lambda: _make_executor(store, registry, options, walk))
+                _execute(walk, lambda: _make_executor(plan, store, registry, options, walk))
             composer = Composer(plan, store, options.command, keep=options.keep_records)
             walk.summary.records = list(composer.all_records(walk.summary.failed))
         except KeyboardInterrupt:
@@ -92,21 +94,23 @@ def _execute(walk: Walk, make_executor: Callable[[], Executor]) -> None:
                 executor.close()
 
 
-def _make_executor(store: Store, registry: Registry, options: RunOptions, walk: Walk) -> Executor:
+def _make_executor(plan: Plan, store: Store, registry: Registry, options: RunOptions, walk: Walk) -> Executor:
     engine = engine_named(registry, "inline" if options.jobs == 0 else options.executor)
     settings: Mapping[str, object] = {
         "root": str(store.root),
-        "source": registry.source,
+        "plugins": Parcel.of(registry),
         "options": options,
         "shares_process": not has_workers(engine),
         "expects_guests": bool(walk.guests),
     }
     jobs = max(1, min(options.jobs, len(walk.missing)))
+    threads = worker_threads(options.device, jobs)
+    walk.needs = needs_of(plan, walk.missing, store, registry, options.device, threads)
     setup = Setup(
         WORKER,
         settings,
-        threads=worker_threads(options.device, jobs),
-        environments=worker_environments(options.gpus),
+        threads=threads,
+        environments=worker_environments(options.gpus, jobs),
         jobs=jobs,
         timeout_seconds=options.step_timeout_seconds,
         retries=options.retries,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+from genbench.attempts import key_of
 from genbench.disk import make_folder, remove_place
 from genbench.errors import DataError
 from genbench.leases import Holder
@@ -133,7 +134,7 @@ def saved_records(store: Store) -> Iterator[tuple[Path, Record | str]]:
 
 def _places(store: Store, stages: frozenset[str]) -> Iterator[Place]:
     for path in sorted((store.root / "work").glob("*")):
-        yield _place(UNFINISHED, path, path.name)
+        yield _place(UNFINISHED, path, key_of(path))
     for path in sorted((store.root / "damaged").glob("*")):
         yield _place(DAMAGED, path)
     yield from _leftovers(store)

@@ -1,14 +1,14 @@
 """The state of a run: which steps wait, which run, and what becomes of those that need a failed one."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from genbench import preflight
 from genbench.compose import Composer
 from genbench.errors import DataError, GenbenchError, StoreUnwritableError, together
-from genbench.executors import Event, Executor, Failure, Task
+from genbench.executors import Event, Executor, Failure, Needs, Task
 from genbench.guests import guests_of
 from genbench.leases import Holder
 from genbench.outlook import kind_of_work, longest_first, missing_steps
@@ -70,6 +70,7 @@ class Walk:
             for key in self.missing
             if plan.steps[key].stage == "train" and self._most_together > 1 and key not in self.guests
         }
+        self.needs: Mapping[str, Needs] = {}  #: what steps take, as far as that is known
         self._no_data: dict[str, GenbenchError] = {}  # why a dataset or a stock cannot be read, by key
         self._waiting = dict.fromkeys(longest_first(plan, self.missing))
         #: The only steps that may run until they are done: then what is asked of stocks is checked.
@@ -110,8 +111,12 @@ class Walk:
 
     def _task(self, key: str) -> Task:
         """Return a step as it is handed to a worker."""
-        order = replace(self._plan.with_family(key), guest=self.guests.get(key))
-        return Task(key, order, label=order.label, kind=self._plan.steps[key].stage)
+        holder = self._store.leases.holder(key)  # ourselves: a worker must know under which lease it works
+        lease = holder.token if holder is not None else ""
+        order = replace(self._plan.with_family(key), guest=self.guests.get(key), lease=lease)
+        return Task(
+            key, order, self.needs.get(key, Needs()), label=order.label, kind=self._plan.steps[key].stage
+        )
 
     def _together(self, key: str) -> list[str]:
         """Return a step that is ready, with others that train the same network on another seed."""

@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from genbench.executors import Task, cores
 from genbench.executors.base import Report
-from genbench.registry import PluginSource, Registry
+from genbench.parcels import Parcel
+from genbench.plan import Step
+from genbench.registry import Registry
 from genbench.rooms import Confine, prepare
 from genbench.store import Store
 
@@ -60,7 +62,7 @@ class RunOptions:
 def make_worker(
     *,
     root: str,
-    source: PluginSource,
+    plugins: Parcel,
     options: RunOptions,
     must_stop: Callable[[], bool],
     shares_process: bool = False,
@@ -70,7 +72,7 @@ def make_worker(
 
     Args:
         root: The store's folder.
-        source: Plugins to load.
+        plugins: Those to load.
         options: Of the run.
         must_stop: Says whether it was asked to stop.
         shares_process: Whether code of third parties runs in this process, for debuggers; else it runs in
@@ -82,6 +84,8 @@ def make_worker(
     from genbench.steps.provenance import choose_arithmetic
     from genbench.steps.remarks import keep_remarks
 
+    helpers = () if shares_process else _further_devices(options.device)
+    source, moved = plugins.opened()
     if not shares_process:
         keep_remarks()
     rooms = None if shares_process else Rooms(source, options.confine, options.max_memory_gib)
@@ -101,8 +105,9 @@ def make_worker(
         options.profile,
         options.vectorize,
         rooms,
+        helpers,
     )
-    return _Performer(workshop)
+    return _Performer(workshop, moved)
 
 
 def worker_threads(device: str, jobs: int) -> int:
@@ -113,27 +118,52 @@ def worker_threads(device: str, jobs: int) -> int:
     return max(1, cores() // jobs) if device.startswith("cuda") else 1
 
 
-def worker_environments(gpus: int) -> tuple[Mapping[str, str], ...]:
-    """Return the variables of each worker in turn: one GPU for each, of those that this process may use."""
+def worker_environments(gpus: int, jobs: int | None = None) -> tuple[Mapping[str, str], ...]:
+    """Return the variables of each worker in turn: its GPU, of those that this process may use.
+
+    Where there are fewer workers than GPUs, they share them out: a worker computes on its first one, and
+    steps that can be split are split over all of them.
+    """
     if gpus < 2:
         return ()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = [name.strip() for name in named.split(",")][:gpus] if named else [str(n) for n in range(gpus)]
-    return tuple({"CUDA_VISIBLE_DEVICES": name} for name in names)
+    workers = min(gpus, jobs or gpus)
+    return tuple({"CUDA_VISIBLE_DEVICES": ",".join(names[place::workers])} for place in range(workers))
+
+
+def _further_devices(device: str) -> tuple[Mapping[str, str], ...]:
+    """Keep the first of this worker's GPUs for itself; return the variables of helpers on the others.
+
+    Called before anything opens a context on a GPU, which would fix what is seen of them.
+    """
+    first, *others = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if not device.startswith("cuda") or not others:
+        return ()
+    os.environ["CUDA_VISIBLE_DEVICES"] = first
+    return tuple({"CUDA_VISIBLE_DEVICES": name} for name in others)
 
 
 class _Performer:
     """Executes steps in a worker."""
 
-    def __init__(self, workshop: Any) -> None:
-        self._workshop = workshop
+    def __init__(self, workshop: Any, moved: Mapping[str, str]) -> None:
+        self._workshop, self._moved = workshop, moved
 
     def __call__(self, task: Task, report: Report) -> None:
         """Execute a step."""
         from genbench.steps import execute
 
-        execute(task.payload, self._workshop, report)
+        execute(self._here(task), self._workshop, report)
 
     def announce(self, tasks: Sequence[Task]) -> None:
         """Note which trainings come next, and may run side by side."""
-        self._workshop.announce([task.payload for task in tasks])
+        self._workshop.announce([self._here(task) for task in tasks])
+
+    def _here(self, task: Task) -> Step:
+        """Return a step as it is done here: which attempt it is, and where the code of its plugins lies."""
+        step: Step = replace(task.payload, attempt=task.attempt)
+        if step.guest is None or not self._moved:
+            return step
+        places = tuple(self._moved.get(place, place) for place in step.guest.places)
+        return replace(step, guest=replace(step.guest, places=places))

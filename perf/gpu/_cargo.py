@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from _freight import Group, make_group
 
+from genbench.attempts import key_of
+
 CHECKPOINT_BYTES = 16 << 20
 _OF_A_SEED = frozenset({"fit", "train", "predict"})
 CHANGING = ("results", "boards", "store/records", "logs", "traces")  #: folders that travel whole, each time
@@ -82,7 +84,7 @@ def _checkpoints(root: Path, finished: dict[str, Artifact]) -> Iterator[Group]:
     """Yield the scratch of unfinished steps, where it is small."""
     done = {Path(place).name for place in finished}
     for folder in sorted((root / "store" / "work").glob("*")):
-        if folder.is_dir() and folder.name not in done:
+        if folder.is_dir() and key_of(folder) not in done:
             group = make_group(root, folder.relative_to(root).as_posix())
             if 0 < group.size <= CHECKPOINT_BYTES:
                 yield group

@@ -1,6 +1,7 @@
 """The program itself: its names, how wide it prints, and what it says while it works."""
 
 import logging
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from genbench import __version__, terminal
 from genbench.cli import COMMANDS, program
 from genbench.cli._progress import Lines
 from genbench.errors import UsageError
-from genbench.executors import Event
+from genbench.executors import Event, Failure
 from genbench.steps.remarks import keep_remarks, noted_in
 
 
@@ -190,6 +191,29 @@ def test_steps_that_others_did_are_explained(capsys: pytest.CaptureFixture[str])
     lines.planned(range(3), plan_of(2, 5))  # type: ignore[arg-type]
     lines.__exit__(KeyError)
     assert "not run" not in capsys.readouterr().err
+
+
+def test_lines_say_what_is_waited_for_what_was_lost_and_where_a_step_ran(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines, fit = Lines(), SimpleNamespace(label="fit ddpm")
+    lost = Failure("its process was killed by SIGKILL", kind="lost")
+    here = socket.gethostname()
+    for event in (
+        Event("k", "queued", note="waits for memory: about 20.0 GiB"),
+        Event("k", "started", host="node7"),
+        Event("k", "retried", failure=lost, host="node7", attempt=2),
+        Event("k", "started", host=here, attempt=2),
+        Event("k", "done", seconds=3.0, host=here, attempt=2),
+        Event("l", "done", seconds=4.0, host="node7"),
+    ):
+        lines.event(fit, event)  # type: ignore[arg-type]
+    assert capsys.readouterr().err.splitlines() == [
+        "  fit ddpm waits for memory: about 20.0 GiB",
+        "  fit ddpm on node7: its process was killed by SIGKILL; attempt 2 follows",
+        "[1/0] fit ddpm  3.0 s, attempt 2",
+        "[2/0] fit ddpm  4.0 s on node7",
+    ]
 
 
 def test_what_libraries_print_goes_into_the_log_of_the_step(

@@ -18,7 +18,7 @@ from genbench.executors import Setup, Task, cores
 from genbench.executors.config import ProcessesConfig
 from genbench.executors.processes import ProcessExecutor
 from genbench.steps.provenance import choose_arithmetic, hardware, tf32
-from genbench.worker import worker_environments, worker_threads
+from genbench.worker import _further_devices, worker_environments, worker_threads
 
 
 @pytest.fixture
@@ -120,8 +120,24 @@ def test_workers_share_out_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert worker_environments(0) == worker_environments(1) == ()
     assert [one["CUDA_VISIBLE_DEVICES"] for one in worker_environments(3)] == ["0", "1", "2"]
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in worker_environments(3, 7)] == ["0", "1", "2"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, GPU-7f")
     assert [one["CUDA_VISIBLE_DEVICES"] for one in worker_environments(2)] == ["5", "GPU-7f"]
+
+
+def test_fewer_workers_than_gpus_share_them_out_and_compute_on_their_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in worker_environments(4, 1)] == ["0,1,2,3"]
+    shared = worker_environments(5, 2)
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in shared] == ["0,2,4", "1,3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shared[0]["CUDA_VISIBLE_DEVICES"])
+    assert _further_devices("cpu") == ()
+    helpers = _further_devices("cuda")
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in helpers] == ["2", "4"]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    assert _further_devices("cuda") == ()
 
 
 def test_threads_are_shared_out_where_the_gpu_does_the_work() -> None:

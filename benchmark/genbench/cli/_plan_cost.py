@@ -115,6 +115,10 @@ def cost_lines(cost: Cost) -> Iterator[str]:
     if any(cost.estimates[key].stretch >= FAR_STRETCH for key in known):
         yield f"  * scaled up from steps that were more than {FAR_STRETCH:g} times shorter"
     yield _disk(cost, counted)
+    peaks = [peak for key in counted if (peak := cost.estimates[key].peak_bytes)]
+    if peaks:
+        rest = f", of the {len(peaks)} whose like was measured" if len(peaks) < len(counted) else ""
+        yield f"memory: at most {size(max(peaks))} for one step{rest}"
     tops = len(cost.todo) - len(counted)
     if tops:
         yield f"  not counted: {tops} top-ups, which make images only where a filter leaves too few"
@@ -170,6 +174,7 @@ def cost_json(cost: Cost) -> dict[str, Any]:
                 "unit": one.work.unit if one.work else "",
                 "seconds": one.seconds,
                 "bytes": one.size_bytes,
+                "peak_memory_bytes": one.peak_bytes,
                 "unknown_because": one.reason,
                 "times_longer_than_measured": one.stretch,
                 "is_top_up": cost.is_top_up(key),

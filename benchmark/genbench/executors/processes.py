@@ -115,7 +115,7 @@ class ProcessExecutor(Executor):
     def __init__(self, config: ProcessesConfig, setup: Setup) -> None:
         self._setup = setup
         self._memory = Memory(memory_here(config.memory_gib), setup.gpu_memory_bytes)
-        self._context = multiprocessing.get_context("spawn")
+        self._context: Any = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
         self._queue: deque[list[Task]] = deque()  # bundles without a worker: it is gone, or memory is short
         self._notes: dict[str, str] = {}  # what queued tasks were said to wait for

@@ -5,6 +5,7 @@ workshop    where steps are executed, and what a stage is handed
 components  the component of a step and what its options hand over
 context     progress, seeds, checkpoints and the loss curve for the plugin that is called
 dataset     fit  sample  filtering  train  predict  embed  evaluate: the stages
+helpers     further devices that make shards of a sampled set side by side
 requests    which images are asked for;  samples  a sampled set on its way and in the store
 networks    networks from names and from artifacts;  extractors  frozen ones
 stages      which function does which

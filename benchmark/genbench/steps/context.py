@@ -78,6 +78,7 @@ class StepContext(RunContext):
         curve: What `progress` was told with numbers, thinned; rows since the last checkpoint are forgotten
             with it.
         pictures: Whether an evaluator's pictures are wanted.
+        check_ours: Raises if another attempt has taken the step over; asked before each checkpoint.
     """
 
     step_seed: int
@@ -93,6 +94,7 @@ class StepContext(RunContext):
     dataset: DatasetFacts = field(default_factory=DatasetFacts)
     curve: list[dict[str, float]] = field(default_factory=list)
     pictures: bool = True
+    check_ours: Callable[[], None] = lambda: None
     _last_checkpoint: float = field(default_factory=time.monotonic)
     _last_report: float = 0.0
 
@@ -137,7 +139,7 @@ class StepContext(RunContext):
         """Write a checkpoint beside the last one, switch to it, and stop if the run must stop."""
         from safetensors.torch import save_file
 
-        self.work.mkdir(parents=True, exist_ok=True)
+        self.check_ours()
         name = f"checkpoint-{time.time_ns()}.safetensors"
         save_file(
             {key: value.detach().cpu().contiguous() for key, value in tensors.items()}, self.work / name
@@ -171,6 +173,7 @@ class StepContext(RunContext):
         except garbled as problem:
             self.log.warning("the checkpoint cannot be read (%r): starting again", problem)
             shutil.rmtree(self.work, ignore_errors=True)
+            self.work.mkdir(parents=True, exist_ok=True)
             return None
         self.curve = facts["curve"]
         self.log.info("resumes from a checkpoint")

@@ -2,12 +2,15 @@
 
 import contextlib
 import logging
+import socket
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from genbench.attempts import Attempt
+from genbench.errors import SupersededError
 from genbench.hookspecs import Kind
 from genbench.plan import Step
 from genbench.steps import sample
@@ -51,6 +54,8 @@ def execute(step: Step, workshop: Workshop, report: Report) -> None:
         log.info("%s (%s)", step.label, step.key)
 
         def fill(folder: Path) -> Mapping[str, Any]:
+            if step.attempt > 1:
+                log.info("attempt %d, on %s", step.attempt, socket.gethostname())
             ctx = make_context(step, workshop, folder, log, report)
             forget_peak_memory(_device(step, workshop))
             job: Job[Any] = Job(step, step.work, given, workshop, ctx, records)
@@ -58,10 +63,34 @@ def execute(step: Step, workshop: Workshop, report: Report) -> None:
             facts = {**_provenance(step, workshop), **done}
             if step.stage == "sample":
                 sample.finish(job)
+            ctx.check_ours()
             return {"seconds": ctx.clock.seconds, **facts}
 
-        store.put(step.key, step.document, fill, step.family)
+        with _owning(workshop.attempt(step)):
+            store.put(step.key, step.document, fill, step.family)
         log.info("done")
+
+
+@contextlib.contextmanager
+def _owning(attempt: Attempt | None) -> Iterator[None]:
+    """Give the scratch folder back however a step ends; what was done without it was another attempt's.
+
+    Raises:
+        SupersededError: Another attempt has taken the step over.
+    """
+    if attempt is None:
+        yield
+        return
+    try:
+        yield
+        attempt.remove()
+    except SupersededError:
+        raise
+    except Exception:
+        attempt.check()  # an error of a step whose files were taken away is not its own
+        raise
+    finally:
+        attempt.give_back()
 
 
 def _done(job: Job[Any]) -> Facts:
@@ -78,7 +107,7 @@ def make_context(
     step: Step, workshop: Workshop, files: Path, log: logging.Logger, report: Report
 ) -> StepContext:
     """Return the context of a step: its seed, its folders, and the time of its stopped attempts."""
-    work = workshop.store.work_folder(step.key)
+    work, attempt = workshop.scratch(step), workshop.attempt(step)
     return StepContext(
         step_seed=step.seed,
         device=workshop.device,
@@ -89,7 +118,12 @@ def make_context(
         must_stop=workshop.must_stop,
         checkpoint_seconds=workshop.checkpoint_seconds,
         clock=Clock.resumed(work),
+        check_ours=attempt.check if attempt is not None else _nothing,
     )
+
+
+def _nothing() -> None:
+    """Of a step that no run handed out there is one attempt."""
 
 
 def _device(step: Step, workshop: Workshop) -> str:

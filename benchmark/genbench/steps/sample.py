@@ -14,12 +14,15 @@ from genbench.steps.components import build, open_references
 from genbench.steps.context import StepContext
 from genbench.steps.dataset import open_splits
 from genbench.steps.filtering import judged_so_far
+from genbench.steps.helpers import helpers_for
 from genbench.steps.requests import Supply, fixed_noise_request, plan_request
 from genbench.steps.samples import (
+    Sampler,
     mark_whole,
     note_copies,
     open_sample,
     sample_whole,
+    shards_of,
     write_empty,
     write_sample,
 )
@@ -35,9 +38,24 @@ def run(job: Job[SampleDocument]) -> None:
     if asked.top_up and not len(request):
         write_empty(request, job.ctx.files)
     else:
-        write_sample(generator or _generator(job), request, job.ctx, job.ctx.files, asked.top_up)
+        made_by = generator or _generator(job)
+        with helpers_for(job, shards_of(request)) as helpers:
+            write_sample(made_by, request, job.ctx, job.ctx.files, asked.top_up, helpers)
     if supply is not None and supply.is_whole:
         mark_whole(job.ctx.files)
+
+
+def make_share(job: Job[SampleDocument], part: int, parts: int) -> None:
+    """Make every n-th shard, and leave them in the scratch folder: what a helper does.
+
+    Args:
+        job: The step.
+        part: Which of the shards, counted modulo `parts`.
+        parts: How many share the work.
+    """
+    generator = _generator(job)
+    supply = _supply(job, generator if _spec(job).has_stock else None)
+    Sampler(generator, _request(job, supply), job.ctx, job.document.images.top_up).make_share(part, parts)
 
 
 def finish(job: Job[SampleDocument]) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -147,6 +147,24 @@ def _fingerprints(images: LabelledImages) -> npt.NDArray[np.uint64]:
 # ------------------------------------------------------------------------------------------- the sampling
 
 
+class Helping(Protocol):
+    """Who makes a share of the shards (`genbench.steps.helpers`)."""
+
+    @property
+    def parts(self) -> int:
+        """How many shares there are, the step's own included."""
+        ...
+
+    def join(self) -> None:
+        """Wait until the others are made."""
+        ...
+
+
+def shards_of(request: SampleRequest) -> int:
+    """Return in how many shards a request is made."""
+    return math.ceil(len(request) / SHARD_IMAGES)
+
+
 class _Shard(NamedTuple):
     """Some sampled images and what is known of each."""
 
@@ -162,6 +180,7 @@ def write_sample(
     ctx: StepContext,
     folder: Path,
     top_up: int = 0,
+    helpers: Helping | None = None,
 ) -> None:
     """Ask a generator for images, class by class and shard by shard, and write those that can be used.
 
@@ -174,6 +193,7 @@ def write_sample(
         ctx: Its scratch folder.
         folder: Where to.
         top_up: Number of the top-up, or 0: faulty images of each have seeds of their own.
+        helpers: Who makes a share of the shards.
 
     Raises:
         PluginError: The generator returned other images than it was asked for.
@@ -181,7 +201,10 @@ def write_sample(
     """
     if not len(request):
         raise GenbenchError("no image was asked for: raise ratio")
-    sampler = _Sampler(generator, request, ctx, top_up)
+    sampler = Sampler(generator, request, ctx, top_up)
+    if helpers is not None and helpers.parts > 1:
+        sampler.make_share(0, helpers.parts)
+        helpers.join()  # what they made is found below
     faults = sampler.make_all()
     found = Counter(faults[faults != NO_FAULT].tolist())
     attempts = len(request)
@@ -215,7 +238,7 @@ def sample_whole(generator: Generator, request: SampleRequest, ctx: StepContext)
     return _sampled(generator, request, ctx, 0, len(request)).pixels
 
 
-class _Sampler:
+class Sampler:
     """One request on its way: which file holds the newest attempt at each image.
 
     Attributes:
@@ -234,12 +257,12 @@ class _Sampler:
 
     def make_all(self) -> npt.NDArray[np.object_]:
         """Make every image once; return the fault of each, or an empty string."""
-        faults = []
+        faults: list[str] = []
         paths = []
         for start in range(0, len(self._request), SHARD_IMAGES):
-            rows = np.arange(start, min(start + SHARD_IMAGES, len(self._request)))
-            paths.append(self._ctx.work / f"shard-{start:07d}.npy")
-            faults += self._make(paths[-1], rows, self._request.part(rows), start)
+            path, found = self._make_shard(start)
+            paths.append(path)
+            faults += found
         share = sum(fault != NO_FAULT for fault in faults) / len(faults)
         if share > _USELESS_SHARE:
             for path in paths:  # a later run asks again
@@ -250,6 +273,18 @@ class _Sampler:
                 hint="the step's log says why; the same command tries again",
             )
         return np.array(faults, dtype=object)
+
+    def make_share(self, part: int, parts: int) -> None:
+        """Make every n-th shard and leave it where `make_all` finds it."""
+        for number, start in enumerate(range(0, len(self._request), SHARD_IMAGES)):
+            if number % parts == part:
+                self._make_shard(start)
+
+    def _make_shard(self, start: int) -> tuple[Path, list[str]]:
+        """Make the shard that begins at a row; return where it is, and the fault of each image."""
+        rows = np.arange(start, min(start + SHARD_IMAGES, len(self._request)))
+        path = self._ctx.work / f"shard-{start:07d}.npy"
+        return path, self._make(path, rows, self._request.part(rows), start)
 
     def make_again(self, rows: npt.NDArray[np.int64], again: int) -> list[str]:
         """Make some images again with other seeds; return the fault of each."""

@@ -197,8 +197,9 @@ def _train_announced(workshop: Workshop, ctx: StepContext) -> None:
     ready, clocks, room = list[Training](), list[Clock](), resident_limit_bytes(workshop.device)
     for step in steps:
         assert isinstance(step.work, TrainDocument)
-        clock = Clock.resumed(workshop.store.work_folder(step.key), share=1 / len(steps))
-        own = ctx.for_step(step.work.seed, workshop.store.work_folder(step.key), clock)
+        clock, attempt = Clock.resumed(workshop.scratch(step), share=1 / len(steps)), workshop.attempt(step)
+        own = ctx.for_step(step.work.seed, workshop.scratch(step), clock)
+        own.check_ours = attempt.check if attempt is not None else ctx.check_ours
         clocks.append(clock)
         ready.append(_training(step, workshop.open_inputs(step), workshop, own))
         # The images of all are on the device at once: stop before the next set would not fit.

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from genbench.attempts import Attempt
 from genbench.documents import Document, Inputs
 from genbench.errors import GenbenchError, StoreError
 from genbench.plan import Step
@@ -45,6 +47,7 @@ class Workshop:
         profile: Whether trainings leave a trace and the shares of their time beside their logs.
         vectorize: Whether trainings of a bundle run side by side: `off`, `on`, or `auto`, if that is faster.
         rooms: How code of third parties is kept apart; None: it runs in this process.
+        helpers: Variables of a process on each further device of this worker (`genbench.steps.helpers`).
         bundle: The steps that were announced together, by key.
         trained: What trainings of the bundle left, until their own step takes it.
     """
@@ -57,6 +60,7 @@ class Workshop:
     profile: bool = False
     vectorize: str = "off"
     rooms: Rooms | None = None
+    helpers: Sequence[Mapping[str, str]] = ()
     bundle: dict[str, Step] = field(default_factory=dict)
     trained: dict[str, tuple[Trained | GenbenchError, float]] = field(default_factory=dict)
 
@@ -66,6 +70,21 @@ class Workshop:
         self.bundle.clear()
         if len(steps) > 1:
             self.bundle.update({step.key: step for step in steps})
+
+    def attempt(self, step: Step) -> Attempt | None:
+        """Return the attempt that a run handed out; None of a step that no run did."""
+        if not step.lease:
+            return None
+        return Attempt(self.store.root, self.store.leases, step.key, step.lease, step.attempt)
+
+    def scratch(self, step: Step) -> Path:
+        """Return the folder for checkpoints and scratch of a step.
+
+        Raises:
+            SupersededError: A newer attempt has taken the step over.
+        """
+        attempt = self.attempt(step)
+        return attempt.begin() if attempt is not None else self.store.work_folder(step.key)
 
     def open_inputs(self, step: Step) -> Inputs[Artifact]:
         """Open what a step needs.

@@ -73,18 +73,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
         evaluators.inputs_are_left_alone,
         evaluators.random_state_is_left_alone,
     ),
-    "executor": (
-        *COMMON,
-        executors.tasks_end_once,
-        executors.bundles_are_announced,
-        executors.progress_is_passed_on,
-        executors.one_failure_is_one_task,
-        executors.failures_have_their_kind,
-        executors.odd_exceptions_arrive,
-        executors.large_payloads_arrive,
-        executors.queued_tasks_can_be_cancelled,
-        *executors.OF_WORKERS,
-    ),
+    "executor": (*COMMON, *executors.ALL),
 }
 
 

@@ -27,7 +27,8 @@ _LARGE_BYTES = 8 * 2**20
 _TIMEOUT_SECONDS = 1.5
 _GRACE_SECONDS = 20.0
 _THREADS = 3
-_LATE_SECONDS = 60.0  # of a task that shall not end by itself while a check waits for its end
+LATE_SECONDS = 15.0  #: of a task that shall not end by itself while a check waits for its end
+CLOSING_SECONDS = 20.0  #: that a process may take to end after close()
 
 
 class Watched:
@@ -127,17 +128,6 @@ def tasks_end_once(subject: Subject) -> None:
 
 
 @after(tasks_end_once)
-def bundles_are_announced(subject: Subject) -> None:
-    """A worker learns of a bundle before its first task, once, and gets it whole."""
-    with watching(subject) as watched:
-        watched.finish([task(name, "bundle") for name in ("a", "b", "c")])
-        for name in ("a", "b", "c"):
-            found = watched.metrics(name)
-            assert found.get("times") == 1, f"announce() was called {found.get('times', 0):g} times"
-            assert found["tasks"] == 3, f"a bundle of 3 was announced as one of {found['tasks']:g}"
-
-
-@after(tasks_end_once)
 def progress_is_passed_on(subject: Subject) -> None:
     """Progress arrives in order, with its numbers, before the end of its task."""
     with watching(subject) as watched:
@@ -147,6 +137,17 @@ def progress_is_passed_on(subject: Subject) -> None:
         assert told[-1] == (4, 4, 16.0), f"the last progress is {told[-1]}, not (4, 4, 16.0)"
         assert told == sorted(told), f"progress arrives out of order: {told}"
         assert watched.events[-1].is_final, "progress arrives after the end of its task"
+
+
+@after(progress_is_passed_on)
+def bundles_are_announced(subject: Subject) -> None:
+    """A worker learns of a bundle before its first task, once, and gets it whole."""
+    with watching(subject) as watched:
+        watched.finish([task(name, "bundle") for name in ("a", "b", "c")])
+        for name in ("a", "b", "c"):
+            found = watched.metrics(name)
+            assert found.get("times") == 1, f"announce() was called {found.get('times', 0):g} times"
+            assert found["tasks"] == 3, f"a bundle of 3 was announced as one of {found['tasks']:g}"
 
 
 @after(tasks_end_once)
@@ -177,7 +178,7 @@ def failures_have_their_kind(subject: Subject) -> None:
         assert isinstance(store, StoreUnwritableError), "a StoreUnwritableError arrives without its class"
 
 
-@after(one_failure_is_one_task)
+@after(failures_have_their_kind)
 def odd_exceptions_arrive(subject: Subject) -> None:
     """What cannot be pickled or written, SystemExit, errors of unknown classes: each is one failed task."""
     names = {"odd": "OddError", "exit": "SystemExit", "own": "of a class of its own"}
@@ -194,7 +195,7 @@ def odd_exceptions_arrive(subject: Subject) -> None:
         assert ended["last"].status == "done", "after odd exceptions, the rest of the bundle is not done"
 
 
-@after(tasks_end_once)
+@after(progress_is_passed_on)
 def large_payloads_arrive(subject: Subject) -> None:
     """A payload of 8 MiB arrives whole."""
     content = os.urandom(_LARGE_BYTES)
@@ -206,7 +207,7 @@ def large_payloads_arrive(subject: Subject) -> None:
         assert found["sum"] == zlib.crc32(content), "a large payload arrives changed"
 
 
-@after(tasks_end_once)
+@after(failures_have_their_kind)
 def queued_tasks_can_be_cancelled(subject: Subject) -> None:
     """A task that has not begun is called off, and nothing else; one that has ended is left alone."""
     with watching(subject) as watched:
@@ -223,7 +224,7 @@ def queued_tasks_can_be_cancelled(subject: Subject) -> None:
 # ---------------------------------------------------------------------------------------- those with workers
 
 
-@after(tasks_end_once)
+@after(progress_is_passed_on)
 def workers_have_their_environment(subject: Subject) -> None:
     """Threads and what belongs to them are set before torch is loaded, and settings arrive."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -241,7 +242,7 @@ def workers_have_their_environment(subject: Subject) -> None:
     assert found["pid"] != os.getpid(), "`has_workers`, but a task ran in the process of the run"
 
 
-@after(one_failure_is_one_task)
+@after(failures_have_their_kind)
 def a_lost_worker_is_one_failed_task(subject: Subject) -> None:
     """A worker that is killed fails the task that it was at, as `lost`; the rest of its bundle is done."""
     with watching(subject) as watched:
@@ -272,21 +273,21 @@ def lost_tasks_are_begun_again(subject: Subject) -> None:
         _assert_ended_once(watched, "abc")
 
 
-@after(tasks_end_once)
+@after(failures_have_their_kind)
 def late_tasks_are_ended(subject: Subject) -> None:
     """What takes longer than it may is ended, as `timeout`; others are done."""
     with watching(subject, timeout_seconds=_TIMEOUT_SECONDS, retries=1) as watched:
-        ended = watched.finish([task("a", "wait", seconds=_LATE_SECONDS)], [task("b")])
+        ended = watched.finish([task("a", "wait", seconds=LATE_SECONDS)], [task("b")])
         kind = watched.failure("a", f"a task that takes longer than {_TIMEOUT_SECONDS} s").kind
         assert kind == "timeout", f"what takes too long is of kind {kind!r}, not 'timeout'"
         assert ended["b"].status == "done", f"after a timeout, another task is {ended['b'].status}"
 
 
-@after(queued_tasks_can_be_cancelled)
+@after(progress_is_passed_on, queued_tasks_can_be_cancelled)
 def running_tasks_can_be_cancelled(subject: Subject) -> None:
     """The task that runs is called off, without waiting for it; the rest of its bundle is done."""
     with watching(subject) as watched:
-        watched.submit([task("a", "wait", seconds=_LATE_SECONDS), task("b")])
+        watched.submit([task("a", "wait", seconds=LATE_SECONDS), task("b")])
         watched.until(lambda: watched.has_begun("a"), "progress of a running task")
         watched.executor.cancel("a")
         watched.until(lambda: all(map(watched.last, "ab")), "end of a running task that is cancelled")
@@ -294,7 +295,7 @@ def running_tasks_can_be_cancelled(subject: Subject) -> None:
         _assert_ended_once(watched, "ab")
 
 
-@after(tasks_end_once)
+@after(progress_is_passed_on)
 def stopping_saves_work(subject: Subject) -> None:
     """Who is asked to stop may save its work: it is `interrupted`, and nothing new begins."""
     with watching(subject) as watched:
@@ -311,17 +312,19 @@ def stopping_saves_work(subject: Subject) -> None:
         assert watched.executor.free == 0, "`free` is positive after stop()"
 
 
-@after(tasks_end_once)
+@after(progress_is_passed_on)
 def closing_ends_what_runs(subject: Subject) -> None:
     """After close(), the process of a running task is gone."""
     with watching(subject) as watched:
-        watched.submit([task("a", "wait", seconds=_LATE_SECONDS)])
+        watched.submit([task("a", "wait", seconds=LATE_SECONDS)])
         watched.until(lambda: watched.has_begun("a"), "progress of a running task")
         (begun,) = watched.of("a", "started")
         pid = int(watched.metrics("a")["pid"])
-    end = time.monotonic() + _GRACE_SECONDS
+    end = time.monotonic() + CLOSING_SECONDS
     while begun.host == socket.gethostname() and _is_alive(pid):
-        assert time.monotonic() < end, f"{_GRACE_SECONDS:g} s after close(), process {pid} is still at a task"
+        assert time.monotonic() < end, (
+            f"{CLOSING_SECONDS:g} s after close(), process {pid} is still at a task"
+        )
         time.sleep(0.1)
 
 
@@ -334,6 +337,18 @@ OF_WORKERS: tuple[Check, ...] = (
     running_tasks_can_be_cancelled,
     stopping_saves_work,
     closing_ends_what_runs,
+)
+#: All that is asked of executors alone, in the order in which it is asked.
+ALL: tuple[Check, ...] = (
+    tasks_end_once,
+    progress_is_passed_on,
+    bundles_are_announced,
+    one_failure_is_one_task,
+    failures_have_their_kind,
+    odd_exceptions_arrive,
+    large_payloads_arrive,
+    queued_tasks_can_be_cancelled,
+    *OF_WORKERS,
 )
 
 # -------------------------------------------------------------------------------------------------- helpers
