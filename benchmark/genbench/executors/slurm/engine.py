@@ -15,7 +15,7 @@ from pathlib import Path
 
 from genbench.disk import make_folder
 from genbench.errors import StoreError
-from genbench.executors.at_work import CANCELLED, after_loss, private_environment
+from genbench.executors.at_work import CANCELLED, after_loss, next_attempt, private_environment
 from genbench.executors.base import Event, Executor, Setup, Task
 from genbench.executors.failures import Failure, FailureKind
 from genbench.executors.slurm import commands
@@ -44,6 +44,7 @@ class SlurmExecutor(Executor):
         self._looked = time.monotonic()
         self._stopping = self._detached = self._had_trouble = False
         self._left: dict[str, Claim] = {}  # what jobs of a run before us have, by task
+        self._inherited: set[str] = set()  # tasks that they go on with
         self._session, self._work = self._opened()
 
     @property
@@ -158,6 +159,7 @@ class SlurmExecutor(Executor):
         claim = self._left.pop(task.id, None)
         if claim is None:
             return False
+        self._inherited.add(task.id)
         if claim.begun == task.id:
             self._news.append(Event(task.id, "started", host=claim.host, attempt=task.attempt))
         return True
@@ -194,6 +196,8 @@ class SlurmExecutor(Executor):
         task = self._tasks.get(event.id)
         if task is None:
             return
+        if event.failure is not None and event.failure.kind == "superseded" and task.id in self._inherited:
+            event = self._hand_over_again(task, event.failure)
         if event.status in {"started", "retried"}:
             self._tasks[event.id] = replace(task, attempt=event.attempt)
             self._fleet.is_begun(event.id)
@@ -205,6 +209,16 @@ class SlurmExecutor(Executor):
             self._end(event)
         else:
             self._news.append(event)
+
+    def _hand_over_again(self, task: Task, failure: Failure) -> Event:
+        """Offer a task that a job had from the run before us: it may not write under our lease.
+
+        The next attempt goes on from the last checkpoint.
+        """
+        self._inherited.discard(task.id)
+        again = next_attempt(task)
+        self._fleet.offer([again])
+        return Event(task.id, "retried", failure=failure, attempt=again.attempt)
 
     def _end(self, event: Event) -> None:
         kind = event.failure.kind if event.failure is not None else "user"

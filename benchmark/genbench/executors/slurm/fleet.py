@@ -202,7 +202,10 @@ class Fleet:
     # -------------------------------------------------------------- a session that was left
 
     def take_over(self) -> dict[str, Claim]:
-        """Learn of the jobs of a session that was left; return the tasks that they have by task."""
+        """Learn of the jobs of a session that was left; return what they have, by task.
+
+        What no job has taken leaves the queue: it is handed over again, under the lease of whoever does so.
+        """
         left: dict[str, Claim] = {}
         for array in self._session.arrays():
             self.arrays.append(array)
@@ -214,9 +217,9 @@ class Fleet:
                 self.jobs[job.name] = job
                 left |= self._learned(job)
         for pool, claim in self._session.queued():
-            left |= {task.id: claim for task in claim.tasks}
-            self.groups[pool, claim.tasks[0].kind].offered[claim.name] = claim.tasks
-        self._serial = max((int(claim.name) for claim in left.values()), default=0) + 1000
+            self._session.take_back(pool, claim.name)
+            self._serial = max(self._serial, int(claim.name))
+        self._serial = max([self._serial, *(int(claim.name) for claim in left.values())])
         return left
 
     def _learned(self, job: Job) -> dict[str, Claim]:
