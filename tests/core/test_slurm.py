@@ -287,7 +287,7 @@ def test_a_job_that_cannot_begin_says_why(run_with: Callable[..., Run]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("particion = 1", r"unknown option 'particion'. Did you mean partition\?"),
+        ("particion = 1", r"unknown option 'particion'. Did you mean partition or"),
         ("[steps.trian]\ngpus = 1", r"unknown kind of step 'trian'. Did you mean train\?"),
         ("[steps.train]\ngpu = 1", r"Did you mean gpus\?"),
         ('time = "2 hours"', r"option 'time' is '2 hours': use SLURM's notation"),

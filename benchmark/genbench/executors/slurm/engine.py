@@ -197,12 +197,15 @@ class SlurmExecutor(Executor):
         if task is None:
             return
         if event.failure is not None and event.failure.kind == "superseded" and task.id in self._inherited:
-            event = self._hand_over_again(task, event.failure)
+            job.tasks.discard(event.id)
+            self._hand_over_again(task, event.failure)
+            return
         if event.status in {"started", "retried"}:
             self._tasks[event.id] = replace(task, attempt=event.attempt)
             self._fleet.is_begun(event.id)
         if event.status == "started":
             job.tasks.add(event.id)
+            job.is_soon_free = self._fleet.is_short(task)
         elif event.status == "retried":
             job.tasks.discard(event.id)
         if event.is_final:
@@ -210,15 +213,15 @@ class SlurmExecutor(Executor):
         else:
             self._news.append(event)
 
-    def _hand_over_again(self, task: Task, failure: Failure) -> Event:
+    def _hand_over_again(self, task: Task, failure: Failure) -> None:
         """Offer a task that a job had from the run before us: it may not write under our lease.
 
         The next attempt goes on from the last checkpoint.
         """
         self._inherited.discard(task.id)
-        again = next_attempt(task)
+        again = self._tasks[task.id] = next_attempt(task)
         self._fleet.offer([again])
-        return Event(task.id, "retried", failure=failure, attempt=again.attempt)
+        self._news.append(Event(task.id, "retried", failure=failure, attempt=again.attempt))
 
     def _end(self, event: Event) -> None:
         kind = event.failure.kind if event.failure is not None else "user"

@@ -40,6 +40,7 @@ class Job:
         host: Where it is at work.
         has_begun: Whether it ever said hello.
         tasks: That it is at.
+        is_soon_free: Whether what it is at is known to be short.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Job:
     host: str = ""
     has_begun: bool = False
     tasks: set[str] = field(default_factory=set)
+    is_soon_free: bool = False
 
 
 @dataclass
@@ -157,22 +159,27 @@ class Fleet:
         if time.monotonic() < self._not_before:
             return told
         idle = Counter(job.pool for job in self.alive() if not job.tasks)
+        soon = Counter(job.pool for job in self.alive() if job.tasks and job.is_soon_free)
         for group in self.groups.values():
-            wanted = math.ceil(self._worth(group) / group.resources.workers)
-            there = min(wanted, idle[group.pool])
-            idle[group.pool] -= there  # the others are for the next kind
+            worth, is_short = self._worth(group)
+            wanted = math.ceil(worth / group.resources.workers)
+            there = min(wanted, idle[group.pool] + soon[group.pool] * is_short)
+            idle[group.pool] = max(0, idle[group.pool] - there)  # the others are for the next kind
             lacking = min(wanted - there, self._profile.most_jobs - len(self.alive()))
             if lacking > 0:
                 told.append((group, self._submit_array(group, lacking)))
         return told
 
-    def _worth(self, group: Group) -> int:
-        """Return how many workers a group's queue is worth: steps that are known to be short share one."""
-        seconds = [task.needs.seconds for task in group.waiting]
-        known = [one for one in seconds if one is not None]
-        if not known or len(known) < len(seconds) or not self._profile.job_seconds:
-            return len(group.offered)
-        return min(len(group.offered), math.ceil(sum(known) / self._profile.job_seconds) or 1)
+    def is_short(self, task: Task) -> bool:
+        """Say whether a task is known to be so short that it shares a job."""
+        return task.needs.seconds is not None and task.needs.seconds < self._profile.job_seconds
+
+    def _worth(self, group: Group) -> tuple[int, bool]:
+        """Return how many workers a group's queue is worth, and whether all of its steps are known to be short."""
+        if not group.offered or not all(self.is_short(task) for task in group.waiting):
+            return len(group.offered), False
+        seconds = sum(task.needs.seconds or 0.0 for task in group.waiting)
+        return min(len(group.offered), math.ceil(seconds / self._profile.job_seconds) or 1), True
 
     def _submit_array(self, group: Group, count: int) -> str:
         array = ArrayOf(len(self.arrays), group.pool, group.kind, count)
