@@ -1,7 +1,11 @@
 """Steps as jobs of SLURM: of a real cluster of one node where its daemons start, else of a double."""
 
+import json
 import os
+import re
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import slurm_cluster
 import slurm_double
+from genbench.cli import program
 from genbench.errors import StoreError, UsageError
 from genbench.executors import Event, Needs, Setup, Task
+from genbench.executors.failures import Failure
 from genbench.executors.making import check_engine, engine_named
 from genbench.executors.probe import TARGET
 from genbench.executors.slurm import commands
@@ -21,8 +28,16 @@ from genbench.executors.slurm.commands import Seen, SlurmError
 from genbench.executors.slurm.config import Profile, Resources, SlurmConfig, read_profile
 from genbench.executors.slurm.engine import SlurmExecutor
 from genbench.executors.slurm.script import ArrayOf, array_script, controller_script
+from genbench.journals import Journal
 from genbench.registry import Registry
+from genbench.runner import run as run_here
+from genbench.runs import Place, new_run, write_run
+from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.testing.suites import ExecutorConformance
+from genbench.worker import RunOptions
+from toy_program import TOYS
+from toy_suites import toy_plan
 
 PATIENCE_SECONDS = 90.0
 PROFILE = """\
@@ -173,7 +188,7 @@ def test_a_job_that_is_cancelled_fails_its_step_alone(run_with: Callable[..., Ru
 
 def test_preempted_and_timed_out_steps_save_and_go_on(site: Site, run_with: Callable[..., Run]) -> None:
     run = run_with()
-    run.executor.submit([task("a", "wait", seconds=5.0), task("b")])
+    run.executor.submit([task("a", "wait"), task("b")])
     run.until(lambda: run.has("a", "progress"))
     site.preempt(jobs_at_work()[0])
     run.until(lambda: run.has("a", "retried"))
@@ -187,8 +202,10 @@ def test_preempted_and_timed_out_steps_save_and_go_on(site: Site, run_with: Call
     second = [one for one in run.events if one.status == "retried"][1]
     assert second.failure is not None
     assert second.failure.reason == "its time ended; its work is saved"
+    run.until(lambda: run.told("a")[-1] == "progress")
+    run.executor.cancel("a")
     run.until(lambda: "a" in run.ended() and "b" in run.ended())
-    assert (run.ended()["a"].status, run.ended()["a"].attempt) == ("done", 3)
+    assert run.ended()["a"].attempt == 3
     assert run.ended()["b"].status == "done"
 
 
@@ -347,3 +364,114 @@ def test_the_profile_of_the_documentation_is_one() -> None:
         assert read_profile(place).steps["evaluate"].gpus == 0
     finally:
         place.unlink()
+
+
+# ---------------------------------------------------------------------------------------------- detached runs
+
+
+@pytest.mark.slow(reason="a run in jobs, each of which loads torch")
+def test_a_detached_run_survives_preemption_and_equals_the_local_one(
+    site: Site, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENBENCH_STORE", str(tmp_path / "store"))
+    (tmp_path / "p.toml").write_text(PROFILE)
+    read_profile.cache_clear()
+    cells = [*TOYS, "-g", SLOW, "-e", "accuracy", "--seeds", "1"]
+    words = [*cells, "--executor", "slurm:p.toml", "--name", "far"]
+    monkeypatch.setattr(sys, "argv", ["genbench", "submit", *words])
+    told = CliRunner().invoke(program, ["submit", *words], catch_exceptions=False).output
+    assert "far: submitted as job " in told
+    assert "far (job" not in told
+    again = CliRunner().invoke(program, ["submit", *words]).exception
+    assert isinstance(again, UsageError)
+    assert "far is queued" in str(again) or "far is running" in str(again)
+    fit = await_status("far", lambda found: [one for one in steps(found, "fit") if one["state"] == "running"])
+    time.sleep(2.0)
+    if site.is_real:  # the controller is preempted with its steps: it is requeued, too, and resumes
+        site.preempt("")
+    else:
+        at_work = [one for one in commands.queue() if one.state == "RUNNING"]
+        for one in at_work:
+            if not one.name.startswith("genbench-run"):
+                site.preempt(one.id)
+    found = await_status("far", lambda found: found["state"] == "done" and [found])[0]
+    assert {one["state"] for one in found["steps"].values()} == {"done"}
+    log = (tmp_path / "store" / "logs" / f"{fit[0]['key']}.log").read_text()
+    assert "resum" in log, log
+    page = CliRunner().invoke(program, ["status", "far"], catch_exceptions=False).output
+    assert page.startswith("far  is done (job ")
+    assert isinstance(CliRunner().invoke(program, ["cancel", "far"]).exception, UsageError)
+
+    local = Store(tmp_path / "local")
+    plan = toy_plan(registry, local, generators=[SLOW], evaluators=["accuracy"], seeds=1)
+    expected = run_here(plan, local, registry, RunOptions(jobs=0)).records
+    files = (tmp_path / "genbench-results" / "far" / "records").glob("*.json")
+    results = [json.loads(record.read_text())["result"] for record in files]
+    assert len(results) == len(expected)
+    assert sorted(json.dumps(one, sort_keys=True) for one in results) == sorted(
+        json.dumps(json.loads(record.model_dump_json())["result"], sort_keys=True) for record in expected
+    )
+
+
+SLOW = "toy:seconds_per_iteration=0.1,fit_iterations=80"
+
+
+def steps(found: dict[str, Any], stage: str) -> list[dict[str, Any]]:
+    return [{"key": key, **one} for key, one in found["steps"].items() if one["stage"] == stage]
+
+
+def await_status(name: str, wanted: Callable[[dict[str, Any]], Any]) -> Any:
+    """Ask `genbench status` until it says what is wanted."""
+    end = time.monotonic() + 2 * PATIENCE_SECONDS
+    while True:
+        page = CliRunner().invoke(program, ["status", name, "--json"], catch_exceptions=False).output
+        result = wanted(json.loads(page))
+        if result:
+            return result
+        assert time.monotonic() < end, page
+        time.sleep(1.0)
+
+
+def test_status_tells_of_runs_with_every_executor(
+    tmp_path: Path, store: Store, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENBENCH_STORE", str(store.root))
+    monkeypatch.setenv("PATH", str(tmp_path))  # no squeue
+    monkeypatch.chdir(tmp_path)
+    plan = toy_plan(registry, store, evaluators=["accuracy"], seeds=1)
+    journal = Journal(store.root, "0123456789ab")
+    (first, second, third, *_) = plan.steps.values()
+    journal.planned([first, second, third], plan)
+    journal.event(first, Event(first.key, "started", host="node1"))
+    lost = Failure("its node failed", kind="lost")
+    journal.event(first, Event(first.key, "retried", failure=lost, attempt=2))
+    journal.event(first, Event(first.key, "started", host="node2", attempt=2))
+    journal.event(second, Event(second.key, "queued", note="waits for job 7 of SLURM"))
+    journal.event(third, Event(third.key, "failed", host="node3", failure=Failure("too big", kind="memory")))
+    with (store.root / "journals" / "0123456789ab.jsonl").open("a") as file:
+        file.write('{"at": 1.0, "key": "half a li')
+    folder = tmp_path / "genbench-results" / "mine"
+    suite = make_suite({"name": "mine", **toys()}, "test")
+    run = new_run(plan, suite, Place(folder), "genbench run").model_copy(update={"id": "0123456789ab"})
+    folder.mkdir(parents=True)
+    write_run(folder, run)
+    page = CliRunner().invoke(program, ["status", "mine"], catch_exceptions=False).output
+    assert page.startswith(f"mine  runs on {socket.gethostname()} (PID {os.getpid()})\n")
+    assert re.search(r"^all +- +1 +1 +- +1$", page, re.MULTILINE), page
+    words = " ".join(page.split())
+    assert f"{first.label}: on node2 since" in words
+    assert "attempt 2 (before: its node failed)" in words
+    assert f"{second.label}: waits for job 7 of SLURM" in words
+    assert f"{third.label}: memory on node3: too big" in words
+    unknown = CliRunner().invoke(program, ["status", "yours"]).exception
+    assert "no run 'yours'. Known: mine." in str(unknown)
+
+
+def toys() -> dict[str, Any]:
+    return {
+        "datasets": ["toy-data"],
+        "classifiers": ["toy-net"],
+        "generators": ["toy"],
+        "reference": "toy-net",
+    }

@@ -92,8 +92,7 @@ def _lines(one: "Standing", most: int) -> Iterator[str]:
     if one.submitted is not None and one.state != "done":
         yield f"output: {one.submitted.log}"
     if one.state == "stopped":
-        again = "submit" if one.submitted else "run"
-        yield f"the same `genbench {again}` resumes it"
+        yield f"the same command resumes it: genbench {'submit' if one.submitted else 'run'} ..."
     yield f"folder: {one.folder}"
 
 

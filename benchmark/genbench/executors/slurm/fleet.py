@@ -175,7 +175,7 @@ class Fleet:
         return task.needs.seconds is not None and task.needs.seconds < self._profile.job_seconds
 
     def _worth(self, group: Group) -> tuple[int, bool]:
-        """Return how many workers a group's queue is worth, and whether all of its steps are known to be short."""
+        """Return how many workers a group's queue is worth; whether all in it is short."""
         if not group.offered or not all(self.is_short(task) for task in group.waiting):
             return len(group.offered), False
         seconds = sum(task.needs.seconds or 0.0 for task in group.waiting)
