@@ -18,10 +18,11 @@ from click.testing import CliRunner
 import slurm_cluster
 import slurm_double
 from genbench.cli import program
+from genbench.devices import choose_workers
 from genbench.errors import StoreError, UsageError
 from genbench.executors import Event, Needs, Setup, Task
 from genbench.executors.failures import Failure
-from genbench.executors.making import check_engine, engine_named
+from genbench.executors.making import check_engine, engine_named, is_here
 from genbench.executors.probe import TARGET
 from genbench.executors.slurm import commands
 from genbench.executors.slurm.commands import Seen, SlurmError
@@ -336,7 +337,7 @@ def test_a_profile_says_what_each_kind_of_step_asks_for(tmp_path: Path) -> None:
     )
     needs = Needs(cpus=4, memory_bytes=3 * 2**30)
     train, evaluate = profile.resources("train", needs), profile.resources("evaluate", Needs())
-    assert (train.partition, train.gpus, train.cpus, train.memory_gib) == ("gpu", "a100:1", 4, 4.0)
+    assert (train.partition, train.gpus, train.cpus, train.memory_gib) == ("gpu", "a100:1", 4, 3.0)
     assert (evaluate.partition, evaluate.gpus, evaluate.time) == ("cpu", 0, "04:00:00")
     setup = train.model_copy(
         update={"modules": ("cuda/12",), "setup": ("ulimit -n 4096",), "options": ("--nice",)}
@@ -353,6 +354,15 @@ def test_a_profile_says_what_each_kind_of_step_asks_for(tmp_path: Path) -> None:
     assert "gres" not in controller
     for text in (script, controller):
         subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+
+
+def test_gpus_of_a_cluster_need_not_be_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_here(engine_named(Registry(), "slurm"))
+    assert is_here(engine_named(Registry(), "processes"))
+    monkeypatch.setattr("genbench.devices.torch_gpus", lambda: 0)
+    assert choose_workers("cuda", 3, is_here=False) == ("cuda", 0, 3)
+    with pytest.raises(UsageError, match="--device cuda"):
+        choose_workers("cuda", 3)
 
 
 def test_the_profile_of_the_documentation_is_one() -> None:

@@ -11,7 +11,12 @@ class ExecutorConfig(ComponentConfig):
     """The options of an executor: `ray:address=auto`. None of them changes a result.
 
     `check_machine` says before anything runs what the machine lacks: a program, a cluster that answers.
+
+    Class attributes:
+        is_here: Whether steps compute on this machine, whose GPUs are then what there is.
     """
+
+    is_here: ClassVar[bool] = True
 
 
 class InlineConfig(ExecutorConfig):

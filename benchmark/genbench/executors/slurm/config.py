@@ -21,7 +21,6 @@ PROGRAMS = ("sbatch", "squeue", "scancel", "scontrol")
 GIB = 2**30
 _MOST_BYTES, _MOST_DEPTH = 2**18, 6
 _TIME = re.compile(r"(\d+-)?\d{1,5}(:\d{1,2}){0,2}")
-_HEADROOM = 1.25  # of measured memory: an array's jobs are not quite alike
 _OWN_OPTIONS = (
     *("--array", "--job-name", "--output", "--error", "--open-mode", "--signal", "--requeue", "--no-requeue"),
     *("--export", "--comment", "--parsable", "--wrap", "--dependency", "--chdir"),
@@ -88,7 +87,7 @@ class Resources(Options):
             found["gpus"] = needs.gpus
         if self.memory_gib is None and needs.memory_bytes:
             # Rounded up, so that steps that are nearly alike share an array.
-            found["memory_gib"] = float(-(-int(needs.memory_bytes * _HEADROOM) // GIB))
+            found["memory_gib"] = float(-(-needs.memory_bytes // GIB))
         return self.model_copy(update=found)
 
 
@@ -177,6 +176,7 @@ def read_profile(path: Path) -> Profile:
 class SlurmConfig(ExecutorConfig):
     """Options of `slurm`."""
 
+    is_here: ClassVar[bool] = False
     primary: ClassVar[str | None] = "profile"
     location_fields: ClassVar[frozenset[str]] = frozenset({"profile"})
 

@@ -141,7 +141,14 @@ class SlurmExecutor(Executor):
             mark.touch()
             sees = str(mark)
         idle, requeues = self._profile.idle_seconds, self._profile.requeues
-        work = Work(replace(self._setup, jobs=1), private_environment(), idle, requeues, sees)
+        # SLURM says itself which GPUs a job has.
+        work = Work(
+            replace(self._setup, jobs=1, environments=(), gpu_memory_bytes=()),
+            private_environment(),
+            idle,
+            requeues,
+            sees,
+        )
         session = Session.new(folder, work)
         self._fleet = Fleet(self._profile, self._setup, session)
         return session, work
