@@ -81,7 +81,7 @@ class Attempt:
                     self.folder.mkdir(exist_ok=True)
                     break
                 with contextlib.suppress(FileNotFoundError):  # somebody was faster: look again
-                    max(places, key=_age).rename(self.folder)
+                    max(places, key=self._rank).rename(self.folder)
         self._check_others()  # one that began meanwhile would not have seen us
         return self.folder
 
@@ -115,14 +115,21 @@ class Attempt:
         yield from (place for place in (self._idle,) if place.is_dir())
         yield from self._idle.parent.glob(f"{self.key}.*")
 
+    def _rank(self, place: Path) -> tuple[int, int]:
+        """Order folders: of our lease, that of the latest attempt; of others, the one that changed last."""
+        lease, number = _attempt_of(place)
+        with contextlib.suppress(OSError):
+            return number if lease == self.lease else 0, place.stat().st_mtime_ns
+        return 0, 0
+
     def _check_others(self) -> None:
         with contextlib.suppress(StoreError):  # a store that does not answer says nothing against us
             holder = self.leases.holder(self.key)
             if holder is not None and holder.token != self.lease:
                 raise SupersededError(f"{holder.label} has taken this step over")
         for place in self._places():
-            lease, _, number = place.name.partition(".")[2].rpartition("-")
-            if lease == self.lease and number.isdigit() and int(number) > self.number:
+            lease, number = _attempt_of(place)
+            if lease == self.lease and number > self.number:
                 raise SupersededError(f"attempt {number} has taken this step over from attempt {self.number}")
 
 
@@ -131,8 +138,7 @@ def key_of(place: Path) -> str:
     return place.name.partition(".")[0]
 
 
-def _age(place: Path) -> int:
-    try:
-        return place.stat().st_mtime_ns
-    except OSError:
-        return 0
+def _attempt_of(place: Path) -> tuple[str, int]:
+    """Return lease and number of the attempt that has a folder."""
+    lease, _, number = place.name.partition(".")[2].rpartition("-")
+    return lease, int(number) if number.isdecimal() else 0

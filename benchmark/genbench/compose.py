@@ -265,12 +265,14 @@ class Composer:
 
     def _culprit(self, key: str, failed: Mapping[str, str]) -> str:
         """Return the failed step that kept this one from being done, or an empty string."""
-        if key in failed:
-            return key
-        for needed in self._plan.steps[key].inputs.values():
-            found = self._culprit(needed, failed)
-            if found:
-                return found
+        left, seen = [key], {key}  # steps share inputs: each is looked at once, depth first
+        while left:
+            step = left.pop()
+            if step in failed:
+                return step
+            new = [one for one in reversed([*self._plan.steps[step].inputs.values()]) if one not in seen]
+            left += new
+            seen.update(new)
         return ""
 
 

@@ -1,10 +1,10 @@
 """What a run would do: which steps are cached, what the others would cost, and whose code changed since."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal, cast
 
-from genbench.digest import digest
+from genbench.digest import Digester
 from genbench.hookspecs import Kind
 from genbench.plan import Plan
 from genbench.registry import Registry
@@ -77,10 +77,17 @@ def missing_steps(plan: Plan, store: Store) -> list[str]:
 
     An intermediate result that was cleaned up is made again only if something that needs it is missing.
     """
-    needed: set[str] = {key for key in plan.records if store.open(key) is None}
+    opened: dict[str, bool] = {}  # steps share inputs, and to open one may mean reading all of it
+
+    def is_missing(key: str) -> bool:
+        if key not in opened:
+            opened[key] = store.open(key) is not None
+        return not opened[key]
+
+    needed = {key for key in plan.records if is_missing(key)}
     for key in reversed(plan.steps):
         if key in needed:
-            needed |= {used for used in plan.steps[key].inputs.values() if store.open(used) is None}
+            needed |= {used for used in plan.steps[key].inputs.values() if is_missing(used)}
     return [key for key in plan.steps if key in needed]
 
 
@@ -93,6 +100,11 @@ def due_steps(plan: Plan, states: Mapping[str, State]) -> list[str]:
     return [key for key in plan.steps if key in needed]
 
 
-def kind_of_work(document: Mapping[str, Any]) -> str:
-    """Name what makes two steps cost alike: everything but inputs and seed."""
-    return digest({name: value for name, value in document.items() if name not in {"inputs", "seed"}})
+def kinds_of_work(plan: Plan, keys: Iterable[str]) -> dict[str, str]:
+    """Name for each step what makes two of them cost alike: everything but inputs and seed."""
+    digester, found = Digester(), {}
+    for key in keys:
+        document = plan.steps[key].document
+        work = {name: value for name, value in document.items() if name not in {"inputs", "seed"}}
+        found[key] = digester.digest(work, "component")
+    return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from genbench.digest import differences, digest
+from genbench.digest import Digester, differences, digest
 from genbench.documents import STAGES, Document, Stage
 from genbench.errors import ProtocolError, UsageError, did_you_mean
 from genbench.family import Family, trains
@@ -42,6 +42,9 @@ _DATA_ENTRIES = (
     "inputs.filter",
     "inputs.more",
 )
+
+
+_NO_COMPONENT: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Step:
         location: Options that say where files are; not part of the identity.
         parts: The components whose code it runs.
         family: Digest of the document without component versions; empty until it is asked for
-            (`Plan.with_family`).
+            (`Plan.order`).
         guest: What is known of third parties whose code it runs; None where it runs none, and until it is
             handed to a worker.
         lease: Token of the lease under which a run handed it to a worker; empty until then.
@@ -210,6 +213,10 @@ class Plan:
     planned_indices: int = 0
     declared: Family | None = None
     _families: dict[str, str] = field(default_factory=dict, repr=False)
+    _unversioned: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]] = field(
+        default_factory=dict, repr=False
+    )  # components without their version, by the object, which is kept so that its id stays its own
+    _digester: Digester = field(default_factory=Digester, repr=False)
 
     def remarks(self, stages: Collection[str] = ("dataset", "fit")) -> list[str]:
         """Say what the options of datasets and generators mean for the files that there are.
@@ -232,15 +239,22 @@ class Plan:
         known = self._families.get(key)
         if known is None:
             content = self.steps[key].document
-            component = {name: one for name, one in content.get("component", {}).items() if name != "version"}
+            component = self._without_version(content.get("component", _NO_COMPONENT))
             inputs = {role: self.family(needed) for role, needed in content["inputs"].items()}
-            known = digest({**content, "component": component, "inputs": inputs, "key_version": None})
-            self._families[key] = known
+            about = {**content, "component": component, "inputs": inputs, "key_version": None}
+            known = self._families[key] = self._digester.digest(about, "component")
         return known
 
-    def with_family(self, key: str) -> Step:
-        """Return a step that knows its family, as it is handed to a worker."""
-        return replace(self.steps[key], family=self.family(key))
+    def _without_version(self, component: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a component without its version: the same object for the same object, for the digester."""
+        if id(component) not in self._unversioned:
+            left = {name: one for name, one in component.items() if name != "version"}
+            self._unversioned[id(component)] = (component, left)
+        return self._unversioned[id(component)][1]
+
+    def order(self, key: str, guest: Guest | None = None) -> Step:
+        """Return a step as it is handed to a worker: with its family, and what is known of third parties."""
+        return replace(self.steps[key], family=self.family(key), guest=guest)
 
     def find_cell(self, name: str) -> Cell:
         """Return a cell by its name.

@@ -553,7 +553,8 @@ class _Planner:
             location = component.location if component is not None else {}
             own = component.parts if component is not None else Parts()
             step = Step(key, document, label, location, own + parts if parts else own)
-            vars(step)["document"] = content  # written once; see `Step.document`
+            # Written once; see `Step.document` and `Step.inputs`.
+            vars(step).update(document=content, inputs=content["inputs"])
             self.plan.steps[key] = step
         return key
 

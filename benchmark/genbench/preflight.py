@@ -8,8 +8,9 @@ implementation; what is asked of a stock, and whether a model of others fits, is
 """
 
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from genbench.artifacts import read_card
@@ -25,7 +26,7 @@ from genbench.errors import (
 from genbench.escaping import exception_text
 from genbench.executors.making import check_engine, engine_named
 from genbench.hookspecs import Kind
-from genbench.plan import Arm, Cell, Plan
+from genbench.plan import Arm, Cell, Plan, Step
 from genbench.protocols import ClassifierConfig, DatasetConfig
 from genbench.registry import Registry, missing_modules
 from genbench.spec import Resolved
@@ -66,8 +67,8 @@ def would_fail(
     found = [*_of_modules(plan, missing, registry), *_of_machine(plan, missing)]
     for cell in _rows(plan, missing):
         found += _of_data(cell, store)
-    for key in dict.fromkeys(plan.steps[key].inputs["dataset"] for key in _trainings(plan, missing)):
-        found += _of_batches(plan, missing, key, store)
+    for dataset, trainings in _trainings(plan, missing).items():
+        found += _of_batches(trainings, dataset, store)
     found += _of_stocks(plan, missing, store, registry)
     yield from {str(finding): finding for finding in found}.values()
 
@@ -83,22 +84,46 @@ def _of_stocks(
         yield from problems_of_stocks(plan, store, registry)
 
 
-def check_dataset(plan: Plan, key: str, store: Store) -> None:
-    """Refuse what a dataset, now that it is there, turns out too small for.
+class Datasets:
+    """What a plan wants of each of its datasets; the plan is looked through once, however many there are.
 
     Args:
         plan: What is run.
-        key: Of the dataset's step, which is done.
-        store: Where its result is.
-
-    Raises:
-        GenbenchError: Its images or its reserve are too few or too small for a component, or for a batch.
     """
-    cells = [cell for cell in _rows(plan, (key,)) if _dataset_of(cell) == key]
-    found = {str(problem): problem for cell in cells for problem in _of_data(cell, store)}
-    found |= {str(problem): problem for problem in _of_batches(plan, tuple(plan.steps), key, store)}
-    if found:
-        raise together(list(found.values()))
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """Of the steps that load them."""
+        return tuple(key for key, step in self._plan.steps.items() if step.stage == "dataset")
+
+    def check(self, key: str, store: Store) -> None:
+        """Refuse what a dataset, now that it is there, turns out too small for.
+
+        Args:
+            key: Of the dataset's step, which is done.
+            store: Where its result is.
+
+        Raises:
+            GenbenchError: Its images or its reserve are too few or too small for a component, or for a batch.
+        """
+        found = {str(problem): problem for cell in self._rows[key] for problem in _of_data(cell, store)}
+        found |= {str(one): one for one in _of_batches(self._trainings.get(key, ()), key, store)}
+        if found:
+            raise together(list(found.values()))
+
+    @cached_property
+    def _rows(self) -> Mapping[str, Sequence[Cell]]:
+        found: dict[str, list[Cell]] = defaultdict(list)
+        for cell in _rows(self._plan, self.keys):
+            found[_dataset_of(cell)].append(cell)
+        return found
+
+    @cached_property
+    def _trainings(self) -> Mapping[str, Sequence[Step]]:
+        return _trainings(self._plan, tuple(self._plan.steps))
 
 
 def check_store(store: Store) -> None:
@@ -194,22 +219,21 @@ def _of_data(cell: Cell, store: Store) -> Iterator[GenbenchError]:
         yield from _refusals(classifier, partial(check_model, classifier, artifact))
 
 
-def _of_batches(plan: Plan, missing: Sequence[str], dataset: str, store: Store) -> Iterator[GenbenchError]:
-    """Find networks whose batch is larger than the smallest training set that a plan has for them."""
+def _of_batches(trainings: Sequence[Step], dataset: str, store: Store) -> Iterator[GenbenchError]:
+    """Find networks whose batch is larger than the smallest training set that a dataset has for them."""
     artifact = store.open(dataset)
     real = read_card(artifact).get("splits", {}).get("train") if artifact is not None else None
     if not real:
         return
     smallest: dict[tuple[str, int, str], tuple[int, str]] = {}
-    for key in _trainings(plan, missing):
-        step = plan.steps[key]
+    for step in trainings:
         work = step.work
         assert isinstance(work, TrainDocument)
         recipe = work.component["config"].get("recipe", {})
         size = recipe.get("batch_size_images", 0)
         added = round(work.mix.ratio * real)
         images = {"append": real + added, "replace": real, "synthetic-only": added}[work.mix.mode]
-        if step.inputs["dataset"] == dataset and recipe.get("epochs") and size > images:
+        if recipe.get("epochs") and size > images:
             option = "--reference" if step.label.startswith("train reference ") else "--classifier"
             about = (work.component["use"], size, option)
             smallest[about] = min(smallest.get(about, (images, step.label)), (images, step.label))
@@ -221,8 +245,13 @@ def _of_batches(plan: Plan, missing: Sequence[str], dataset: str, store: Store) 
         )
 
 
-def _trainings(plan: Plan, keys: Sequence[str]) -> Iterator[str]:
-    return (key for key in keys if isinstance(plan.steps[key].work, TrainDocument))
+def _trainings(plan: Plan, keys: Sequence[str]) -> Mapping[str, Sequence[Step]]:
+    """Return those of some steps that train a network, by the key of their dataset."""
+    found: dict[str, list[Step]] = defaultdict(list)
+    for step in (plan.steps[key] for key in keys):
+        if isinstance(step.work, TrainDocument):
+            found[step.inputs["dataset"]].append(step)
+    return found
 
 
 def _of_reserve(arm: Arm, sizes: Mapping[str, int]) -> Iterator[GenbenchError]:

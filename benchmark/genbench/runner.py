@@ -105,7 +105,8 @@ def _make_executor(plan: Plan, store: Store, registry: Registry, options: RunOpt
     }
     jobs = max(1, min(options.jobs, len(walk.missing)))
     threads = worker_threads(options.device, jobs)
-    walk.needs = needs_of(plan, walk.missing, store, registry, options.device, threads)
+    if has_workers(engine):
+        walk.needs = needs_of(plan, walk.missing, store, registry, options.device, threads)
     setup = Setup(
         WORKER,
         settings,

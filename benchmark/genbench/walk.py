@@ -1,6 +1,7 @@
 """The state of a run: which steps wait, which run, and what becomes of those that need a failed one."""
 
-import math
+import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,9 +10,10 @@ from genbench import preflight
 from genbench.compose import Composer
 from genbench.errors import DataError, GenbenchError, StoreUnwritableError, together
 from genbench.executors import Event, Executor, Failure, Needs, Task
+from genbench.frontier import Frontier
 from genbench.guests import guests_of
 from genbench.leases import Holder
-from genbench.outlook import kind_of_work, longest_first, missing_steps
+from genbench.outlook import kinds_of_work, longest_first, missing_steps
 from genbench.plan import Plan, Step
 from genbench.planner import without_failed
 from genbench.records import Record
@@ -46,14 +48,25 @@ class RunSummary:
     ran: int = 0
 
 
+_PATIENCE_SECONDS = 0.2  # between two looks at what is going on
+_LEAST_PAUSE_SECONDS = 0.05  # before another look at a step that another process is at
+_MOST_PAUSE_SECONDS = 2.0  # likewise
+_MOST_LOOKS_PER_SECOND = 200  # at all such steps
+
+
 class Walk:
     """The state of one walk through a plan.
 
     Images that exist already are read first; nothing else runs before it is known that they are enough.
 
-    Invariant: a step that was missing is waiting, running, done (in the store) or given up, never two of
-    these. It is submitted when none of its inputs is waiting or running. A step whose input failed is given
-    up, but for the evaluation of a suite, which is planned anew without that input.
+    Invariant: a step that was missing is waiting (in `_frontier`), running, or settled: done (in the store)
+    or given up; never two of these. It is submitted when all of its inputs are settled. A step whose input
+    failed is given up at once, but for the evaluation of a suite: what it lost is noted (`_lost`), and it is
+    planned anew without that when all else that it reads is settled.
+
+    What is done for an event grows with the steps that it makes ready, never with those that wait: a plan
+    of 16,000 steps on 1,000 workers has 16,000 events, and as many looks through 16,000 steps would take
+    longer than the steps. Leases of other processes are looked at with growing pauses, for the same reason.
     """
 
     def __init__(
@@ -65,45 +78,62 @@ class Walk:
         self._plan, self._store, self._registry, self._observer = plan, store, registry, observer
         self._command = options.command
         self.guests = guests_of(plan, self.missing, registry, options.confine)
-        self._trainings = {
-            key: kind_of_work(plan.steps[key].document)
-            for key in self.missing
-            if plan.steps[key].stage == "train" and self._most_together > 1 and key not in self.guests
-        }
         self.needs: Mapping[str, Needs] = {}  #: what steps take, as far as that is known
         self._no_data: dict[str, GenbenchError] = {}  # why a dataset or a stock cannot be read, by key
-        self._waiting = dict.fromkeys(longest_first(plan, self.missing))
+        self._datasets = preflight.Datasets(plan)
         #: The only steps that may run until they are done: then what is asked of stocks is checked.
         self._first = frozenset(reading_steps(plan, registry))
+        self._first_left = {key for key in self.missing if key in self._first}
         self._running: set[str] = set()
-        self._blocked: dict[str, Holder] = {}
+        self._lost: dict[str, list[str]] = defaultdict(list)  # what suite evaluations cannot read any more
+        self._pauses: dict[str, float] = {}  # before the next look at a step that another process is at
+        self._busy: dict[tuple[int, str], tuple[Holder, str]] = {}  # such processes, and a step of each
         self._told: set[tuple[int, str]] = set()
-        self._users: dict[str, list[str]] = {}
-        for key in self.missing:
-            for needed in plan.steps[key].inputs.values():
-                self._users.setdefault(needed, []).append(key)
+        self._frontier = Frontier(
+            longest_first(plan, self.missing),
+            {key: plan.steps[key].inputs.values() for key in self.missing},
+            self._kinds(),
+            self._first,
+        )
+
+    def _kinds(self) -> dict[str, str]:
+        """Return what kind of work the trainings are of which several may be handed over together."""
+        if self._most_together == 1:
+            return {}
+        trainings = (key for key in self.missing if self._plan.steps[key].stage == "train")
+        return kinds_of_work(self._plan, (key for key in trainings if key not in self.guests))
 
     def go(self, executor: Executor) -> None:
         """Submit steps as their inputs are done, until none is left."""
-        while self._waiting or self._running:
-            if self._first and not any(key in self._waiting or key in self._running for key in self._first):
+        while self._frontier or self._running:
+            if self._first and not self._first_left:
                 check_stocks(self._plan, self._store, self._registry)
                 self._first = frozenset()
+                self._frontier.let_all()
             self._submit_ready(executor)
             if not self._running:
                 self._say_who_is_waited_for()
             self._observer.waiting()
-            # With nothing running, every step that is ready is leased by another process: look again soon.
-            for event in executor.events(0.2 if self._running else 0.05):
+            for event in executor.events(self._patience(executor)):
                 self._take(event)
 
+    def _patience(self, executor: Executor) -> float:
+        """Return for how many seconds to wait for events: until a lease of others is to be looked at."""
+        until_due = self._frontier.due - time.monotonic() if executor.free > 0 else _PATIENCE_SECONDS
+        return min(_PATIENCE_SECONDS, max(_LEAST_PAUSE_SECONDS / 5, until_due))
+
     def _submit_ready(self, executor: Executor) -> None:
-        for key in list(self._waiting):
-            if executor.free <= 0:
+        """Hand over steps that are ready, the longest chain first, while there are workers for them."""
+        if executor.free > 0:
+            self._frontier.wake(time.monotonic())
+        while executor.free > 0:
+            taken = self._frontier.take(self._most_together, self._jobs)
+            if not taken:
                 return
-            if self._first and key not in self._first:
+            if taken[0] in self._lost:
+                self._shrink(taken[0])
                 continue
-            bundle = [one for one in self._together(key) if self._claim(one)]
+            bundle = [key for key in taken if self._claim(key)]
             if bundle:
                 self._running.update(bundle)
                 self._save_records_for(bundle[0])
@@ -113,50 +143,45 @@ class Walk:
         """Return a step as it is handed to a worker."""
         holder = self._store.leases.holder(key)  # ourselves: a worker must know under which lease it works
         lease = holder.token if holder is not None else ""
-        order = replace(self._plan.with_family(key), guest=self.guests.get(key), lease=lease)
-        return Task(
-            key, order, self.needs.get(key, Needs()), label=order.label, kind=self._plan.steps[key].stage
-        )
-
-    def _together(self, key: str) -> list[str]:
-        """Return a step that is ready, with others that train the same network on another seed."""
-        if key not in self._waiting or not self._ready(key):
-            return []
-        kind = self._trainings.get(key)
-        if kind is None:
-            return [key]
-        alike = [
-            other for other in self._waiting if self._trainings.get(other) == kind and self._ready(other)
-        ]
-        # Never more than a worker's share, or the other workers would idle.
-        return alike[: min(self._most_together, math.ceil(len(alike) / self._jobs))]
-
-    def _ready(self, key: str) -> bool:
-        needed = self._plan.steps[key].inputs.values()
-        return not any(one in self._waiting or one in self._running for one in needed)
+        order = replace(self._plan.order(key, self.guests.get(key)), lease=lease)
+        kind = self._plan.steps[key].stage
+        return Task(key, order, self.needs.get(key, Needs()), label=order.label, kind=kind)
 
     def _claim(self, key: str) -> bool:
-        """Take a step's lease, if no other process is at it or has done it."""
+        """Take the lease of a step that is ready, if no other process is at it or has done it."""
         leases = self._store.leases
-        self._blocked.pop(key, None)
-        if leases.acquire(key):
-            del self._waiting[key]
-            if self._store.open(key) is None:
-                return True
-            leases.release(key)  # it was done while we waited
-        elif self._store.open(key) is not None:
-            del self._waiting[key]
+        is_ours = leases.acquire(key)
+        if self._store.open(key) is not None:
+            if is_ours:
+                leases.release(key)  # it was done while we waited
+            self._settle(key)
+        elif is_ours:
+            self._pauses.pop(key, None)
+            self._frontier.leave(key)
+            return True
         else:
-            holder = leases.holder(key)
-            if holder is not None:
-                self._blocked[key] = holder
+            self._defer(key)
         return False
+
+    def _defer(self, key: str) -> None:
+        """Look again later at a step that another process is at: each time after twice the pause.
+
+        However many such steps there are, they are looked at some hundred times a second at most.
+        """
+        holder = self._store.leases.holder(key)
+        if holder is not None and (holder.pid, holder.host) not in self._told:
+            self._busy[holder.pid, holder.host] = (holder, key)
+        pause = self._pauses.get(key, _LEAST_PAUSE_SECONDS)
+        self._pauses[key] = min(2 * pause, _MOST_PAUSE_SECONDS)
+        crowd = self._frontier.deferred / _MOST_LOOKS_PER_SECOND
+        self._frontier.defer(key, time.monotonic() + max(pause, crowd))
 
     def _say_who_is_waited_for(self) -> None:
         """Say once of each process that it is at a step that we cannot go on without."""
-        for key, holder in self._blocked.items():
-            if key in self._waiting and (holder.pid, holder.host) not in self._told:
-                self._told.add((holder.pid, holder.host))
+        busy, self._busy = self._busy, {}
+        for about, (holder, key) in busy.items():
+            if key in self._pauses:
+                self._told.add(about)
                 what = self._plan.steps[key].label
                 self._observer.notice(f"waiting for {holder.label}, which is at: {what}")
 
@@ -188,8 +213,10 @@ class Walk:
             # By somebody else: when we stop, nobody listens to events any more.
             reason = "its worker was told to stop; the same command resumes it"
             self._fail(step, Failure(reason, kind="cancelled"))
-        elif step.stage == "dataset":
-            preflight.check_dataset(self._plan, step.key, self._store)
+        else:
+            if step.stage == "dataset":
+                self._datasets.check(step.key, self._store)
+            self._settle(step.key)
 
     def _fail(self, step: Step, failure: Failure) -> None:
         """Note a failure, and give up the steps that need this one."""
@@ -205,7 +232,7 @@ class Walk:
         if step.key in self._first:
             needed: Sequence[str] = (step.key,)
         elif step.stage == "dataset":
-            needed = [key for key, one in self._plan.steps.items() if one.stage == "dataset"]
+            needed = self._datasets.keys
         else:
             return
         self._no_data[step.key] = failure.error or DataError(f"{step.label}: {failure.reason}")
@@ -234,35 +261,38 @@ class Walk:
             file.write(f"{line}\n")
         return log
 
+    def _settle(self, key: str) -> None:
+        """Let nobody wait for a step any more."""
+        self._pauses.pop(key, None)
+        self._first_left.discard(key)
+        self._frontier.settle(key)
+
     def _give_up(self, key: str) -> None:
-        """Give up all steps that wait for a result that will not come."""
-        for user in self._users.get(key, ()):
-            if user not in self._waiting:
-                continue
-            if self._plan.steps[user].work.inputs.records:
-                self._shrink(user)
-            else:
-                del self._waiting[user]
-                self._give_up(user)
+        """Settle a step whose result will not come, and with it all that cannot be without it."""
+        gone = [key]
+        for one in gone:  # it grows
+            for user in self._frontier.users(one):
+                if self._plan.steps[user].work.inputs.records:
+                    self._lost[user].append(one)
+                else:
+                    self._frontier.leave(user)  # before it counts one input less, and seems ready
+                    gone.append(user)
+            self._settle(one)
 
     def _shrink(self, key: str) -> None:
-        """Replace the evaluation of a suite by that of the cells that did not fail.
+        """Replace the evaluation of a suite, of which all inputs are settled, by that of what did not fail.
 
         The new step has a key of its own: what is found without some cells is another result.
         """
-        step = self._plan.steps[key]
-        there = {one for one in step.work.inputs.records if one in self._waiting or one in self._running}
-        gone = [one for one in step.work.inputs.records if one not in there and not self._store.has(one)]
-        smaller = without_failed(step, gone)
-        del self._waiting[key]
+        gone = [one for one in self._lost.pop(key) if not self._store.has(one)]
+        smaller = without_failed(self._plan.steps[key], gone)
+        self._settle(key)
         if smaller is None:  # nothing is left to look at: its record says which step failed
             return
         planned = self._plan.records.pop(key)
         self._plan.steps[smaller.key] = smaller
         self._plan.records[smaller.key] = replace(planned, key=smaller.key)
-        for needed in smaller.inputs.values():
-            self._users.setdefault(needed, []).append(smaller.key)
         if key in self.guests:
             self.guests[smaller.key] = self.guests.pop(key)
         if self._store.open(smaller.key) is None:
-            self._waiting[smaller.key] = None
+            self._frontier.add(smaller.key)

@@ -12,6 +12,7 @@ from genbench.cli import main
 from genbench.cli._output import Styled, echo
 from genbench.cli._progress import Bars, Lines
 from genbench.escaping import LONGEST_MESSAGE
+from genbench.executors import Event
 
 HOSTILE = "a\x1b]0;title\x07\r\u202eb[bold]c[/bold] :smile:\nd"
 SHOWN = r"a\x1b]0;title\x07 \u202eb[bold]c[/bold] :smile:"
@@ -46,6 +47,24 @@ def test_progress_is_one_line_of_text(kind: type[Lines], capsys: pytest.CaptureF
     assert "\x1b" not in said
     assert "characters)" in said
     assert len(said) < 2 * LONGEST_MESSAGE
+
+
+def test_a_terminal_shows_a_few_of_many_running_steps_and_the_others_when_those_are_done(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    steps: list[Any] = [SimpleNamespace(label=f"step {number}") for number in range(40)]
+    with Bars() as progress:
+        progress.planned(steps, SimpleNamespace(cells=[], steps=steps))  # type: ignore[arg-type]
+        for number, step in enumerate(steps[:30]):
+            progress.event(step, Event(f"{number}", "started"))
+        assert [task.description for task in progress._bars.tasks[1:]] == [f"step {n}" for n in range(12)]
+        progress.event(steps[3], Event("3", "done"))
+        shown = [task.description for task in progress._bars.tasks[1:]]
+        assert shown == [f"step {n}" for n in range(13) if n != 3]
+        assert progress._bars.tasks[0].fields["metrics"] == "29 running, 12 shown"
+        for number in range(30):
+            progress.event(steps[number], Event(f"{number}", "done"))
+        assert progress._bars.tasks[0].fields["metrics"] == ""
 
 
 def test_errors_are_escaped_and_bounded(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PLAIN_SECONDS = 15.0  # a long step says how far it is this often, where there are no bars
 _SHOWN_RUNNING = 4
+_MOST_BARS = 12  # of running steps: a terminal has few lines, and drawing a thousand bars takes a core
 _FIRST_SECONDS = 3.0  # and so early it is said what happens before the first step is done
 
 
@@ -192,18 +193,16 @@ class Bars(Lines):
 
     def started(self, step: "Step", event: "Event") -> None:
         """Open a bar for the step, which says since when it runs; how far it is follows, if it tells."""
-        self._bars.update(self._overall, metrics="")
-        label = one_line(step.label, LONGEST_LABEL)
-        self._tasks[event.id] = self._bars.add_task(label, total=None, metrics="")
+        self._show(event.id, step.label)
 
     def progress(self, step: "Step", event: "Event") -> None:
         """Move a step's bar."""
+        if event.id not in self._tasks:
+            self._show(event.id, step.label)
         task, far = self._tasks.get(event.id), self._far[event.id]
-        metrics = one_line(f"{far.left(time.monotonic())}{far.measured()}".lstrip(", "), LONGEST_LABEL)
-        if task is None:
-            label = one_line(step.label, LONGEST_LABEL)
-            task = self._tasks[event.id] = self._bars.add_task(label, total=event.total, metrics="")
-        self._bars.update(task, completed=event.done, total=event.total, metrics=metrics)
+        if task is not None:
+            metrics = one_line(f"{far.left(time.monotonic())}{far.measured()}".lstrip(", "), LONGEST_LABEL)
+            self._bars.update(task, completed=event.done, total=event.total, metrics=metrics)
 
     def retried(self, step: "Step", event: "Event", reason: str) -> None:
         """Take the bar of the lost attempt away."""
@@ -216,7 +215,22 @@ class Bars(Lines):
         super().finished(step, event)
         if event.id in self._tasks:
             self._bars.remove_task(self._tasks.pop(event.id))
-        self._bars.update(self._overall, completed=self._finished)
+            # Bars belong to the steps that have run longest: the first without one is soon found.
+            other = next((key for key in self._running if key not in self._tasks), None)
+            if other is not None:
+                self._show(other, self._running[other][0])
+        self._bars.update(self._overall, completed=self._finished, metrics=self._without_bar())
+
+    def _show(self, key: str, label: str) -> None:
+        """Open a bar for a running step, if there is room for one."""
+        if len(self._tasks) < _MOST_BARS:
+            self._tasks[key] = self._bars.add_task(one_line(label, LONGEST_LABEL), total=None, metrics="")
+        self._bars.update(self._overall, metrics=self._without_bar())
+
+    def _without_bar(self) -> str:
+        """Say how many steps run where not all of them have a bar."""
+        more = len(self._running) - len(self._tasks)
+        return f"{len(self._running):,} running, {len(self._tasks)} shown" if more > 0 else ""
 
     def say(self, line: str) -> None:
         """Print one line above the bars."""

@@ -177,7 +177,7 @@ class ProcessExecutor(Executor):
         for worker in self._workers:
             if worker.process.is_alive():
                 worker.process.terminate()
-        until, news = time.monotonic() + grace_seconds, self._news
+        until, news = time.monotonic() + grace_seconds, list(self.events(0))
         while any(worker.tasks for worker in self._workers) and time.monotonic() < until:
             news.extend(self.events(0.2))
         for worker in [one for one in self._workers if one.tasks]:
