@@ -225,7 +225,7 @@ def _cancel_job(job: str, is_queued: bool) -> str:
     if is_queued:
         commands.scancel([job])
         return f"job {job} was taken out of the queue: nothing had begun"
-    commands.scancel([job], "--signal=TERM", "--batch")
+    commands.scancel([job], "--signal=INT", "--batch")
     until = time.monotonic() + _CANCEL_SECONDS
     while time.monotonic() < until and any(one.id == job and not one.is_over for one in commands.queue()):
         time.sleep(1.0)

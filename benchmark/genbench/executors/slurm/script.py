@@ -87,10 +87,13 @@ def controller_script(
         "run=$!",
         # A signal ends `wait`; the run goes on until it has saved, so it is waited for again.
         "trap 'kill -TERM $run; again=1' USR2",
-        "trap 'kill -TERM $run' TERM INT",
+        "trap 'kill -TERM $run; stay=1' TERM",
+        "trap 'kill -TERM $run' INT",  # of `genbench cancel`
         "wait $run; code=$?",
         "while kill -0 $run 2>/dev/null; do wait $run; code=$?; done",
         'if [ -n "${again:-}" ]; then scontrol requeue "$SLURM_JOB_ID"; sleep 60; fi',
+        # Of a job that ends by itself when it is preempted, SLURM thinks that it is done.
+        'if [ -n "${stay:-}" ]; then sleep 60; fi',
         "exit $code",
     ]
     return "".join(f"{line}\n" for line in lines)
