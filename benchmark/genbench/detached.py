@@ -60,11 +60,12 @@ def submit(
             f"--executor {executor}: only slurm takes a run that goes on without us",
             hint="genbench submit ... --executor slurm:profile=FILE   (genbench docs slurm)",
         )
-    for one in standings(store):
-        if one.folder == folder.absolute() and one.state in {"queued", "running"} and one.submitted:
+    for known in standings(store):
+        if known.folder == folder.absolute() and known.state in {"queued", "running"} and known.submitted:
+            name = known.name
             raise UsageError(
-                f"{one.name} is {one.state} as job {one.submitted.job} already",
-                hint=f"genbench status {one.name}   says how it stands; genbench cancel {one.name}   ends it",
+                f"{name} is {known.state} as job {known.submitted.job} already",
+                hint=f"genbench status {name}   says how it stands; genbench cancel {name}   ends it",
             )
     missing = missing_steps(plan, store)
     preflight.check(plan, missing, store, registry, executor)

@@ -18,7 +18,7 @@ from genbench.terminal import as_wide, count, plain_table
 
 if TYPE_CHECKING:
     from genbench.detached import Standing
-    from genbench.journals import StepNews, Story
+    from genbench.journals import State, StepNews, Story
 
 _SHOWN = 12  #: steps of a list
 
@@ -116,7 +116,7 @@ def _of_story(story: "Story", most: int, *, runs: bool) -> Iterator[str]:
                 yield f"  and {len(steps) - most} more (--all lists them)"
 
 
-def _table(story: "Story", states: tuple[str, ...]) -> str:
+def _table(story: "Story", states: "tuple[State, ...]") -> str:
     stages = list(dict.fromkeys(step.stage for step in story.steps.values()))
     rows = []
     for stage in stages:

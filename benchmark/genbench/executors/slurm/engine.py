@@ -290,8 +290,8 @@ class SlurmExecutor(Executor):
         self._session.drop(job.name)
         # Who cancels a job that has not begun calls off a step: one of those that nobody has taken.
         if not job.has_begun and kind == "cancelled" and not self._stopping:
-            claim = self._fleet.take_one_back(job.pool)
-            for task in claim.tasks if claim else ():
+            called_off = self._fleet.take_one_back(job.pool)
+            for task in called_off.tasks if called_off else ():
                 failure = Failure(words, kind="cancelled")
                 self._end(Event(task.id, "failed", failure=failure, attempt=task.attempt))
 
