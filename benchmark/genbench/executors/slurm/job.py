@@ -116,7 +116,9 @@ class Job:
                     self._tell_progress()
                 continue
             self._tell_progress()
-            if event.status == "interrupted" and self._session.stop != "save":
+            # A worker that has not yet learned to heed signals dies of the one that is meant for the job.
+            is_lost = event.failure is not None and event.failure.kind == "lost" and self._signal != 0
+            if (event.status == "interrupted" or is_lost) and self._session.stop != "save":
                 self._save(event)
                 continue
             self._tell(replace(event, host=event.host or self._host))
