@@ -138,7 +138,7 @@ class FolderBackend:
     @property
     def address(self) -> str:
         """The folder's path."""
-        return str(self.root)
+        return str(self.root.absolute())
 
     def has(self, key: str) -> bool:
         """Say whether there is something under this key."""

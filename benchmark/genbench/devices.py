@@ -22,7 +22,11 @@ class Workers(NamedTuple):
 
 
 def choose_workers(
-    device: str, jobs: int | None, notice: Callable[[str], None] = lambda message: None
+    device: str,
+    jobs: int | None,
+    notice: Callable[[str], None] = lambda message: None,
+    *,
+    is_here: bool = True,
 ) -> Workers:
     """Settle what `--device` and `--jobs` mean on this machine.
 
@@ -30,12 +34,15 @@ def choose_workers(
         device: `auto`, `cpu` or `cuda`.
         jobs: Worker processes; None is the default.
         notice: Told where a GPU is there, and cannot be used.
+        is_here: Whether steps compute on this machine; else `cuda` is believed: its GPUs cannot be seen.
 
     Raises:
         UsageError: `cuda` was asked for, and torch can use no GPU.
     """
     from genbench.executors import cores
 
+    if not is_here:
+        return Workers("cuda" if device == "cuda" else "cpu", 0, cores() if jobs is None else jobs)
     gpus = 0 if device == "cpu" else torch_gpus()
     if gpus:
         return Workers("cuda", gpus, gpus if jobs is None else jobs)
@@ -52,7 +59,10 @@ def device_name(device: str) -> str:
     """Return `cpu`, or the name of the first GPU: what manifests call the device of a run."""
     if device == "cpu":
         return "cpu"
-    driver, ordinal = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
+    try:
+        driver, ordinal = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
+    except OSError:  # steps compute on other machines
+        return device
     name = ctypes.create_string_buffer(256)
     found = driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(ordinal), 0)
     return "cuda" if found or driver.cuDeviceGetName(name, 256, ordinal) else name.value.decode()

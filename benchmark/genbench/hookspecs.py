@@ -129,6 +129,12 @@ EXECUTORS = (
         summary="as tasks of a Ray cluster: on several machines, or on cores of this one",
         requires=("ray",),
     ),
+    ComponentSpec(
+        name="slurm",
+        target="genbench.executors.slurm.engine:SlurmExecutor",
+        config="genbench.executors.slurm.config:SlurmConfig",
+        summary="in jobs of a SLURM cluster; `genbench submit` leaves the run there, too",
+    ),
 )
 
 

@@ -12,7 +12,7 @@ A run that measured nothing writes no board; a success is never removed or repla
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from genbench.digest import digest
 from genbench.disk import check_output, write_output, writing_output
 from genbench.errors import DataError
 from genbench.escaping import markdown_span, one_line
+from genbench.executors import Event
+from genbench.journals import Journal
 from genbench.pictures import write_gallery
-from genbench.plan import Plan
+from genbench.plan import Plan, Step
 from genbench.records import Record, read_record
 from genbench.registry import package_digest
-from genbench.runner import RunSummary
+from genbench.runner import Observer, RunSummary
 from genbench.runs import (
     BOARDS,
     RECORDS,
@@ -136,6 +138,20 @@ class Publication:
         claim = claimed(out, self.suite, scope, self.store, self._run_at, named=self.named)
         with claim as (self.place, self.run):
             yield
+
+    def watched(self, observer: Observer) -> Observer:
+        """Return an observer that also keeps the journal that `genbench status` reads; once it is claimed."""
+        journal = Journal(self.store.root, self.run.id)
+
+        def planned(steps: Sequence[Step], plan: Plan) -> None:
+            journal.planned(steps, plan)
+            observer.planned(steps, plan)
+
+        def event(step: Step, event: Event) -> None:
+            journal.event(step, event)
+            observer.event(step, event)
+
+        return replace(observer, planned=planned, event=event)
 
     def _run_at(self, place: Place) -> Run:
         """Return this run's line, if it is written there."""

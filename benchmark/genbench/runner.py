@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from genbench import preflight
+from genbench.addresses import is_address
 from genbench.compose import Composer
 from genbench.devices import gpu_memory_bytes
 from genbench.errors import Interrupted, UsageError
@@ -128,7 +129,7 @@ def _make_executor(plan: Plan, store: Store, registry: Registry, options: RunOpt
         timeout_seconds=options.step_timeout_seconds,
         retries=_retries(engine, options),
         gpu_memory_bytes=gpu_memory_bytes() if options.gpus else (),
-        shared_folder=str(store.root.absolute()),
+        shared_folder="" if is_address(store.address) else store.address,
     )
     return make_executor(engine, setup)
 

@@ -147,7 +147,8 @@ class Walk:
         holder = self._store.leases.holder(key)  # ourselves: a worker must know under which lease it works
         lease = holder.token if holder is not None else ""
         order = replace(self._plan.with_family(key, self.guests.get(key)), lease=lease)
-        return Task(key, order, self.needs.get(key, Needs()), label=order.label)
+        kind = self._plan.steps[key].stage
+        return Task(key, order, self.needs.get(key, Needs()), label=order.label, kind=kind)
 
     def _claim(self, key: str) -> bool:
         """Take the lease of a step that is ready, if no other process is at it or has done it."""

@@ -29,6 +29,7 @@ from genbench.api.results import Board, Outlook, Records, Results
 from genbench.devices import choose_workers
 from genbench.errors import UsageError, did_you_mean
 from genbench.executors import Event
+from genbench.executors.making import engine_named, is_here
 from genbench.options import Options
 from genbench.outlook import survey
 from genbench.plan import Plan, Step
@@ -173,8 +174,9 @@ def carry_out(
             suite_file=suite_path(str(suite)) if isinstance(suite, str | Path) else None,
         )
         command = publication.run.command
+    here = is_here(engine_named(asked.registry, asked_how.executor))
     how = RunOptions(
-        **choose_workers(asked_how.device, asked_how.jobs, _LOG.warning)._asdict(),
+        **choose_workers(asked_how.device, asked_how.jobs, _LOG.warning, is_here=here)._asdict(),
         step_timeout_seconds=asked_how.step_timeout,
         checkpoint_seconds=asked_how.checkpoint_every,
         executor=asked_how.executor,
@@ -188,7 +190,8 @@ def carry_out(
         with publication.claimed() if publication else contextlib.nullcontext():
             for change in asked.changes:
                 observer.notice(change)
-            summary = walk(asked.plan, asked.store, asked.registry, how, observer)
+            watched = publication.watched(observer) if publication else observer
+            summary = walk(asked.plan, asked.store, asked.registry, how, watched)
     except UsageError:
         if _Asked.of(suite, said).changes == asked.changes:
             raise

@@ -40,6 +40,7 @@ class Lines(AbstractContextManager["Lines"]):
         self._spoke: dict[str, float] = {}
         self._far: dict[str, _Far] = {}  # by key
         self._failures: Counter[str] = Counter()  # reasons
+        self._waits: set[str] = set()  # what was said to be waited for
         self._running: dict[str, tuple[str, float]] = {}  # label and beginning, by key
         self._began = self._last_line = time.monotonic()
 
@@ -94,7 +95,8 @@ class Lines(AbstractContextManager["Lines"]):
 
     def queued(self, step: "Step", event: "Event") -> None:
         """Say what a step waits for that could run otherwise."""
-        if event.note:
+        if event.note and event.note not in self._waits:  # many steps may wait for the same
+            self._waits.add(event.note)
             self.say(f"  {step.label} {event.note}")
 
     def retried(self, step: "Step", event: "Event", reason: str) -> None:

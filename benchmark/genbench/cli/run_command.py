@@ -116,6 +116,7 @@ def _run(options: dict[str, Any]) -> None:
     """Run what the options name; once more, in smaller batches, if the dataset turns out not to fill them."""
     from genbench.cli._ending import ending
     from genbench.cli._progress import make_progress
+    from genbench.executors.making import engine_named, is_here
     from genbench.publish import Publication, check_results
     from genbench.runner import run
     from genbench.worker import RunOptions
@@ -123,10 +124,11 @@ def _run(options: dict[str, Any]) -> None:
     registry = make_registry(options["plugin_files"], options["no_plugins"])
     store = make_store(options["store_folder"])
     asked = read_suite(options["suite"], options)
-    out = options["out"] or _folder_of_runs(options["suite"])
+    out = options["out"] or folder_of_runs(options["suite"])
     check_results(out, asked)  # before the plan, for which files are read and hashed
     plan, suite, changes = settled(registry, store, asked)
-    workers = choose_workers(options["device"], options["jobs"], warn)
+    here = is_here(engine_named(registry, options["executor"]))
+    workers = choose_workers(options["device"], options["jobs"], warn, is_here=here)
     publication = Publication.prepared(
         plan,
         suite,
@@ -153,7 +155,7 @@ def _run(options: dict[str, Any]) -> None:
         with publication.claimed(), make_progress(quiet=options["quiet"]) as progress:
             for remark in filter(None, (on_the_dataset(options, suite), *changes)):
                 progress.notice(remark)
-            summary = run(plan, store, registry, run_options, progress.observer)
+            summary = run(plan, store, registry, run_options, publication.watched(progress.observer))
     except UsageError:
         if settled(registry, store, asked).changes == changes:
             raise
@@ -185,7 +187,7 @@ def _run(options: dict[str, Any]) -> None:
         sys.exit(ExitCode.CELLS_FAILED)
 
 
-def _folder_of_runs(suite: str | None) -> Path:
+def folder_of_runs(suite: str | None) -> Path:
     """Return where the folder of this run goes: to where it is, if it is repeated by the suite in it."""
     from genbench.runs import FILE
 

@@ -45,6 +45,7 @@ class Task:
         needs: What it takes.
         attempt: How often it was begun, this time included: 2 after its first worker was lost.
         label: For people.
+        kind: What tasks of one kind have in common is what they take; an engine may submit them together.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Task:
     needs: Needs = Needs()
     attempt: int = 1
     label: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)

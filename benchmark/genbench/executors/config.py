@@ -15,9 +15,11 @@ class ExecutorConfig(ComponentConfig):
     Class attributes:
         usual_retries: How often a step is begun again whose worker was lost, where `--retries` is not given:
             on one machine, what kills a worker once usually kills the next.
+        is_here: Whether steps compute on this machine, whose GPUs are then what there is.
     """
 
     usual_retries: ClassVar[int] = 0
+    is_here: ClassVar[bool] = True
 
 
 class InlineConfig(ExecutorConfig):

@@ -39,6 +39,12 @@ def has_workers(engine: Resolved) -> bool:
     return bool(_class_of(engine).has_workers)
 
 
+def is_here(engine: Resolved) -> bool:
+    """Say whether tasks of an executor compute on this machine."""
+    assert isinstance(engine.config, ExecutorConfig)
+    return engine.config.is_here
+
+
 def make_executor(engine: Resolved, setup: Setup) -> Executor:
     """Build an executor; its workers may start at once.
 
