@@ -15,7 +15,6 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic import TypeAdapter
-from pydantic_core import from_json
 
 from genbench import records
 from genbench.answered import Answered, ClassAnswers, KnownTables, answered
@@ -51,6 +50,7 @@ _KINDS: Mapping[str, TypeAdapter[Any]] = {
     "cost": TypeAdapter(Cost),  # without seconds and memory
 }
 _COPIES = TypeAdapter(CopyTable)
+read_json = TypeAdapter(Any).validate_json  #: of `Compact`: three times as fast as `json.loads`
 _NONE = ("text", '""')
 _HEAD = 17  #: parts of a record before those of its metrics
 _KEPT_TABLES = 1_024
@@ -204,7 +204,7 @@ class _Tables(KnownTables):
     def known(self) -> dict[str, Any]:
         """Return `Compact.tables`."""
         text = self._restorer.source.tables(self._place, self._digest) if self._text is None else self._text
-        found: dict[str, Any] = from_json(text) if text else {}
+        found: dict[str, Any] = read_json(text) if text else {}
         return found
 
     __hash__ = object.__hash__  # two are the same only where they are one
@@ -284,7 +284,7 @@ class Restorer:
             place: What the source calls it by.
             tables: `Compact.tables`; None where the source is asked for them.
         """
-        subject, status, index, key, planned, ratio, created, result_digest, run_digest, *rest = from_json(
+        subject, status, index, key, planned, ratio, created, result_digest, run_digest, *rest = read_json(
             own
         )
         values, taken, names, curves = rest

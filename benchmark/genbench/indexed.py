@@ -30,10 +30,9 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-from pydantic_core import from_json
 
 from genbench.caches import BELIEVED_SECONDS
-from genbench.compact import Compact, Part, Restorer, compacted
+from genbench.compact import Compact, Part, Restorer, compacted, read_json
 from genbench.errors import DataError
 from genbench.index_files import (
     checksum,
@@ -153,7 +152,7 @@ class _Index:
         Raises:
             ValueError: Its seal is wrong, or it is too old; so do others, where it is damaged.
         """
-        pieces = [self._parts[place] for place in from_json(parts)]
+        pieces = [self._parts[place] for place in read_json(parts)]
         right = self._seal_of_row(name, mark, seen, own, tables, [one for one, _ in pieces])
         if seal != right or not 0 <= time.time() - seen <= BELIEVED_SECONDS:
             raise ValueError("not to be believed")
