@@ -57,6 +57,14 @@ def looking() -> Iterator[dict[Absent, None]]:
         _absent.reset(mark)
 
 
+def for_want_of(absent: Mapping[Absent, None], problem: Exception) -> bool:
+    """Say whether a problem within `looking` may come from files that are not here.
+
+    What a component's options raise when they read such a file arrives as the cause of a `PluginError`.
+    """
+    return bool(absent) and any(isinstance(one, DataError | OSError) for one in (problem, problem.__cause__))
+
+
 def mirror() -> Path | None:
     """Return the mirror folder, or None.
 

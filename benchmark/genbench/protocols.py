@@ -7,7 +7,7 @@ when a step needs it. Required methods come first and say when they are called.
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
@@ -48,6 +48,7 @@ __all__ = [
 
 _VAL_IMAGES_WANTED = 1000  # val has at least this many where a fifth of train allows
 _VAL_LARGEST_SHARE = 0.2
+Draw = Callable[["npt.NDArray[np.int64]", "npt.NDArray[np.int64]"], "torch.Tensor"]  # of labels and seeds
 
 
 class DeclaredImages(NamedTuple):
@@ -355,6 +356,9 @@ class RunContext(ABC):
     @abstractmethod
     def restore(self) -> Checkpoint | None:
         """Return what the last `checkpoint` of this very step saved, or None."""
+
+    def watch(self, done: int, total: int, draw: "Draw") -> None:  # noqa: B027 - nobody has to look
+        """Let a fit be watched, after every step; `draw` makes `uint8 [n, 3, H, W]` with what it has."""
 
     def inside(self, option: str) -> "RunContext":
         """Return the context for a generator that came as `inputs[option]`: with the inputs of its own."""

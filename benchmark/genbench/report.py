@@ -27,6 +27,7 @@ from genbench.plan import Cell, Plan, Step
 from genbench.protocols import Predictions
 from genbench.records import Record
 from genbench.runs import Run
+from genbench.steps import fit_samples
 from genbench.steps.dataset import open_splits
 from genbench.steps.predict import open_predictions
 from genbench.store import Store
@@ -43,10 +44,6 @@ _PAIRS, _SIDE = 4, 16  #: pairs of a class; pixels of the images whose distance 
 _MOST_REAL = 20_000  #: training images among which neighbours are looked for
 _MOST_CLOUDS, _CLOUD_IMAGES = 8, 300
 _MOST_VALUES = 2**25  #: of training images in memory at a time
-_NOT_KEPT = (
-    "Samples over the course of a fit: no generator keeps any, since sampling would add to the cost that is "
-    "measured. The images are those at its end."
-)
 
 
 class Sheets(NamedTuple):
@@ -72,7 +69,7 @@ def find_run(
     steps = tuple(_step(step, store, run.began if run else "") for step in plan.steps.values())
     pictures, left_out = _drawn(plan, store)
     clouds = tuple(itertools.islice(_clouds(plan, store), _MOST_CLOUDS))
-    lacks = [*_lacks(store, steps, clouds, pictures, records), *sheets.lacks, *left_out, _NOT_KEPT]
+    lacks = [*_lacks(store, steps, clouds, pictures, records), *sheets.lacks, *left_out]
     return FoundRun(
         title=run.name if run else "A run",
         facts=tuple(_facts(run, records)),
@@ -80,7 +77,7 @@ def find_run(
         lacks=tuple(lacks),
         steps=steps,
         failures=tuple(_failures(plan, store)),
-        images=sheets.sets,
+        images=(*_over_fits(plan, store), *sheets.sets),
         pictures=pictures,
         of_rows=sheets.by_id,
         clouds=clouds,
@@ -199,6 +196,23 @@ def _drawn(plan: Plan, store: Store) -> tuple[tuple[Pictures, ...], list[str]]:
             found.setdefault(picture.evaluator, []).append(FoundPicture(name, content))
     rest = [f"{left_out} pictures of evaluators, so that the page stays small"] if left_out else []
     return tuple(Pictures(name, tuple(ones)) for name, ones in found.items()), rest
+
+
+def _over_fits(plan: Plan, store: Store) -> Iterator[Pictures]:
+    """Yield what each generator drew in the course of its first fit: a row of images each time."""
+    seen: set[str] = set()
+    for step in plan.steps.values():
+        name = step.label.rpartition(", seed")[0]
+        artifact = store.open(step.key) if step.stage == "fit" and name not in seen else None
+        found = fit_samples.read(artifact) if artifact is not None else []
+        if found:
+            seen.add(name)
+            after = ", ".join(f"{one.step:,}" for one in found)
+            side = showing.shown_side(max(found[0].pixels.shape[2:]))
+            sheet = showing.draw_pixels([list(one.pixels) for one in found], side)
+            caption = f"Rows: after {after} optimizer steps; a column has one class and the same noise"
+            picture = FoundPicture("Samples in the course of the fit", sheet, caption)
+            yield Pictures(name.removeprefix("fit "), (picture,))
 
 
 def _clouds(plan: Plan, store: Store) -> Iterator[Cloud]:

@@ -252,14 +252,22 @@ def _standardised(pixels: "torch.Tensor") -> "torch.Tensor":
 
 def draw(rows: Sequence[Sequence[Tile | None]], images: "LabelledImages") -> bytes:
     """Draw rows of images of a set as a PNG; None leaves a grey place."""
-    side = _side(images)
+    return draw_pixels(rows, _side(images))
+
+
+def draw_pixels(rows: Sequence[Sequence[Tile | None]], side: int) -> bytes:
+    """Draw rows of images as a PNG, each at most `side` pixels wide and high; None leaves a grey place."""
     pictures = [[None if tile is None else _scaled(tile, side) for tile in row] for row in rows]
     return _png(_laid_out(pictures, side))
 
 
 def _side(images: "LabelledImages") -> int:
     """Return how large images of a set are drawn: small ones are enlarged by a whole factor."""
-    pixels = max(images.image_shape[1:])
+    return shown_side(max(images.image_shape[1:]))
+
+
+def shown_side(pixels: int) -> int:
+    """Return how large an image of so many pixels is drawn."""
     return min(_MOST_SIDE, pixels * max(1, _LEAST_SIDE // pixels))
 
 

@@ -35,14 +35,18 @@ _SIGNS = {
 
 
 def render_latex(board: Board) -> str:
-    """Return the board as LaTeX: tables of all groups that compare something, and what their words mean."""
+    """Return the board as LaTeX: tables of all groups that compare something, and what their words mean.
+
+    Where none does, baselines alone are what somebody asked for.
+    """
     board = shown(board)
-    parts = [part for part in sections(board) if not part.is_alone]
+    found = sections(board)
+    parts = [part for part in found if not part.is_alone] or list(found)
     if not board.groups:
         return f"{_HEAD}\n{_text(NO_RECORDS)}\n"
     labels = Counter[str]()
     blocks = [_HEAD, *(block for part in parts for block in _section(part, labels))]
-    blocks += [_text(f"{part.title}: {part.headline}") for part in sections(board) if part.is_alone]
+    blocks += [_text(f"{part.title}: {part.headline}") for part in found if part not in parts]
     blocks.append(_terms(board, parts))
     return "\n\n".join(block for block in blocks if block) + "\n"
 

@@ -253,6 +253,17 @@ def test_a_plan_downloads_nothing_and_says_what_a_run_would(monkeypatch: pytest.
     assert content["cost"]["seconds"] is None
 
 
+def test_a_plan_waits_for_files_that_options_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipeline's options read its index: where that is not here yet, the plan says what is fetched."""
+    monkeypatch.setattr(hub.Absent, "download_bytes", lambda self: 4 * 2**30)
+    said = " ".join(plan_lines("-g", "diffusemix:editor=instruct_pix2pix").split())
+    assert "download: model timbrooks/instruct-pix2pix (model_index.json, tokenizer/*," in said
+    assert "...), 4.0 GiB" in said
+    assert "the plan depends on these files" in said
+    wrong = CliRunner().invoke(command, ["-g", "instruct_pix2pix:template={nobody}", "-c", "cnn"])
+    assert wrong.exit_code != 0, "a mistake is one, whatever is fetched"
+
+
 def test_the_budget_of_a_plan_is_a_time_or_that_of_a_run() -> None:
     assert "budget of 1 h 30 min on cpu" in plan_lines("--budget", "90m", "--device", "cpu")
     steps = json.loads(plan_lines("--budget", "epochs", "--budget", "2h", "--json"))

@@ -44,7 +44,6 @@ def test_a_report_is_one_page_with_everything_that_is_left_of_a_run(
         "Cost by step",
         "Images seen in gradient steps",
         "Features of test images: toy-data/toy/x1-standard/toy-net",
-        "Samples over the course of a fit",
     ):
         assert said in text, said
     assert "What failed" not in text

@@ -168,6 +168,16 @@ def test_latex_explains_no_table_that_it_leaves_out(published: Board) -> None:
     assert r"\item Gain per class:" in text
 
 
+def test_latex_of_baselines_alone_has_their_table(published: Board) -> None:
+    text = render_latex(build_board(arm("none", BASE)))
+    assert text.count(r"\begin{tabular}") == 1
+    assert "real images alone &" in text
+    alone = [part.title for part in sections(published) if part.is_alone]
+    assert alone, "and where others compare something, a sentence is all that they get"
+    assert render_latex(published).count(r"\begin{tabular}") > 1
+    assert "real images alone & 80.15" not in render_latex(published)
+
+
 def test_latex_of_a_hostile_name_is_text() -> None:
     hostile = Component("x", label=r"\input{a_b}%$&#^~[1] 50")
     text = render_latex(build_board(arm("none", BASE) + arm(hostile, SAME)))

@@ -7,6 +7,7 @@ import re
 from xml.etree import ElementTree as ET
 
 import pytest
+from PIL import ImageFont
 
 from genbench_leaderboard.plots import (
     STYLE,
@@ -28,7 +29,7 @@ from genbench_leaderboard.plots import (
     scatter_plot,
 )
 from genbench_leaderboard.plots.scales import log_ticks, ticks
-from genbench_leaderboard.plots.svg import WIDTH, hatching
+from genbench_leaderboard.plots.svg import WIDTH, hatching, width_of
 
 HOSTILE = '<script>"x"</script>&amp;\x1b[2J\u202e' + "y" * 400
 
@@ -183,6 +184,15 @@ def test_names_in_a_scatter_plot_cross_nothing_and_belong_to_the_nearest_dot() -
             )
 
         assert min(where, key=lambda one: far(where[one])) == name
+
+
+@pytest.mark.parametrize(
+    "text", ["DDPM", "CVAE", "real images alone", "CutMix, strong", "ViT tiny", "WWW", "ill", "copies +0.5"]
+)
+def test_text_is_not_wider_than_its_place(text: str) -> None:
+    """Names in capitals were cut at the edge, and covered the dots that they name."""
+    drawn = ImageFont.load_default(40).getlength(text)
+    assert 0.95 * drawn < width_of(text, 40) < 1.45 * drawn
 
 
 def test_a_heat_map_colours_what_an_interval_keeps_from_zero() -> None:

@@ -21,7 +21,7 @@ from genbench.cli._options import (
 )
 from genbench.cli._output import echo, warn
 from genbench.devices import choose_workers, device_name
-from genbench.errors import DataError, UsageError
+from genbench.errors import GenbenchError, UsageError
 from genbench.terminal import as_wide, plain_table
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from genbench.store import Store
     from genbench.suite import Suite
 
+_SHOWN_PATTERNS = 4  # of the files that would be fetched; --json has all
 _SHOWN_CELLS = 30
 _SHOWN_FAILURES = 5
 
@@ -135,8 +136,8 @@ def _planned(
             if changes:
                 resolved = resolve_suite(registry, suite, file_digest, store.image_problem)
             return make_plan(resolved), tuple(absent), changes
-        except (DataError, OSError):
-            if not absent:
+        except (GenbenchError, OSError) as problem:
+            if not hub.for_want_of(absent, problem):
                 raise
         finally:
             store.fingerprints.keep()
@@ -177,7 +178,9 @@ def _cost_text(
 def _download_lines(downloads: "Sequence[tuple[Absent, int | None]]") -> Iterator[str]:
     for absent, count in downloads:
         much = "size unknown: the Hub cannot be asked" if count is None else size(count)
-        yield f"download: {absent.kind} {absent.repository} ({', '.join(absent.patterns)}), {much}"
+        listed = ", ".join(absent.patterns[:_SHOWN_PATTERNS])
+        listed += ", ..." if len(absent.patterns) > _SHOWN_PATTERNS else ""
+        yield f"download: {absent.kind} {absent.repository} ({listed}), {much}"
     if not downloads:
         yield "download: nothing"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genbench import hub, terminal
-from genbench.errors import DataError
+from genbench.errors import GenbenchError
 from genbench.outlook import due_steps, survey
 from genbench.plan import Plan
 from genbench.planner import make_plan
@@ -135,8 +135,8 @@ def _plan(
         try:
             resolved = resolve_suite(registry, make_suite(content, "replay"), file_digest)
             return make_plan(resolved), tuple(one.repository for one in absent)
-        except (DataError, OSError):
-            if not absent:
+        except (GenbenchError, OSError) as problem:
+            if not hub.for_want_of(absent, problem):
                 raise
     return None, tuple(one.repository for one in absent)
 

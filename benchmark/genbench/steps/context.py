@@ -1,22 +1,27 @@
 """`StepContext`: what a step hands to the plugin it calls, and how a killed step resumes."""
 
+import contextlib
 import json
 import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from genbench.artifacts import CURVE_POINTS
 from genbench.caches import read_json
 from genbench.digest import digest, file_digest
 from genbench.disk import sync_file, write_atomically
 from genbench.errors import Interrupted
-from genbench.protocols import Checkpoint, DatasetFacts, RunContext
+from genbench.escaping import exception_text
+from genbench.protocols import Checkpoint, DatasetFacts, Draw, RunContext
 from genbench.seeding import derive_seed
+from genbench.steps import fit_samples
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +58,15 @@ class Clock:
         """The time of all attempts."""
         return self.before + self.share * (time.perf_counter() - self._started)
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do something that is charged to nobody."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._started += time.perf_counter() - began
+
     def note(self, work: Path, *, at_once: bool = False) -> None:
         """Leave the time in the scratch folder, if there is one, every few seconds."""
         if (at_once or time.monotonic() - self._noted >= _NOTE_SECONDS) and work.exists():
@@ -78,6 +92,7 @@ class StepContext(RunContext):
         curve: What `progress` was told with numbers, thinned; rows since the last checkpoint are forgotten
             with it.
         pictures: Whether an evaluator's pictures are wanted.
+        classes: Of the training images, where a fit may be watched; else 0.
     """
 
     step_seed: int
@@ -93,6 +108,7 @@ class StepContext(RunContext):
     dataset: DatasetFacts = field(default_factory=DatasetFacts)
     curve: list[dict[str, float]] = field(default_factory=list)
     pictures: bool = True
+    classes: int = 0
     _last_checkpoint: float = field(default_factory=time.monotonic)
     _last_report: float = 0.0
 
@@ -175,6 +191,25 @@ class StepContext(RunContext):
         self.curve = facts["curve"]
         self.log.info("resumes from a checkpoint")
         return saved
+
+    def watch(self, done: int, total: int, draw: Draw) -> None:
+        """Keep a few samples for who looks at the run; their making costs the generator nothing.
+
+        In a room it does: a stranger cannot stop the clock.
+        """
+        if not self.classes or not fit_samples.are_due(done, total):
+            return
+        import torch
+
+        labels = fit_samples.labels_for(self.classes)
+        seeds = np.array([self.seed("watch", int(label)) for label in labels], dtype=np.int64)
+        devices = [self.device] if self.device.startswith("cuda") else []
+        with self.clock.paused(), torch.random.fork_rng(devices=devices):
+            try:
+                pixels = draw(labels, seeds).detach().cpu().numpy()
+                fit_samples.write(fit_samples.FitSamples(done, labels, pixels), self.work)
+            except Exception as problem:  # whatever a half fitted generator raises: nobody asked for more
+                self.log.warning("no samples after %d steps: %s", done, exception_text(problem))
 
     def stop_if_asked(self) -> None:
         """Raise `Interrupted` if the run was asked to stop; what was saved is kept."""

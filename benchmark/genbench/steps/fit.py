@@ -8,6 +8,7 @@ from genbench.documents import FitDocument, the
 from genbench.errors import PluginError
 from genbench.images import LabelledImages
 from genbench.protocols import Generator, StockGenerator
+from genbench.steps import fit_samples
 from genbench.steps.components import build, open_references
 from genbench.steps.dataset import open_splits
 from genbench.steps.workshop import Job
@@ -19,11 +20,13 @@ def run(job: Job[FitDocument]) -> None:
     generator, splits = cast("Generator", component), open_splits(the(job.given.dataset))
     job.ctx.inputs = open_references(job, "generator", splits)
     job.ctx.dataset = splits.facts
+    job.ctx.classes = splits.train.num_classes
     generator.fit(splits.train, job.ctx)
     generator.save(job.ctx.files)
     if isinstance(generator, StockGenerator):
         _write_stock(generator, splits.train, job.ctx.files)
     write_curve(job.ctx.curve, job.ctx.files)
+    fit_samples.finish(job.ctx.work, job.ctx.files)
 
 
 def _write_stock(generator: StockGenerator, train: LabelledImages, folder: Path) -> None:

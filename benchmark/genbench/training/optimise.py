@@ -1,6 +1,7 @@
 """Optimizers, averaged weights, and their state as flat tensors for safetensors checkpoints."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -69,6 +70,16 @@ class AveragedWeights:
         """Restore what `tensors` returned."""
         for name, value in zip(self._names, self.shadow, strict=True):
             value.copy_(tensors[name])
+
+    @contextlib.contextmanager
+    def in_network(self) -> Iterator[None]:
+        """Let the network have its averages for a while."""
+        live = [value.clone() for value in self._live]
+        self.move_into_network()
+        try:
+            yield
+        finally:
+            torch._foreach_copy_(self._live, live)  # pyright: ignore[reportPrivateImportUsage] - as above
 
     def move_into_network(self) -> None:
         """Replace the network's weights by their averages."""

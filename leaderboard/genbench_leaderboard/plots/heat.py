@@ -62,7 +62,7 @@ def heat_map(
         digits: After the decimal point.
     """
     largest = max(finite(cell.excluded for line_ in cells for cell in line_), default=0.0) or 1.0
-    names = [folded(name, width_of("m" * _LONGEST_NAME, SMALL), SMALL) for name in rows]
+    names = [folded(name, width_of("n" * _LONGEST_NAME, SMALL), SMALL) for name in rows]
     left = max((width_of(line_, SMALL) for name in names for line_ in name), default=40.0) + 8
     row_height = _ROW if all(len(name) == 1 for name in names) else 1.4 * _ROW
     head = min(max((width_of(name, SMALL) for name in columns), default=20.0), 110.0) + _HEAD

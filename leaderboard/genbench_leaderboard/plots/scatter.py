@@ -24,7 +24,7 @@ from genbench_leaderboard.plots.svg import (
     width_of,
 )
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, WIDTH - 12.0, 12.0, 250.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, WIDTH - 12.0, 12.0, 250.0
 _LABELLED = 14  #: so many dots have their names beside them; of more, those on the front alone
 
 Place = tuple[float, float]

@@ -12,6 +12,12 @@ from genbench.escaping import html_text, shortened
 WIDTH = 420  #: of a plot, in units of its view box; a page scales it
 FONT, SMALL = 12, 10.5  #: sizes of text, in the same units
 LETTER = 0.56  #: mean width of a character, in sizes of the font
+_CAPITAL = 0.72
+_WIDTHS = {
+    letter: wide
+    for wide, letters in ((0.34, " iljtfrI.,:;'|!()"), (0.9, "mMw%"), (1.0, "W@"))
+    for letter in letters
+}
 LONGEST_TITLE = 500
 
 Anchor = Literal["start", "middle", "end"]
@@ -126,8 +132,8 @@ def folded(text: str, room: float, size: float = FONT, most: int = 2) -> list[st
 
 
 def width_of(text: str, size: float = FONT) -> float:
-    """Return about how wide text is."""
-    return len(text) * LETTER * size
+    """Return about how wide text is in a common sans serif, whose capitals are wider."""
+    return size * sum(_WIDTHS.get(letter, _CAPITAL if letter.isupper() else LETTER) for letter in text)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, width: float = 1.0, **attributes: object) -> Markup:

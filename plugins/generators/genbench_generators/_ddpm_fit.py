@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from genbench.images import LabelledImages
-from genbench.protocols import RunContext
+from genbench.protocols import Draw, RunContext
 from genbench_generators._diffusion import Levels, alpha_bar_of
 from genbench_generators._fitting import Fit, FitPlan, TrainingImages
 from genbench_generators._unet import pad, padded_size
@@ -43,6 +43,7 @@ class DdpmFit:
         config: Options.
         betas: The noise schedule.
         ctx: Device, seeds, checkpoints.
+        draw: Makes images with the network as it is; None: the fit is not to be watched.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class DdpmFit:
         config: DdpmConfig,
         betas: Levels,
         ctx: RunContext,
+        draw: Draw | None = None,
     ) -> None:
-        self.network, self.config, self.ctx = network, config, ctx
+        self.network, self.config, self.ctx, self._draw = network, config, ctx, draw
         self._classifier = classifier
         self.steps = config.fit_length(len(train))
         self._images = TrainingImages(train, config.batch_size_images, ctx)
@@ -80,7 +82,7 @@ class DdpmFit:
             ema_decay=config.ema_decay,
             advice="lower learning_rate, set clip_norm=1, raise warmup_fraction, or use precision=fp32",
         )
-        Fit(fitted, optimizer, self._loss, plan, self.ctx).run()
+        Fit(fitted, optimizer, self._loss, plan, self.ctx, self._draw).run()
 
     def _loss(self, step: int) -> torch.Tensor:
         """Return the simple loss |eps - eps_theta(x_t, t, c)|^2 of a step (DDPM, Eq. 14)."""

@@ -4,6 +4,7 @@ What a step does must depend on (seed, step) alone. Torch's global generator, wh
 seeded at every step, and restored at the end.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ import torch
 from torch import nn
 
 from genbench.errors import GenbenchError
-from genbench.images import LabelledImages
-from genbench.protocols import RunContext
+from genbench.images import LabelledImages, Labels
+from genbench.protocols import Draw, RunContext
 from genbench.seeding import seed_device
 from genbench.training.data import resident_limit_bytes
 from genbench.training.optimise import (
@@ -58,6 +59,7 @@ class Fit:
         loss: The loss of a step: a scalar tensor.
         plan: How long and how.
         ctx: Device, seeds, checkpoints.
+        draw: Makes images with the network, which has its averaged weights by then; None: not watched.
     """
 
     def __init__(
@@ -67,14 +69,10 @@ class Fit:
         loss: Callable[[int], torch.Tensor],
         plan: FitPlan,
         ctx: RunContext,
+        draw: Draw | None = None,
     ) -> None:
-        self._network, self._optimizer, self._loss, self._plan, self._ctx = (
-            network,
-            optimizer,
-            loss,
-            plan,
-            ctx,
-        )
+        self._network, self._optimizer, self._loss = network, optimizer, loss
+        self._plan, self._ctx, self._draw = plan, ctx, draw
         self._parameters = [value for value in network.parameters() if value.requires_grad]
         self._average = AveragedWeights(network, plan.ema_decay) if plan.ema_decay else None
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=ctx.device)
@@ -99,6 +97,8 @@ class Fit:
                     self._report(step)
                 else:  # a step may take a second: how far it is must not wait for the loss
                     self._ctx.progress(step + 1, self._plan.steps)
+                if self._draw is not None:  # before the checkpoint: who resumes there has it
+                    self._ctx.watch(step + 1, self._plan.steps, self._drawn)
                 if due:
                     self._checkpoint(step + 1)
         if self._average is not None:
@@ -116,6 +116,17 @@ class Fit:
         if self._average is not None:
             self._average.update(step)
         self._loss_sum += loss.detach()
+
+    def _drawn(self, labels: Labels, seeds: Labels) -> torch.Tensor:
+        """Draw with what the fit would end with now, and go on as if nothing had been."""
+        assert self._draw is not None
+        averaged = self._average.in_network() if self._average else contextlib.nullcontext()
+        with averaged:
+            self._network.eval()
+            try:
+                return self._draw(labels, seeds)
+            finally:
+                self._network.train()
 
     def _report(self, step: int) -> None:
         """Report the mean loss since the last report; the only place that waits for the device."""

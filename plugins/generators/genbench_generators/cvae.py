@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from genbench.errors import PluginError
-from genbench.images import LabelledImages
+from genbench.images import LabelledImages, Labels
 from genbench.protocols import Generator, RunContext, SampleRequest, SyntheticBatch
 from genbench_generators._diffusion import ImageNoise, to_pixels
 from genbench_generators._fitting import Fit, FitPlan, TrainingImages, warmed_up_rate
@@ -70,8 +70,8 @@ class Cvae(Generator):
         rate = warmed_up_rate(config.learning_rate, config.warmup_fraction, config.fit_steps)
         optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
         plan = FitPlan("cvae", config.fit_steps, rate, config.clip_norm, config.ema_decay)
-        Fit(network, optimizer, loss, plan, ctx).run()
         self._network = network
+        Fit(network, optimizer, loss, plan, ctx, lambda labels, seeds: self._drawn(labels, seeds, ctx)).run()
 
     def save(self, folder: Path) -> None:
         """Write the (averaged) weights and what the network is built from."""
@@ -95,17 +95,24 @@ class Cvae(Generator):
     @torch.inference_mode()
     def sample(self, request: SampleRequest, ctx: RunContext) -> Iterator[SyntheticBatch]:
         """Yield decoded draws from the prior, a padded micro-batch at a time."""
-        network, size = self._fitted().to(ctx.device), self.config.micro_batch_images
+        self._fitted().to(ctx.device)
+        size = self.config.micro_batch_images
         for part in chunks(len(request), size):
             rows = np.minimum(np.arange(part.start, part.start + size), part.stop - 1)
-            z = ImageNoise(request.seeds[rows], (self.config.latent_dimensions,), ctx.device).draw()
-            labels = torch.from_numpy(request.labels[rows]).to(ctx.device)
-            with torch.autocast(z.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                prior = network.prior_of(labels)
-                x = network.decode(prior.mean + self.config.temperature * prior.deviation * z, labels)
             count = part.stop - part.start
-            none = np.full(count, -1, dtype=np.int64)
-            yield SyntheticBatch(to_pixels(x[:count].float()).cpu(), request.labels[part], none)
+            images = self._drawn(request.labels[rows], request.seeds[rows], ctx)[:count]
+            yield SyntheticBatch(images, request.labels[part], np.full(count, -1, dtype=np.int64))
+
+    @torch.inference_mode()
+    def _drawn(self, labels: Labels, seeds: Labels, ctx: RunContext) -> torch.Tensor:
+        """Decode a draw from the prior for each label: `uint8 [n, 3, H, W]`, on the CPU."""
+        network = self._fitted()
+        z = ImageNoise(seeds, (self.config.latent_dimensions,), ctx.device).draw()
+        classes = torch.from_numpy(labels).to(ctx.device)
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            prior = network.prior_of(classes)
+            x = network.decode(prior.mean + self.config.temperature * prior.deviation * z, classes)
+        return to_pixels(x.float()).cpu()
 
     def _fitted(self) -> "CvaeNetwork":
         if self._network is None:

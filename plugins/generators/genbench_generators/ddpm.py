@@ -104,9 +104,18 @@ class Ddpm(Generator, Denoiser):
             torch.manual_seed(ctx.seed("weights"))
             network = build_unet(options, ctx.device)
             classifier = self._build_classifier(train.num_classes, ctx.device)
-        DdpmFit(network, classifier, train, self.config, self.betas, ctx).run()
         card = {"unet": options, "image_shape": list(train.image_shape), "num_classes": train.num_classes}
-        self._adopt(_Fitted(network, card, classifier))
+        fitted = _Fitted(network, card, classifier)
+
+        def draw(labels: Labels, seeds: Labels) -> torch.Tensor:
+            # Not compiled, and no batch that is filled up: it is a handful of images, a few times.
+            few = {"compile": False, "micro_batch_images": len(labels)}
+            present = Ddpm(self.config.model_copy(update=few))
+            present._adopt(fitted)
+            return torch.cat(list(present._run(None, labels, seeds, 1.0, ctx)))
+
+        DdpmFit(network, classifier, train, self.config, self.betas, ctx, draw).run()
+        self._adopt(fitted)
 
     def save(self, folder: Path) -> None:
         """Write the (averaged) weights and what the network is built from."""
