@@ -186,7 +186,8 @@ def _on_size(ordered: Sequence[tuple[Group, str]], count: int) -> str:
     parts = [f"the last {cut:,} rows of {ordered[0][1]} with its further tables"] if cut else []
     if left_out:
         rows = sum(len(group.rows) for group, _ in left_out)
-        parts.append(f"{len(left_out):,} comparisons with {rows:,} rows, whose results the contents name")
+        named = sentences.count(len(left_out), "comparison", "comparisons")
+        parts.append(f"{named} with {rows:,} rows, whose results the contents name")
     return (
         f"So that a browser can show this page, it leaves out {listed(parts)}. {_ELSEWHERE}" if parts else ""
     )
