@@ -20,6 +20,7 @@ written, a temporary file that only this process sees takes what is large, so th
 import contextlib
 import gc
 import json
+import math
 import os
 import platform
 import sqlite3
@@ -305,6 +306,9 @@ def _mark(file: Path) -> str:
 
 
 def _age(file: Path) -> float:
-    """Return for how many seconds a file has been as it is; less than 0 where its time lies ahead."""
-    state = os.lstat(file)
+    """Return for how many seconds a file has been as it is; less where its time lies ahead, or it is gone."""
+    try:
+        state = os.lstat(file)
+    except OSError:
+        return -math.inf
     return time.time() - max(state.st_mtime, state.st_ctime)

@@ -74,8 +74,11 @@ def build_board(
     for place, contrast in all_contrasts(raw, judgements).items():
         contrasts[place.group].append((place, contrast))
     names = Remembered()
+    kin: dict[str, list[RawGroup]] = defaultdict(list)
+    for group in raw:
+        kin[group.kin].append(group)
     groups = tuple(
-        _group(_Sources(position, raw, contrasts, judgements, image_sets, known, command, names), title)
+        _group(_Sources(position, raw, contrasts, judgements, image_sets, known, command, names, kin), title)
         for position, title in enumerate(_titles(raw))
     )
     entries = [entry for group in raw for entry in group.entries.values()]
@@ -97,6 +100,7 @@ class _Sources(NamedTuple):
     verified: Mapping[str, Checked]
     command: str
     names: Remembered
+    kin: Mapping[str, Sequence[RawGroup]]
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -189,7 +193,7 @@ def _row(
         duplicates=copies.duplicates,
         of_images=copies.of_images,
         metrics=_other_metrics(entry),
-        budget_limited=_budget_limit(entry, group, sources.raw),
+        budget_limited=_budget_limit(entry, group, sources.kin[group.kin]),
         mixed_environment=_is_mixed(entry, environments, sources.names),
         generator_component=entry.generator,
         filter_component=entry.filter,
@@ -263,13 +267,19 @@ def _other_metrics(entry: Entry) -> dict[str, float]:
     return {one.identity.label: one.value for one in found if one.identity.label not in ("top1", "val_top1")}
 
 
-def _budget_limit(entry: Entry, group: RawGroup, raw: Sequence[RawGroup]) -> BudgetLimit | None:
-    """Say whether the plain baseline gains from a larger budget at which this row was run, too (rule 3)."""
+def _budget_limit(entry: Entry, group: RawGroup, kin: Sequence[RawGroup]) -> BudgetLimit | None:
+    """Say whether the plain baseline gains from a larger budget at which this row was run, too (rule 3).
+
+    Args:
+        entry: The row.
+        group: Of the row.
+        kin: The groups that differ from it in nothing but their budget.
+    """
     if entry.is_baseline:
         return None
     here = _plain_val(group)
-    for other in raw:
-        larger = other.kin == group.kin and other.budget_scale > group.budget_scale
+    for other in kin:
+        larger = other.budget_scale > group.budget_scale
         there = _plain_val(other) if larger and entry.key in other.entries else None
         if here is not None and there is not None and there - here > BUDGET_RISE_POINTS:
             return BudgetLimit(other.budget_scale / group.budget_scale, there - here)

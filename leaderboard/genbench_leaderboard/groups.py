@@ -6,7 +6,7 @@ so two entries that people could not tell apart get a version or a few digits of
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -237,13 +237,22 @@ def make_groups(records: Sequence[Record], family: str = "") -> list[RawGroup]:
     _share_looks(groups.values())
     for group, record in unplaced:
         _place(record, group, names)
-    whole = [group for group in groups.values() if _is_whole(group)]
-    shown = [
-        group
-        for group in groups.values()
-        if group in whole or not any(group.keys <= one.keys and one.kind == group.kind for one in whole)
-    ]
-    return sorted(shown, key=lambda group: group.order)
+    return sorted(_without_remains(groups.values()), key=lambda group: group.order)
+
+
+def _without_remains(groups: Collection[RawGroup]) -> list[RawGroup]:
+    """Leave out what is left of a suite where a whole one of the same kind shows its cells."""
+    whole: dict[tuple[str, float], list[RawGroup]] = defaultdict(list)
+    remains = []
+    for group in groups:
+        if _is_whole(group):
+            whole[group.kind].append(group)
+        else:
+            remains.append(group)
+    shown_elsewhere = {
+        id(group) for group in remains if any(group.keys <= one.keys for one in whole.get(group.kind, ()))
+    }
+    return [group for group in groups if id(group) not in shown_elsewhere]
 
 
 def _place(record: Record, group: RawGroup, names: Remembered) -> None:
