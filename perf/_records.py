@@ -116,7 +116,7 @@ def _make_wrong(table: Body, chance: random.Random) -> None:
     table["correct_bits"] = base64.b64encode(np.packbits(bits).tobytes()).decode()
     confusion = np.array(table["confusion"])
     for _ in wrong:
-        true = chance.choices(range(len(confusion)), confusion.diagonal())[0]
+        true = chance.choices(range(len(confusion)), confusion.diagonal().tolist())[0]
         other = (true + chance.randint(1, len(confusion) - 1)) % len(confusion)
         confusion[true, true] -= 1
         confusion[true, other] += 1

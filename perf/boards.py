@@ -6,7 +6,6 @@ after that. CPU seconds, of user and system together, since they say the same on
 """
 
 import argparse
-import contextlib
 import cProfile
 import os
 import pstats
@@ -58,11 +57,11 @@ def write_again(records: Path) -> None:
 
 def profiled(records: Path, form: str) -> None:
     """Print where a board's time goes, by function."""
-    from genbench.cli import main as program
+    from genbench.cli.leaderboard_command import command
 
     profile = cProfile.Profile()
-    with contextlib.suppress(SystemExit):
-        profile.runcall(program, ["leaderboard", str(records), "--format", form, "-o", f"{records}.{form}"])
+    arguments = [str(records), "--format", form, "-o", f"{records}.{form}"]
+    profile.runcall(command, arguments, standalone_mode=False)
     pstats.Stats(profile).sort_stats("cumulative").print_stats(60)
     pstats.Stats(profile).sort_stats("tottime").print_stats(40)
 

@@ -194,21 +194,12 @@ class _Tables(KnownTables):
         self._digest, self._text = result_digest, text
 
     def answered(self, split: str) -> Answered | None:
-        return self._restorer.answers(self).get(split)
+        return self._restorer.answers(self._place, self._digest, self._text).get(split)
 
     def copies(self) -> CopyTable:
         if "copies" not in self._names:
             raise KeyError("copies")
-        return self._restorer.copies(self)
-
-    def known(self) -> dict[str, Any]:
-        """Return `Compact.tables`."""
-        text = self._restorer.source.tables(self._place, self._digest) if self._text is None else self._text
-        found: dict[str, Any] = read_json(text) if text else {}
-        return found
-
-    __hash__ = object.__hash__  # two are the same only where they are one
-    __eq__ = Mapping.__eq__
+        return self._restorer.copies(self._place, self._digest, self._text)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._names:
@@ -319,12 +310,18 @@ class Restorer:
         found = tuple(names)
         return self._names.setdefault(found, found)
 
-    def _answers(self, tables: _Tables) -> dict[str, Answered]:
-        found = tables.known().get("answered", {})
+    def _answers(self, place: str, result_digest: str, text: str | None) -> dict[str, Answered]:
+        found = self._tables(place, result_digest, text).get("answered", {})
         return {
             split: Answered(images, base64.b64decode(bits), tuple(ClassAnswers(*one) for one in classes))
             for split, (images, bits, classes) in found.items()
         }
 
-    def _copies(self, tables: _Tables) -> CopyTable:
-        return _COPIES.validate_python(tables.known()["copies"])
+    def _copies(self, place: str, result_digest: str, text: str | None) -> CopyTable:
+        return _COPIES.validate_python(self._tables(place, result_digest, text)["copies"])
+
+    def _tables(self, place: str, result_digest: str, text: str | None) -> dict[str, Any]:
+        if text is None:
+            text = self.source.tables(place, result_digest)
+        found: dict[str, Any] = read_json(text) if text else {}
+        return found

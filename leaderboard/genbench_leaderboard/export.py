@@ -36,15 +36,16 @@ def render_json(board: Board) -> str:
     groups = []  # each is written on its own: thousands of them, as objects, are gigabytes
     for group, title in zip(board.groups, group_titles(board), strict=True):
         words = {"headline": group_headline(group), "words": title}
-        groups.append(indent(_written({**_GROUP.dump_python(group, mode="json"), **words}), "  "))
+        text = indent(_written({**_GROUP.dump_python(group, mode="json"), **words}), "  ")
+        groups += [",\n" if groups else "\n", text]
     begin, _, end = _written(body).partition(_NO_GROUPS)
-    among = f"{_NO_GROUPS[:-1]}\n{f',{chr(10)}'.join(groups)}\n ]" if groups else _NO_GROUPS
-    return json_text(f"{begin}{among}{end}\n")
+    closing = "\n ]" if groups else "]"
+    return "".join([begin, _NO_GROUPS[:-1], *groups, closing, end, "\n"])
 
 
 def _written(body: dict[str, Any]) -> str:
     plain = json.loads(canonical_json(body))
-    return json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False)
+    return json_text(json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False))
 
 
 def render_csv(board: Board) -> str:

@@ -1,6 +1,5 @@
 """`genbench leaderboard`: a board of records; `submit` and `verify` are about records of others."""
 
-import gc
 import importlib
 import os
 import sys
@@ -128,7 +127,6 @@ def command(
     found = list(indexed_records(records)) if records else list(_saved(make_store(store_folder)))
     if not found:
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
-    gc.freeze()  # they stay until the end: no need to look through millions of objects for garbage
     _refuse_failures(found, records)
     found = _with_findings(evaluators, found)
     board = build_board(found, read_verified(verified))

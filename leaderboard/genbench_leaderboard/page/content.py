@@ -38,9 +38,7 @@ _IN_TITLE = frozenset({"generator", "filter", "images", "mix", "augmentation", "
 _FIRST = ("top-1 (%)", "\u0394", "verdict", "p", "rank", "checked")
 _TALL = 40  #: lines
 MOST_ROWS = 400  #: of a page: some ten megabytes, with their pictures and plots
-_ELSEWHERE = (
-    "CSV, JSON and Markdown have all of them; a board of fewer folders of records has its page whole."
-)
+_ELSEWHERE = "CSV, JSON and Markdown have all of them, and the page of a board of fewer records is whole."
 _LOOKS = frozenset(
     {"better", "worse", "cannot tell", "reference", "void", "reported", "recomputed", "reproduced"}
 )
