@@ -33,7 +33,7 @@ def render_json(board: Board) -> str:
     """Return the whole board as indented JSON with sorted names, and its headlines."""
     body = {"schema_version": SCHEMA_VERSION, **_BOARD.dump_python(replace(board, groups=()), mode="json")}
     body["headline"] = headline(board)
-    groups = []  # each is written on its own: thousands of them, as objects, are gigabytes
+    groups: list[str] = []  # each is written on its own: thousands of them, as objects, are gigabytes
     for group, title in zip(board.groups, group_titles(board), strict=True):
         words = {"headline": group_headline(group), "words": title}
         text = indent(_written({**_GROUP.dump_python(group, mode="json"), **words}), "  ")
