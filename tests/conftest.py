@@ -44,6 +44,7 @@ os.environ["GENBENCH_DISABLE"] = FOREIGN_PLUGINS = _foreign_plugins()  # also wh
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's store, mirror or Hub."""
     monkeypatch.setenv("GENBENCH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("GENBENCH_INDEX", "off")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", os.environ.get("HF_HOME", str(tmp_path / "huggingface")))
     monkeypatch.setenv("GENBENCH_DISABLE", FOREIGN_PLUGINS)

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from genbench.chance import poisson_tail
-from genbench.counts import COPY_TESTS, CopyTable
+from genbench.counts import COPY_TESTS, CopyTable, packed_bits
 from genbench.errors import ProtocolError
-from genbench.records import Record, read_copies, unpack_bits
+from genbench.records import Record
 from genbench.roles import CEILING
 
 Mask = npt.NDArray[np.bool_]
@@ -115,7 +115,7 @@ def is_own_check(record: Record) -> bool:
 def _tables(records: Sequence[Record]) -> Mapping[int, CopyTable]:
     """Return the newest table of each seed."""
     own = sorted(filter(is_own_check, records), key=lambda one: (one.run.created, one.result.key))
-    return {record.result.index: read_copies(record.result.tables["copies"]) for record in own}
+    return {record.result.index: record.result.copies() for record in own}
 
 
 def _exact(records: Sequence[Record], tables: Mapping[int, CopyTable]) -> str:
@@ -156,7 +156,8 @@ def _flagged(tables: Iterable[CopyTable]) -> Mask | None:
     return _union(masks) if masks else None
 
 
-def _union(masks: Iterable[tuple[str, int]]) -> Mask:
-    unpacked = [np.array(unpack_bits(bits, count), dtype=np.bool_) for bits, count in masks]
-    found: Mask = np.logical_or.reduce(unpacked)
-    return found
+def _union(masks: Sequence[tuple[str, int]]) -> Mask:
+    """Return which test images any mask holds; all are about the same number of images."""
+    packed = [np.frombuffer(packed_bits(bits, count), dtype=np.uint8) for bits, count in masks]
+    whole: npt.NDArray[np.uint8] = np.bitwise_or.reduce(packed)
+    return np.unpackbits(whole, count=masks[0][1]).astype(np.bool_)

@@ -292,7 +292,7 @@ def _check_test(one: CopyTest, table: CopyTable) -> None:
 
 def _ones(what: str, packed: str, count: int) -> int:
     try:
-        return int.from_bytes(_packed(packed, count)).bit_count()
+        return int.from_bytes(packed_bits(packed, count)).bit_count()
     except ValueError as problem:
         raise ValueError(f"{what}: {problem}") from None
 
@@ -310,11 +310,16 @@ def unpack_bits(packed: str, count: int) -> list[bool]:
     Raises:
         ValueError: The text is no base64, or holds another number of booleans.
     """
-    bits = "".join(f"{byte:08b}" for byte in _packed(packed, count))
+    bits = "".join(f"{byte:08b}" for byte in packed_bits(packed, count))
     return [bit == "1" for bit in bits[:count]]
 
 
-def _packed(packed: str, count: int) -> bytes:
+def packed_bits(packed: str, count: int) -> bytes:
+    """Return the bytes that `pack_bits` wrote as base64.
+
+    Raises:
+        ValueError: The text is no base64, or holds another number of booleans.
+    """
     try:
         content = base64.b64decode(packed, validate=True)
     except (binascii.Error, ValueError) as problem:

@@ -6,6 +6,7 @@ in their shortest form that reads back equal (Python's `repr`), and NaN or infin
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,13 @@ def canonical_json(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """Return the SHA-256 of `value`'s canonical JSON, as 64 hex digits."""
+    return text_digest(canonical_json(value))
+
+
+def text_digest(text: str) -> str:
+    """Return the SHA-256 of canonical JSON that is written already, as 64 hex digits."""
     try:
-        return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+        return hashlib.sha256(text.encode()).hexdigest()
     except UnicodeEncodeError as problem:  # half of a surrogate pair, which is no character
         raise GenbenchError(f"cannot take the identity of this value: {problem}") from problem
 
@@ -62,6 +68,24 @@ class Digester:
         after = canonical_json({name: one for name, one in value.items() if name > shared})[1:-1]
         whole = ",".join(filter(None, (before, f'"{shared}":{self._written[id(part)][1]}', after)))
         return hashlib.sha256(f"{{{whole}}}".encode()).hexdigest()
+
+
+class Remembered:
+    """Texts that follow from objects which many others share, each made once.
+
+    Objects are known by being the very same; they must not be changed afterwards. Numbers and texts are known
+    by value.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], tuple[str, tuple[Any, ...]]] = {}
+
+    def of(self, make: Callable[..., str], *about: Any) -> str:
+        """Return `make(*about)`."""
+        key = (make, *(one if isinstance(one, (int, float, str)) else id(one) for one in about))
+        if key not in self._known:
+            self._known[key] = (make(*about), about)  # the objects are kept, so that their ids stay their own
+        return self._known[key][0]
 
 
 def file_digest(path: Path) -> str:

@@ -6,6 +6,7 @@ extractor `reference`, from 1,437 images. `Metric.label` is the one place where 
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -84,7 +85,7 @@ class Metric:
                 raise ValueError(f"{self.label}: {self.value:g} does not lie within {_range(*bounds)}")
         return self
 
-    @property
+    @cached_property
     def identity(self) -> "MetricIdentity":
         """What tells it from every other metric of its row, whatever the seed."""
         parts = (self.name, self.split, self.against, self.extractor, self.qualifiers, self.role, self.unit)

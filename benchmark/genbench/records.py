@@ -14,15 +14,24 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    WrapSerializer,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
+from genbench.answered import Answered, KnownTables, answered
 from genbench.books import Ledger, Sampled, Source, together
 from genbench.counts import (
     CopyTable,
@@ -33,7 +42,7 @@ from genbench.counts import (
     read_copies,
     unpack_bits,
 )
-from genbench.digest import canonical_json, digest
+from genbench.digest import canonical_json, digest, text_digest
 from genbench.errors import DataError, GenbenchError
 from genbench.escaping import LONGEST_SENTENCE, one_line
 from genbench.metrics import STRICT, Metric, Subject
@@ -44,8 +53,8 @@ from genbench.upgrades import UPGRADES
 
 __all__ = [
     "Component", "CopyTable", "Cost", "Count", "Counts", "Curve", "DatasetImages", "Declaration", "Ledger",
-    "PluginCode", "Protocol", "Record", "Result", "Run", "Sampled", "Source", "explained", "pack_bits",
-    "read_copies", "read_record", "read_records", "together", "unpack_bits",
+    "PluginCode", "Protocol", "Record", "Result", "Run", "Sampled", "Source", "check_amount", "explained",
+    "files_of", "pack_bits", "read_copies", "read_record", "read_records", "together", "unpack_bits",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 2
@@ -55,6 +64,8 @@ Status = Literal["ok", "failed"]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]  # 30,000 years; a bound, so that sums stay finite
 Digest = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")]  # SHA-256, or empty: not known
 Curve = tuple[Mapping[str, float], ...]
+#: Some of a record may be fetched only when somebody asks (`genbench.compact`); it is written like any other.
+AS_DICT = WrapSerializer(lambda value, write: write(dict(value)))
 
 #: A record of 10 classes has 20 KB. With 1,000 classes every split adds 9 MB of confusion counts: this is
 #: room for 14 splits of ImageNet.
@@ -191,7 +202,7 @@ class Result:
     mix: Mix | None = None
     data: DatasetImages | None = None
     metrics: Annotated[tuple[Metric, ...], Field(max_length=_MOST_METRICS)] = ()
-    tables: Mapping[str, Any] = field(default_factory=dict)
+    tables: Annotated[Mapping[str, Any], AS_DICT] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     reason: str = ""
 
@@ -251,11 +262,17 @@ class Result:
 
     def metric(self, name: str, split: str = "test") -> Metric | None:
         """Return the metric of a name on a split, or None; the first where there are several."""
-        return self._by_name.get((name, split))
+        return next((one for one in self.metrics if one.name == name and one.split == split), None)
 
-    @cached_property
-    def _by_name(self) -> Mapping[tuple[str, str], Metric]:
-        return {(metric.name, metric.split): metric for metric in reversed(self.metrics)}
+    def answered(self, split: str = "test") -> Answered | None:
+        """Return which images of a split were predicted right; None where nothing says so."""
+        tables = self.tables
+        return tables.answered(split) if isinstance(tables, KnownTables) else answered(tables.get(split))
+
+    def copies(self) -> CopyTable:
+        """Return the table of the check for copies, which a record of that check has."""
+        tables = self.tables
+        return tables.copies() if isinstance(tables, KnownTables) else read_copies(tables["copies"])
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -362,7 +379,7 @@ class Run:
     commit: str = ""
     costs: tuple[Cost, ...] = ()
     plugins: tuple[PluginCode, ...] = ()
-    curves: Mapping[str, Curve] = field(default_factory=dict)
+    curves: Annotated[Mapping[str, Curve], AS_DICT] = field(default_factory=dict)
     declared: Annotated[tuple[Declaration, ...], Field(max_length=MOST_DECLARATIONS)] = ()
     log: str = ""
 
@@ -388,6 +405,15 @@ class Record:
     def file_name(self) -> str:
         """A name that is unique per attempt and sorts by subject."""
         return f"{self.result.subject}-{self.result.key[:16]}-{self.run_digest[:8]}.json"
+
+    def declaring(self, declared: tuple[Declaration, ...]) -> "Record":
+        """Return the record with other declarations, and the digests of the one that was published."""
+        digests = {"result_digest": self.result_digest, "run_digest": self.run_digest}
+        changed = copy(self), copy(self.run)  # nothing is validated again: that would read tables and curves
+        object.__setattr__(changed[1], "declared", declared)
+        for name, value in {"run": changed[1], **digests}.items():
+            object.__setattr__(changed[0], name, value)
+        return changed[0]
 
     def to_json(self) -> str:
         """Write the record as indented JSON that `from_json` reads back equal."""
@@ -421,13 +447,13 @@ class Record:
                 f"{origin}: schema_version {version}, this genbench reads up to {SCHEMA_VERSION}",
                 hint="pip install --upgrade genbench",
             )
-        _check_digests(body, origin)
+        texts = _checked_parts(body, origin)
         try:
-            for older in range(version, SCHEMA_VERSION):
-                body = UPGRADES[older](body)
+            if version < SCHEMA_VERSION:
+                texts = _upgraded(body)
             # Through JSON, since only there strict means: no number from a text, but a tuple from a list.
-            result = _RESULT.validate_json(canonical_json(body["result"]), strict=True)
-            run = _RUN.validate_json(canonical_json(body["run"]), strict=True)
+            result = _RESULT.validate_json(texts["result"], strict=True)
+            run = _RUN.validate_json(texts["run"], strict=True)
         except ValidationError as problem:
             raise DataError(f"{origin}: not a usable record: {explained(problem)}", hint=_MENDED) from None
         except GenbenchError as problem:
@@ -457,6 +483,18 @@ def read_records(paths: Iterable[Path]) -> Iterator[Record]:
     Raises:
         DataError: A file cannot be read or is no record, or there are more of them than fit into memory.
     """
+    files = files_of(paths)
+    check_amount(files)
+    for file in sorted(files):
+        yield read_record(file, inside=files[file])
+
+
+def files_of(paths: Iterable[Path]) -> dict[Path, Path | None]:
+    """Return the files that `read_records` reads, with the folder (resolved) that each was found in, or None.
+
+    Raises:
+        DataError: A folder cannot be listed.
+    """
     files: dict[Path, Path | None] = {}
     prefixes = tuple(f"{subject}-" for subject in get_args(Subject))
     for path in paths:
@@ -467,9 +505,7 @@ def read_records(paths: Iterable[Path]) -> Iterator[Record]:
             files |= dict.fromkeys(files_below(path, prefixes, ".json"), path.resolve())
         except ValueError as problem:
             raise DataError(one_line(f"{path}: cannot be read ({problem})", LONGEST_SENTENCE)) from None
-    _check_amount(files)
-    for file in sorted(files):
-        yield read_record(file, inside=files[file])
+    return files
 
 
 def read_record(file: Path, inside: Path | None = None) -> Record:
@@ -486,7 +522,7 @@ def read_record(file: Path, inside: Path | None = None) -> Record:
     return Record.from_json(text, origin)
 
 
-def _check_amount(files: Iterable[Path]) -> None:
+def check_amount(files: Iterable[Path]) -> None:
     """Refuse more than could be held in memory, before the first is read."""
     sizes = [os.lstat(file).st_size if os.path.lexists(file) else 0 for file in files]
     count, total = len(sizes), sum(size for size in sizes if size <= MOST_BYTES)  # others are refused by name
@@ -531,11 +567,20 @@ def _body(text: str, origin: str) -> dict[str, Any]:
     return found
 
 
-def _check_digests(body: Mapping[str, Any], origin: str) -> None:
-    """Compare the stored parts with their digests, before anything is read from them."""
+def _upgraded(body: dict[str, Any]) -> dict[str, str]:
+    """Return the parts of an older record in the present schema, as JSON."""
+    for older in range(body["schema_version"], SCHEMA_VERSION):
+        body = UPGRADES[older](body)
+    return {part: canonical_json(body[part]) for part in ("result", "run")}
+
+
+def _checked_parts(body: Mapping[str, Any], origin: str) -> dict[str, str]:
+    """Return the stored parts that have a digest as JSON, compared with it before anything is read."""
+    texts = {}
     for part in ("result", "run") if body["schema_version"] > 1 else ("result",):
         try:
-            found = digest(body[part])
+            texts[part] = canonical_json(body[part])
+            found = text_digest(texts[part])
         except GenbenchError as problem:  # numbers and texts that JSON can spell and no record holds
             raise _no_record(origin, problem.message) from problem
         if found != body.get(f"{part}_sha256"):
@@ -543,6 +588,7 @@ def _check_digests(body: Mapping[str, Any], origin: str) -> None:
                 f"{origin}: `{part}` does not match its `{part}_sha256`: the file was edited or damaged",
                 hint=_MENDED,
             )
+    return texts
 
 
 def _no_record(origin: str, why: str) -> DataError:

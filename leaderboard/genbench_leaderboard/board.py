@@ -6,15 +6,15 @@ The same records give the same board, in whatever order they come.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from genbench.digest import canonical_json
+from genbench.digest import Remembered, canonical_json
 from genbench.levels import LEVELS, Checked, Level, level_of, level_of_record, record_mark
 from genbench.records import Record
 from genbench_leaderboard.classes import class_gains
 from genbench_leaderboard.contrasts import (
-    Contrasts,
     Judgements,
+    Place,
     all_contrasts,
     all_judgements,
     cost_of,
@@ -24,7 +24,7 @@ from genbench_leaderboard.contrasts import (
     outliers,
     rank_entries,
 )
-from genbench_leaderboard.groups import Entry, RawGroup, make_groups, missing, mix_label, settle
+from genbench_leaderboard.groups import Entry, RawGroup, make_groups, missing, mix_label
 from genbench_leaderboard.measures import ImageSets, average_records, measures, shift_gains
 from genbench_leaderboard.provenance import provenance
 from genbench_leaderboard.rows import (
@@ -38,6 +38,7 @@ from genbench_leaderboard.rows import (
     Group,
     Row,
 )
+from genbench_leaderboard.settled import settle
 from genbench_leaderboard.statistics import estimate
 
 __all__ = ["Board", "Group", "Row", "build_board"]
@@ -69,9 +70,15 @@ def build_board(
     raw = make_groups(settled, family)
     image_sets = ImageSets(settled)
     judgements = all_judgements(raw, image_sets)
-    contrasts = all_contrasts(raw, judgements)
+    contrasts: dict[int, list[tuple[Place, Contrast]]] = defaultdict(list)
+    for place, contrast in all_contrasts(raw, judgements).items():
+        contrasts[place.group].append((place, contrast))
+    names = Remembered()
+    kin: dict[str, list[RawGroup]] = defaultdict(list)
+    for group in raw:
+        kin[group.kin].append(group)
     groups = tuple(
-        _group(_Sources(position, raw, contrasts, judgements, image_sets, known, command), title)
+        _group(_Sources(position, raw, contrasts, judgements, image_sets, known, command, names, kin), title)
         for position, title in enumerate(_titles(raw))
     )
     entries = [entry for group in raw for entry in group.entries.values()]
@@ -87,11 +94,13 @@ class _Sources(NamedTuple):
 
     position: int
     raw: Sequence[RawGroup]
-    contrasts: Contrasts
+    contrasts: Mapping[int, Sequence[tuple[Place, Contrast]]]
     judgements: Judgements
     image_sets: ImageSets
     verified: Mapping[str, Checked]
-    command: str = ""
+    command: str
+    names: Remembered
+    kin: Mapping[str, Sequence[RawGroup]]
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -107,8 +116,8 @@ class _Sources(NamedTuple):
     def of(self, question: str) -> dict[str, list[Contrast]]:
         """Return the group's contrasts that answer a question, by entry."""
         found: dict[str, list[Contrast]] = defaultdict(list)
-        for place, contrast in self.contrasts.items():
-            if place.group == self.position and place.question == question:
+        for place, contrast in self.contrasts.get(self.position, ()):
+            if place.question == question:
                 found[place.entry].append(contrast)
         return found
 
@@ -117,7 +126,7 @@ def _group(sources: _Sources, title: str) -> Group:
     group = sources.group
     helps, adds = ({key: tuple(found) for key, found in sources.of(one).items()} for one in ("helps", "adds"))
     first = {key: found[0] for key, found in helps.items()}
-    ranking, environments = rank_entries(group, first), _environments(group)
+    ranking, environments = rank_entries(group, first), _environments(group, sources.names)
     rows = [
         _row(sources, environments, entry, first.get(key), adds.get(key, ()), ranking.by_entry.get(key))
         for key, entry in group.entries.items()
@@ -184,8 +193,8 @@ def _row(
         duplicates=copies.duplicates,
         of_images=copies.of_images,
         metrics=_other_metrics(entry),
-        budget_limited=_budget_limit(entry, group, sources.raw),
-        mixed_environment=_is_mixed(entry, environments),
+        budget_limited=_budget_limit(entry, group, sources.kin[group.kin]),
+        mixed_environment=_is_mixed(entry, environments, sources.names),
         generator_component=entry.generator,
         filter_component=entry.filter,
         results=tuple(entry.measured[index].result_digest for index in sorted(entry.measured)),
@@ -258,13 +267,19 @@ def _other_metrics(entry: Entry) -> dict[str, float]:
     return {one.identity.label: one.value for one in found if one.identity.label not in ("top1", "val_top1")}
 
 
-def _budget_limit(entry: Entry, group: RawGroup, raw: Sequence[RawGroup]) -> BudgetLimit | None:
-    """Say whether the plain baseline gains from a larger budget at which this row was run, too (rule 3)."""
+def _budget_limit(entry: Entry, group: RawGroup, kin: Sequence[RawGroup]) -> BudgetLimit | None:
+    """Say whether the plain baseline gains from a larger budget at which this row was run, too (rule 3).
+
+    Args:
+        entry: The row.
+        group: Of the row.
+        kin: The groups that differ from it in nothing but their budget.
+    """
     if entry.is_baseline:
         return None
     here = _plain_val(group)
-    for other in raw:
-        larger = other.kin == group.kin and other.budget_scale > group.budget_scale
+    for other in kin:
+        larger = other.budget_scale > group.budget_scale
         there = _plain_val(other) if larger and entry.key in other.entries else None
         if here is not None and there is not None and there - here > BUDGET_RISE_POINTS:
             return BudgetLimit(other.budget_scale / group.budget_scale, there - here)
@@ -282,23 +297,27 @@ def _measured(group: RawGroup) -> list[Record]:
     return [record for entry in group.entries.values() for record in entry.measured.values()]
 
 
-def _environment_key(record: Record) -> str:
-    return canonical_json([record.run.hardware, record.run.versions])
+def _environment_key(record: Record, names: Remembered) -> str:
+    return names.of(_environment_name, record.run.hardware, record.run.versions)
 
 
-def _environments(group: RawGroup) -> tuple[Environment, ...]:
+def _environment_name(hardware: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    return canonical_json([hardware, versions])
+
+
+def _environments(group: RawGroup, names: Remembered) -> tuple[Environment, ...]:
     """Return the distinct environments of a group, the most common first."""
-    records = {_environment_key(record): record for record in _measured(group)}
-    counts = Counter(_environment_key(record) for record in _measured(group))
+    records = {_environment_key(record, names): record for record in _measured(group)}
+    counts = Counter(_environment_key(record, names) for record in _measured(group))
     order = sorted(counts, key=lambda key: (-counts[key], key))
     return tuple(
         Environment(records[key].run.hardware, records[key].run.versions, counts[key]) for key in order
     )
 
 
-def _is_mixed(entry: Entry, environments: Sequence[Environment]) -> bool:
-    usual = canonical_json([environments[0].hardware, environments[0].versions]) if environments else ""
-    return any(_environment_key(record) != usual for record in entry.measured.values())
+def _is_mixed(entry: Entry, environments: Sequence[Environment], names: Remembered) -> bool:
+    usual = _environment_name(environments[0].hardware, environments[0].versions) if environments else ""
+    return any(_environment_key(record, names) != usual for record in entry.measured.values())
 
 
 def _titles(raw: Sequence[RawGroup]) -> list[str]:

@@ -1,8 +1,5 @@
 """Gains per class: which classes a row helps, and which it hurts. Exploratory; no verdict rests on them."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from genbench_leaderboard.groups import Entry
 from genbench_leaderboard.rows import ClassGain
 from genbench_leaderboard.statistics import estimate, holm, paired_t
@@ -39,5 +36,5 @@ def class_gains(entry: Entry, baseline: Entry | None) -> tuple[ClassGain, ...]:
 
 def _classes(entry: Entry, index: int) -> dict[str, tuple[int, int]]:
     """Return (right, images) on test by class name."""
-    table: Mapping[str, Any] = entry.measured[index].result.tables.get("test", {})
-    return {row["class"]: (int(row["correct"]), int(row["n"])) for row in table.get("per_class", ())}
+    found = entry.measured[index].result.answered()
+    return {one.name: (one.right, one.images) for one in found.classes} if found is not None else {}

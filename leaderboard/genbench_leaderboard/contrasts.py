@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -80,11 +80,10 @@ def all_contrasts(groups: Sequence[RawGroup], judgements: Judgements) -> Contras
                     clean[place] = _without(raw[place], entry, other, copies)
     # A contrast that changes without its copies may change the level of any other of its family: both
     # families are judged as a whole, and then compared contrast by contrast.
-    judged = _judged(raw, groups)
-    for place, found in _judged({**raw, **clean}, groups).items():
-        if place in clean:
-            judged[place] = _compared(judged[place], found)
-    return judged
+    judged = _judged(raw, groups, raw)
+    for place, found in _judged({**raw, **clean}, groups, clean).items() if clean else ():
+        judged[place] = _compared(judged[place], found)
+    return {place: _complete(contrast, place, groups) for place, contrast in judged.items()}
 
 
 def _pairs(entry: Entry, group: RawGroup, groups: Sequence[RawGroup]) -> Iterator[tuple[Question, Entry]]:
@@ -249,9 +248,6 @@ def _compared(whole: Contrast, clean: Contrast) -> Contrast:
         noted,
         verdict="void",
         void="the verdict changes without the copied test images",
-        detectable_points=None,
-        guarded_points=None,
-        points_per_minute=None,
     )
 
 
@@ -295,8 +291,8 @@ def _chosen_on(entry: Entry) -> list[float]:
     return [one.value for one in found if one is not None and one.value is not None]
 
 
-def _judged(contrasts: Contrasts, groups: Sequence[RawGroup]) -> Contrasts:
-    """Adjust the contrasts of each family together, and give every contrast its verdict."""
+def _judged(contrasts: Contrasts, groups: Sequence[RawGroup], wanted: Collection[Place]) -> Contrasts:
+    """Adjust the contrasts of each family together, and give those that are wanted their verdicts."""
     families: dict[tuple[str, Question], list[Place]] = defaultdict(list)
     for place in sorted(contrasts):
         group = groups[place.group]
@@ -304,15 +300,18 @@ def _judged(contrasts: Contrasts, groups: Sequence[RawGroup]) -> Contrasts:
         if contrasts[place].role == "contender" and entry.planned >= SEEDS_FOR_VERDICT:
             name = group.declared.family if group.declared else f"undeclared {place.group}"
             families[name, place.question].append(place)
-    judged = {place: _at_look(contrast, place, groups) for place, contrast in contrasts.items()}
+    judged: Contrasts = {}
     for (_, question), places in families.items():
         alpha = min(alpha_of(groups[place.group]) for place in places)
         planned = max(getattr(groups[place.group], question) for place in places)
         steps = holm([_p_value(contrasts[place], place, groups) for place in places], alpha, planned)
         size = max(planned, len(places))
         for place, step in zip(places, steps, strict=True):
-            member = replace(contrasts[place], family=size, alpha=alpha)
-            judged[place] = _decided(member, step, place, groups)
+            if place in wanted:
+                judged[place] = _decided(contrasts[place], step, place, groups, alpha, size)
+    for place in wanted:
+        if place not in judged:
+            judged[place] = _at_look(contrasts[place], place, groups)
     return judged
 
 
@@ -321,7 +320,7 @@ def _at_look(contrast: Contrast, place: Place, groups: Sequence[RawGroup]) -> Co
     group = groups[place.group]
     enough = group.entries[place.entry].planned >= SEEDS_FOR_VERDICT
     level = alpha_of(group) if enough else contrast.alpha
-    return _decided(replace(contrast, alpha=level), None, place, groups)
+    return _decided(contrast, None, place, groups, level, contrast.family)
 
 
 def alpha_of(group: RawGroup) -> float:
@@ -336,27 +335,33 @@ def _p_value(contrast: Contrast, place: Place, groups: Sequence[RawGroup]) -> fl
     return found.p if found is not None and is_usable else None
 
 
-def _decided(contrast: Contrast, step: HolmStep | None, place: Place, groups: Sequence[RawGroup]) -> Contrast:
+def _decided(
+    contrast: Contrast,
+    step: HolmStep | None,
+    place: Place,
+    groups: Sequence[RawGroup],
+    alpha: float,
+    family: int,
+) -> Contrast:
     entry = groups[place.group].entries[place.entry]
     found = contrast.found if not contrast.problem else None
-    verdict = decide(found, entry.planned, step, contrast.alpha)
+    verdict = decide(found, entry.planned, step, alpha)
     if contrast.role == "control" and verdict in {"exploratory", "too few seeds"}:
         verdict = "reference"
-    decided = replace(
+    return replace(
         contrast,
-        verdict=verdict,
+        verdict="void" if contrast.void else verdict,
         adjusted_p=step.adjusted_p if step else None,
         level=step.level if step else None,
+        alpha=alpha,
+        family=family,
     )
-    if contrast.void:
-        return replace(decided, verdict="void")
-    return _complete(decided, entry, groups[place.group].entries[place.against])
 
 
-def _complete(contrast: Contrast, entry: Entry, other: Entry) -> Contrast:
+def _complete(contrast: Contrast, place: Place, groups: Sequence[RawGroup]) -> Contrast:
     """Add what only some verdicts have: the detectable effect, and the gain per minute."""
     found = contrast.found
-    if found is None:
+    if found is None or contrast.verdict == "void":
         return contrast
     if contrast.verdict == "cannot tell" and found.squares is not None:
         # A row with a real effect would stand first in Holm's order, and be held to alpha / m.
@@ -364,13 +369,14 @@ def _complete(contrast: Contrast, entry: Entry, other: Entry) -> Contrast:
         return replace(
             contrast, detectable_points=found.detectable(level), guarded_points=found.guarded(level)
         )
-    cost, base_cost = cost_of(entry), cost_of(other)
+    if contrast.verdict != "better" or contrast.question != "helps":
+        return contrast
+    entries = groups[place.group].entries
+    cost, base_cost = cost_of(entries[place.entry]), cost_of(entries[place.against])
     extra = 0.0
     if cost and base_cost and cost.seconds is not None and base_cost.seconds is not None:
         extra = cost.seconds - base_cost.seconds
-    if contrast.verdict == "better" and contrast.question == "helps" and extra > _NO_TIME:
-        return replace(contrast, points_per_minute=found.mean / (extra / 60))
-    return contrast
+    return replace(contrast, points_per_minute=found.mean / (extra / 60)) if extra > _NO_TIME else contrast
 
 
 def _is_rankable(entry: Entry, contrast: Contrast | None) -> bool:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,14 @@ class Comparison:
         return effect(*self.squares.guarded, alpha)
 
 
+class Tested(NamedTuple):
+    """Mean difference as a share, number of seeds, and p as in `Comparison`."""
+
+    mean: float
+    n: int
+    p: float | None
+
+
 class Answers:
     """Which test images the networks of a row get right.
 
@@ -96,7 +104,8 @@ class Answers:
 
     def __init__(self, packed: Mapping[int, Bits], images: int) -> None:
         self.packed, self.images = dict(packed), images
-        self._sums: dict[tuple[int, ...], npt.NDArray[np.int64]] = {}
+        self._stacks: dict[tuple[int, ...], Bits] = {}
+        self._sums: dict[tuple[int, ...], npt.NDArray[np.unsignedinteger[Any]]] = {}
 
     @property
     def indices(self) -> frozenset[int]:
@@ -123,9 +132,11 @@ class Answers:
         one = np.packbits(np.ones(self.images, dtype=np.uint8))
         return Answers(dict.fromkeys(self.packed, one), self.images)
 
-    def stack(self, indices: Sequence[int]) -> Bits:
+    def stack(self, indices: tuple[int, ...]) -> Bits:
         """Return the bits of some seeds: `uint8 [len(indices), ceil(images / 8)]`."""
-        return np.stack([self.packed[index] for index in indices])
+        if indices not in self._stacks:
+            self._stacks[indices] = np.stack([self.packed[index] for index in indices])
+        return self._stacks[indices]
 
     def image_sums(self, indices: tuple[int, ...]) -> npt.NDArray[np.int64]:
         """Return how many of some seeds are right on each image.
@@ -133,9 +144,10 @@ class Answers:
         Returns:
             `int64 [8 ceil(images / 8)]`, padded with 0.
         """
-        if indices not in self._sums:
-            self._sums[indices] = np.unpackbits(self.stack(indices), axis=1).sum(axis=0, dtype=np.int64)
-        return self._sums[indices]
+        if indices not in self._sums:  # kept as small as they go: a board has thousands
+            kind = np.min_scalar_type(len(indices))
+            self._sums[indices] = np.unpackbits(self.stack(indices), axis=1).sum(axis=0, dtype=kind)
+        return self._sums[indices].astype(np.int64)
 
 
 def compare(row: Answers, other: Answers, indices: Sequence[int] | None = None) -> Comparison | None:
@@ -165,6 +177,15 @@ def compare(row: Answers, other: Answers, indices: Sequence[int] | None = None) 
     # Without any spread there is no interval: one of no width would exclude everything else.
     interval = Interval(mean - half, mean + half) if n >= SEEDS_FOR_INTERVAL and error else None
     return Comparison(mean, n, row.images, 100 * error, df, p, interval, related, squares)
+
+
+def tested(row: Answers, other: Answers) -> Tested | None:
+    """Compare two rows as `compare` does, as far as a rank needs it; None where they share no seed."""
+    seeds = tuple(sorted(row.indices & other.indices))
+    if not seeds:
+        return None
+    squares = mean_squares(row, other, seeds)
+    return Tested(squares.mean, squares.n, p_value(squares) if squares.n > 1 else None)
 
 
 def mean_squares(row: Answers, other: Answers, seeds: tuple[int, ...]) -> MeanSquares:

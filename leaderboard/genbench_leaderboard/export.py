@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+from dataclasses import replace
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -23,17 +25,27 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 3
 _MOST_METRICS = 5_000  # columns: every row has all of them, so they multiply
-_BOARD = TypeAdapter(Board)
+_BOARD, _GROUP = TypeAdapter(Board), TypeAdapter(Group)
+_NO_GROUPS = '\n "groups": []'  # no text of JSON begins a line: this is the entry of the whole
 
 
 def render_json(board: Board) -> str:
     """Return the whole board as indented JSON with sorted names, and its headlines."""
-    body = {"schema_version": SCHEMA_VERSION, **_BOARD.dump_python(board, mode="json")}
+    body = {"schema_version": SCHEMA_VERSION, **_BOARD.dump_python(replace(board, groups=()), mode="json")}
     body["headline"] = headline(board)
-    for written, group, title in zip(body["groups"], board.groups, group_titles(board), strict=True):
-        written |= {"headline": group_headline(group), "words": title}
+    groups: list[str] = []  # each is written on its own: thousands of them, as objects, are gigabytes
+    for group, title in zip(board.groups, group_titles(board), strict=True):
+        words = {"headline": group_headline(group), "words": title}
+        text = indent(_written({**_GROUP.dump_python(group, mode="json"), **words}), "  ")
+        groups += [",\n" if groups else "\n", text]
+    begin, _, end = _written(body).partition(_NO_GROUPS)
+    closing = "\n ]" if groups else "]"
+    return "".join([begin, _NO_GROUPS[:-1], *groups, closing, end, "\n"])
+
+
+def _written(body: dict[str, Any]) -> str:
     plain = json.loads(canonical_json(body))
-    return json_text(json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False)) + "\n"
+    return json_text(json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False))
 
 
 def render_csv(board: Board) -> str:

@@ -4,20 +4,18 @@ Identity is what enters a key: name, version and resolved options of every compo
 so two entries that people could not tell apart get a version or a few digits of their digest.
 """
 
-import base64
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from genbench.digest import differences, digest
+from genbench.digest import Remembered, differences, digest
 from genbench.errors import DataError, ProtocolError
-from genbench.levels import LEVELS, Checked, level_of_record
 from genbench.recipe import Mix
-from genbench.records import Component, Declaration, Protocol, Record
+from genbench.records import Component, Declaration, Protocol, Record, Result
 from genbench.roles import FREE, OFF, STRONG, Role, RowKind, roles_of
 from genbench_leaderboard.crossed import Answers, Comparison, compare
 from genbench_leaderboard.rows import BASELINE, Failure
@@ -78,11 +76,11 @@ class Entry:
     def _unpacked(self, split: str) -> Answers | None:
         packed, sizes = {}, set[int]()
         for index, record in self.measured.items():
-            table = record.result.tables.get(split)
-            if not isinstance(table, Mapping) or not table.get("correct_bits") or not table.get("n"):
+            found = record.result.answered(split)
+            if found is None or not found.packed or not found.images:
                 return None
-            packed[index] = np.frombuffer(base64.b64decode(table["correct_bits"]), dtype=np.uint8)
-            sizes.add(int(table["n"]))
+            packed[index] = np.frombuffer(found.packed, dtype=np.uint8)
+            sizes.add(found.images)
         if len(sizes) > 1:
             raise ProtocolError(f"its seeds were measured on {' and '.join(map(str, sorted(sizes)))} images")
         return Answers(packed, sizes.pop()) if sizes else None
@@ -205,102 +203,6 @@ def mix_label(mix: Mapping[str, Any]) -> str:
     return Mix.model_validate(mix).label
 
 
-def settle(
-    records: Iterable[Record], verified: Mapping[str, Checked] | None = None
-) -> tuple[list[Record], list[str]]:
-    """Keep one record per result key: the best verified one that succeeded, else the newest of these.
-
-    What any attempt declared was declared, and is kept with it. A failure is left out where the same cell
-    succeeded later under another key, as by another version of a component.
-
-    Returns:
-        The records, in an order that does not depend on the given one, and notes on results that differ and
-        on failures that were left out.
-    """
-    attempts: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        attempts[record.result.key].append(record)
-    kept, notes = [], []
-    for key in sorted(attempts):
-        tried = attempts[key]
-        if len(tried) > 1:
-            tried.sort(
-                key=lambda one: (
-                    one.result.status == "ok",
-                    LEVELS.index(level_of_record(one, verified or {})),
-                    one.run.created,
-                    one.result_digest,
-                    one.file_name,
-                )
-            )
-            notes += _disagreement(tried)
-        kept.append(_with_all_declared(tried))
-    shown = _without_mended(kept)
-    return shown, notes + _left_out(len(kept) - len(shown))
-
-
-def _without_mended(records: Sequence[Record]) -> list[Record]:
-    """Leave out failures of cells that succeeded later."""
-    if all(record.result.status == "ok" for record in records):
-        return list(records)
-    succeeded: dict[object, str] = {}
-    for record in records:
-        if record.result.status == "ok":
-            about = _what_it_measures(record)
-            succeeded[about] = max(record.run.created, succeeded.get(about, ""))
-    return [
-        record
-        for record in records
-        if record.result.status == "ok" or succeeded.get(_what_it_measures(record), "") < record.run.created
-    ]
-
-
-def _left_out(failures: int) -> list[str]:
-    """Say that failures are not listed."""
-    if not failures:
-        return []
-    what = "1 older failure is" if failures == 1 else f"{failures} older failures are"
-    return [f"{what} left out: the same cell succeeded later, as by another version of a component"]
-
-
-def _what_it_measures(record: Record) -> object:
-    """Return what an evaluation is about, versions of components aside.
-
-    A label is not enough: it has the last part of a path alone, which two stocks of images may share.
-    """
-    result = record.result
-    parts = (result.dataset, result.generator, result.filter, result.classifier, result.evaluator)
-    components = tuple(_without_version(part) if part else "" for part in parts)
-    protocol = (result.protocol.version, result.protocol.preset, result.protocol.base_seed)
-    return (result.subject, components, protocol, result.index, result.ratio, result.mix)
-
-
-def _without_version(component: Component) -> str:
-    """Return a digest of label, options and files of a component, and of those among its options."""
-
-    def plain(value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        is_component = {"use", "version", "config"} <= value.keys()
-        return {name: plain(one) for name, one in value.items() if name != "version" or not is_component}
-
-    return digest([component.name, plain(component.identity)])
-
-
-def _with_all_declared(tried: Sequence[Record]) -> Record:
-    """Return the last attempt, with what all of them declared, the oldest first."""
-    declared: dict[Declaration, None] = {}
-    last = tried[-1]
-    for record in sorted(tried, key=lambda one: (one.run.created, len(one.run.declared))):
-        if record.result.status == last.result.status:  # an attempt that failed read no test
-            declared |= dict.fromkeys(record.run.declared)
-    if tuple(declared) == last.run.declared:
-        return last
-    whole = replace(last, run=replace(last.run, declared=tuple(declared)))
-    vars(whole)["run_digest"] = last.run_digest  # of the file that was published, and perhaps verified
-    return whole
-
-
 def make_groups(records: Sequence[Record], family: str = "") -> list[RawGroup]:
     """Sort settled records of cells into groups and entries.
 
@@ -316,33 +218,50 @@ def make_groups(records: Sequence[Record], family: str = "") -> list[RawGroup]:
     """
     groups: dict[str, RawGroup] = {}
     unplaced: list[tuple[RawGroup, Record]] = []
+    names = Remembered()
     for record in records:
         if record.result.subject != "cell":
             continue
         for declared in _families(record, family):
-            group = _group_of(record, declared, groups)
+            group = _group_of(record, declared, groups, names)
             group.keys.add(record.result.key)
             if record.result.evaluator.use == "accuracy":
-                made = _entry_of(record)
-                _measure(group.entries.setdefault(made.key, made), record, declared)
+                key = _entry_key_of(record, names)
+                if key not in group.entries:
+                    group.entries[key] = _entry_of(record, names)
+                _measure(group.entries[key], record, declared)
             if record.result.evaluator.use != "accuracy" or record.result.status != "ok":
                 unplaced.append((group, record))
     for found in groups.values():
         _settle_entries(found)
     _share_looks(groups.values())
     for group, record in unplaced:
-        placed = group.entries.get(_entry_of(record).key)
-        if record.result.status != "ok":
-            group.failures.add(missing(record, (placed or _entry_of(record)).label))
-        elif placed and _is_planned(record, group.declared):
-            placed.others.append(record)
-    whole = [group for group in groups.values() if _is_whole(group)]
-    shown = [
-        group
-        for group in groups.values()
-        if group in whole or not any(group.keys <= one.keys and one.kind == group.kind for one in whole)
-    ]
-    return sorted(shown, key=lambda group: group.order)
+        _place(record, group, names)
+    return sorted(_without_remains(groups.values()), key=lambda group: group.order)
+
+
+def _without_remains(groups: Collection[RawGroup]) -> list[RawGroup]:
+    """Leave out what is left of a suite where a whole one of the same kind shows its cells."""
+    whole: dict[tuple[str, float], list[RawGroup]] = defaultdict(list)
+    remains = []
+    for group in groups:
+        if _is_whole(group):
+            whole[group.kind].append(group)
+        else:
+            remains.append(group)
+    shown_elsewhere = {
+        id(group) for group in remains if any(group.keys <= one.keys for one in whole.get(group.kind, ()))
+    }
+    return [group for group in groups if id(group) not in shown_elsewhere]
+
+
+def _place(record: Record, group: RawGroup, names: Remembered) -> None:
+    """Put a record of a failure, or of another evaluator, to the row that it belongs to."""
+    placed = group.entries.get(_entry_key_of(record, names))
+    if record.result.status != "ok":
+        group.failures.add(missing(record, (placed or _entry_of(record, names)).label))
+    elif placed and _is_planned(record, group.declared):
+        placed.others.append(record)
 
 
 def _families(record: Record, only: str) -> list[Declaration | None]:
@@ -462,61 +381,57 @@ def missing(record: Record, name: str) -> Failure:
     return Failure(name, result.index, " ".join(result.reason.split()), record.run.log)
 
 
-def _disagreement(attempts: Sequence[Record]) -> list[str]:
-    """Say so when attempts at the same key left different results.
-
-    Results are what was measured: numbers, counts and the ledger. How large the plan was, and what an older
-    schema did not say, is no difference.
-    """
-    done = [_measured(one) for one in attempts if one.result.status == "ok"]
-    if not all(result["ledger"] for result in done):  # one was composed after its training was removed
-        done = [{**result, "ledger": {}} for result in done]
-    if len({digest(result) for result in done}) < 2:
-        return []
-    paths = sorted({path for result in done[:-1] for path, _, _ in differences(result, done[-1])})
-    last = attempts[-1].result
-    what = f"{last.generator.name}, seed {last.index}, {last.evaluator.use}"
-    return [
-        f"not reproducible: {len(done)} attempts at {last.key[:12]} ({what}) differ in "
-        f"{', '.join(paths[:3])}; the newest counts"
-    ]
+def _kin(dataset: Component, classifier: Component, protocol: Protocol, budget: str) -> str:
+    return digest([dataset.identity, classifier.identity, protocol.identity, budget])
 
 
-def _measured(record: Record) -> dict[str, Any]:
-    """Return what a record measured, as JSON data."""
-    result = record.result
-    metrics = {metric.label: metric.value for metric in result.metrics}
-    ledger = {
-        name: [source.available_images, source.distinct_images, source.consumed_images]
-        for name, source in (("real", result.ledger.real), ("synthetic", result.ledger.synthetic))
-        if source
-    }
-    return {"metrics": metrics, "tables": dict(result.tables), "ledger": ledger}
-
-
-def _group_of(record: Record, declared: Declaration | None, groups: dict[str, RawGroup]) -> RawGroup:
+def _group_of(
+    record: Record, declared: Declaration | None, groups: dict[str, RawGroup], names: Remembered
+) -> RawGroup:
     result = record.result
     assert result.classifier is not None  # the schema of a cell's record holds that
     assert result.mix is not None
     budget, scale = result.mix.budget, result.mix.budget_scale
-    about = (result.dataset, result.classifier, result.protocol)
-    kin = digest([*(part.identity for part in about), budget])
-    made = RawGroup(kin, result.dataset, result.classifier, result.protocol, budget, scale, declared)
-    group = groups.setdefault(f"{kin}/{scale!r}/{declared.family if declared else ''}", made)
+    kin = names.of(_kin, result.dataset, result.classifier, result.protocol, budget)
+    name = f"{kin}/{scale!r}/{declared.family if declared else ''}"
+    if name not in groups:
+        groups[name] = RawGroup(
+            kin, result.dataset, result.classifier, result.protocol, budget, scale, declared
+        )
+    group = groups[name]
     if declared is not None and group.declared is not None and declared.look > group.declared.look:
         group.declared = declared
     return group
 
 
-def _entry_of(record: Record) -> Entry:
+_NO_FILTER = Component(BASELINE, label=BASELINE)
+
+
+def _entry_of(record: Record, names: Remembered) -> Entry:
+    """Return an entry for the row that a record belongs to."""
     result = record.result
     assert result.mix is not None
-    is_baseline = result.generator.use == BASELINE
-    whole = result.mix.baseline if is_baseline else result.mix
-    mix = whole.model_dump(mode="json", include=set(_DATA_OF_MIX))
-    chosen = Component(BASELINE, label=BASELINE) if is_baseline else result.filter
-    key = digest([result.generator.identity, chosen.identity, mix])
-    return Entry(key, result.generator, chosen, mix)
+    chosen = _filter_of(result)
+    key = _entry_key_of(record, names)
+    return Entry(key, result.generator, chosen, _data_of(result.generator, result.mix))
+
+
+def _entry_key_of(record: Record, names: Remembered) -> str:
+    result = record.result
+    return names.of(_entry_key, result.generator, _filter_of(result), result.mix)
+
+
+def _filter_of(result: Result) -> Component:
+    return _NO_FILTER if result.generator.use == BASELINE else result.filter
+
+
+def _entry_key(generator: Component, chosen: Component, mix: Mix) -> str:
+    return digest([generator.identity, chosen.identity, _data_of(generator, mix)])
+
+
+def _data_of(generator: Component, mix: Mix) -> Mapping[str, Any]:
+    whole = mix.baseline if generator.use == BASELINE else mix
+    return whole.model_dump(mode="json", include=set(_DATA_OF_MIX))
 
 
 def _is_planned(record: Record, declared: Declaration | None) -> bool:

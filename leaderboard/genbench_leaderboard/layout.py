@@ -63,14 +63,18 @@ def sections(board: Board, pictures: Mapping[str, str] | None = None) -> tuple[S
         board: As `shown.shown` returns it.
         pictures: Path of a strip of synthetic images, by `Row.images_id`.
     """
+    return tuple(_section(group, title, board.verified, pictures or {}) for group, title in in_order(board))
+
+
+def in_order(board: Board) -> list[tuple[Group, str]]:
+    """Return the groups with their titles, in the order of pages."""
     titled = list(zip(board.groups, group_titles(board), strict=True))
-    titled.sort(key=lambda one: _place(one[0]))
-    return tuple(_section(group, title, board.verified, pictures or {}) for group, title in titled)
+    return sorted(titled, key=lambda one: _place(one[0]))
 
 
-def section(group: Group, board: Board) -> Section:
+def section(group: Group, board: Board, title: str = "") -> Section:
     """Lay out one group of a board, for pages that call groups and pictures by names of their own."""
-    return _section(group, group_title(group), board.verified, {})
+    return _section(group, title or group_title(group), board.verified, {})
 
 
 def _place(group: Group) -> int:
@@ -95,12 +99,12 @@ def _section(group: Group, title: str, verified: bool, pictures: Mapping[str, st
         commands=group.commands,
         failures=group.failures,
         is_alone=len(group.rows) == 1 and group.rows[0].is_baseline,
-        result=_result(group),
+        result=result_of(group),
         pictures=_pictures(group, pictures),
     )
 
 
-def _result(group: Group) -> str:
+def result_of(group: Group) -> str:
     """Say what came out in a few words: `1 helped, 2 hurt, 3 cannot tell`."""
     verdicts = [row.contrast.verdict for row in group.rows if row.contrast is not None and is_judged(row)]
     if not verdicts:

@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from genbench.copy_judgement import CHECK
+from genbench.digest import Remembered
 from genbench.errors import ProtocolError
 from genbench.metrics import STANDARD_SPLITS, Averaged, Metric, average
-from genbench.records import Record
+from genbench.records import Protocol, Record
 from genbench.sheets import images_id
 from genbench_leaderboard.crossed import Comparison
 from genbench_leaderboard.groups import Entry, RawGroup, compared
@@ -17,27 +18,34 @@ from genbench_leaderboard.provenance import author_of
 from genbench_leaderboard.rows import Distance, Measured, ShiftGain
 from genbench_leaderboard.statistics import estimate
 
+_Rules = tuple[int, int, str]
+
 
 class ImageSets:
     """Records of image sets, found by what a row says about its images."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._found: dict[str, list[Record]] = defaultdict(list)
+        self._of_protocol: dict[tuple[str, *_Rules], list[Record]] = defaultdict(list)
+        self._names = Remembered()
         for record in records:
             result = record.result
             if result.subject == "image_set" and result.status == "ok":
-                images = images_id(result.dataset, result.generator, result.filter, result.ratio)
+                images = self._names.of(
+                    images_id, result.dataset, result.generator, result.filter, result.ratio
+                )
                 self._found[images].append(record)
+                self._of_protocol[images, *_rules(result.protocol)].append(record)
 
     def of(self, entry: Entry, group: RawGroup) -> list[Record]:
         """Return the records of a row's images; those of the row's own protocol where there are any."""
-        found = self._found.get(self.id_of(entry, group), [])
-        return [record for record in found if record.result.protocol == group.protocol] or found
+        images = self.id_of(entry, group)
+        same = self._of_protocol.get((images, *_rules(group.protocol)), ())
+        return [one for one in same if one.result.protocol == group.protocol] or self._found.get(images, [])
 
-    @staticmethod
-    def id_of(entry: Entry, group: RawGroup) -> str:
+    def id_of(self, entry: Entry, group: RawGroup) -> str:
         """Return which set of images a row has, as `genbench.sheets` names it."""
-        return images_id(group.dataset, entry.generator, entry.filter, entry.mix["ratio"])
+        return self._names.of(images_id, group.dataset, entry.generator, entry.filter, entry.mix["ratio"])
 
     def distances(self, entry: Entry, group: RawGroup) -> tuple[Distance, ...]:
         """Return a row's distances, each a mean over its seeds."""
@@ -50,6 +58,11 @@ class ImageSets:
                     Distance(about.name, about.extractor, about.against, floor, one.value, one.seeds, one.n)
                 )
         return tuple(found)
+
+
+def _rules(protocol: Protocol) -> _Rules:
+    """Return what protocols that differ mostly differ in: many suites measure the same images."""
+    return (protocol.version, protocol.base_seed, protocol.preset)
 
 
 def is_distance(one: Averaged) -> bool:

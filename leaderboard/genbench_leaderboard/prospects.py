@@ -9,8 +9,9 @@ from genbench.errors import ProtocolError
 from genbench.records import Component, Declaration, Record
 from genbench.two_way import MeanSquares
 from genbench_leaderboard.crossed import compare, effect, p_value
-from genbench_leaderboard.groups import RawGroup, alpha_at, compared, make_groups, settle
+from genbench_leaderboard.groups import RawGroup, alpha_at, compared, make_groups
 from genbench_leaderboard.sentences import count
+from genbench_leaderboard.settled import settle
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT
 
 _SEEDS_FOR_SPREAD = 3  #: fewer say little about the variance between seeds

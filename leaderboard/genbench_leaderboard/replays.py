@@ -35,8 +35,9 @@ from genbench.errors import ProtocolError
 from genbench.records import Record
 from genbench_leaderboard.contrasts import all_judgements, alpha_of
 from genbench_leaderboard.crossed import ALPHA, CONFIDENCE, SEEDS_FOR_INTERVAL, Comparison, Interval, compare
-from genbench_leaderboard.groups import Entry, make_groups, settle
+from genbench_leaderboard.groups import Entry, make_groups
 from genbench_leaderboard.measures import ImageSets
+from genbench_leaderboard.settled import settle
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT, estimate, holm
 
 __all__ = ["SEEDS_FOR_VERDICT", "Agreement", "Asked", "Found", "Judged", "agreement", "difference", "judge"]

@@ -5,6 +5,7 @@ JSON and CSV keep texts whole. Here, a label of ten megabytes says how long it i
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from typing import Any, TypeVar, cast
 
 from genbench.escaping import LONGEST_LABEL, LONGEST_MESSAGE, LONGEST_SENTENCE, one_line
@@ -27,22 +28,56 @@ def shown(value: T, name: str = "") -> T:
         value: Dataclasses, named tuples, tuples, mappings, texts and numbers.
         name: Of the field that holds it.
     """
-    if isinstance(value, str):
-        return cast("T", one_line(value, _LONGEST.get(name, LONGEST_LABEL)))
-    if is_dataclass(value) and not isinstance(value, type):
-        found = {entry.name: getattr(value, entry.name) for entry in fields(value)}
-        changed = {entry: new for entry, old in found.items() if (new := shown(old, entry)) is not old}
-        return cast("T", replace(cast("Any", value), **changed)) if changed else value
-    if isinstance(value, Mapping):
-        pairs = [(shown(key, name), shown(inner, name)) for key, inner in value.items()]
-        same = all(key is old and inner is value[old] for (key, inner), old in zip(pairs, value, strict=True))
-        return value if same else cast("T", dict(pairs))
-    if isinstance(value, list | tuple):
-        parts = [shown(inner, name) for inner in value]
-        if all(new is old for new, old in zip(parts, value, strict=True)):
+    return cast("T", _Shown().of(value, name))
+
+
+class _Shown:
+    """Goes through a board once: parts that many rows share, as their components, are looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, str], Any] = {}  # by identity; the board outlives this
+
+    def of(self, value: Any, name: str) -> Any:
+        kind = type(value)
+        if kind in _PLAIN:
             return value
-        return cast("T", _like(value, parts))
-    return value
+        if kind is str:
+            return one_line(value, _LONGEST.get(name, LONGEST_LABEL))
+        key = (id(value), name)
+        if key not in self._known:
+            self._known[key] = self._inside(value, name)
+        return self._known[key]
+
+    def _inside(self, value: Any, name: str) -> Any:
+        if isinstance(value, str):
+            return one_line(value, _LONGEST.get(name, LONGEST_LABEL))
+        if is_dataclass(value):
+            changed = {}
+            for entry in _names(cast("Any", type(value))):
+                old = getattr(value, entry)
+                new = self.of(old, entry)
+                if new is not old:
+                    changed[entry] = new
+            return replace(cast("Any", value), **changed) if changed else value
+        if isinstance(value, Mapping):
+            pairs = [(self.of(key, name), self.of(inner, name)) for key, inner in value.items()]
+            same = all(
+                key is old and inner is value[old] for (key, inner), old in zip(pairs, value, strict=True)
+            )
+            return value if same else dict(pairs)
+        if isinstance(value, list | tuple):
+            parts = [self.of(inner, name) for inner in value]
+            same = all(new is old for new, old in zip(parts, value, strict=True))
+            return value if same else _like(value, parts)
+        return value
+
+
+_PLAIN = frozenset({int, float, bool, type(None)})
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(entry.name for entry in fields(kind))
 
 
 def _like(value: "list[Any] | tuple[Any, ...]", parts: list[Any]) -> object:

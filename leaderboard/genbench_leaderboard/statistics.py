@@ -21,7 +21,7 @@ from genbench_leaderboard.crossed import (
     Answers,
     Comparison,
     Interval,
-    compare,
+    tested,
 )
 
 SEEDS_FOR_VERDICT = 5
@@ -160,7 +160,7 @@ def ranks(
 ) -> list[int]:
     """Rank = 1 + the number of rows that are significantly better: rows may share a rank.
 
-    Every pair of rows is compared as a verdict is (`crossed.compare`); all pairs are one Holm family, but for
+    Every pair of rows is compared as a verdict is (`crossed.tested`); all pairs are one Holm family, but for
     those that have a verdict: a rank says nothing else.
 
     Args:
@@ -177,7 +177,7 @@ def ranks(
         for pair in combinations(range(len(rows)), 2)
         if pair not in settled and pair[::-1] not in settled
     ]
-    found = [compare(rows[i], rows[j]) for i, j in pairs]
+    found = [tested(rows[i], rows[j]) for i, j in pairs]
     enough = [one.p if one is not None and one.n >= SEEDS_FOR_VERDICT else None for one in found]
     for (i, j), one, step in zip(pairs, found, holm(enough, alpha), strict=True):
         if one is not None and step.adjusted_p < alpha:

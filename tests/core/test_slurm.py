@@ -103,9 +103,8 @@ def run_with(site: Site, tmp_path: Path) -> Iterator[Callable[..., "Run"]]:
     def make(lines: str = "", *, shared: bool = False, **fields: Any) -> Run:
         (tmp_path / "profile.toml").write_text(PROFILE + f'folder = "{tmp_path}/jobs"\n' + lines)
         read_profile.cache_clear()
-        setup = Setup(
-            TARGET, {"greeting": ""}, shared_folder=str(tmp_path / "shared") if shared else "", **fields
-        )
+        folder = str(tmp_path / "shared") if shared else ""
+        setup = Setup(TARGET, {"greeting": ""}, shared_folder=folder, **fields)
         made.append(Run(SlurmExecutor(SlurmConfig(profile=tmp_path / "profile.toml"), setup)))
         return made[-1]
 

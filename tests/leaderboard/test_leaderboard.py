@@ -29,8 +29,8 @@ from genbench.records import (
 )
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.export import to_frame
-from genbench_leaderboard.groups import settle
 from genbench_leaderboard.rows import Board, Contrast, Row
+from genbench_leaderboard.settled import settle
 from genbench_leaderboard.statistics import paired_t
 from genbench_leaderboard.tables import render_csv, render_json, render_markdown, render_terminal
 

@@ -18,7 +18,7 @@ from genbench_leaderboard.board import build_board
 from genbench_leaderboard.crossed import Comparison, Interval
 from genbench_leaderboard.group_headline import group_headline
 from genbench_leaderboard.headline import headline
-from genbench_leaderboard.page import opened, render_page
+from genbench_leaderboard.page import content, opened, render_page
 from genbench_leaderboard.page.content import page_of
 from genbench_leaderboard.page.drawings import Drawing, group_drawings, row_labels, size_drawings
 from genbench_leaderboard.rows import Board, ShiftGain
@@ -162,6 +162,35 @@ def test_what_would_make_a_page_too_large_is_left_out_with_a_note(
     assert 1 <= len(Reader(small).all("img")) <= 10
     assert re.search(r"it leaves out the pictures of \d+ rows and the curves of \d+ rows", small)
     assert len(small) < len(whole) - 100_000
+
+
+def test_a_page_of_many_rows_names_the_comparisons_that_it_leaves_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    board, _ = published()
+    whole = page_of(board, (), {})
+    assert whole.notes_on_size == ""
+    first, second = whole.groups
+    monkeypatch.setattr(content, "MOST_ROWS", len(first.rows.lines))
+    found = page_of(board, (), {})
+    assert [one.title for one in found.groups] == [first.title]
+    assert [(one.id, one.title) for one in found.contents] == [(first.id, first.title), ("", second.title)]
+    assert found.contents[1].result == second.result != ""
+    rows = len(second.rows.lines)
+    assert (
+        f"leaves out 1 comparison with {rows} rows, whose results the contents name." in found.notes_on_size
+    )
+    assert f"<li>{second.title} " in render_page(board)
+    assert found.headline == whole.headline
+
+    monkeypatch.setattr(content, "MOST_ROWS", 3)
+    (cut,) = page_of(board, (), {}).groups
+    assert cut.rows.lines == first.rows.lines[:3]
+    assert cut.opened == first.opened[:3]
+    assert cut.headline == first.headline
+    assert (
+        f"the last {len(first.rows.lines) - 3} rows of {first.title}" in page_of(board, (), {}).notes_on_size
+    )
 
 
 def test_curves_of_ratios_and_of_sizes_appear_where_there_are_several() -> None:

@@ -30,11 +30,12 @@ from genbench.devices import choose_workers
 from genbench.errors import UsageError, did_you_mean
 from genbench.executors import Event
 from genbench.executors.making import engine_named, is_here
+from genbench.indexed import indexed_records
 from genbench.options import Options
 from genbench.outlook import survey
 from genbench.plan import Plan, Step
 from genbench.publish import Publication
-from genbench.records import Record, explained, read_records
+from genbench.records import Record, explained
 from genbench.request import make_registry, make_store, read_suite, settled, shell_line, suite_path
 from genbench.runner import Observer
 from genbench.runner import run as walk
@@ -353,7 +354,7 @@ def _records_of(records: str | Path | Record | Iterable[str | Path | Record]) ->
         elif not Path(one).exists():
             raise UsageError(f"no file or folder {str(one)!r}", hint="genbench.leaderboard('FOLDER/records')")
         else:
-            yield from read_records([Path(one)])
+            yield from indexed_records([Path(one)])
 
 
 def _saved(store: Store) -> Iterable[Record]:

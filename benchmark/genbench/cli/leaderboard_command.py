@@ -117,14 +117,14 @@ def command(
     genbench leaderboard submissions --verified verifications
     genbench leaderboard genbench-results/cifar10-5k genbench-results/cifar10-scaling --evaluate usefulness
     """
-    from genbench.records import read_records
+    from genbench.indexed import indexed_records
     from genbench_leaderboard.board import build_board
     from genbench_leaderboard.verification import read_verified
 
     if out is not None:
         form = _form_of(out, form)
         check_file(out, "--out")
-    found = list(read_records(records)) if records else list(_saved(make_store(store_folder)))
+    found = list(indexed_records(records)) if records else list(_saved(make_store(store_folder)))
     if not found:
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
     _refuse_failures(found, records)

@@ -1,5 +1,6 @@
 """What the page says, before it is HTML: plain text and finished plots, in the order of the page."""
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from genbench_leaderboard import sentences
 from genbench_leaderboard.columns import NOTHING, UNKNOWN, Column
 from genbench_leaderboard.further_tables import findings_table
 from genbench_leaderboard.headline import NOTHING_MEASURED, headline
-from genbench_leaderboard.layout import Section, sections
+from genbench_leaderboard.layout import Section, in_order, result_of, section
 from genbench_leaderboard.page.drawings import Drawing, group_drawings, size_drawings
 from genbench_leaderboard.page.opened import Opened, Opener
 from genbench_leaderboard.page.pictures import Picture
@@ -19,10 +20,10 @@ from genbench_leaderboard.sentences import failure_lines
 from genbench_leaderboard.terms import Term, terms
 from genbench_leaderboard.titles import (
     RowTitle,
-    group_titles,
     row_titles,
     with_augmentation,
 )
+from genbench_leaderboard.wording import listed
 
 _FOOTER = (
     "Written by genbench leaderboard --format html. The page is whole: it loads nothing, sends nothing, and "
@@ -36,6 +37,8 @@ _IN_TITLE = frozenset({"generator", "filter", "images", "mix", "augmentation", "
 #: What a phone shows without scrolling comes first.
 _FIRST = ("top-1 (%)", "\u0394", "verdict", "p", "rank", "checked")
 _TALL = 40  #: lines
+MOST_ROWS = 400  #: of a page: some ten megabytes, with their pictures and plots
+_ELSEWHERE = "CSV, JSON and Markdown have all of them, and the page of a board of fewer records is whole."
 _LOOKS = frozenset(
     {"better", "worse", "cannot tell", "reference", "void", "reported", "recomputed", "reproduced"}
 )
@@ -108,6 +111,15 @@ class PageGroup:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """A group in the list of contents; one without `id` is not on the page."""
+
+    id: str
+    title: str
+    result: str
+
+
+@dataclass(frozen=True)
 class Page:
     """Everything on the page."""
 
@@ -120,7 +132,7 @@ class Page:
     failures: tuple[str, ...]
     notes: tuple[str, ...]
     notes_on_size: str
-    contents: tuple[PageGroup, ...] = ()
+    contents: tuple[Entry, ...] = ()
     terms: tuple[Term, ...] = ()
     findings_legend: str = sentences.FINDINGS_LEGEND
     footer: str = field(default=_FOOTER)
@@ -138,8 +150,10 @@ def page_of(
         is_own: Whether it is read by who made the records: nobody else could have verified them yet.
     """
     opener = Opener(records, pictures)
-    titled = dict(zip(group_titles(board), board.groups, strict=True))
-    groups = tuple(_group(titled[part.title], part, opener) for part in sections(board))
+    ordered = in_order(board)
+    count = _that_fit([len(group.rows) for group, _ in ordered])
+    groups = tuple(_group(group, section(group, board, title), opener) for group, title in ordered[:count])
+    left_out = [Entry("", title, result_of(group)) for group, title in ordered[count:]]
     return Page(
         title=groups[0].title if len(groups) == 1 else "Leaderboard",
         headline=headline(board) if board.groups else NOTHING_MEASURED,
@@ -149,9 +163,31 @@ def page_of(
         findings=plain_table("Across the rows", findings_table(board)) if board.findings else None,
         failures=tuple(failure_lines(board.failures)),
         notes=board.notes,
-        notes_on_size=opener.left_out,
-        contents=groups if len(groups) > 1 else (),
+        notes_on_size=f"{_on_size(ordered, count)} {opener.left_out}".strip(),
+        contents=(*(Entry(one.id, one.title, one.result) for one in groups), *left_out)
+        if len(ordered) > 1
+        else (),
         terms=terms(board),
+    )
+
+
+def _that_fit(rows: Sequence[int]) -> int:
+    """Return how many groups, the first ones, a page has room for: one at least."""
+    room = itertools.accumulate(rows)
+    return max(1, sum(so_far <= MOST_ROWS for so_far in room))
+
+
+def _on_size(ordered: Sequence[tuple[Group, str]], count: int) -> str:
+    """Say which groups and rows are not on the page."""
+    left_out, first = ordered[count:], ordered[:1]
+    cut = sum(max(0, len(group.rows) - MOST_ROWS) for group, _ in first)
+    parts = [f"the last {cut:,} rows of {ordered[0][1]} with its further tables"] if cut else []
+    if left_out:
+        rows = sum(len(group.rows) for group, _ in left_out)
+        named = sentences.count(len(left_out), "comparison", "comparisons")
+        parts.append(f"{named} with {rows:,} rows, whose results the contents name")
+    return (
+        f"So that a browser can show this page, it leaves out {listed(parts)}. {_ELSEWHERE}" if parts else ""
     )
 
 
@@ -171,13 +207,15 @@ def _group(group: Group, part: Section, opener: Opener) -> PageGroup:
         remarks=part.notes,
         legend=part.legend,
         plots=tuple(group_drawings(group)),
-        tables=tuple(plain_table(one.title, one.columns, one.legend) for one in part.further),
+        tables=()
+        if len(group.rows) > MOST_ROWS
+        else tuple(plain_table(one.title, one.columns, one.legend) for one in part.further),
         failures=tuple(failure_lines(group.failures)),
         commands=part.commands,
         provenance=(part.references, part.environment, *part.asides),
         opened=tuple(
             opener.open(row, group, one, name.whole)
-            for row, one, name in zip(group.rows, ids, names, strict=True)
+            for row, one, name in list(zip(group.rows, ids, names, strict=True))[:MOST_ROWS]
         ),
     )
 
@@ -201,7 +239,7 @@ def _main_table(
         kind = row.contrast.verdict if row.contrast else "baseline"
         text = " ".join((name.whole, row.name, kind, row.role, row.level))
         lines.append(Line(cells, one, kind, text, "baseline" if row.is_baseline and not row.contrast else ""))
-    return PageTable(f"Rows of {group.title}", heads, tuple(lines))
+    return PageTable(f"Rows of {group.title}", heads, tuple(lines[:MOST_ROWS]))
 
 
 def _order(column: Column) -> int:

@@ -283,7 +283,7 @@ def _of_pairs(a: SideRow, b: SideRow, of: str) -> MeanSquares | None:
 
 
 def _unpacked(answers: Answers, seeds: Sequence[int]) -> Differences:
-    bits = np.unpackbits(answers.stack(seeds), axis=1)[:, : answers.images]
+    bits = np.unpackbits(answers.stack(tuple(seeds)), axis=1)[:, : answers.images]
     return bits.astype(np.int64)
 
 

@@ -15,7 +15,8 @@ from genbench.records import Record
 from genbench_leaderboard.board import build_board
 from genbench_leaderboard.crossed import Answers
 from genbench_leaderboard.export import render_json
-from genbench_leaderboard.groups import Entry, RawGroup, make_groups, mix_label, settle
+from genbench_leaderboard.groups import Entry, RawGroup, make_groups, mix_label
+from genbench_leaderboard.settled import settle
 
 Tree = Mapping[str, Any]
 
