@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray.exceptions
 
 import genbench
 from genbench.errors import UsageError

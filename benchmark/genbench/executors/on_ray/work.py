@@ -71,7 +71,7 @@ class Line:
 
     def __init__(self, board: BoardOfRun, number: int) -> None:
         self._board, self._number = board, number
-        self.orders = Orders()
+        self.orders: Orders = Orders()
         self._waiting: list[Event | Begun] = []
         self._lock = threading.Lock()
         self._questions: queue.Queue[_Question] = queue.Queue()
@@ -122,7 +122,8 @@ class Line:
             try:
                 self._exchange(leaves)
                 if question is not None and question.wants_handover:
-                    question.handover = ray.get(self._board.call("take_over"), timeout=_PATIENCE_SECONDS)
+                    given: Any = ray.get(self._board.call("take_over"), timeout=_PATIENCE_SECONDS)
+                    question.handover = given
             except Exception:  # nobody listens any more: this attempt was given up, or its run
                 self.orders = replace(self.orders, stop=True)
             pause = self.orders.pause_seconds
@@ -135,7 +136,8 @@ class Line:
         with self._lock:
             told, self._waiting = self._waiting, []
         answer = self._board.call("tell", self._number, told, leaves)
-        self.orders = ray.get(answer, timeout=_PATIENCE_SECONDS)
+        orders: Any = ray.get(answer, timeout=_PATIENCE_SECONDS)
+        self.orders = orders
 
 
 @dataclass
