@@ -70,7 +70,7 @@ class Attempt:
         Raises:
             SupersededError: A newer attempt has taken the step over.
         """
-        self._check_others()
+        self.check_newest()
         with writing_store(self.root):
             make_folder(self._idle.parent)
             for _ in range(_TRIES):
@@ -82,7 +82,7 @@ class Attempt:
                     break
                 with contextlib.suppress(FileNotFoundError):  # somebody was faster: look again
                     max(places, key=self._rank).rename(self.folder)
-        self._check_others()  # one that began meanwhile would not have seen us
+        self.check_newest()  # one that began meanwhile would not have seen us
         return self.folder
 
     def check(self) -> None:
@@ -91,9 +91,24 @@ class Attempt:
         Raises:
             SupersededError: It is not.
         """
-        self._check_others()
+        self.check_newest()
         if not self.folder.is_dir():
             raise SupersededError("another attempt has taken this step over")
+
+    def check_newest(self) -> None:
+        """See whether a newer attempt has begun, whether or not this one has.
+
+        Raises:
+            SupersededError: One has.
+        """
+        with contextlib.suppress(StoreError):  # a store that does not answer says nothing against us
+            holder = self.leases.holder(self.key)
+            if holder is not None and holder.token != self.lease:
+                raise SupersededError(f"{holder.label} has taken this step over")
+        for place in self._places():
+            lease, number = _attempt_of(place)
+            if lease == self.lease and number > self.number:
+                raise SupersededError(f"attempt {number} has taken this step over from attempt {self.number}")
 
     def give_back(self) -> None:
         """Leave the folder to whoever comes next, unless somebody has it already."""
@@ -121,16 +136,6 @@ class Attempt:
         with contextlib.suppress(OSError):
             return number if lease == self.lease else 0, place.stat().st_mtime_ns
         return 0, 0
-
-    def _check_others(self) -> None:
-        with contextlib.suppress(StoreError):  # a store that does not answer says nothing against us
-            holder = self.leases.holder(self.key)
-            if holder is not None and holder.token != self.lease:
-                raise SupersededError(f"{holder.label} has taken this step over")
-        for place in self._places():
-            lease, number = _attempt_of(place)
-            if lease == self.lease and number > self.number:
-                raise SupersededError(f"attempt {number} has taken this step over from attempt {self.number}")
 
 
 def key_of(place: Path) -> str:

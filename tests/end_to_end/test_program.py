@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from genbench.attempts import key_of
 from genbench.records import Record, read_records
 from toy_program import RUN_OF_TOYS, TOY_PLUGIN, TOYS, Program, command
 
@@ -141,7 +142,8 @@ def start_and_wait_for_checkpoint(tmp_path: Path, *arguments: str) -> subprocess
     until = time.monotonic() + 90
     while time.monotonic() < until and process.poll() is None:
         for checkpoint in (tmp_path / "store" / "work").glob("*/checkpoint.json"):
-            if "fit toy" in (tmp_path / "store" / "logs" / f"{checkpoint.parent.name}.log").read_text():
+            log = tmp_path / "store" / "logs" / f"{key_of(checkpoint.parent)}.log"
+            if "fit toy" in log.read_text():
                 return process
         time.sleep(0.05)
     raise AssertionError(f"no checkpoint appeared: {process.communicate()}")

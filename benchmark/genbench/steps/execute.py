@@ -87,7 +87,7 @@ def _owning(attempt: Attempt | None) -> Iterator[None]:
     except SupersededError:
         raise
     except Exception:
-        attempt.check()  # an error of a step whose files were taken away is not its own
+        attempt.check_newest()  # an error of a step whose files were taken away is not its own
         raise
     finally:
         attempt.give_back()
