@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import ray
 
