@@ -25,7 +25,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -237,6 +237,10 @@ class MemoryStore:
     def open(self, key: str) -> Artifact | None:
         """Return something, if it is done."""
         return self._done.get(key)
+
+    def listed(self) -> AbstractContextManager[None]:
+        """There is nothing to look up."""
+        return nullcontext()
 
     def acquire(self, key: str) -> bool:
         """Nobody else is there."""

@@ -81,8 +81,8 @@ def checks_of(subject: Subject) -> tuple[Check, ...]:
     """Return the checks of a component.
 
     The baseline generator makes no images, and the check for copies is handed what no plugin gets: of both,
-    nothing is asked but what holds for all kinds. Of an executor without
-    workers of its own, nothing is asked that only these can do.
+    nothing is asked but what holds for all kinds. Of an executor without workers of its own, nothing is asked
+    that only these can do.
     """
     chosen = (subject.resolved.kind, subject.resolved.name)
     is_own = chosen in {("generator", BASELINE), ("evaluator", COPY_CHECK.name)}

@@ -1,6 +1,7 @@
 """The Ray cluster of a run: joining or starting it, its machines, whether each can do steps of this run."""
 
 import contextlib
+import logging
 import os
 import secrets
 import signal
@@ -77,7 +78,11 @@ def join_cluster(config: RayConfig, jobs: int) -> bool:
     with _own_signals(), _nothing_private():
         try:
             ray.init(
-                address=address, log_to_driver=False, configure_logging=False, logging_level="ERROR", **own
+                address=address,
+                log_to_driver=False,
+                configure_logging=False,
+                logging_level=logging.ERROR,
+                **own,
             )
         except (ConnectionError, RuntimeError, ValueError) as problem:
             raise no_cluster(address, _first_line(problem)) from None
