@@ -110,6 +110,17 @@ class Attempt:
             if lease == self.lease and number > self.number:
                 raise SupersededError(f"attempt {number} has taken this step over from attempt {self.number}")
 
+    def check_files(self) -> None:
+        """See whether an error may come from files that were taken away.
+
+        Raises:
+            SupersededError: The folder is another attempt's by now, whoever has the lease.
+        """
+        self.check_newest()
+        others = (place for place in self._places() if place not in {self.folder, self._idle})
+        if not self.folder.is_dir() and any(others):
+            raise SupersededError("another attempt has taken this step's files")
+
     def give_back(self) -> None:
         """Leave the folder to whoever comes next, unless somebody has it already."""
         with contextlib.suppress(OSError):

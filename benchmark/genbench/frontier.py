@@ -97,6 +97,10 @@ class Frontier:
         """Note that a step waits no more; its users do until it is settled."""
         self._left.pop(key, None)
 
+    def take_back(self, key: str) -> None:
+        """Let a step wait again that had left, and is not settled; `defer` says when it is ready."""
+        self._left[key] = 0
+
     def settle(self, key: str) -> None:
         """Note that nobody has to wait for a step any more."""
         self.leave(key)

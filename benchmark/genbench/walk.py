@@ -1,7 +1,7 @@
 """The state of a run: which steps wait, which run, and what becomes of those that need a failed one."""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,6 +52,7 @@ class RunSummary:
 
 
 _PATIENCE_SECONDS = 0.2  # between two looks at what is going on
+_MOST_SUPERSEDED = 20  # that a run lets a step be taken from it, before that is a failure
 _LEAST_PAUSE_SECONDS = 0.05  # before another look at a step that another process is at
 _MOST_PAUSE_SECONDS = 2.0  # likewise
 _MOST_LOOKS_PER_SECOND = 200  # at all such steps
@@ -89,6 +90,7 @@ class Walk:
         self._first_left = {key for key in self.missing if key in self._first}
         self._running: set[str] = set()
         self._lost: dict[str, list[str]] = defaultdict(list)  # what suite evaluations cannot read any more
+        self._superseded = Counter[str]()  # how often another run took a step from us
         self._pauses: dict[str, float] = {}  # before the next look at a step that another process is at
         self._busy: dict[tuple[int, str], tuple[Holder, str]] = {}  # such processes, and a step of each
         self._told: set[tuple[int, str]] = set()
@@ -199,6 +201,9 @@ class Walk:
     def _take(self, event: Event) -> None:
         step = self._plan.steps[event.id]
         if event.status == "failed" and event.failure is not None:
+            if self._is_with_others(step.key, event.failure):
+                self._leave_to_others(step, event)
+                return
             self._stop_if_needed_by_all(step, event.failure)
         self._observer.event(step, event)
         if event.status == "retried" and event.failure is not None:
@@ -218,6 +223,23 @@ class Walk:
             if step.stage == "dataset":
                 self._datasets.check(step.key, self._store)
             self._settle(step.key)
+
+    def _is_with_others(self, key: str, failure: Failure) -> bool:
+        """Say whether a step failed for us alone: another run is at it, or has done it."""
+        if failure.ends_run:
+            return False
+        is_lost = failure.kind == "superseded" and self._superseded[key] < _MOST_SUPERSEDED
+        self._superseded[key] += failure.kind == "superseded"
+        return is_lost or self._store.has(key)
+
+    def _leave_to_others(self, step: Step, event: Event) -> None:
+        """Let a step wait again whose lease somebody took from us: they do it, or we begin it anew."""
+        self._running.discard(step.key)
+        self._store.leases.release(step.key)
+        self._frontier.take_back(step.key)
+        self._defer(step.key)
+        note = "another run has taken it over"
+        self._observer.event(step, Event(step.key, "queued", attempt=event.attempt, note=note))
 
     def _fail(self, step: Step, failure: Failure) -> None:
         """Note a failure, and give up the steps that need this one."""

@@ -294,7 +294,9 @@ def test_mlflow_and_wandb_in_an_environment_of_their_own(tmp_path: Path) -> None
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
     python = tmp_path / "venv" / "bin" / "python"
     (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
-    (site / "running_environment.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    (site / "running_environment.pth").write_text(
+        f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"  # with its own .pth files
+    )
     pins = (ROOT / "constraints.txt").read_text()
     (tmp_path / "pins.txt").write_text(re.sub(r"(?m)^importlib_metadata==.*", "importlib_metadata<10", pins))
     install = [

@@ -89,7 +89,7 @@ def _owning(attempt: Attempt | None) -> Iterator[None]:
     except SupersededError:
         raise
     except Exception:
-        attempt.check_newest()  # an error of a step whose files were taken away is not its own
+        attempt.check_files()  # an error of a step whose files were taken away is not its own
         raise
     finally:
         attempt.give_back()
