@@ -213,6 +213,7 @@ def _results(summary: RunSummary) -> list[str]:
 
 
 @pytest.mark.slow(reason="a program of its own, which is stopped, and resumes")
+@pytest.mark.timeout(600)
 def test_ctrl_c_saves_work_and_the_same_command_resumes(cluster: Any, tmp_path: Path) -> None:
     store = tmp_path / "store"
     generator = "toy:fit_iterations=80,seconds_per_iteration=0.1"
@@ -229,7 +230,7 @@ def test_ctrl_c_saves_work_and_the_same_command_resumes(cluster: Any, tmp_path: 
             assert time.monotonic() < until, "no checkpoint"
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=100)
+        _, errors = process.communicate(timeout=240)
     assert process.returncode == 130, errors
     assert "the same command resumes" in errors
     assert not list((store / "leases").glob("*")), "a lease is left"
