@@ -7,16 +7,17 @@ Hub itself.
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
-from genbench.errors import DataError, unusable_path
+from genbench.errors import DataError, GenbenchError, unusable_path
 
 MIRROR_VARIABLE = "GENBENCH_HUB_MIRROR"
 _SECONDS_TO_ASK = 5.0
+_Made = TypeVar("_Made")
 
 
 class Absent(NamedTuple):
@@ -57,12 +58,29 @@ def looking() -> Iterator[dict[Absent, None]]:
         _absent.reset(mark)
 
 
-def for_want_of(absent: Mapping[Absent, None], problem: Exception) -> bool:
-    """Say whether a problem within `looking` may come from files that are not here.
+def without_fetching(
+    make: Callable[[Callable[[Path], str]], _Made], file_digest: Callable[[Path], str]
+) -> tuple[_Made | Exception, tuple[Absent, ...]]:
+    """Plan within `looking`: what came of it, or what it raised about files; and what is not here.
 
-    What a component's options raise when they read such a file arrives as the cause of a `PluginError`.
+    What a component's options raise when they read a file that is not here arrives as the cause of a
+    `PluginError`.
+
+    Args:
+        make: Plans, given what returns the digest of a file.
+        file_digest: Returns the digest of a file that is here.
     """
-    return bool(absent) and any(isinstance(one, DataError | OSError) for one in (problem, problem.__cause__))
+    with looking() as absent:
+
+        def digest_if_here(path: Path) -> str:
+            return file_digest(path) if path.exists() or not absent else "absent"
+
+        try:
+            return make(digest_if_here), tuple(absent)
+        except (GenbenchError, OSError) as problem:
+            if not any(isinstance(one, DataError | OSError) for one in (problem, problem.__cause__)):
+                raise
+            return problem, tuple(absent)
 
 
 def mirror() -> Path | None:

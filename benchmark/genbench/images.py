@@ -426,6 +426,11 @@ def stratified_counts(class_counts: Labels, total: int) -> Labels:
     return counts
 
 
+def evenly_spaced(count: int, most: int) -> Labels:
+    """Return at most `most` of the numbers below `count`, from the first to the last: sorted, `int64 [n]`."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
 def limited_rows(labels: Labels, num_classes: int, most: int | None, split_seed: int) -> Labels:
     """Draw the rows that `limit_test` leaves of a test split or shift: sorted, `int64`.
 

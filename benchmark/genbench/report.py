@@ -21,7 +21,7 @@ from genbench import showing
 from genbench.errors import GenbenchError
 from genbench.escaping import LONGEST_SENTENCE, one_line, terminal_text
 from genbench.export import CellImages, cell_images
-from genbench.images import LabelledImages
+from genbench.images import LabelledImages, evenly_spaced
 from genbench.pictures import find_pictures
 from genbench.plan import Cell, Plan, Step
 from genbench.protocols import Predictions
@@ -234,7 +234,7 @@ def _clouds(plan: Plan, store: Store) -> Iterator[Cloud]:
 
 def _cloud(name: str, predictions: Predictions) -> Cloud:
     count = len(predictions.labels)
-    rows = np.unique(np.linspace(0, count - 1, min(count, _CLOUD_IMAGES)).round().astype(np.int64))
+    rows = evenly_spaced(count, _CLOUD_IMAGES)
     features = predictions.features[rows].astype(np.float64)
     left, sizes, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
     plane = np.zeros((len(rows), 2))
@@ -309,7 +309,7 @@ def _neighbours(found: CellImages, cell: Cell, plan: Plan, store: Store) -> Iter
 def _nearest(made: torch.Tensor, real: LabelledImages) -> list[int]:
     """Return the row of the nearest real image to each of some synthetic ones, by pixels of small images."""
     small = _small(made)
-    rows = np.unique(np.linspace(0, len(real) - 1, min(len(real), _MOST_REAL)).round().astype(np.int64))
+    rows = evenly_spaced(len(real), _MOST_REAL)
     best = torch.full((len(made),), torch.inf)
     place = torch.zeros(len(made), dtype=torch.int64)
     batch = max(1, _MOST_VALUES // math.prod(real.image_shape))

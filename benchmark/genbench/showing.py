@@ -165,7 +165,9 @@ def _drawn(blank: Sheet, found: "CellImages", store: Store, inside: Path) -> She
 
 def chosen_classes(count: int) -> list[int]:
     """Return at most `MOST_CLASSES` classes, evenly spaced: the rows of a sheet."""
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, MOST_CLASSES)).tolist()})
+    from genbench.images import evenly_spaced
+
+    return [int(one) for one in evenly_spaced(count, MOST_CLASSES)]
 
 
 def columns_of(images: "LabelledImages", classes: int) -> int:

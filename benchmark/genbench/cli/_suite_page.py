@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genbench.cli._named import row_name
-from genbench.errors import DataError
 from genbench.terminal import count, entry, filled
 
 if TYPE_CHECKING:
@@ -29,12 +28,12 @@ def suite_page(registry: "Registry", path: Path) -> Iterator[str]:
     yield ""
     yield from _named(suite)
     yield ""
-    with hub.looking():
-        try:
-            plan = make_plan(resolve_suite(registry, suite, lambda file: ""))
-        except (DataError, OSError) as problem:
-            yield filled(f"its rows depend on data that are not here: {problem}")
-            return
+    plan, _ = hub.without_fetching(
+        lambda file_digest: make_plan(resolve_suite(registry, suite, file_digest)), lambda file: ""
+    )
+    if isinstance(plan, Exception):
+        yield filled(f"its rows depend on data that are not here: {plan}")
+        return
     yield from _rows(plan)
     yield ""
     yield f"genbench plan {path.stem}   says what it would cost here"

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from genbench.cli._options import (
 )
 from genbench.cli._output import echo, warn
 from genbench.devices import choose_workers, device_name
-from genbench.errors import GenbenchError, UsageError
+from genbench.errors import UsageError
 from genbench.terminal import as_wide, plain_table
 
 if TYPE_CHECKING:
@@ -125,23 +125,23 @@ def _planned(
     from genbench.request import with_smaller_batches
     from genbench.spec import resolve_suite
 
-    with hub.looking() as absent:
+    def planned(file_digest: "Callable[[Path], str]") -> "tuple[Plan, Sequence[str]]":
+        resolved = resolve_suite(registry, suite, file_digest, store.image_problem)
+        smaller, changes = with_smaller_batches(resolved, suite, registry, store)
+        if changes:
+            resolved = resolve_suite(registry, smaller, file_digest, store.image_problem)
+        return make_plan(resolved), changes
 
-        def file_digest(path: Path) -> str:
-            return store.fingerprint(path) if path.exists() or not absent else "absent"
-
-        try:
-            resolved = resolve_suite(registry, suite, file_digest, store.image_problem)
-            suite, changes = with_smaller_batches(resolved, suite, registry, store)
-            if changes:
-                resolved = resolve_suite(registry, suite, file_digest, store.image_problem)
-            return make_plan(resolved), tuple(absent), changes
-        except (GenbenchError, OSError) as problem:
-            if not hub.for_want_of(absent, problem):
-                raise
-        finally:
-            store.fingerprints.keep()
-    return None, tuple(absent), ()
+    try:
+        found, absent = hub.without_fetching(planned, store.fingerprint)
+    finally:
+        store.fingerprints.keep()
+    if isinstance(found, tuple):
+        plan, changes = found
+        return plan, absent, changes
+    if not absent:
+        raise found
+    return None, absent, ()
 
 
 def _cost(

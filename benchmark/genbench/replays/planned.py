@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from genbench import hub, terminal
-from genbench.errors import GenbenchError
 from genbench.outlook import due_steps, survey
 from genbench.plan import Plan
 from genbench.planner import make_plan
@@ -127,17 +125,14 @@ def _plan(
     content: Mapping[str, Any], registry: Registry, store: Store
 ) -> tuple[Plan | None, tuple[str, ...]]:
     """Plan a suite without fetching anything; no plan where it depends on files that are not here."""
-    with hub.looking() as absent:
-
-        def file_digest(path: Path) -> str:
-            return store.fingerprint(path) if path.exists() or not absent else "absent"
-
-        try:
-            resolved = resolve_suite(registry, make_suite(content, "replay"), file_digest)
-            return make_plan(resolved), tuple(one.repository for one in absent)
-        except (GenbenchError, OSError) as problem:
-            if not hub.for_want_of(absent, problem):
-                raise
+    suite = make_suite(content, "replay")
+    found, absent = hub.without_fetching(
+        lambda file_digest: make_plan(resolve_suite(registry, suite, file_digest)), store.fingerprint
+    )
+    if isinstance(found, Plan):
+        return found, tuple(one.repository for one in absent)
+    if not absent:
+        raise found
     return None, tuple(one.repository for one in absent)
 
 

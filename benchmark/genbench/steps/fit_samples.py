@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from genbench.disk import make_folder
+from genbench.disk import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from genbench.store import Artifact
@@ -44,7 +44,9 @@ def are_due(done: int, total: int) -> bool:
 
 def labels_for(classes: int) -> npt.NDArray[np.int64]:
     """Return the classes that are drawn, evenly spaced: `int64 [n]`."""
-    return np.unique(np.linspace(0, classes - 1, min(classes, _MOST_IMAGES)).round().astype(np.int64))
+    from genbench.images import evenly_spaced  # which imports torch
+
+    return evenly_spaced(classes, _MOST_IMAGES)
 
 
 def write(samples: FitSamples, work: Path) -> None:
@@ -61,7 +63,7 @@ def write(samples: FitSamples, work: Path) -> None:
 
 
 def finish(work: Path, files: Path) -> None:
-    """Move what the fit drew, in all its attempts, among the files of the artifact."""
+    """Copy what the fit drew, in all its attempts, among the files of the artifact."""
     if (work / FOLDER).is_dir():
         shutil.copytree(work / FOLDER, files / FOLDER)
 
@@ -78,8 +80,6 @@ def _name(step: int) -> str:
 
 def _save(arrays: "Mapping[str, npt.NDArray[np.int64] | npt.NDArray[np.uint8]]", path: Path) -> None:
     from safetensors.numpy import save
-
-    from genbench.disk import write_atomically
 
     write_atomically(path, save({name: np.ascontiguousarray(one) for name, one in arrays.items()}))
 
