@@ -253,6 +253,10 @@ class MemoryStore:
         """Nobody."""
         return None
 
+    def take_lost(self) -> Sequence[str]:
+        """Nobody took anything."""
+        return ()
+
 
 @contextmanager
 def store_of(kind: str, plan: Plan, calls: Counter[str]) -> Iterator[tuple[Any, Callable[[str], None]]]:

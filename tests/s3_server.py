@@ -1,4 +1,4 @@
-"""A small S3 server in a thread, with faults to order; in front of moto where that is installed.
+"""A small S3 server in a thread, with faults to order; alone, or in front of moto.
 
 It speaks what genbench asks for: objects with conditional writes, ranges, listings and deletions. Requests
 go to `Memory`, or are handed on to a server that somebody else wrote (`Behind`), which referees `Memory`.
@@ -9,9 +9,9 @@ import hashlib
 import http.client
 import random
 import re
-import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -256,17 +256,16 @@ def serving(server: Server) -> Iterator[Front]:
 
 
 @contextlib.contextmanager
-def moto() -> Iterator[Behind | None]:
-    """Start moto's server; None where it is not installed (it asks for an older dateutil than genbench's)."""
-    program = shutil.which("moto_server")
-    if program is None:
-        yield None
-        return
+def moto() -> Iterator[Behind]:
+    """Start moto's server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [program, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_plain()
+        [sys.executable, "-m", "moto.server", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=_plain(),
     )
     try:
         found = Behind(port)

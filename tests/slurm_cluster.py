@@ -55,7 +55,7 @@ DefMemPerCPU=200
 MinJobAge=300
 MaxArraySize=1001
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes} State=UNKNOWN
-PartitionName=low Nodes={host} Default=YES MaxTime=60 DefaultTime=10 PriorityTier=1 GraceTime=10 State=UP
+PartitionName=low Nodes={host} Default=YES MaxTime=60 DefaultTime=10 PriorityTier=1 GraceTime=2 State=UP
 PartitionName=high Nodes={host} MaxTime=60 DefaultTime=10 PriorityTier=9 PreemptMode=off State=UP
 """
 

@@ -91,6 +91,7 @@ class Walk:
         self._running: set[str] = set()
         self._lost: dict[str, list[str]] = defaultdict(list)  # what suite evaluations cannot read any more
         self._superseded = Counter[str]()  # how often another run took a step from us
+        self._robbed: set[str] = set()  # steps that were called off because that was noticed
         self._pauses: dict[str, float] = {}  # before the next look at a step that another process is at
         self._busy: dict[tuple[int, str], tuple[Holder, str]] = {}  # such processes, and a step of each
         self._told: set[tuple[int, str]] = set()
@@ -119,6 +120,7 @@ class Walk:
             if not self._running:
                 self._say_who_is_waited_for()
             self._observer.waiting()
+            self._call_off_what_was_taken(executor)
             for event in executor.events(self._patience(executor)):
                 self._take(event)
 
@@ -224,12 +226,21 @@ class Walk:
                 self._datasets.check(step.key, self._store)
             self._settle(step.key)
 
+    def _call_off_what_was_taken(self, executor: Executor) -> None:
+        """Call off the steps whose lease another run took, as of a machine that slept: they are at it now."""
+        for key in self._store.leases.take_lost():
+            if key in self._running:
+                self._robbed.add(key)
+                executor.cancel(key)
+
     def _is_with_others(self, key: str, failure: Failure) -> bool:
         """Say whether a step failed for us alone: another run is at it, or has done it."""
         if failure.ends_run:
             return False
-        is_lost = failure.kind == "superseded" and self._superseded[key] < _MOST_SUPERSEDED
-        self._superseded[key] += failure.kind == "superseded"
+        was_taken = failure.kind == "superseded" or key in self._robbed
+        self._robbed.discard(key)
+        is_lost = was_taken and self._superseded[key] < _MOST_SUPERSEDED
+        self._superseded[key] += was_taken
         return is_lost or self._store.has(key)
 
     def _leave_to_others(self, step: Step, event: Event) -> None:

@@ -202,7 +202,7 @@ def test_results_are_the_local_ones_though_a_node_is_killed_and_one_joins(
     (ended,) = [event for event in told if event.id == killed[0] and event.is_final]
     assert (ended.status, ended.attempt) == ("done", 2)
 
-    _, expected = _ran("processes", tmp_path / "local")
+    _, expected = _ran("inline", tmp_path / "local")
     assert _results(found) == _results(expected)
     assert len(expected.records) == 3
 
@@ -235,7 +235,8 @@ def test_ctrl_c_saves_work_and_the_same_command_resumes(cluster: Any, tmp_path: 
     assert "the same command resumes" in errors
     assert not list((store / "leases").glob("*")), "a lease is left"
     assert list(store.glob("work/*/checkpoint*"))
-    again = CliRunner().invoke(program, [*words, "--executor", "ray", "-o", str(tmp_path / "out")])
+    # What was saved is any executor's: the last one that is named counts.
+    again = CliRunner().invoke(program, [*words, "--executor", "inline", "-o", str(tmp_path / "out")])
     assert again.exit_code == 0, again.output
 
 

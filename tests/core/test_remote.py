@@ -41,18 +41,16 @@ CONTENT = {"weights.bin": b"w" * 100_000, "inner/report.json": b"{}", "empty": b
 
 
 @pytest.fixture(scope="module")
-def referee() -> Iterator[Behind | None]:
+def referee() -> Iterator[Behind]:
     with moto() as found:
         yield found
 
 
 @pytest.fixture(params=["ours", "moto"])
 def front(
-    request: pytest.FixtureRequest, referee: Behind | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    request: pytest.FixtureRequest, referee: Behind, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Front]:
-    if request.param == "moto" and referee is None:
-        pytest.skip("moto_server is not on PATH: pipx install 'moto[s3,server]'")
-    with serving(Memory() if request.param == "ours" or referee is None else referee) as found:
+    with serving(Memory() if request.param == "ours" else referee) as found:
         at(found, monkeypatch, tmp_path)
         yield found
 
@@ -139,9 +137,7 @@ def test_what_a_worker_made_is_seen_at_once_by_the_run_that_claimed_it(
     assert main.has(KEY)
 
 
-def test_a_large_file_travels_in_parts(referee: Behind | None, monkeypatch: Any, tmp_path: Path) -> None:
-    if referee is None:
-        pytest.skip("moto_server is not on PATH: pipx install 'moto[s3,server]'")
+def test_a_large_file_travels_in_parts(referee: Behind, monkeypatch: Any, tmp_path: Path) -> None:
     with serving(referee) as front:
         at(front, monkeypatch, tmp_path)
         large = {**CONTENT, "weights.bin": random.Random(1).randbytes(9 * 2**20)}

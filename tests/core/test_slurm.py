@@ -429,7 +429,7 @@ def results_in(folder: Path) -> list[str]:
     return sorted(json.dumps(one, sort_keys=True) for one in found)
 
 
-SLOW = "toy:seconds_per_iteration=0.1,fit_iterations=80"
+SLOW = "toy:seconds_per_iteration=0.1,fit_iterations=200"
 
 
 def steps(found: dict[str, Any], stage: str) -> list[dict[str, Any]]:

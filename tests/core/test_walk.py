@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from genbench import walk as walking
-from genbench.executors import Event, Failure
+from genbench.executors import Event, Failure, Task
+from genbench.executors.at_work import CANCELLED
 from genbench.frontier import Frontier
 from genbench.leases import Holder
 from genbench.plan import Cell, Plan, Step
@@ -173,8 +174,15 @@ class NotingStore(scale.MemoryStore):
         self.failures, self.log_path, self.writing = store.failures, store.log_path, store.writing
         self.held: Callable[[str], bool] = lambda key: False
         self.asked = Counter[str]()
+        self.lost: Sequence[str] = ()
+        self.later: Callable[[], None] = lambda: None  # what happens elsewhere
+
+    def take_lost(self) -> Sequence[str]:
+        lost, self.lost = self.lost, ()
+        return lost
 
     def acquire(self, key: str) -> bool:
+        self.later()
         self.asked[key] += 1
         return not self.held(key)
 
@@ -210,8 +218,14 @@ def test_a_suite_of_which_many_cells_fail_is_planned_anew_once_and_without_them(
     monkeypatch.setattr(walking, "without_failed", counted)
     monkeypatch.setattr(Walk, "_save_records_for", lambda *_: None)  # there is nothing to make records of
     memory = NotingStore(store)
-    executor = Failing(scale.Clock(is_charged=False), 4, lambda key: 1.0, memory.put)
-    executor.broken = frozenset(trainings)
+    broken = frozenset(trainings)
+    executor = Failing(
+        scale.Clock(is_charged=False),
+        4,
+        lambda key: 1.0,
+        lambda key: None if key in broken else memory.put(key),
+    )
+    executor.broken = broken
     (store.root / scale.CARD).parent.mkdir(parents=True, exist_ok=True)
     (store.root / scale.CARD).write_text("{}")
     walk = Walk(plan, memory, registry, Observer(), RunOptions(jobs=4))  # type: ignore[arg-type]
@@ -246,3 +260,52 @@ def test_steps_that_others_are_at_are_looked_at_with_growing_pauses(
     looks = [memory.asked[key] for key in trainings]
     assert max(looks) < 70  # every 2 s; at every event or every 50 ms they were 2,000
     assert min(looks) > 20
+
+
+class Robbed(Failing):
+    """Workers whose tasks can be called off, of which one loses its lease while it runs."""
+
+    def __init__(self, memory: "NotingStore", clock: scale.Clock, victim: str) -> None:
+        super().__init__(clock, 4, lambda key: 1.0, memory.put)
+        self.memory, self.victim, self.cancelled = memory, victim, list[str]()
+
+    def submit(self, bundle: Sequence[Task]) -> None:
+        if self.victim in {task.id for task in bundle} and not self.cancelled:
+            self.memory.lost = [self.victim]
+        super().submit(bundle)
+
+    def cancel(self, task_id: str) -> None:
+        self.cancelled.append(task_id)
+
+    def events(self, timeout_seconds: float) -> Sequence[Event]:
+        if self.cancelled == [self.victim]:
+            self.cancelled.append("told")
+            self._running = [one for one in self._running if self.victim not in one[2]]
+            return [Event(self.victim, "failed", failure=CANCELLED)]
+        return super().events(timeout_seconds)
+
+
+@pytest.mark.parametrize("thief", ["does it", "gives it back"])
+def test_a_step_whose_lease_was_taken_is_called_off_and_left_to_the_thief(
+    registry: Registry, store: Store, monkeypatch: pytest.MonkeyPatch, thief: str
+) -> None:
+    plan = toy_plan(registry, store, generators=[], seeds=2)
+    victim = next(key for key, step in plan.steps.items() if step.stage == "train")
+    clock, told = scale.Clock(is_charged=False), list[Event]()
+    monkeypatch.setattr(walking.time, "monotonic", lambda: clock.now)
+    memory = NotingStore(store)
+    executor = Robbed(memory, clock, victim)
+    memory.held = lambda key: key == victim and bool(executor.cancelled) and clock.now < 30.0
+    if thief == "does it":
+        memory.later = lambda: memory.put(victim) if clock.now > 20.0 else None
+    store.root.mkdir(parents=True, exist_ok=True)
+    (store.root / scale.CARD).write_text("{}")
+    observer = Observer(event=lambda step, event: told.append(event))
+    walk = Walk(plan, memory, registry, observer, RunOptions(jobs=4, vectorize="off"))  # type: ignore[arg-type]
+    walk.go(executor)
+    assert executor.cancelled == [victim, "told"]
+    assert not walk.summary.failed
+    assert walk.summary.ran == len(plan.steps) - (thief == "does it")
+    news = [event for event in told if event.id == victim]
+    assert news[0].note == "another run has taken it over"
+    assert [one.status for one in news] == ["queued"] + ["started", "done"] * (thief == "gives it back")
