@@ -243,6 +243,23 @@ def test_ctrl_c_saves_work_and_the_same_command_resumes(cluster: Any, tmp_path: 
 # ------------------------------------------------------------ without a cluster
 
 
+@pytest.mark.slow(reason="a program that starts a cluster of its own")
+def test_without_a_cluster_one_is_started_and_nothing_of_it_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["run", "-d", "digits", "-c", "mlp", "-e", "accuracy", "--preset", "smoke", "--seeds", "1"]
+    command = [sys.executable, "-m", "genbench.cli", *words, "--executor", "ray", "--store", "store"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "[4/4] evaluate accuracy" in done.stderr
+    assert "oken" not in done.stderr
+    assert not (tmp_path / ".ray").exists()
+    assert not [words for _, words in _processes() if str(tmp_path) in words]
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [

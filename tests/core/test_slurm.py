@@ -1,5 +1,6 @@
 """Steps as jobs of SLURM: of a real cluster of one node where its daemons start, else of a double."""
 
+import contextlib
 import json
 import os
 import re
@@ -421,6 +422,51 @@ def test_a_detached_run_survives_preemption_and_equals_the_local_one(
     there = results_in(tmp_path / "genbench-results" / "far" / "records")
     assert there == results_in(local.root / "records")
     assert len(there) == 3
+
+
+@pytest.mark.slow(reason="runs are begun, and called off")
+@pytest.mark.parametrize("where", ["in a job", "here"])
+def test_a_run_that_is_called_off_has_saved_its_work(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    assert site
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENBENCH_STORE", str(tmp_path / "store"))
+    (tmp_path / "p.toml").write_text(PROFILE)
+    read_profile.cache_clear()
+    words = [
+        *TOYS,
+        "-g",
+        "toy:seconds_per_iteration=0.1,fit_iterations=3000",
+        "-e",
+        "accuracy",
+        "--seeds",
+        "1",
+    ]
+    words += ["--name", "far"]
+    with contextlib.ExitStack() as ended:
+        if where == "in a job":
+            words += ["--executor", "slurm:p.toml"]
+            monkeypatch.setattr(sys, "argv", ["genbench", "submit", *words])
+            CliRunner().invoke(program, ["submit", *words], catch_exceptions=False)
+        else:
+            command = [sys.executable, "-m", "genbench.cli", "run", *words, "-j", "1"]
+            process = ended.enter_context(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+            ended.callback(process.kill)
+            while not (tmp_path / "genbench-results" / "far" / "run.json").exists():
+                assert process.poll() is None
+                time.sleep(0.2)
+        await_status("far", lambda found: [one for one in steps(found, "fit") if one["state"] == "running"])
+        told = CliRunner().invoke(program, ["cancel", "far"], catch_exceptions=False).output
+        if where == "here":
+            assert f"process {process.pid} was asked to stop" in told
+            assert process.wait(60) == 143
+        else:
+            assert "and its steps have ended; what they had done is kept" in told
+            assert all(one.is_over for one in commands.queue() if "far" in one.name or "fit" in one.name)
+    assert await_status("far", lambda found: [found])[0]["state"] == "stopped"
+    assert list((tmp_path / "store").glob("work/*/checkpoint*"))
+    assert not list((tmp_path / "store" / "leases").glob("*"))
 
 
 def results_in(folder: Path) -> list[str]:

@@ -73,8 +73,10 @@ def join_cluster(config: RayConfig, jobs: int) -> bool:
     if address == "local":
         own = {"num_cpus": jobs, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell Ray's makers of our cluster
-        if "RAY_AUTH_MODE" not in os.environ:  # a token of its own, or Ray leaves one in the home folder
-            os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+        # A token of its own, or Ray leaves one in the home folder. That it is asked for is Ray's default; the
+        # variable that says so must not be set here: Ray read it when it was imported.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it would announce that
     with _own_signals(), _nothing_private():
         try:
             ray.init(
