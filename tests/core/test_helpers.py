@@ -1,18 +1,23 @@
-"""A sample step that is split over devices: the images are those of one, byte by byte."""
+"""Steps that are split over devices: their results are those of one, byte by byte."""
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from genbench.errors import GenbenchError, Interrupted
 from genbench.plan import Plan, Step
 from genbench.planner import make_plan
 from genbench.registry import PluginSource, Registry
 from genbench.spec import resolve_suite
 from genbench.steps import Workshop, execute, helpers
+from genbench.steps.context import StepContext
 from genbench.store import Store
 from genbench.suite import make_suite
+from genbench_generators._batch_parts import BatchParts
 
 pytestmark = pytest.mark.slow(reason="helpers are processes that load torch")
 
@@ -72,8 +77,8 @@ def test_images_of_two_devices_are_those_of_one(
     assert "sampled on 2 devices" in split.log_path(step.key).read_text()
     assert files(split, step) == files(whole, step)
 
-    def dying(share: Any, environment: Mapping[str, str]) -> Any:
-        process = started(share, environment)
+    def dying(share: Any, environment: Mapping[str, str], target: Any) -> Any:
+        process = started(share, environment, target)
         process.kill()
         return process
 
@@ -82,3 +87,97 @@ def test_images_of_two_devices_are_those_of_one(
     assert made[1] == [f"shard-{start:07d}.npy" for start in (0, 1024)]
     assert "a helper ended with -9: its shards are made here" in broken.log_path(step.key).read_text()
     assert files(broken, step) == files(whole, step)
+
+
+# ---------------------------------------------------------------------------------------------- fits
+
+
+def fit_of(store: Store, built_in: Registry, generator: str) -> Step:
+    """Return the step of a fit, with its images in the store."""
+    entries = {"generators": [generator], "classifiers": ["mlp"], "evaluators": ["accuracy"]}
+    suite = make_suite({"datasets": ["digits"], "preset": "smoke", "seeds": 1, **entries}, "test")
+    plan = make_plan(resolve_suite(built_in, suite, store.fingerprint))
+    step = next(one for one in plan.steps.values() if one.stage == "fit")
+    for needed in step.inputs.values():
+        execute(plan.steps[needed], Workshop(store, built_in), _silent)
+    return step
+
+
+SPLIT = "ddpm:batch_parts=3,fit_steps=12,dropout=0.1"
+
+
+def test_a_fit_on_several_devices_is_that_on_one(built_in: Registry, tmp_path: Path) -> None:
+    found = []
+    for count in (1, 2, 3):
+        store = Store(tmp_path / str(count))
+        step = fit_of(store, built_in, SPLIT)
+        execute(step, Workshop(store, built_in, helpers=({},) * (count - 1)), _silent)
+        log = store.log_path(step.key).read_text()
+        assert (f"fitted on {count} devices" in log) == (count > 1)
+        assert not list(store.root.glob("work/*/meeting*"))
+        found.append(files(store, step))
+    assert found[0] == found[1] == found[2]
+    whole = fit_of(store, built_in, "ddpm:fit_steps=12,dropout=0.1")
+    execute(whole, Workshop(store, built_in, helpers=({},)), _silent)
+    assert "devices" not in store.log_path(whole.key).read_text()
+    assert files(store, whole) != found[0]  # rounding, and dropout: the option is part of the key
+
+
+def test_a_fit_that_was_stopped_goes_on_on_another_number_of_devices(
+    built_in: Registry, tmp_path: Path
+) -> None:
+    alone, moved = Store(tmp_path / "alone"), Store(tmp_path / "moved")
+    step = fit_of(alone, built_in, SPLIT)
+    execute(step, Workshop(alone, built_in), _silent)
+    fit_of(moved, built_in, SPLIT)
+    asked = iter([False] * 6 + [True] * 99)
+    with pytest.raises(Interrupted):
+        stopping = Workshop(moved, built_in, helpers=({},), must_stop=lambda: next(asked), checkpoint_seconds=0)
+        execute(step, stopping, _silent)
+    assert list(moved.root.glob("work/*/checkpoint*"))
+    execute(step, Workshop(moved, built_in, helpers=({}, {})), _silent)
+    assert "resumes from a checkpoint" in moved.log_path(step.key).read_text()
+    assert files(moved, step) == files(alone, step)
+
+
+def test_a_fit_whose_helper_is_killed_says_so_and_resumes(
+    built_in: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, alone = Store(tmp_path / "store"), Store(tmp_path / "alone")
+    step = fit_of(store, built_in, SPLIT)
+    started, processes = helpers._started, []
+
+    def noting(*args: Any) -> Any:
+        processes.append(started(*args))
+        return processes[-1]
+
+    def kill(done: int, total: int, metrics: Mapping[str, float]) -> None:
+        processes[0].kill()
+
+    monkeypatch.setattr(helpers, "_started", noting)
+    workshop = Workshop(store, built_in, helpers=({},), checkpoint_seconds=0)
+    with pytest.raises(GenbenchError, match=r"the fit's process on device 2 of 2 ended: exit code -9"):
+        execute(step, workshop, kill)
+    assert not store.has(step.key)
+    execute(step, Workshop(store, built_in), _silent)
+    fit_of(alone, built_in, SPLIT)
+    execute(step, Workshop(alone, built_in), _silent)
+    assert files(store, step) == files(alone, step)
+
+
+def test_the_parts_of_a_gradient_add_up_to_that_of_the_batch() -> None:
+    x, y = torch.randn(10, 4), torch.randn(10, 2)
+    network = torch.nn.Linear(4, 2)
+    ctx = StepContext(1, "cpu", Path(), Path(), logging.Logger("test"), _silent)
+
+    def loss(step: int, rows: slice) -> torch.Tensor:
+        return ((network(x[rows]) - y[rows]) ** 2).mean()
+
+    found = []
+    for parts in (1, 3, 10):
+        mean = BatchParts(list(network.parameters()), loss, 10, parts, ctx).gradient(0)
+        grads = [one.grad for one in network.parameters()]
+        found.append([mean, *(one.clone() for one in grads if one is not None)])
+    for split in found[1:]:
+        torch.testing.assert_close(split, found[0])
+    assert found[0][0] == loss(0, slice(10))

@@ -10,23 +10,31 @@ from genbench.images import LabelledImages
 from genbench.protocols import Generator, StockGenerator
 from genbench.steps import fit_samples
 from genbench.steps.components import build, open_references
-from genbench.steps.dataset import open_splits
+from genbench.steps.dataset import Splits, open_splits
+from genbench.steps.fit_helpers import joined_by_helpers
 from genbench.steps.workshop import Job
 
 
 def run(job: Job[FitDocument]) -> None:
     """Fit a generator, and keep what it learned and how its loss fell."""
-    component = build(job.document.component, "generator", job.workshop, job.step.location)
-    generator, splits = cast("Generator", component), open_splits(the(job.given.dataset))
-    job.ctx.inputs = open_references(job, "generator", splits)
-    job.ctx.dataset = splits.facts
+    generator, splits = prepared(job)
     job.ctx.classes = splits.train.num_classes
-    generator.fit(splits.train, job.ctx)
+    with joined_by_helpers(job, generator):
+        generator.fit(splits.train, job.ctx)
     generator.save(job.ctx.files)
     if isinstance(generator, StockGenerator):
         _write_stock(generator, splits.train, job.ctx.files)
     write_curve(job.ctx.curve, job.ctx.files)
     fit_samples.finish(job.ctx.work, job.ctx.files)
+
+
+def prepared(job: Job[FitDocument]) -> tuple[Generator, Splits]:
+    """Build the generator, and open what it learns from; the context knows it afterwards."""
+    component = build(job.document.component, "generator", job.workshop, job.step.location)
+    generator, splits = cast("Generator", component), open_splits(the(job.given.dataset))
+    job.ctx.inputs = open_references(job, "generator", splits)
+    job.ctx.dataset = splits.facts
+    return generator, splits
 
 
 def _write_stock(generator: StockGenerator, train: LabelledImages, folder: Path) -> None:

@@ -1,19 +1,21 @@
-"""Further devices of a worker, which make shards of a sampled set side by side.
+"""Further devices of a worker: processes that do a share of a step, each on a device of its own.
 
-An image depends on its own row of the request alone, and a generator is asked for one shard at a time. So
+Of a sampled set they make shards side by side. An image depends on its own row of the request alone, and a generator is asked for one shard at a time. So
 it does not matter who makes a shard: a helper is a process on another device that makes every n-th one and
 leaves it in the step's scratch folder, where the step finds it as it finds what an earlier attempt left. A
-shard that no helper made, whatever became of it, is made by the step itself.
+shard that no helper made, whatever became of it, is made by the step itself. How they help with a fit is
+told in `fit_helpers`.
 """
 
 import contextlib
 import json
 import logging
+import math
 import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from multiprocessing.process import BaseProcess
@@ -39,7 +41,7 @@ _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class _Share:
+class Share:
     """What a helper is told. Picklable.
 
     Attributes:
@@ -53,6 +55,7 @@ class _Share:
         threads: Of torch.
         max_memory_gib: Memory limit, or None.
         parent: Process that it ends with.
+        meeting: A file by which the processes of a fit find each other; None where they need not.
     """
 
     root: str
@@ -65,6 +68,7 @@ class _Share:
     threads: int
     max_memory_gib: float | None
     parent: int
+    meeting: Path | None = None
 
     @property
     def note(self) -> Path:
@@ -76,7 +80,7 @@ class _Share:
 class Helpers:
     """Processes that help with one step."""
 
-    shares: list[_Share]
+    shares: list[Share]
     processes: list[BaseProcess]
     job: Job[Any]
 
@@ -105,15 +109,32 @@ class Helpers:
 
 @contextlib.contextmanager
 def helpers_for(job: Job[Any], shards: int) -> Iterator[Helpers]:
-    """Start a helper on each further device of this worker, as far as there are shards for it.
+    """Start a helper on each further device of this worker, as far as there are shards for it."""
+    with started_helpers(job, shards - 1, _help) as helpers:
+        if helpers.processes:
+            job.ctx.log.info("sampled on %d devices", helpers.parts)
+        yield helpers
+
+
+@contextlib.contextmanager
+def started_helpers(
+    job: Job[Any], most: int, target: Callable[[Share], None], meeting: Path | None = None
+) -> Iterator[Helpers]:
+    """Start a helper on each further device of this worker, and end those that are left in the end.
 
     None helps with a step of third-party code, which runs in a room on one device.
+
+    Args:
+        job: The step.
+        most: How many helpers it has use for.
+        target: What each of them calls.
+        meeting: See `Share`.
     """
     environments = job.workshop.helpers if job.step.guest is None else ()
-    count = max(0, min(len(environments), shards - 1))
+    count = max(0, min(len(environments), most))
     rooms, threads = job.workshop.rooms, max(1, torch.get_num_threads() // (count + 1))
     shares = [
-        _Share(
+        Share(
             root=str(job.workshop.store.root),
             source=job.workshop.registry.source,
             step=job.step,
@@ -124,12 +145,11 @@ def helpers_for(job: Job[Any], shards: int) -> Iterator[Helpers]:
             threads=threads,
             max_memory_gib=rooms.max_memory_gib if rooms is not None else None,
             parent=os.getpid(),
+            meeting=meeting,
         )
         for part in range(1, count + 1)
     ]
-    processes = [_started(share, environments[share.part - 1]) for share in shares]
-    if processes:
-        job.ctx.log.info("sampled on %d devices", count + 1)
+    processes = [_started(share, environments[share.part - 1], target) for share in shares]
     try:
         yield Helpers(shares, processes, job)
     finally:
@@ -140,11 +160,11 @@ def helpers_for(job: Job[Any], shards: int) -> Iterator[Helpers]:
             process.join()
 
 
-def _started(share: _Share, environment: Mapping[str, str]) -> BaseProcess:
+def _started(share: Share, environment: Mapping[str, str], target: Callable[[Share], None]) -> BaseProcess:
     setup = Setup("", {}, threads=share.threads, environments=(environment,))
     values = worker_environment(setup)
     before = {name: os.environ.get(name) for name in values}
-    process = multiprocessing.get_context("spawn").Process(target=_help, args=(share,))
+    process = multiprocessing.get_context("spawn").Process(target=target, args=(share,))
     try:
         _set_variables(values)
         process.start()
@@ -161,16 +181,15 @@ def _set_variables(values: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def _help(share: _Share) -> None:
-    """Make a share of the shards; called in a helper."""
-    began = time.perf_counter()
+@contextlib.contextmanager
+def in_helper(share: Share) -> Iterator[Job[Any]]:
+    """Open in a helper what the step needs; its context is heard by nobody, and keeps no time."""
     end_with_parent(share.parent)
     torch.set_num_threads(share.threads)
     if share.max_memory_gib is not None:
         limit_memory(share.max_memory_gib, share.device)
     choose_arithmetic()
     workshop = Workshop(Store(Path(share.root)), Registry(share.source), share.device)
-    sample = import_module("genbench.steps.sample")  # which imports us
     with tempfile.TemporaryDirectory(prefix="gb-helper-") as files:
         ctx = StepContext(
             step_seed=share.step.seed,
@@ -179,8 +198,16 @@ def _help(share: _Share) -> None:
             files=Path(files),
             log=logging.Logger("genbench.helper"),
             report=lambda done, total, metrics: None,
+            checkpoint_seconds=math.inf,
         )
         ctx.clock = replace(ctx.clock, share=0.0)  # the step keeps its own time
-        given = workshop.open_inputs(share.step)
-        sample.make_share(Job(share.step, share.step.work, given, workshop, ctx), share.part, share.parts)
+        yield Job(share.step, share.step.work, workshop.open_inputs(share.step), workshop, ctx)
+
+
+def _help(share: Share) -> None:
+    """Make a share of the shards; called in a helper."""
+    began = time.perf_counter()
+    sample = import_module("genbench.steps.sample")  # which imports us
+    with in_helper(share) as job:
+        sample.make_share(job, share.part, share.parts)
     write_atomically(share.note, json.dumps(time.perf_counter() - began).encode())

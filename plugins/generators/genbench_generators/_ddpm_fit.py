@@ -77,15 +77,17 @@ class DdpmFit:
         plan = FitPlan(
             name="ddpm",
             steps=self.steps,
+            batch_images=config.batch_size_images,
             rate=lambda step: learning_rate(config, step, self.steps),
             clip_norm=config.clip_norm,
             ema_decay=config.ema_decay,
             advice="lower learning_rate, set clip_norm=1, raise warmup_fraction, or use precision=fp32",
+            parts=config.batch_parts,
         )
         Fit(fitted, optimizer, self._loss, plan, self.ctx, self._draw).run()
 
-    def _loss(self, step: int) -> torch.Tensor:
-        """Return the simple loss |eps - eps_theta(x_t, t, c)|^2 of a step (DDPM, Eq. 14)."""
+    def _loss(self, step: int, rows: slice) -> torch.Tensor:
+        """Return the simple loss |eps - eps_theta(x_t, t, c)|^2 of rows of a step's batch (DDPM, Eq. 14)."""
         x_0, labels = self._images.batch(step)
         x_0 = pad(x_0, *self._size)
         rng = torch.Generator(device=self.ctx.device).manual_seed(self.ctx.seed("noise", step))
@@ -97,6 +99,8 @@ class DdpmFit:
         shown = labels.masked_fill(dropped, self._no_class)
         if self.ctx.dataset.flip:
             x_0 = torch.where(mirrored[:, None, None, None], x_0.flip(-1), x_0)
+        # What is drawn, is drawn for the whole batch: it does not depend on how that is split.
+        x_0, t, eps, shown, labels = x_0[rows], t[rows], eps[rows], shown[rows], labels[rows]
         x_t = (self._signal[t] * x_0 + self._noise[t] * eps).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             predicted = self._forward(x_t, t, shown, return_dict=False)[0]

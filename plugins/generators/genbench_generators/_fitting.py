@@ -1,7 +1,7 @@
 """The loop in which a generator's network is fitted: it can be killed at any step, and resumes bit for bit.
 
 What a step does must depend on (seed, step) alone. Torch's global generator, which dropout draws from, is
-seeded at every step, and restored at the end.
+seeded at every step (`_batch_parts.py`), and restored at the end.
 """
 
 import contextlib
@@ -15,7 +15,6 @@ from torch import nn
 from genbench.errors import GenbenchError
 from genbench.images import LabelledImages, Labels
 from genbench.protocols import Draw, RunContext
-from genbench.seeding import seed_device
 from genbench.training.data import resident_limit_bytes
 from genbench.training.optimise import (
     AveragedWeights,
@@ -23,6 +22,7 @@ from genbench.training.optimise import (
     optimizer_tensors,
     set_learning_rate,
 )
+from genbench_generators._batch_parts import BatchParts, Loss
 from genbench_generators._diffusion import to_model
 
 _REPORT_STEPS = 20  # the loss is read from the device this often
@@ -36,18 +36,22 @@ class FitPlan:
     Attributes:
         name: Name of the generator, for messages.
         steps: Optimizer steps.
+        batch_images: Images of a step.
         rate: The learning rate of a step.
         clip_norm: Gradient norm above which it is clipped, or None.
         ema_decay: Decay of the averaged weights that are kept; 0 is off.
         advice: What to do when the loss is no longer finite.
+        parts: Into how many parts a batch is split (`_batch_parts.py`).
     """
 
     name: str
     steps: int
+    batch_images: int
     rate: Callable[[int], float]
     clip_norm: float | None = None
     ema_decay: float = 0.0
     advice: str = "lower learning_rate, set clip_norm=1, or use precision=fp32"
+    parts: int = 1
 
 
 class Fit:
@@ -56,7 +60,7 @@ class Fit:
     Args:
         network: On `ctx.device`; changed in place. Only parameters that require a gradient are saved.
         optimizer: Over its parameters.
-        loss: The loss of a step: a scalar tensor.
+        loss: The mean loss of rows of a step's batch: a scalar tensor.
         plan: How long and how.
         ctx: Device, seeds, checkpoints.
         draw: Makes images with the network, which has its averaged weights by then; None: not watched.
@@ -66,14 +70,15 @@ class Fit:
         self,
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
-        loss: Callable[[int], torch.Tensor],
+        loss: Loss,
         plan: FitPlan,
         ctx: RunContext,
         draw: Draw | None = None,
     ) -> None:
-        self._network, self._optimizer, self._loss = network, optimizer, loss
+        self._network, self._optimizer = network, optimizer
         self._plan, self._ctx, self._draw = plan, ctx, draw
         self._parameters = [value for value in network.parameters() if value.requires_grad]
+        self._parts = BatchParts(self._parameters, loss, plan.batch_images, plan.parts, ctx)
         self._average = AveragedWeights(network, plan.ema_decay) if plan.ema_decay else None
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=ctx.device)
         self._last_report = 0
@@ -90,7 +95,6 @@ class Fit:
         self._network.train()
         with torch.random.fork_rng(devices=devices):
             for step in range(first, self._plan.steps):
-                seed_device(self._ctx.device, self._ctx.seed("dropout", step))
                 self._step(step)
                 due = self._ctx.checkpoint_due()
                 if due or (step + 1) % _REPORT_STEPS == 0 or step + 1 == self._plan.steps:
@@ -106,16 +110,14 @@ class Fit:
         self._network.eval()
 
     def _step(self, step: int) -> None:
-        loss = self._loss(step)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._parts.gradient(step)
         if self._plan.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, self._plan.clip_norm)
         set_learning_rate(self._optimizer, self._plan.rate(step))
         self._optimizer.step()
         if self._average is not None:
             self._average.update(step)
-        self._loss_sum += loss.detach()
+        self._loss_sum += loss
 
     def _drawn(self, labels: Labels, seeds: Labels) -> torch.Tensor:
         """Draw with what the fit would end with now, and go on as if nothing had been."""
@@ -154,7 +156,7 @@ class Fit:
 
     def _restore(self) -> int:
         """Load the last checkpoint, if there is one, and return the step to resume at."""
-        saved = self._ctx.restore()
+        saved = self._parts.agreed(self._ctx.restore)
         if saved is None:
             return 0
         parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "optimizer": {}, "average": {}}

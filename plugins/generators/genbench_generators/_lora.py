@@ -61,9 +61,11 @@ def fit_adapter(
     plan = FitPlan(
         name="LoRA",
         steps=config.lora_steps,
+        batch_images=config.lora_batch_size_images,
         rate=warmed_up_rate(config.lora_learning_rate, _WARMUP_FRACTION, config.lora_steps),
         clip_norm=1.0,
         advice=_ADVICE,
+        parts=config.lora_batch_parts,
     )
     optimizer = torch.optim.AdamW(trained, config.lora_learning_rate, fused=True)
     Fit(nn.ParameterList(trained), optimizer, loss, plan, ctx).run()
@@ -111,28 +113,36 @@ class AdapterLoss:
         self._noise: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
         self._images = TrainingImages(train, config.lora_batch_size_images, ctx)
         self._rows = [np.flatnonzero(train.labels == label) for label in range(train.num_classes)]
+        self._drawn: tuple[int, tuple[torch.Tensor, ...]] = (-1, ())
         self._texts = self._encoded([*(fill(config.lora_template, name) for name in train.class_names), ""])
 
-    def __call__(self, step: int) -> torch.Tensor:
-        """Return the mean squared error of the network's prediction: a scalar."""
+    def __call__(self, step: int, rows: slice) -> torch.Tensor:
+        """Return the mean squared error of the network's prediction for rows of a batch: a scalar."""
+        if self._drawn[0] != step:  # for the whole batch, and once, in however many parts it is used
+            self._drawn = (step, self._draw(step))
+        x_t, t, texts, goal = (one[rows] for one in self._drawn[1])
+        with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self._config.precision != "fp32"):
+            predicted = self._pipeline.unet(x_t, t, texts, return_dict=False)[0]
+        return F.mse_loss(predicted.float(), goal)
+
+    @torch.no_grad()
+    def _draw(self, step: int) -> tuple[torch.Tensor, ...]:
+        """Return a step's noisy latents, noise levels, encoded texts and what is to be predicted."""
         device = self._ctx.device
         x, labels = self._images.batch(step)
         rng = torch.Generator(device=device).manual_seed(self._ctx.seed("noise", step))
-        with torch.no_grad():
-            latents = self._latents(x).sample(rng).float() * self._pipeline.vae.config.scaling_factor
-            t = torch.randint(self._noise.config.num_train_timesteps, (len(x),), generator=rng, device=device)
-            noise = torch.randn(latents.shape, generator=rng, device=device)
-            drawn = torch.rand(len(x), generator=rng, device=device)
-            x_t = self._noise.add_noise(latents, noise, t)
-            # three shares of the images: without text, without both, without source
-            share = self._config.lora_drop_fraction
-            texts = self._texts[labels.masked_fill(drawn < 2 * share, len(self._rows))]
-            if self._with_source:
-                shown = ((drawn < share) | (drawn >= 3 * share)).float()[:, None, None, None]
-                x_t = torch.cat([x_t, shown * self._sources(labels, step)], dim=1)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._config.precision != "fp32"):
-            predicted = self._pipeline.unet(x_t, t, texts, return_dict=False)[0]
-        return F.mse_loss(predicted.float(), self._goal(latents, noise, t))
+        latents = self._latents(x).sample(rng).float() * self._pipeline.vae.config.scaling_factor
+        t = torch.randint(self._noise.config.num_train_timesteps, (len(x),), generator=rng, device=device)
+        noise = torch.randn(latents.shape, generator=rng, device=device)
+        drawn = torch.rand(len(x), generator=rng, device=device)
+        x_t = self._noise.add_noise(latents, noise, t)
+        # three shares of the images: without text, without both, without source
+        share = self._config.lora_drop_fraction
+        texts = self._texts[labels.masked_fill(drawn < 2 * share, len(self._rows))]
+        if self._with_source:
+            shown = ((drawn < share) | (drawn >= 3 * share)).float()[:, None, None, None]
+            x_t = torch.cat([x_t, shown * self._sources(labels, step)], dim=1)
+        return x_t, t, texts, self._goal(latents, noise, t)
 
     def _goal(self, latents: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Return what the network is to predict: `float32 [n, c, h, w]`."""

@@ -77,6 +77,11 @@ class PipelineGenerator(Generator, ABC):
 
     # ---------------------------------------------------------------------------------------------- fit
 
+    @property
+    def batch_parts(self) -> int:
+        """On how many devices the fit may run (`genbench.steps.fit_helpers`)."""
+        return self._common.lora_batch_parts if self._common.lora_steps else 1
+
     def fit(self, train: LabelledImages, ctx: RunContext) -> None:
         """Fine-tune on train, from the last checkpoint on; without `lora_steps` there is nothing to do.
 

@@ -60,16 +60,17 @@ class Cvae(Generator):
             network = CvaeNetwork(config.channels, config.latent_dimensions, card).to(ctx.device)
         images = TrainingImages(train, config.batch_size_images, ctx)
 
-        def loss(step: int) -> torch.Tensor:
+        def loss(step: int, rows: slice) -> torch.Tensor:
             x, labels = images.batch(step)
             rng = torch.Generator(device=ctx.device).manual_seed(ctx.seed("noise", step))
             noise = torch.randn(len(x), config.latent_dimensions, generator=rng, device=ctx.device)
             with torch.autocast(x.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                return negative_bound(network, x, labels, noise, config.beta)
+                return negative_bound(network, x[rows], labels[rows], noise[rows], config.beta)
 
         rate = warmed_up_rate(config.learning_rate, config.warmup_fraction, config.fit_steps)
         optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
-        plan = FitPlan("cvae", config.fit_steps, rate, config.clip_norm, config.ema_decay)
+        size = config.batch_size_images
+        plan = FitPlan("cvae", config.fit_steps, size, rate, config.clip_norm, config.ema_decay)
         self._network = network
         Fit(network, optimizer, loss, plan, ctx, lambda labels, seeds: self._drawn(labels, seeds, ctx)).run()
 

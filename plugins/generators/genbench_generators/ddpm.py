@@ -84,6 +84,11 @@ class Ddpm(Generator, Denoiser):
 
     # ---------------------------------------------------------------------------------------------- fit
 
+    @property
+    def batch_parts(self) -> int:
+        """On how many devices the fit may run (`genbench.steps.fit_helpers`)."""
+        return self.config.batch_parts
+
     def fit(self, train: LabelledImages, ctx: RunContext) -> None:
         """Fit the network; resumes from the last checkpoint.
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from genbench.protocols import GeneratorConfig
+from genbench.protocols import ADDED_LATER, GeneratorConfig
 from genbench_generators._pipeline_files import find_pipeline
 from genbench_generators._prompts import check_text, named_prompts, read_prompts
 
@@ -100,6 +100,12 @@ class PipelineConfig(GeneratorConfig):
     lora_rank: int = Field(default=8, ge=1, le=1024, description="rank of the fine-tuned differences")
     lora_learning_rate: float = Field(default=1e-4, gt=0, description="peak learning rate (AdamW)")
     lora_batch_size_images: int = Field(default=8, ge=1, description="images per optimizer step")
+    lora_batch_parts: Annotated[int, ADDED_LATER] = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="parts of a batch whose gradients are added in order: on several GPUs, where there are any",
+    )
     lora_template: str = Field(
         default="a photo of a {label}", description="text that train images are fine-tuned under"
     )
@@ -136,6 +142,15 @@ class PipelineConfig(GeneratorConfig):
     def _usable_lora_template(cls, value: str) -> str:
         check_text(value, ("{label}",))
         return value
+
+    @model_validator(mode="after")
+    def _usable_parts(self) -> "PipelineConfig":
+        if self.lora_batch_parts > self.lora_batch_size_images:
+            raise ValueError(
+                f"lora_batch_parts ({self.lora_batch_parts}) must be at most lora_batch_size_images "
+                f"({self.lora_batch_size_images})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _consistent_prompts(self) -> "PipelineConfig":

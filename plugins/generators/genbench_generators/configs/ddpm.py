@@ -196,6 +196,12 @@ class DdpmConfig(GeneratorConfig):
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="autocast precision, also to sample"
     )
+    batch_parts: Annotated[int, ADDED_LATER] = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="parts of a batch whose gradients are added in order: on several GPUs, where there are any",
+    )
     compile: bool = Field(default=False, description="torch.compile the network (a minute, then faster)")
     sampler: Literal["ddpm", "ddim", "dpmpp", "dpmpp-sde"] = Field(
         default="ddpm",
@@ -229,6 +235,11 @@ class DdpmConfig(GeneratorConfig):
     def _consistent(self) -> "DdpmConfig":
         if self.channels % self.norm_groups:
             raise ValueError(f"norm_groups ({self.norm_groups}) must divide channels ({self.channels})")
+        if self.batch_parts > self.batch_size_images:
+            raise ValueError(
+                f"batch_parts ({self.batch_parts}) must be at most batch_size_images "
+                f"({self.batch_size_images})"
+            )
         outside = [level for level in self.attention_levels if level >= len(self.channel_multipliers)]
         if outside:
             raise ValueError(
