@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -210,6 +211,27 @@ def test_preempted_and_timed_out_steps_save_and_go_on(site: Site, run_with: Call
     run.until(lambda: "a" in run.ended() and "b" in run.ended())
     assert run.ended()["a"].attempt == 3
     assert run.ended()["b"].status == "done"
+
+
+def test_a_job_that_is_preempted_while_its_run_closes_saves_all_the_same(
+    run_with: Callable[..., Run],
+) -> None:
+    run = run_with()
+    run.executor.submit([task("a", "wait")])
+    run.until(lambda: run.has("a", "progress"))
+    session = run.executor._session
+    place = b"genbench.executors.slurm.job\0" + os.fsencode(session.root)
+    found = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if place in path.read_bytes()]
+    (job,) = [int(path.name) for path in found if (path / "comm").read_text() != "srun"]
+    os.kill(job, signal.SIGSTOP)
+    session.ask_to_stop("close")
+    os.kill(job, signal.SIGTERM)
+    os.kill(job, signal.SIGCONT)
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not (saved := [one.saved for one in session.claims("0-0") if one.saved]):
+        assert time.monotonic() < end, [vars(one) for one in session.claims("0-0")]
+        time.sleep(0.2)
+    assert saved == ["its job was preempted; its work is saved"]
 
 
 def test_requeues_have_a_limit(run_with: Callable[..., Run]) -> None:

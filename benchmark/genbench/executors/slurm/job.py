@@ -7,6 +7,7 @@ stays claimed: when SLURM has requeued the job, it begins there again, as the ne
 asks for that itself. A job that is killed leaves the same claims, which the run then reads.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -64,7 +65,8 @@ class Job:
             for claim in self._resumed():
                 self._begin(executor, claim)
             self._go_on(executor)
-            if self._session.stop != "close" and self._claims:
+            # A run that is preempted with its jobs may close its session first: they save all the same.
+            if self._claims and (self._signal or self._session.stop != "close"):
                 executor.stop(GRACE_SECONDS)
                 self._listen(executor, 0.0)
         finally:
@@ -92,7 +94,7 @@ class Job:
 
     def _begin(self, executor: ProcessExecutor, claim: Claim) -> None:
         self._claims[claim.name] = claim
-        self._session.keep(self._name, claim)
+        self._keep(claim)
         executor.submit(claim.tasks)
 
     def _resumed(self) -> Iterator[Claim]:
@@ -130,7 +132,7 @@ class Job:
         """Write down what an event changes of the bundle that its task is in."""
         for claim in [one for one in self._claims.values() if any(task.id == event.id for task in one.tasks)]:
             left = _after(claim, event)
-            self._session.keep(self._name, left)
+            self._keep(left)
             self._claims[claim.name] = left
             if not left.tasks:
                 del self._claims[claim.name]
@@ -141,7 +143,7 @@ class Job:
         why = "its time ended" if self._signal == signal.SIGUSR2 else "its job was preempted"
         for claim in self._claims.values():
             if claim.begun == event.id:
-                self._session.keep(self._name, replace(claim, saved=f"{why}; its work is saved"))
+                self._keep(replace(claim, saved=f"{why}; its work is saved"))
 
     def _cancel(self, executor: ProcessExecutor) -> None:
         """Call off what was called off."""
@@ -174,6 +176,11 @@ class Job:
                 continue
             if states != ["RUNNING"]:
                 return
+
+    def _keep(self, claim: Claim) -> None:
+        """Write down what is left of a bundle, for whom there still is a session to read it."""
+        with contextlib.suppress(FileNotFoundError):
+            self._session.keep(self._name, claim)
 
     def _tell(self, message: object) -> None:
         if self._session.root.is_dir():
@@ -241,6 +248,8 @@ def main(words: Sequence[str]) -> int:
     folder, pool, array, workers = words
     place = os.environ.get("SLURM_ARRAY_TASK_ID", "0")
     number = f"{os.environ.get('SLURM_ARRAY_JOB_ID', '')}_{place}"
+    if Session(Path(folder)).stop == "close":  # the run ended before a job that it no longer waits for began
+        return 0
     return Job(Session(Path(folder)), pool, f"{array}-{place}", number).run(int(workers))
 
 
