@@ -130,9 +130,14 @@ def test_a_fit_that_was_stopped_goes_on_on_another_number_of_devices(
     step = fit_of(alone, built_in, SPLIT)
     execute(step, Workshop(alone, built_in), _silent)
     fit_of(moved, built_in, SPLIT)
-    asked = iter([False] * 6 + [True] * 99)
+    stopping = Workshop(
+        moved,
+        built_in,
+        helpers=({},),
+        must_stop=lambda: any(moved.root.glob("work/*/checkpoint.json")),
+        checkpoint_seconds=0,
+    )
     with pytest.raises(Interrupted):
-        stopping = Workshop(moved, built_in, helpers=({},), must_stop=lambda: next(asked), checkpoint_seconds=0)
         execute(step, stopping, _silent)
     assert list(moved.root.glob("work/*/checkpoint*"))
     execute(step, Workshop(moved, built_in, helpers=({}, {})), _silent)

@@ -93,7 +93,7 @@ def _met(meeting: Path, rank: int, count: int, device: str) -> Iterator[None]:
 
 
 def _await(helpers: Helpers) -> None:
-    """Wait until all helpers have come as far as to meet: after that nobody waits long for one that failed."""
+    """Wait until all helpers are about to meet: from then on, nobody waits long for one that fails."""
     until = time.monotonic() + _START_SECONDS
     while not all(read_json(share.note) == "ready" for share in helpers.shares):
         helpers.job.ctx.stop_if_asked()

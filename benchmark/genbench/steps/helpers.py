@@ -1,10 +1,10 @@
 """Further devices of a worker: processes that do a share of a step, each on a device of its own.
 
-Of a sampled set they make shards side by side. An image depends on its own row of the request alone, and a generator is asked for one shard at a time. So
-it does not matter who makes a shard: a helper is a process on another device that makes every n-th one and
-leaves it in the step's scratch folder, where the step finds it as it finds what an earlier attempt left. A
-shard that no helper made, whatever became of it, is made by the step itself. How they help with a fit is
-told in `fit_helpers`.
+Of a sampled set they make shards side by side. An image depends on its own row of the request alone, and a
+generator is asked for one shard at a time. So it does not matter who makes a shard: a helper is a process on
+another device that makes every n-th one and leaves it in the step's scratch folder, where the step finds it
+as it finds what an earlier attempt left. A shard that no helper made, whatever became of it, is made by the
+step itself. How helpers take part in a fit is told in `fit_helpers`.
 """
 
 import contextlib

@@ -11,6 +11,7 @@ have the same weights after it; the first alone reports, saves and is asked to s
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -43,9 +44,9 @@ class BatchParts:
     ) -> None:
         self._parameters, self._loss, self._ctx = parameters, loss, ctx
         self._batch_images = batch_images
-        ends = [sum(divmod(batch_images, parts)[0] + (k < batch_images % parts) for k in range(n))
-                for n in range(parts + 1)]  # fmt: skip
-        self._rows = [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+        each, rest = divmod(batch_images, parts)
+        ends = list(accumulate((each + (part < rest) for part in range(parts)), initial=0))
+        self._rows = [slice(start, end) for start, end in pairwise(ends)]
         is_joined = parts > 1 and dist.is_available() and dist.is_initialized()
         self._rank = dist.get_rank() if is_joined else 0
         self._processes = dist.get_world_size() if is_joined else 1
@@ -63,7 +64,8 @@ class BatchParts:
             total = vector if total is None else total.add_(vector)
         assert total is not None
         sizes = [one.numel() for one in self._parameters]
-        for parameter, values in zip(self._parameters, total[:-1].split(sizes), strict=True):
+        gradients = torch.split(total[:-1], sizes)
+        for parameter, values in zip(self._parameters, gradients, strict=True):
             parameter.grad = torch.empty_like(parameter).copy_(values.view(parameter.shape))
         return total[-1]
 

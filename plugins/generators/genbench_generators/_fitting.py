@@ -97,14 +97,14 @@ class Fit:
             for step in range(first, self._plan.steps):
                 self._step(step)
                 due = self._ctx.checkpoint_due()
-                if due or (step + 1) % _REPORT_STEPS == 0 or step + 1 == self._plan.steps:
+                if (step + 1) % _REPORT_STEPS == 0 or step + 1 == self._plan.steps:
                     self._report(step)
                 else:  # a step may take a second: how far it is must not wait for the loss
                     self._ctx.progress(step + 1, self._plan.steps)
                 if self._draw is not None:  # before the checkpoint: who resumes there has it
                     self._ctx.watch(step + 1, self._plan.steps, self._drawn)
                 if due:
-                    self._checkpoint(step + 1)
+                    self._checkpoint(step)
         if self._average is not None:
             self._average.move_into_network()
         self._network.eval()
@@ -131,19 +131,26 @@ class Fit:
                 self._network.train()
 
     def _report(self, step: int) -> None:
-        """Report the mean loss since the last report; the only place that waits for the device."""
-        loss = float(self._loss_sum) / (step + 1 - self._last_report)
+        """Report the mean loss since the last report, which is at the same steps in every fit."""
+        loss = self._mean_loss(step)
         self._last_report = step + 1
         self._loss_sum.zero_()
+        self._ctx.progress(step + 1, self._plan.steps, loss=loss)
+
+    def _mean_loss(self, step: int) -> float:
+        """Return the mean loss since the last report; the only place that waits for the device."""
+        loss = float(self._loss_sum) / (step + 1 - self._last_report)
         if not math.isfinite(loss):
             raise GenbenchError(
                 f"{self._plan.name} diverged: the loss is {loss} by step {step + 1} of {self._plan.steps}, "
                 f"learning rate {self._plan.rate(step):.3g}",
                 hint=self._plan.advice,
             )
-        self._ctx.progress(step + 1, self._plan.steps, loss=loss)
+        return loss
 
-    def _checkpoint(self, done: int) -> None:
+    def _checkpoint(self, step: int) -> None:
+        if step + 1 > self._last_report:
+            self._mean_loss(step)  # what has diverged is not kept
         parts: dict[str, Mapping[str, torch.Tensor]] = {
             "network": self._network.state_dict(),
             "optimizer": optimizer_tensors(self._optimizer),
@@ -152,7 +159,8 @@ class Fit:
         tensors = {
             f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()
         }
-        self._ctx.checkpoint(tensors, {"step": done})
+        meta = {"step": step + 1, "reported": self._last_report, "loss_sum": float(self._loss_sum)}
+        self._ctx.checkpoint(tensors, meta)
 
     def _restore(self) -> int:
         """Load the last checkpoint, if there is one, and return the step to resume at."""
@@ -167,8 +175,10 @@ class Fit:
         load_optimizer_tensors(self._optimizer, parts["optimizer"])
         if self._average is not None:
             self._average.load(parts["average"])
-        self._last_report = int(saved.meta["step"])
-        return self._last_report
+        done = int(saved.meta["step"])
+        self._last_report = int(saved.meta.get("reported", done))
+        self._loss_sum.fill_(float(saved.meta.get("loss_sum", 0.0)))
+        return done
 
 
 class TrainingImages:

@@ -104,7 +104,7 @@ class PipelineConfig(GeneratorConfig):
         default=1,
         ge=1,
         le=64,
-        description="parts of a batch whose gradients are added in order: on several GPUs, where there are any",
+        description="parts of a batch, whose gradients are added in order; several GPUs share them",
     )
     lora_template: str = Field(
         default="a photo of a {label}", description="text that train images are fine-tuned under"

@@ -200,7 +200,7 @@ class DdpmConfig(GeneratorConfig):
         default=1,
         ge=1,
         le=64,
-        description="parts of a batch whose gradients are added in order: on several GPUs, where there are any",
+        description="parts of a batch, whose gradients are added in order; several GPUs share them",
     )
     compile: bool = Field(default=False, description="torch.compile the network (a minute, then faster)")
     sampler: Literal["ddpm", "ddim", "dpmpp", "dpmpp-sde"] = Field(
