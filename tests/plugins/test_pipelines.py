@@ -448,7 +448,7 @@ def test_fine_tuning_changes_images_and_goes_on_where_it_stopped(
     with pytest.raises(Interrupted):
         tuned(kind, train, stopped, lora_learning_rate=0.05)
     assert stopped.saved is not None
-    assert stopped.saved.meta == {"step": 3}
+    assert stopped.saved.meta["step"] == 3
     resumed = MemoryContext(tmp_path, saved=stopped.saved)
     assert tuned(kind, train, resumed, lora_learning_rate=0.05)[1] == saved
 
@@ -460,6 +460,7 @@ def test_fine_tuning_changes_images_and_goes_on_where_it_stopped(
         ("lora_rank", 3),
         ("lora_learning_rate", 1e-3),
         ("lora_batch_size_images", 3),
+        ("lora_batch_parts", 2),
         ("lora_template", "a {label}"),
         ("lora_drop_fraction", 1 / 3),
         ("precision", "bf16"),
@@ -491,7 +492,7 @@ def test_fine_tuning_lowers_the_loss(train: TensorImages, memory: MemoryContext)
     @torch.no_grad()
     def loss(pipeline: Any) -> float:
         measure = _lora.AdapterLoss(pipeline, train, config, False, MemoryContext(memory.work, step_seed=9))
-        return float(np.mean([float(measure(step)) for step in range(8)]))
+        return float(np.mean([float(measure(step, slice(None))) for step in range(8)]))
 
     before = loss(load_pipeline(config, SdText2Img.pipeline_class))
     after = loss(generator._pipeline(memory))
@@ -511,7 +512,7 @@ def test_the_loss_is_the_models_own(train: TensorImages, memory: MemoryContext, 
         return (torch.zeros_like(x_t),)
 
     pipeline.unet.forward = zero
-    found = float(loss(0))
+    found = float(loss(0, slice(None)))
     # the same draws, by hand: the pixels, then the latents' noise, the levels, and the noise
     rng = torch.Generator().manual_seed(memory.seed("noise", 0))
     order = torch.randperm(12, generator=memory.rng("order", 0))[:2]
@@ -553,7 +554,7 @@ def test_a_share_of_images_is_fitted_without_text_without_source_and_without_bot
     images = loss._latents
     shown: list[torch.Tensor] = []
     loss._latents = lambda x: shown.append(x) or images(x)  # type: ignore[func-returns-value,method-assign]
-    loss(0)
+    loss(0, slice(None))
     targets, sources = (to_pixels(x).flatten(1).tolist() for x in shown)
     labels = {tuple(row): label for row, label in zip(pixels.flatten(1).tolist(), many.labels, strict=True)}
     pairs = [(labels[tuple(one)], labels[tuple(two)]) for one, two in zip(targets, sources, strict=True)]
