@@ -39,6 +39,7 @@ class SplitFit(Protocol):
     @property
     def batch_parts(self) -> int:
         """On how many at most."""
+        ...
 
 
 @contextlib.contextmanager
