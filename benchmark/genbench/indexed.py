@@ -82,7 +82,8 @@ def indexed_records(paths: Iterable[Path]) -> Iterator[Record]:
         files |= own
         if len(own) >= FEWEST:
             index = _Index(path.resolve(), shared)
-            names = {str(file.relative_to(path)): file for file in own}
+            above = len(os.fspath(path / "x")) - 1
+            names = {os.fspath(file)[above:]: file for file in own}
             known |= {names[name]: record for name, record in index.known(names).items()}
             indexed |= {file: (index, name) for name, file in names.items()}
             indexes.append(index)

@@ -1,5 +1,6 @@
 """`genbench leaderboard`: a board of records; `submit` and `verify` are about records of others."""
 
+import gc
 import importlib
 import os
 import sys
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from genbench.store import Store
     from genbench_leaderboard.rows import Board
 
+_MANY = 10_000  # records
 _FORMATS = ("text", "markdown", "html", "latex", "csv", "json")
 _BY_SUFFIX = {
     ".md": "markdown",
@@ -128,6 +130,8 @@ def command(
     if not found:
         raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
     _refuse_failures(found, records)
+    if len(found) >= _MANY:
+        gc.freeze()  # they live to the end: the collector need not look through all of them again and again
     found = _with_findings(evaluators, found)
     board = build_board(found, read_verified(verified))
     content = _rendered(found, board, form or "text", records, out)
