@@ -522,17 +522,9 @@ def read_record(file: Path, inside: Path | None = None) -> Record:
     return Record.from_json(text, origin)
 
 
-def _size_of(file: Path) -> int:
-    """Return how large a file is, in bytes; 0 where there is none."""
-    try:
-        return os.lstat(file).st_size
-    except OSError:
-        return 0
-
-
 def check_amount(files: Iterable[Path]) -> None:
     """Refuse more than could be held in memory, before the first is read."""
-    sizes = [_size_of(file) for file in files]
+    sizes = [os.lstat(file).st_size if os.path.lexists(file) else 0 for file in files]
     count, total = len(sizes), sum(size for size in sizes if size <= MOST_BYTES)  # others are refused by name
     if count > MOST_FILES or total > MOST_BYTES_OF_FOLDERS:
         raise DataError(
