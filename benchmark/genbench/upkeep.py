@@ -3,9 +3,11 @@
 Neither touches what a living process is at, or what a living run still needs.
 """
 
+import contextlib
+import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
@@ -179,15 +181,18 @@ def _leftovers(store: Store) -> Iterator[Place]:
 
 
 def _place(kind: str, path: Path, key: str = "") -> Place:
-    files = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
-    size = 0
+    return Place(kind, path, sum(_sizes(path)), key if is_key(key) else "")
+
+
+def _sizes(path: Path) -> Iterator[int]:
+    """Yield the sizes of a file, or of all files in a folder, as far as no other process removes them."""
+    if path.is_symlink() or not path.is_dir():
+        files: Iterable[str] = [os.fspath(path)]
+    else:
+        files = (os.path.join(folder, one) for folder, _, names in os.walk(path) for one in names)
     for file in files:
-        if file.is_symlink() or not file.is_dir():
-            try:
-                size += file.lstat().st_size
-            except OSError:  # a process that finished removed it
-                continue
-    return Place(kind, path, size, key if is_key(key) else "")
+        with contextlib.suppress(OSError):
+            yield os.lstat(file).st_size
 
 
 def _out_of_sight(path: Path) -> Path:

@@ -550,6 +550,24 @@ def test_garbage_is_unfinished_damaged_left_over_or_named(store: Store) -> None:
     assert find_garbage(store, frozenset({"fit"})).places == []
 
 
+def test_garbage_that_others_remove_meanwhile_is_no_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = store.root / "work" / ("0" * 64)
+    (work / "inner").mkdir(parents=True)
+    (work / "inner" / "half.bin").write_bytes(b"12345")
+    scandir = os.scandir
+
+    def removed_first(path: str) -> object:
+        if str(path).endswith("inner"):
+            shutil.rmtree(path, ignore_errors=True)
+        return scandir(path)
+
+    assert [one.size_bytes for one in find_garbage(store, frozenset()).places] == [5]
+    monkeypatch.setattr("os.scandir", removed_first)
+    assert [one.size_bytes for one in find_garbage(store, frozenset()).places] == [0]
+
+
 def test_what_a_living_process_needs_is_spared(store: Store) -> None:
     left = crash(store)
     other = Store(store.root)

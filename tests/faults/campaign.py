@@ -48,7 +48,7 @@ class Tally:
         tried: Single faults.
         held: Those that did no harm.
         seconds: That all took.
-        worst: The first line of each trial that did not hold.
+        worst: The first and the last line of what each trial said that did not hold.
     """
 
     tried: int = 0
@@ -75,7 +75,8 @@ def attempted(family: str, size: Size, only: Sequence[str] = ()) -> Tally:
                 trial.attempt(Path(folder))
                 tally.held += trial.count
             except Exception as problem:  # whatever it raises, genbench did not hold
-                what = traceback.format_exception_only(problem)[-1].strip().splitlines()[0]
+                lines = traceback.format_exception_only(problem)[-1].strip().splitlines()
+                what = lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
                 tally.worst.append(f"{trial.name}: {what}")
     tally.seconds = time.monotonic() - began
     return tally

@@ -175,9 +175,9 @@ def test_the_loss_of_a_ddpm_step_waits_for_nothing(
     with fake_cuda(monkeypatch):
         beside = None if classifier is None else on_fake_cuda(classifier)
         fit = DdpmFit(on_fake_cuda(network), beside, IMAGES, config, cosine_betas(20), ctx)
-        first = fit._loss(0)  # brings the rows of a block to the device
+        first = fit._loss(0, slice(None))  # brings the rows of a block to the device
         with NoWaiting():
-            loss = fit._loss(1)
+            loss = fit._loss(1, slice(3, 6))
     assert {first.device.type, loss.device.type} == {"cuda"}
     assert loss.shape == ()
 
@@ -222,13 +222,14 @@ def test_a_second_batch_size_is_a_second_static_graph(monkeypatch: pytest.Monkey
     assert graphs == [[], []]
 
 
-def test_no_line_of_a_fits_step_reads_a_value(make_context: MakeContext) -> None:
+@pytest.mark.parametrize("parts", [1, 2])
+def test_no_line_of_a_fits_step_reads_a_value(make_context: MakeContext, parts: int) -> None:
     network = nn.Linear(4, 1)
     before = network.weight.detach().clone()
-    plan = FitPlan("test", 9, lambda step: 0.1, clip_norm=1.0, ema_decay=0.9)
+    plan = FitPlan("test", 9, 3, lambda step: 0.1, clip_norm=1.0, ema_decay=0.9, parts=parts)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     x = torch.ones(3, 4)
-    fit = Fit(network, optimizer, lambda step: network(x).square().mean(), plan, make_context())
+    fit = Fit(network, optimizer, lambda step, rows: network(x[rows]).square().mean(), plan, make_context())
     with NoWaiting():
         fit._step(0)
     assert not torch.equal(network.weight, before)
