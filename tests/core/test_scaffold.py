@@ -30,15 +30,22 @@ def built_in() -> Registry:
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory, built_in: Registry) -> Iterator[Path]:
-    """A folder with a package of each kind, whose sources can be imported."""
+    """A folder with a package of each kind, whose sources can be imported.
+
+    A worker of xdist may set it up more than once: no module of an earlier folder may be left.
+    """
     folder = tmp_path_factory.mktemp("packages")
     for kind in KINDS:
         write_plugin(names_for(f"new-{kind}", kind, built_in), folder / kind)
     sources = [str(folder / kind / "src") for kind in KINDS]
     sys.path[:0] = [*sources, str(folder / "dataset" / "tests")]
+    before = set(sys.modules)
     yield folder
     for place in (*sources, str(folder / "dataset" / "tests")):
         sys.path.remove(place)
+    for name in set(sys.modules) - before:
+        if str(folder) in str(getattr(sys.modules[name], "__file__", None)):
+            del sys.modules[name]
 
 
 @pytest.mark.parametrize("kind", KINDS)
