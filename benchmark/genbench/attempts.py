@@ -1,7 +1,8 @@
 """Attempts at a step: the newest one has the step's scratch folder, an older one that wakes up has lost it.
 
-    <root>/work/<key>/                    what the last attempt left
-    <root>/work/<key>.<lease>-<number>/   the same, while an attempt is at it
+    in <root>/work:
+      <key>/                    what the last attempt left
+      <key>.<lease>-<number>/   the same, while an attempt is at it
 
 A worker may be cut off (a network that is down, a machine that is suspended) and go on later, when somebody
 else has its step. An attempt is known by the lease under which its run handed it out and by its number under

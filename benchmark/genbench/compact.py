@@ -9,6 +9,7 @@ whoever keeps it sees to it that it is still the same (`genbench.indexed` does b
 
 import base64
 import json
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache, lru_cache
@@ -182,7 +183,32 @@ def _names(kind: Any) -> tuple[str, ...]:
 # --------------------------------------------------------------------------------------- together again
 
 
-class _Tables(KnownTables):
+class _InFile(Mapping[str, Any]):
+    """What a compact record knows the names of alone: the rest is read from its file."""
+
+    __slots__ = ()
+    _names: tuple[str, ...]
+
+    @abstractmethod
+    def _all(self) -> Mapping[str, Any]:
+        """Read it."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._all()[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class _Tables(_InFile, KnownTables):
     """The tables of a compact record; whatever is not known of them is read from its file."""
 
     __slots__ = ("_digest", "_names", "_place", "_restorer", "_text")
@@ -201,22 +227,11 @@ class _Tables(KnownTables):
             raise KeyError("copies")
         return self._restorer.copies(self._place, self._digest, self._text)
 
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._restorer.source.whole(self._place, self._digest).result.tables[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+    def _all(self) -> Mapping[str, Any]:
+        return self._restorer.source.whole(self._place, self._digest).result.tables
 
 
-class _Curves(Mapping[str, Any]):
+class _Curves(_InFile):
     """The curves of a compact record, read from its file."""
 
     __slots__ = ("_digest", "_names", "_place", "_source")
@@ -224,19 +239,8 @@ class _Curves(Mapping[str, Any]):
     def __init__(self, names: tuple[str, ...], source: Fetcher, place: str, result_digest: str) -> None:
         self._names, self._source, self._place, self._digest = names, source, place, result_digest
 
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._source.whole(self._place, self._digest).run.curves[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+    def _all(self) -> Mapping[str, Any]:
+        return self._source.whole(self._place, self._digest).run.curves
 
 
 class Restorer:

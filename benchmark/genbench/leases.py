@@ -22,6 +22,7 @@ import os
 import secrets
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -39,8 +40,59 @@ RUN = "run-"  #: how the name of a lease on a whole run begins
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV})
 
 
+class Beating(ABC):
+    """Leases, wherever they are kept: they are kept alive, and others' are watched until one is sure."""
+
+    @abstractmethod
+    def heartbeat(self) -> None:
+        """Say that we are alive; forget the leases that another process took over."""
+
+    @abstractmethod
+    def release_all(self) -> None:
+        """Give back whatever this object holds."""
+
+    @abstractmethod
+    def holder(self, key: str) -> Holder | None:
+        """Return the living process that holds a lease; None if there is none."""
+
+    @abstractmethod
+    def all(self) -> dict[str, Holder | None]:
+        """Return the holder of every lease that is there; None where it is dead."""
+
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """Send heartbeats from a thread, and give everything back at the end."""
+        is_over = threading.Event()
+
+        def beat() -> None:
+            while not is_over.wait(BEAT_SECONDS):
+                self.heartbeat()
+
+        thread = threading.Thread(target=beat, name="genbench heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+            self.release_all()
+
+    def settle(self) -> dict[str, Holder]:
+        """Wait until every holder elsewhere was seen to live or to be dead; return those that live.
+
+        Takes up to `LEASE_SECONDS` where there is one elsewhere, and no time where there is none.
+        """
+        first = self.all()
+        unsure = {name: one for name, one in first.items() if one is not None and one.is_alive() is None}
+        while unsure:
+            time.sleep(min(1.0, LEASE_SECONDS / 10))
+            now = {name: self.holder(name) for name in unsure}
+            unsure = {name: one for name, one in unsure.items() if now[name] == one}
+        return {name: one for name, one in self.all().items() if one is not None}
+
+
 @dataclass
-class Leases:
+class Leases(Beating):
     """The leases of a store in a folder, and those that this object holds."""
 
     root: Path
@@ -111,24 +163,6 @@ class Leases:
         self._lost.difference_update(lost)
         return lost
 
-    @contextlib.contextmanager
-    def beating(self) -> Iterator[None]:
-        """Send heartbeats from a thread, and give everything back at the end."""
-        is_over = threading.Event()
-
-        def beat() -> None:
-            while not is_over.wait(BEAT_SECONDS):
-                self.heartbeat()
-
-        thread = threading.Thread(target=beat, name="genbench heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            thread.join()
-            self.release_all()
-
     # -------------------------------------------------------------------------------------------- watching
 
     def holder(self, key: str) -> Holder | None:
@@ -153,19 +187,6 @@ class Leases:
         """Return the holder of every lease that is there; None where it is dead."""
         names = [path.name for path in self._folder.glob("*") if not path.name.startswith(".")]
         return {name: self.holder(name) for name in sorted(names)}
-
-    def settle(self) -> dict[str, Holder]:
-        """Wait until every holder elsewhere was seen to live or to be dead; return those that live.
-
-        Takes up to `LEASE_SECONDS` where there is one elsewhere, and no time where there is none.
-        """
-        first = self.all()
-        unsure = {name: one for name, one in first.items() if one is not None and one.is_alive() is None}
-        while unsure:
-            time.sleep(min(1.0, LEASE_SECONDS / 10))
-            now = {name: self.holder(name) for name in unsure}
-            unsure = {name: one for name, one in unsure.items() if now[name] == one}
-        return {name: one for name, one in self.all().items() if one is not None}
 
     # ------------------------------------------------------------------------------------------------ runs
 

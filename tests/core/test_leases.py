@@ -17,17 +17,9 @@ from genbench import holders, leases, locks
 from genbench.holders import Holder
 from genbench.leases import LEASE_SECONDS, Leases
 from genbench.store import Store
+from still_clock import Clock
 
 KEY = "ab" + "0" * 62
-
-
-class Clock:
-    """A monotonic clock that a test moves on."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

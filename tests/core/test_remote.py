@@ -33,6 +33,7 @@ from genbench.transfers import Copied, Transfer, Way
 from genbench.upkeep import find_garbage, remove_garbage
 from genbench.worker import RunOptions
 from s3_server import Behind, Fault, Front, Memory, moto, serving
+from still_clock import Clock
 
 ADDRESS = "s3://bucket/some/prefix"
 DOCUMENT = {"stage": "fit", "seed": 1}
@@ -277,13 +278,6 @@ def leave_behind(folder: Path, key: str = KEY, **changes: Any) -> None:
     """Write the lease of a process elsewhere, which never beats."""
     other = replace(new_holder("other"), **{"host": "node7", "boot": "another", **changes})
     open_bucket(f"{ADDRESS}/{folder.name}").put(f"leases/{key}.json", leases._content(other))
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,10 +122,14 @@ def collect(stages: tuple[str, ...], dry_run: bool, store_folder: str | Path | N
     echo(f"{verb} {_mebibytes(removed).strip()} from {count(len(removed), 'place')} in {store.address}")
 
 
+def _between_stores(function: Callable[..., None]) -> Callable[..., None]:
+    """Add what all copying takes: an address, `--dry-run` and `--store`."""
+    dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
+    return click.argument("address", metavar="URL")(dry_run(store_option(function)))
+
+
 @command.command("push")
-@click.argument("address", metavar="URL")
-@click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
-@store_option
+@_between_stores
 def push(address: str, dry_run: bool, store_folder: str | Path | None) -> None:
     """Copy results and records from a folder to a bucket, s3://BUCKET/PREFIX.
 
@@ -136,9 +140,7 @@ def push(address: str, dry_run: bool, store_folder: str | Path | None) -> None:
 
 
 @command.command("pull")
-@click.argument("address", metavar="URL")
-@click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
-@store_option
+@_between_stores
 def pull(address: str, dry_run: bool, store_folder: str | Path | None) -> None:
     """Copy results and records from a bucket, s3://BUCKET/PREFIX, to a folder.
 
@@ -148,9 +150,7 @@ def pull(address: str, dry_run: bool, store_folder: str | Path | None) -> None:
 
 
 @command.command("sync")
-@click.argument("address", metavar="URL")
-@click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
-@store_option
+@_between_stores
 def sync(address: str, dry_run: bool, store_folder: str | Path | None) -> None:
     """Push and pull: afterwards a folder and a bucket have the same results."""
     _transfer(address, ["push", "pull"], dry_run, store_folder)

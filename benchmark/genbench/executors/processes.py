@@ -7,7 +7,6 @@ for it, as far as that is known; others may pass it meanwhile.
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import sys
 import threading
@@ -24,6 +23,7 @@ from genbench.executors.at_work import (
     CANCELLED,
     after_loss,
     carry_out,
+    environment,
     prepare_worker,
     private_environment,
     worker_environment,
@@ -201,7 +201,7 @@ class ProcessExecutor(Executor):
         process = self._context.Process(target=_work, args=(theirs, self._setup, private_environment()))
         taken = {worker.place for worker in self._workers}
         place = next(number for number in range(self._setup.jobs + len(taken)) if number not in taken)
-        with _environment(worker_environment(self._setup, place)), _without_main():
+        with environment(worker_environment(self._setup, place)), _without_main():
             process.start()
         theirs.close()
         self._workers.append(_Worker(process, ours, place))
@@ -326,22 +326,3 @@ class _Cancelled:
             while self._connection.poll():
                 self._known.add(self._connection.recv())
         return task_id in self._known
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
-    """Set variables for a child that is started inside; None takes one away."""
-    before = {name: os.environ.get(name) for name in values}
-    _set_variables(values)
-    try:
-        yield
-    finally:
-        _set_variables(before)
-
-
-def _set_variables(values: Mapping[str, str | None]) -> None:
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value

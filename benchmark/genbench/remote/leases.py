@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from genbench.holders import Holder, new_holder, read_holder
-from genbench.leases import BEAT_SECONDS, LEASE_SECONDS, RUN
+from genbench.leases import LEASE_SECONDS, RUN, Beating
 from genbench.remote.objects import Objects, RemoteError, Tag
 
 SURE_SECONDS = LEASE_SECONDS * 0.6  #: after so long without an answer to a heartbeat, a lease may be lost
@@ -64,7 +64,7 @@ class _Seen(NamedTuple):
 
 
 @dataclass
-class BucketLeases:
+class BucketLeases(Beating):
     """The leases in a bucket, and those that this object holds: one thread takes and gives, another beats."""
 
     objects: Objects
@@ -145,24 +145,6 @@ class BucketLeases:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(beat, keys))
 
-    @contextlib.contextmanager
-    def beating(self) -> Iterator[None]:
-        """Send heartbeats from a thread, and give everything back at the end."""
-        is_over = threading.Event()
-
-        def beat() -> None:
-            while not is_over.wait(BEAT_SECONDS):
-                self.heartbeat()
-
-        thread = threading.Thread(target=beat, name="genbench heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            thread.join()
-            self.release_all()
-
     # -------------------------------------------------------------------------------------------- watching
 
     def holder(self, key: str) -> Holder | None:
@@ -183,19 +165,6 @@ class BucketLeases:
         names = [one.name for one in self.objects.list("leases/")]
         keys = [name.removeprefix("leases/").removesuffix(".json") for name in names]
         return {key: self.holder(key) for key in sorted(keys)}
-
-    def settle(self) -> dict[str, Holder]:
-        """Wait until every holder elsewhere was seen to live or to be dead; return those that live.
-
-        Takes up to `LEASE_SECONDS` where there is one elsewhere, and no time where there is none.
-        """
-        first = self.all()
-        unsure = {key: one for key, one in first.items() if one is not None and one.is_alive() is None}
-        while unsure:
-            time.sleep(min(1.0, LEASE_SECONDS / 10))
-            now = {key: self.holder(key) for key in unsure}
-            unsure = {key: one for key, one in unsure.items() if now[key] == one}
-        return {key: one for key, one in self.all().items() if one is not None}
 
     # ------------------------------------------------------------------------------------------------ runs
 

@@ -27,7 +27,7 @@ import torch
 from genbench.caches import read_json
 from genbench.disk import write_atomically
 from genbench.executors import Setup
-from genbench.executors.at_work import worker_environment
+from genbench.executors.at_work import environment, worker_environment
 from genbench.plan import Step
 from genbench.registry import PluginSource, Registry
 from genbench.rooms.tree import end_descendants, end_with_parent
@@ -160,25 +160,12 @@ def started_helpers(
             process.join()
 
 
-def _started(share: Share, environment: Mapping[str, str], target: Callable[[Share], None]) -> BaseProcess:
-    setup = Setup("", {}, threads=share.threads, environments=(environment,))
-    values = worker_environment(setup)
-    before = {name: os.environ.get(name) for name in values}
+def _started(share: Share, variables: Mapping[str, str], target: Callable[[Share], None]) -> BaseProcess:
+    setup = Setup("", {}, threads=share.threads, environments=(variables,))
     process = multiprocessing.get_context("spawn").Process(target=target, args=(share,))
-    try:
-        _set_variables(values)
+    with environment(worker_environment(setup)):
         process.start()
-    finally:
-        _set_variables(before)
     return process
-
-
-def _set_variables(values: Mapping[str, str | None]) -> None:
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import ray.exceptions
 
 import genbench
 from genbench.errors import UsageError
-from genbench.executors.at_work import private_environment
+from genbench.executors.at_work import environment, private_environment
 from genbench.executors.base import Needs, Setup
 from genbench.executors.on_ray.config import RayConfig, no_cluster
 
@@ -104,16 +104,9 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@contextlib.contextmanager
-def _nothing_private() -> Iterator[None]:
+def _nothing_private() -> contextlib.AbstractContextManager[None]:
     """Keep keys and tokens out of the environment that processes of a cluster of our own start with."""
-    private = {name: value for name, value in private_environment().items() if not name.startswith("RAY_")}
-    for name in private:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(private)
+    return environment(dict.fromkeys(name for name in private_environment() if not name.startswith("RAY_")))
 
 
 def _first_line(problem: BaseException) -> str:
