@@ -145,7 +145,8 @@ def _near_copies(tables: Sequence[CopyTable]) -> list[_Found]:
         return found
     for number in range(len(COPY_TESTS)):
         same = [table.tests[number] for table in tables]
-        distinct = int(_union([(one.bits, tables[0].test) for one in same]).sum())
+        any_found = any(one.found for one in same)  # seldom: of most images there are no copies
+        distinct = int(_union([(one.bits, tables[0].test) for one in same]).sum()) if any_found else 0
         expected = sum(one.expected for one in same)
         found.append(_Found(distinct, expected, poisson_tail(distinct, expected)))
     return found

@@ -84,7 +84,8 @@ def indexed_records(paths: Iterable[Path]) -> Iterator[Record]:
             index = _Index(path.resolve(), shared)
             above = len(os.fspath(path / "x")) - 1
             names = {os.fspath(file)[above:]: file for file in own}
-            known |= {names[name]: record for name, record in index.known(names).items()}
+            with collector_paused():
+                known |= {names[name]: record for name, record in index.known(names).items()}
             indexed |= {file: (index, name) for name, file in names.items()}
             indexes.append(index)
     check_amount(files)
@@ -128,8 +129,6 @@ class _Index:
         found: dict[str, Record] = {}
         if self._kept is None:
             return found
-        was_collecting = gc.isenabled()
-        gc.disable()  # no garbage is made here, but a million objects that would be searched for it
         try:
             self._load_parts(self._kept)
             rows = self._kept.execute("SELECT name, mark, seen, parts, own, tables, seal FROM records")
@@ -141,9 +140,6 @@ class _Index:
                         found[name] = self._record(name, mark, *row)
         except sqlite3.Error as problem:
             self._give_up(problem)
-        finally:
-            if was_collecting:
-                gc.enable()
         return found
 
     def _record(
@@ -283,6 +279,18 @@ class _Index:
 
     def _seal_of_tables(self, name: str, result_digest: str, content: str) -> bytes:
         return checksum(self._made, name, result_digest, content)
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keep Python's collector of cyclic garbage from looking through millions of objects that all live on."""
+    was_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_collecting:
+            gc.enable()
 
 
 def _held(compact: Compact) -> str | None:

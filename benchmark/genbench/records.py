@@ -9,6 +9,7 @@ the present schema by one function per older version (`genbench.upgrades`), then
 can be added without making a published record unreadable.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -524,7 +525,10 @@ def read_record(file: Path, inside: Path | None = None) -> Record:
 
 def check_amount(files: Iterable[Path]) -> None:
     """Refuse more than could be held in memory, before the first is read."""
-    sizes = [os.lstat(file).st_size if os.path.lexists(file) else 0 for file in files]
+    sizes = []
+    for file in files:
+        with contextlib.suppress(OSError):  # one that is gone is named when it is read
+            sizes.append(os.lstat(file).st_size)
     count, total = len(sizes), sum(size for size in sizes if size <= MOST_BYTES)  # others are refused by name
     if count > MOST_FILES or total > MOST_BYTES_OF_FOLDERS:
         raise DataError(

@@ -5,6 +5,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Sequence
+from functools import cache
 
 NARROWEST, WIDEST = 60, 160
 PIPED = 120  #: where the output is no terminal, unless COLUMNS says otherwise
@@ -157,6 +158,8 @@ def shrink(widths: list[int], least: Sequence[int], room: int) -> bool:
 
 def folded(text: str, size: int, after: str = _BREAKS) -> list[str]:
     """Fold a cell into lines of at most `size` characters, after spaces and the signs in `after`."""
+    if len(text) <= size:
+        return [text.rstrip()]
     lines = [""]
     for piece in pieces(text, after):
         if lines[-1] and len((lines[-1] + piece).rstrip()) > size:
@@ -167,5 +170,10 @@ def folded(text: str, size: int, after: str = _BREAKS) -> list[str]:
 
 def pieces(text: str, after: str = _BREAKS) -> list[str]:
     """Split where a cell may be folded: after a space, and each of the signs in `after`."""
+    return _piece(after).findall(text)[:-1] or [""]
+
+
+@cache
+def _piece(after: str) -> re.Pattern[str]:
     signs = re.escape(after)
-    return re.findall(rf"[^\s{signs}]*[\s{signs}]?", text)[:-1] or [""]
+    return re.compile(rf"[^\s{signs}]*[\s{signs}]?")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from genbench.answered import Answered, ClassAnswers
 from genbench.digest import Remembered, differences, digest
 from genbench.errors import DataError, ProtocolError
 from genbench.recipe import Mix
@@ -22,6 +23,9 @@ from genbench_leaderboard.rows import BASELINE, Failure
 from genbench_leaderboard.statistics import level_of_look
 
 _DATA_OF_MIX = ("ratio", "mode", "augment", "augment_version", "batch_fraction")
+
+
+Recalls = Mapping[str, ClassAnswers]  #: by name of the class
 
 
 @dataclass
@@ -47,6 +51,7 @@ class Entry:
     generator_label: str = ""
     filter_label: str = ""
     _answers: dict[str, Answers | None] = field(default_factory=dict, repr=False, compare=False)
+    _recalls: dict[int, Recalls] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def is_baseline(self) -> bool:
@@ -77,6 +82,8 @@ class Entry:
         packed, sizes = {}, set[int]()
         for index, record in self.measured.items():
             found = record.result.answered(split)
+            if split == "test":
+                self._recalls[index] = _recalls(found)  # a table is long: both are taken at one reading
             if found is None or not found.packed or not found.images:
                 return None
             packed[index] = np.frombuffer(found.packed, dtype=np.uint8)
@@ -84,6 +91,12 @@ class Entry:
         if len(sizes) > 1:
             raise ProtocolError(f"its seeds were measured on {' and '.join(map(str, sorted(sizes)))} images")
         return Answers(packed, sizes.pop()) if sizes else None
+
+    def recalls(self, index: int) -> Recalls:
+        """Return what a seed gets right of each class of test; empty where its record does not say."""
+        if index not in self._recalls:
+            self._recalls[index] = _recalls(self.measured[index].result.answered())
+        return self._recalls[index]
 
     def scores(self, split: str = "test") -> dict[int, float]:
         """Return top-1 on a split by seed index, in order of index; seeds without it are left out."""
@@ -162,6 +175,10 @@ class RawGroup:
         policy = ("standard", 1) if entry.is_baseline else entry.policy
         found = (other for other in self.entries.values() if other.is_baseline and other.policy == policy)
         return next((other for other in found if other is not entry), None)
+
+
+def _recalls(found: Answered | None) -> Recalls:
+    return {one.name: one for one in found.classes} if found is not None else {}
 
 
 def alpha_at(declared: Declaration, unplanned: int) -> float:

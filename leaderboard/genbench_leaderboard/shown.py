@@ -55,8 +55,7 @@ class _Shown:
             changed = {}
             for entry in _names(cast("Any", type(value))):
                 old = getattr(value, entry)
-                new = self.of(old, entry)
-                if new is not old:
+                if type(old) not in _PLAIN and (new := self.of(old, entry)) is not old:
                     changed[entry] = new
             return replace(cast("Any", value), **changed) if changed else value
         if isinstance(value, Mapping):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from genbench.two_way import MeanSquares
 from genbench_leaderboard.crossed import (
@@ -186,6 +186,26 @@ def test_an_effect_is_found_with_the_power_it_says(df: float, alpha: float) -> N
     critical = stats.t.ppf(1 - alpha / 2, df)
     power = stats.nct.sf(critical, df, shift) if df < 1e5 else stats.norm.sf(critical - shift)
     assert power == pytest.approx(0.8, abs=1e-4)
+
+
+@pytest.mark.parametrize("df", [1.5, 4, 30, 9e4])
+@pytest.mark.parametrize("alpha", [0.5, 0.05, 1e-3, 1e-5])
+@pytest.mark.parametrize("power", [0.6, 0.8, 0.9])
+def test_an_effect_is_a_root_at_any_level(df: float, alpha: float, power: float) -> None:
+    """Both sides count: at large levels the wrong one is found, too."""
+    shift = effect(1.0, df, alpha, power) / 100
+    critical = -special.stdtrit(df, alpha / 2)
+    wrong = np.nan_to_num(special.nctdtr(df, shift, -critical))
+    assert 1 - special.nctdtr(df, shift, critical) + wrong == pytest.approx(power, abs=1e-6)
+
+
+@pytest.mark.parametrize("df", [1, 1.5, 4])
+def test_a_far_effect_continues_the_near_ones(df: float) -> None:
+    """Beyond `_FAR` the noncentral t cannot be computed in time: two seeds after many looks get there."""
+    alphas = [2 * special.stdtr(df, -critical) for critical in (0.999e3, 1.001e3)]
+    near, far = (effect(1.0, df, float(alpha)) for alpha in alphas)
+    assert far / near == pytest.approx(1.001 / 0.999, rel=1e-5)
+    assert far != near
 
 
 def test_a_guarded_effect_is_larger() -> None:
