@@ -155,7 +155,11 @@ def _made(kind: type[T], names: Iterable[str], values: Iterable[Any]) -> T:
 
 
 def _completed(shape: T, own: dict[str, Any]) -> T:
-    """Return what only lacks its two numbers with these. Copying attributes at once is five times as fast."""
+    """Return what only lacks its two numbers with these.
+
+    Attributes are copied at once, nearly twice as fast as one by one; of an object that was made by
+    attributes, as by `_copied`, in half the room that another takes.
+    """
     made = object.__new__(type(shape))
     object.__setattr__(made, "__dict__", shape.__dict__ | own)
     return made
@@ -253,6 +257,8 @@ class Restorer:
         if part not in self._shared:
             kind, text = part
             value = None if part == _NONE else _KINDS[kind].validate_json(text, strict=True)
+            if isinstance(value, Metric | Cost):
+                value = _copied(value)
             if isinstance(value, Metric):
                 _ = value.identity  # is kept with the others, and so taken once
             self._shared[part] = value

@@ -15,7 +15,7 @@ def class_gains(entry: Entry, baseline: Entry | None) -> tuple[ClassGain, ...]:
     if baseline is None or baseline is entry:
         return ()
     shared = [index for index in sorted(entry.measured) if index in baseline.measured]
-    pairs = [(entry.recalls(index), baseline.recalls(index)) for index in shared]
+    pairs = [(entry.classes(index), baseline.classes(index)) for index in shared]
     pairs = [(own, other) for own, other in pairs if own and own.keys() == other.keys()]
     if not pairs:
         return ()

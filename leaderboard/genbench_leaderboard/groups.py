@@ -8,7 +8,8 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +26,26 @@ from genbench_leaderboard.statistics import level_of_look
 _DATA_OF_MIX = ("ratio", "mode", "augment", "augment_version", "batch_fraction")
 
 
-Recalls = Mapping[str, ClassAnswers]  #: by name of the class
+class ClassCounts(NamedTuple):
+    """What one seed gets right of test, by class, in little room: a board has a hundred thousand seeds."""
+
+    names: tuple[str, ...] = ()
+    images: tuple[int, ...] = ()
+    right: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, found: Answered | None) -> "ClassCounts":
+        """Return what a table says; nothing where it does not say."""
+        if found is None or not found.classes:
+            return cls()
+        names, right, images = zip(*found.classes, strict=True)
+        return cls(_shared(names), _shared(images), right)
+
+
+@lru_cache(1_024)
+def _shared(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the same object for equal values: all seeds of a suite are tested on the same images."""
+    return values
 
 
 @dataclass
@@ -51,7 +71,7 @@ class Entry:
     generator_label: str = ""
     filter_label: str = ""
     _answers: dict[str, Answers | None] = field(default_factory=dict, repr=False, compare=False)
-    _recalls: dict[int, Recalls] = field(default_factory=dict, repr=False, compare=False)
+    _classes: dict[int, ClassCounts] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def is_baseline(self) -> bool:
@@ -83,7 +103,7 @@ class Entry:
         for index, record in self.measured.items():
             found = record.result.answered(split)
             if split == "test":
-                self._recalls[index] = _recalls(found)  # a table is long: both are taken at one reading
+                self._classes[index] = ClassCounts.of(found)  # a table is long: both are taken at one reading
             if found is None or not found.packed or not found.images:
                 return None
             packed[index] = np.frombuffer(found.packed, dtype=np.uint8)
@@ -92,11 +112,12 @@ class Entry:
             raise ProtocolError(f"its seeds were measured on {' and '.join(map(str, sorted(sizes)))} images")
         return Answers(packed, sizes.pop()) if sizes else None
 
-    def recalls(self, index: int) -> Recalls:
-        """Return what a seed gets right of each class of test; empty where its record does not say."""
-        if index not in self._recalls:
-            self._recalls[index] = _recalls(self.measured[index].result.answered())
-        return self._recalls[index]
+    def classes(self, index: int) -> dict[str, ClassAnswers]:
+        """Return what a seed gets right of each class of test, by name; empty where nobody says."""
+        if index not in self._classes:
+            self._classes[index] = ClassCounts.of(self.measured[index].result.answered())
+        names, images, right = self._classes[index]
+        return {name: ClassAnswers(name, *one) for name, *one in zip(names, right, images, strict=True)}
 
     def scores(self, split: str = "test") -> dict[int, float]:
         """Return top-1 on a split by seed index, in order of index; seeds without it are left out."""
@@ -175,10 +196,6 @@ class RawGroup:
         policy = ("standard", 1) if entry.is_baseline else entry.policy
         found = (other for other in self.entries.values() if other.is_baseline and other.policy == policy)
         return next((other for other in found if other is not entry), None)
-
-
-def _recalls(found: Answered | None) -> Recalls:
-    return {one.name: one for one in found.classes} if found is not None else {}
 
 
 def alpha_at(declared: Declaration, unplanned: int) -> float:
