@@ -122,8 +122,8 @@ class Profile(Resources):
     )
     on_interrupt: Interrupt = Field(
         default="cancel",
-        description="at Ctrl-C: cancel lets jobs save their work and ends them; detach leaves them, and the "
-        "same command listens to them again",
+        description="at Ctrl-C: cancel lets jobs save their work and ends them; detach leaves them to finish "
+        "their steps",
     )
     poll_seconds: float = Field(default=10.0, gt=0, description="time between two looks at the queue")
     steps: Mapping[str, Resources] = Field(
