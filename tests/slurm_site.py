@@ -21,6 +21,7 @@ from genbench.executors.slurm.config import SlurmConfig, read_profile
 from genbench.executors.slurm.engine import SlurmExecutor
 
 PATIENCE_SECONDS = 90.0
+JOBS = "my jobs %a"  # a folder whose name sbatch would take apart
 PROFILE = """\
 partition = "low"
 time = "00:05:00"
@@ -82,7 +83,7 @@ def run_with(site: Site, tmp_path: Path) -> Iterator[Callable[..., "Run"]]:
 
     def make(lines: str = "", *, shared: bool = False, **fields: Any) -> Run:
         usual = "".join(one for one in PROFILE.splitlines(True) if one.split()[0] not in lines)
-        (tmp_path / "profile.toml").write_text(usual + f'folder = "{tmp_path}/jobs"\n' + lines)
+        (tmp_path / "profile.toml").write_text(usual + f'folder = "{tmp_path / JOBS}"\n' + lines)
         read_profile.cache_clear()
         folder = str(tmp_path / "shared") if shared else ""
         setup = Setup(TARGET, {"greeting": ""}, shared_folder=folder, **fields)

@@ -30,7 +30,7 @@ from genbench.runs import Place, new_run, write_run
 from genbench.store import Store
 from genbench.suite import make_suite
 from genbench.worker import RunOptions
-from slurm_site import PATIENCE_SECONDS, PROFILE, Run, Site, eventually, jobs_at_work, task
+from slurm_site import JOBS, PATIENCE_SECONDS, PROFILE, Run, Site, eventually, jobs_at_work, task
 from toy_program import TOYS
 from toy_suites import toy_plan
 
@@ -45,7 +45,7 @@ def detached(run_with: Callable[..., Run], *bundles: list[Task]) -> Session:
     run.until(lambda: all(run.has(bundle[0].id, "progress") for bundle in bundles))
     run.executor.stop(1.0)
     run.executor.close()
-    run.executor.close = lambda: None  # type: ignore[method-assign] - the folder may be gone by then
+    vars(run.executor)["close"] = lambda: None  # the folder may be gone by then
     assert jobs_at_work()
     return run.executor._session
 
@@ -89,18 +89,18 @@ def test_a_session_whose_process_died_is_left(run_with: Callable[..., Run], tmp_
     first = run_with()
     session = first.executor._session
     owner = json.loads((session.root / "run").read_text())
-    assert not list(Session.left(tmp_path / "jobs"))
+    assert not list(Session.left(tmp_path / JOBS))
     owner["holder"]["started"] += 1  # as of a process that has the number of a dead one
     (session.root / "run").write_text(json.dumps(owner))
-    assert [one.root for one in Session.left(tmp_path / "jobs")] == [session.root]
+    assert [one.root for one in Session.left(tmp_path / JOBS)] == [session.root]
     elsewhere = {**owner, "holder": {**owner["holder"], "boot": "another"}, "job": "7"}
     (session.root / "run").write_text(json.dumps(elsewhere))
-    assert not list(Session.left(tmp_path / "jobs"))  # nobody knows
+    assert not list(Session.left(tmp_path / JOBS))  # nobody knows
     with pytest.MonkeyPatch.context() as patch:  # the controller of a detached run, requeued on another node
         patch.setenv("SLURM_JOB_ID", "7")
-        assert not list(Session.left(tmp_path / "jobs"))
+        assert not list(Session.left(tmp_path / JOBS))
         patch.setenv("SLURM_RESTART_COUNT", "1")
-        assert [one.root for one in Session.left(tmp_path / "jobs")] == [session.root]
+        assert [one.root for one in Session.left(tmp_path / JOBS)] == [session.root]
     (session.root / "run").write_text(json.dumps({**owner, "store": "another"}))
     session.put("pool", "000001", [task("a")])
     run_with().finish([task("a")])
@@ -159,6 +159,8 @@ def test_a_run_that_is_called_off_has_saved_its_work(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     assert site
+    tmp_path /= "my work"
+    tmp_path.mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GENBENCH_STORE", str(tmp_path / "store"))
     (tmp_path / "p.toml").write_text(PROFILE)
