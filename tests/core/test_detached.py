@@ -17,13 +17,15 @@ from click.testing import CliRunner
 
 import slurm_site
 from genbench.cli import program
+from genbench.detached import Standing, cancel
 from genbench.errors import UsageError
-from genbench.executors import Event, Task
+from genbench.executors import Event, Setup, Task
 from genbench.executors.failures import Failure
 from genbench.executors.slurm import commands
+from genbench.executors.slurm.commands import Seen, SlurmError
 from genbench.executors.slurm.config import read_profile
-from genbench.executors.slurm.session import Session
-from genbench.journals import Journal
+from genbench.executors.slurm.session import Session, Work
+from genbench.journals import Journal, Submitted
 from genbench.registry import Registry
 from genbench.runner import run as run_here
 from genbench.runs import Place, new_run, write_run
@@ -198,6 +200,37 @@ def test_a_run_that_is_called_off_has_saved_its_work(
     assert await_status("far", lambda found: [found])[0]["state"] == "stopped"
     assert list((tmp_path / "store").glob("work/*/checkpoint*"))
     assert not list((tmp_path / "store" / "leases").glob("*"))
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_requeued_run_that_is_called_off_leaves_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: Any
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    session = Session.new(tmp_path, Work(Setup("", {}), {}, 0.5, 0))
+    log = tmp_path / "controllers" / "far.txt"
+    submitted = Submitted("7", "far", str(tmp_path), str(log), "", str(tmp_path), 1, time.time())
+    jobs = {"7": ("genbench:controller", "PENDING"), "8_0": ("genbench:7:run-1", "RUNNING")}
+    jobs |= {"8_1": ("genbench:7:run-1", "PENDING"), "9_0": ("genbench:77:run-2", "RUNNING")}
+    asked: list[float] = []
+
+    def queue() -> list[Seen]:
+        asked.append(0.0)
+        if len(asked) in {1, 3}:
+            raise SlurmError("squeue: it does not answer")
+        return [Seen(job, job, "", where, comment=comment) for job, (comment, where) in jobs.items()]
+
+    def scancel(names: list[str], *options: str) -> None:
+        for name in names if options[:1] != ("--signal=INT",) else ():
+            del jobs[name]
+
+    monkeypatch.setattr(commands, "queue", queue)
+    monkeypatch.setattr(commands, "scancel", scancel)
+    monkeypatch.setattr("genbench.detached._CANCEL_SECONDS", 1.5)
+    told = cancel(Standing("far", state, tmp_path, submitted=submitted))
+    assert list(jobs) == ["9_0"]
+    assert "nothing" not in told
+    assert not (session.root / "setup").exists()
 
 
 def results_in(folder: Path) -> list[str]:

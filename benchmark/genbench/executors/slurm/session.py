@@ -165,6 +165,15 @@ class Session:
                 if _is_own(root) and session.owner is not None and session.is_left:
                     yield session
 
+    @classmethod
+    def of_job(cls, folder: Path, job: str) -> Iterator["Session"]:
+        """Yield one's own sessions of runs that were in a job."""
+        for root in sorted(folder.glob("run-*")):
+            with contextlib.suppress(OSError):
+                owner = cls(root).owner if _is_own(root) else None
+                if owner is not None and owner.job == job:
+                    yield cls(root)
+
     @property
     def owner(self) -> Owner | None:
         """Whose it is; None where that was not written, or not by this version."""
@@ -205,25 +214,25 @@ class Session:
         """As a job that ends: if the run has left and nothing is left to do, let no keys stay."""
         if (self.root / "detached").exists() and not self.unfinished():
             self.ask_to_stop("close")  # for jobs that begin only now
-            self._forget_keys()
+            self.forget_keys()
 
-    def remove(self, *, keep_logs: bool) -> None:
-        """Remove it; what jobs printed stays where that may be of use."""
-        self._forget_keys()  # first
-        if keep_logs:
-            for place in self.root.iterdir():
-                if place.name != "logs":
-                    shutil.rmtree(place) if place.is_dir() else place.unlink()
-        else:
-            shutil.rmtree(self.root, ignore_errors=True)
-
-    def _forget_keys(self) -> None:
+    def forget_keys(self) -> None:
         """Remove what jobs begin with: keys are in it; and the mark that they had to see."""
         (self.root / "setup").unlink(missing_ok=True)
         owner = self.owner
         if owner is not None and owner.sees:
             with contextlib.suppress(OSError):
                 Path(owner.sees).unlink(missing_ok=True)
+
+    def remove(self, *, keep_logs: bool) -> None:
+        """Remove it; what jobs printed stays where that may be of use."""
+        self.forget_keys()  # first
+        if keep_logs:
+            for place in self.root.iterdir():
+                if place.name != "logs":
+                    shutil.rmtree(place) if place.is_dir() else place.unlink()
+        else:
+            shutil.rmtree(self.root, ignore_errors=True)
 
     # -------------------------------------------------------------------------------------------------- tasks
 
