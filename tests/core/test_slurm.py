@@ -13,7 +13,7 @@ import slurm_site
 from genbench.devices import choose_workers
 from genbench.errors import StoreError, UsageError
 from genbench.executors import Needs, Setup
-from genbench.executors.making import check_engine, engine_named, is_here
+from genbench.executors.making import check_engine, engine_named, jobs_elsewhere
 from genbench.executors.probe import TARGET
 from genbench.executors.slurm import commands
 from genbench.executors.slurm.commands import Seen, SlurmError
@@ -21,6 +21,7 @@ from genbench.executors.slurm.config import Profile, Resources, read_profile
 from genbench.executors.slurm.script import ArrayOf, array_script, controller_script
 from genbench.executors.slurm.session import Bye, Session, Work
 from genbench.registry import Registry
+from genbench.runner import _threads
 from genbench.testing.suites import ExecutorConformance
 from slurm_site import PATIENCE_SECONDS, PROFILE, Run, Site, eventually, jobs_at_work, task
 
@@ -275,12 +276,26 @@ def test_a_profile_says_what_each_kind_of_step_asks_for(tmp_path: Path) -> None:
 
 
 def test_gpus_of_a_cluster_need_not_be_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not is_here(engine_named(Registry(), "slurm"))
-    assert is_here(engine_named(Registry(), "processes"))
     monkeypatch.setattr("genbench.devices.torch_gpus", lambda: 0)
-    assert choose_workers("cuda", 3, is_here=False) == ("cuda", 0, 3)
+    assert choose_workers("cuda", 3, elsewhere=8) == ("cuda", 0, 3)
     with pytest.raises(UsageError, match="--device cuda"):
         choose_workers("cuda", 3)
+
+
+@pytest.mark.parametrize("cores_here", [1, 64])
+def test_what_a_cluster_is_asked_for_does_not_depend_on_the_cores_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores_here: int
+) -> None:
+    monkeypatch.setattr("genbench.executors.cores", lambda: cores_here)
+    monkeypatch.setattr("genbench.worker.cores", lambda: cores_here)
+    (tmp_path / "p.toml").write_text("most_jobs = 16\ncpus = 8\nworkers = 2\n")
+    plain, engine = (engine_named(Registry(), one) for one in ("slurm", f"slurm:{tmp_path / 'p.toml'}"))
+    assert jobs_elsewhere(engine_named(Registry(), "processes")) is None
+    assert choose_workers("cuda", None, elsewhere=jobs_elsewhere(plain)) == ("cuda", 0, 32)
+    assert choose_workers("cuda", None, elsewhere=jobs_elsewhere(engine)) == ("cuda", 0, 32)
+    assert [_threads(plain, device, 1) for device in ("cpu", "cuda")] == [1, 1]
+    assert [_threads(engine, device, 1) for device in ("cpu", "cuda")] == [1, 4]
+    assert Profile().resources("train", Needs(_threads(plain, "cuda", 1), gpus=1)).cpus is None
 
 
 def test_the_profile_of_the_documentation_is_one() -> None:

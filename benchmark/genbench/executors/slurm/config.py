@@ -188,6 +188,16 @@ class SlurmConfig(ExecutorConfig):
     )
 
     @property
+    def jobs_elsewhere(self) -> int:
+        """As many as the jobs that wait and run at a time have workers."""
+        return self.settled.most_jobs * self.settled.workers
+
+    @property
+    def threads_elsewhere(self) -> int:
+        """A worker's share of the cores that a job asks for."""
+        return max(1, (self.settled.cpus or 1) // self.settled.workers)
+
+    @property
     def settled(self) -> Profile:
         """The profile, as it counts."""
         found = read_profile(self.profile.expanduser()) if self.profile is not None else Profile()
