@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -71,9 +72,8 @@ def _all(state: Path) -> list[dict[str, Any]]:
 def _sbatch(state: Path, words: Sequence[str]) -> int:
     text = sys.stdin.read()
     asked = dict(
-        line.removeprefix("#SBATCH --").partition("=")[::2]
-        for line in text.splitlines()
-        if line.startswith("#SBATCH --")
+        shlex.split(line, comments=True)[0].removeprefix("--").partition("=")[::2]
+        for line in re.findall(r"^#SBATCH (--.*)$", text, re.MULTILINE)
     )
     if asked.get("partition") == "nowhere":
         sys.stderr.write("sbatch: error: invalid partition specified: nowhere\n")
@@ -84,7 +84,7 @@ def _sbatch(state: Path, words: Sequence[str]) -> int:
     last = int(asked["array"].rpartition("-")[2]) if "array" in asked else None
     for index in range(last + 1) if last is not None else [None]:
         name = str(number) if index is None else f"{number}_{index}"
-        output = asked["output"].replace("%a", str(index))
+        output = "%".join(part.replace("%a", str(index)) for part in asked["output"].split("%%"))
         facts = {"id": name, "array": number, "index": index, "output": output, "state": "PENDING", "pid": 0}
         facts |= {"comment": asked.get("comment", ""), "name": asked.get("job-name", ""), "restarts": 0}
         (state / f"{name}.json").write_text(json.dumps(facts | {"folder": asked.get("chdir", "")}))

@@ -22,6 +22,7 @@ from genbench.executors.slurm import commands
 from genbench.executors.slurm.commands import Seen
 from genbench.executors.slurm.config import SlurmConfig
 from genbench.executors.slurm.script import controller_script
+from genbench.executors.slurm.session import Session
 from genbench.journals import Story, Submitted, all_submitted, note_submitted, read_story
 from genbench.outlook import missing_steps
 from genbench.plan import Plan
@@ -30,6 +31,7 @@ from genbench.runs import Listed, list_runs
 from genbench.store import Store
 
 _CANCEL_SECONDS = 90.0  # that a controller may take to let steps save
+_ANSWER_SECONDS = 60.0  # for a cluster that does not answer at once
 _LOG_CHARACTERS = 600
 State = Literal["queued", "running", "stopped", "done"]
 
@@ -211,7 +213,7 @@ def cancel(standing: Standing) -> str:
             f"{standing.name} does not run: it is {standing.state}", hint=f"genbench status {standing.name}"
         )
     if standing.submitted is not None:
-        return _cancel_job(standing.submitted.job, standing.state == "queued")
+        return _cancel_job(standing.submitted, standing.state == "queued")
     story = standing.story
     if story is None or story.host != socket.gethostname():
         where = f"PID {story.pid} on {story.host}" if story else "not known"
@@ -223,27 +225,57 @@ def cancel(standing: Standing) -> str:
     return f"process {story.pid} was asked to stop; its steps save their work"
 
 
-def _cancel_job(job: str, is_queued: bool) -> str:
+def _cancel_job(one: Submitted, is_queued: bool) -> str:
     """Ask a controller to stop; then end what is left of it, and of its jobs."""
-    if is_queued:
-        commands.scancel([job])
-        return f"job {job} was taken out of the queue: nothing had begun"
-    commands.scancel([job], "--signal=INT", "--batch")
-    until = time.monotonic() + _CANCEL_SECONDS
-    while time.monotonic() < until and any(one.id == job and not one.is_over for one in commands.queue()):
-        time.sleep(1.0)
+    job = one.job
+    if not is_queued:
+        commands.scancel([job], "--signal=INT", "--batch")
+        until = time.monotonic() + _CANCEL_SECONDS
+        while time.monotonic() < until and _may_run(job):
+            time.sleep(1.0)
     commands.scancel([job])
-    _end_workers(job)
-    return f"job {job} and its steps have ended; what they had done is kept, and the same command resumes"
+    ended = _end_workers(one, _ANSWER_SECONDS)
+    kept = "what they had done is kept, and the same command resumes"
+    if not is_queued:
+        return f"job {job} and its steps have ended; {kept}"
+    if not ended:
+        return f"job {job} was taken out of the queue: nothing of it was running"
+    # It had begun before: it was requeued, and could not end its jobs, as where its node failed.
+    return f"job {job} was taken out of the queue, and {ended} job(s) that it had begun were ended; {kept}"
+
+
+def _may_run(job: str) -> bool:
+    """Say whether a job may still be there; it may, as long as the cluster does not answer."""
+    with contextlib.suppress(commands.SlurmError):
+        return any(one.id == job and not one.is_over for one in commands.queue())
+    return True
 
 
 def _end_jobs_of(standing: Standing) -> None:
     """End the jobs that a controller left which is gone."""
     if standing.submitted is not None:
         with contextlib.suppress(commands.SlurmError):
-            _end_workers(standing.submitted.job)
+            _end_workers(standing.submitted, 0.0)
 
 
-def _end_workers(job: str) -> None:
-    mine = f"genbench:{job}:"
-    commands.scancel([one.id for one in commands.queue() if one.comment.startswith(mine) and not one.is_over])
+def _end_workers(one: Submitted, patience_seconds: float) -> int:
+    """End the jobs of a controller, and let none of its keys stay; return how many jobs there were.
+
+    Raises:
+        SlurmError: The cluster does not answer.
+    """
+    mine, until = f"genbench:{one.job}:", time.monotonic() + patience_seconds
+    while True:
+        try:
+            seen = commands.queue()
+            break
+        except commands.SlurmError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(1.0)
+    workers = [found.id for found in seen if found.comment.startswith(mine) and not found.is_over]
+    commands.scancel(workers)
+    for session in Session.of_job(Path(one.log).parents[1], one.job):
+        with contextlib.suppress(OSError):
+            session.forget_keys()
+    return len(workers)

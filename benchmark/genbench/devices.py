@@ -26,23 +26,24 @@ def choose_workers(
     jobs: int | None,
     notice: Callable[[str], None] = lambda message: None,
     *,
-    is_here: bool = True,
+    elsewhere: int | None = None,
 ) -> Workers:
-    """Settle what `--device` and `--jobs` mean on this machine.
+    """Settle what `--device` and `--jobs` mean, on this machine or where steps compute.
 
     Args:
         device: `auto`, `cpu` or `cuda`.
         jobs: Worker processes; None is the default.
         notice: Told where a GPU is there, and cannot be used.
-        is_here: Whether steps compute on this machine; else `cuda` is believed: its GPUs cannot be seen.
+        elsewhere: How many workers there are by default where steps do not compute on this machine: its cores
+            say nothing then, and `cuda` is believed, as no GPU of theirs can be seen.
 
     Raises:
         UsageError: `cuda` was asked for, and torch can use no GPU.
     """
     from genbench.executors import cores
 
-    if not is_here:
-        return Workers("cuda" if device == "cuda" else "cpu", 0, cores() if jobs is None else jobs)
+    if elsewhere is not None:
+        return Workers("cuda" if device == "cuda" else "cpu", 0, elsewhere if jobs is None else jobs)
     gpus = 0 if device == "cpu" else torch_gpus()
     if gpus:
         return Workers("cuda", gpus, gpus if jobs is None else jobs)

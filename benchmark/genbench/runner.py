@@ -117,7 +117,7 @@ def _make_executor(plan: Plan, store: Store, registry: Registry, options: RunOpt
         "expects_guests": bool(walk.guests),
     }
     jobs = max(1, min(options.jobs, len(walk.missing)))
-    threads = worker_threads(options.device, jobs)
+    threads = _threads(engine, options.device, jobs)
     if has_workers(engine):
         walk.needs = needs_of(plan, walk.missing, store, registry, options.device, threads)
     setup = Setup(
@@ -132,6 +132,14 @@ def _make_executor(plan: Plan, store: Store, registry: Registry, options: RunOpt
         shared_folder="" if is_address(store.address) else store.address,
     )
     return make_executor(engine, setup)
+
+
+def _threads(engine: Resolved, device: str, jobs: int) -> int:
+    """Return the threads of each worker; with one elsewhere, the cores of this machine have nothing to do."""
+    assert isinstance(engine.config, ExecutorConfig)
+    if engine.config.is_here:
+        return worker_threads(device, jobs)
+    return engine.config.threads_elsewhere if device.startswith("cuda") else 1
 
 
 def _retries(engine: Resolved, options: RunOptions) -> int:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,10 @@ def test_ray_is_asked_for_what_a_machine_could_have() -> None:
     assert there.asked(greedy, 1.0) == {"num_cpus": 4, "num_gpus": 1, "memory": 8e9}
     assert there.asked(greedy, 0.5)["num_gpus"] == 0.5
     assert there.asked(Needs(gpus=2), 0.5)["num_gpus"] == 2  # whole ones, and it waits
+    shared = replace(there, most_cpus=32, most_gpus=4, cpus_per_gpu=8)  # or one step would keep four GPUs
+    assert shared.asked(greedy, 1.0)["num_cpus"] == 8
+    assert shared.asked(greedy, 0.1)["num_cpus"] == 1
+    assert shared.asked(Needs(cpus=16), 1.0)["num_cpus"] == 16
     assert there.lacking(greedy) == ""
     assert there.lacking(Needs(gpus=2)) == (
         "waits for a machine with 2 GPUs: of 2 in the Ray cluster, each has at most 1"

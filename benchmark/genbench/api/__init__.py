@@ -29,7 +29,7 @@ from genbench.api.results import Board, Outlook, Records, Results
 from genbench.devices import choose_workers
 from genbench.errors import UsageError, did_you_mean
 from genbench.executors import Event
-from genbench.executors.making import engine_named, is_here
+from genbench.executors.making import engine_named, jobs_elsewhere
 from genbench.indexed import indexed_records
 from genbench.options import Options
 from genbench.outlook import survey
@@ -175,9 +175,9 @@ def carry_out(
             suite_file=suite_path(str(suite)) if isinstance(suite, str | Path) else None,
         )
         command = publication.run.command
-    here = is_here(engine_named(asked.registry, asked_how.executor))
+    elsewhere = jobs_elsewhere(engine_named(asked.registry, asked_how.executor))
     how = RunOptions(
-        **choose_workers(asked_how.device, asked_how.jobs, _LOG.warning, is_here=here)._asdict(),
+        **choose_workers(asked_how.device, asked_how.jobs, _LOG.warning, elsewhere=elsewhere)._asdict(),
         step_timeout_seconds=asked_how.step_timeout,
         checkpoint_seconds=asked_how.checkpoint_every,
         executor=asked_how.executor,

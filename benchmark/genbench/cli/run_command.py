@@ -116,7 +116,7 @@ def _run(options: dict[str, Any]) -> None:
     """Run what the options name; once more, in smaller batches, if the dataset turns out not to fill them."""
     from genbench.cli._ending import ending
     from genbench.cli._progress import make_progress
-    from genbench.executors.making import engine_named, is_here
+    from genbench.executors.making import engine_named, jobs_elsewhere
     from genbench.publish import Publication, check_results
     from genbench.runner import run
     from genbench.worker import RunOptions
@@ -127,8 +127,8 @@ def _run(options: dict[str, Any]) -> None:
     out = options["out"] or folder_of_runs(options["suite"])
     check_results(out, asked)  # before the plan, for which files are read and hashed
     plan, suite, changes = settled(registry, store, asked)
-    here = is_here(engine_named(registry, options["executor"]))
-    workers = choose_workers(options["device"], options["jobs"], warn, is_here=here)
+    elsewhere = jobs_elsewhere(engine_named(registry, options["executor"]))
+    workers = choose_workers(options["device"], options["jobs"], warn, elsewhere=elsewhere)
     publication = Publication.prepared(
         plan,
         suite,

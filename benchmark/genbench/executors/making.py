@@ -39,10 +39,10 @@ def has_workers(engine: Resolved) -> bool:
     return bool(_class_of(engine).has_workers)
 
 
-def is_here(engine: Resolved) -> bool:
-    """Say whether tasks of an executor compute on this machine."""
+def jobs_elsewhere(engine: Resolved) -> int | None:
+    """Return how many tasks an executor does at a time that are not on this machine; None: they are."""
     assert isinstance(engine.config, ExecutorConfig)
-    return engine.config.is_here
+    return None if engine.config.is_here else engine.config.jobs_elsewhere
 
 
 def make_executor(engine: Resolved, setup: Setup) -> Executor:

@@ -126,6 +126,7 @@ class Machines:
         most_cpus: Of one machine.
         most_gpus: As above.
         most_memory_bytes: As above.
+        cpus_per_gpu: Cores that each GPU's share of its machine has, where they are fewest; 0 without GPUs.
     """
 
     count: int
@@ -133,16 +134,21 @@ class Machines:
     most_cpus: float
     most_gpus: float
     most_memory_bytes: float
+    cpus_per_gpu: float = 0.0
 
     def asked(self, needs: Needs, gpu_share: float) -> dict[str, float]:
         """Return what Ray is asked for: never more than the largest machine has, but for GPUs.
 
         How much memory a step takes is an estimate, and alone on the largest machine it may well fit; without
-        the GPU that it needs it could not run.
+        the GPU that it needs it could not run. How many cores such a step keeps busy was found on the machine
+        where the run was started: it takes no more than its GPU's share, or other GPUs would idle.
         """
         asked: dict[str, float] = {"num_cpus": min(float(needs.cpus), self.most_cpus or 1.0)}
         if needs.gpus:
             asked["num_gpus"] = gpu_share if needs.gpus == 1 else float(needs.gpus)
+            if self.cpus_per_gpu:
+                share = max(1.0, float(int(self.cpus_per_gpu * asked["num_gpus"])))
+                asked["num_cpus"] = min(asked["num_cpus"], share)
         if needs.memory_bytes and self.most_memory_bytes:
             asked["memory"] = float(int(min(needs.memory_bytes, self.most_memory_bytes)))
         return asked
@@ -164,7 +170,9 @@ def machines() -> Machines:
         return max((float(one.get(name, 0.0)) for one in found), default=0.0)
 
     cpus = sum(float(one.get("CPU", 0.0)) for one in found)
-    return Machines(len(found), cpus, most("CPU"), most("GPU"), most("memory"))
+    shares = [float(one.get("CPU", 0.0)) / one["GPU"] for one in found if one.get("GPU")]
+    least = min(shares, default=0.0)
+    return Machines(len(found), cpus, most("CPU"), most("GPU"), most("memory"), least)
 
 
 # -------------------------------------------------- whether each can do steps of ours

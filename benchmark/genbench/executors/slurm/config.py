@@ -122,8 +122,8 @@ class Profile(Resources):
     )
     on_interrupt: Interrupt = Field(
         default="cancel",
-        description="at Ctrl-C: cancel lets jobs save their work and ends them; detach leaves them, and the "
-        "same command listens to them again",
+        description="at Ctrl-C: cancel lets jobs save their work and ends them; detach leaves them to finish "
+        "their steps",
     )
     poll_seconds: float = Field(default=10.0, gt=0, description="time between two looks at the queue")
     steps: Mapping[str, Resources] = Field(
@@ -186,6 +186,16 @@ class SlurmConfig(ExecutorConfig):
     on_interrupt: Interrupt | None = Field(
         default=None, description="as in the profile, which it overrides: cancel or detach"
     )
+
+    @property
+    def jobs_elsewhere(self) -> int:
+        """As many as the jobs that wait and run at a time have workers."""
+        return self.settled.most_jobs * self.settled.workers
+
+    @property
+    def threads_elsewhere(self) -> int:
+        """A worker's share of the cores that a job asks for."""
+        return max(1, (self.settled.cpus or 1) // self.settled.workers)
 
     @property
     def settled(self) -> Profile:

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from genbench.disk import make_folder
-from genbench.errors import StoreError
-from genbench.executors.at_work import CANCELLED, after_loss, next_attempt, private_environment
+from genbench.errors import GenbenchError, StoreError
+from genbench.executors.at_work import CANCELLED, after_loss, private_environment
 from genbench.executors.base import Event, Executor, Setup, Task
 from genbench.executors.failures import Failure, FailureKind
 from genbench.executors.slurm import commands
@@ -23,6 +23,7 @@ from genbench.executors.slurm.commands import Seen, SlurmError
 from genbench.executors.slurm.config import SlurmConfig
 from genbench.executors.slurm.fleet import Fleet, Group, Job
 from genbench.executors.slurm.job import begin_again
+from genbench.executors.slurm.leftovers import Leftovers
 from genbench.executors.slurm.session import Bye, Claim, Hello, Session, Work
 
 _MOST_TASKS = 1000  # that are handed over and not ended
@@ -41,11 +42,12 @@ class SlurmExecutor(Executor):
         self._tasks: dict[str, Task] = {}  # handed over and not ended, as they were last begun
         self._news: list[Event] = []
         self._notes: dict[str, str] = {}
+        self._called_off: set[str] = set()  # tasks with a mark in the session
         self._looked = time.monotonic()
         self._stopping = self._detached = self._had_trouble = False
-        self._left: dict[str, Claim] = {}  # what jobs of a run before us have, by task
-        self._inherited: set[str] = set()  # tasks that they go on with
-        self._session, self._work = self._opened()
+        self._session, self._work = self._begun()
+        self._fleet = Fleet(self._profile, setup, self._session)
+        self._leftovers = Leftovers(self._session.root.parent, self._session)
 
     @property
     def free(self) -> int:
@@ -56,7 +58,11 @@ class SlurmExecutor(Executor):
         """Offer a bundle; for all that was offered, arrays are submitted when events are asked for."""
         for task in bundle:
             self._tasks[task.id] = task
-        self._fleet.offer([task for task in bundle if not self._adopted(task)])
+            self._leftovers.take(task.id)
+            if task.id in self._called_off:  # another run had it, and has not done it
+                self._called_off.discard(task.id)
+                self._session.renew(task.id)
+        self._fleet.offer(bundle)
 
     def events(self, timeout_seconds: float) -> Sequence[Event]:
         """Submit what was offered; wait for news of jobs."""
@@ -80,6 +86,7 @@ class SlurmExecutor(Executor):
             return
         claim = self._fleet.take_back(task_id)
         if claim is None:
+            self._called_off.add(task_id)
             self._session.cancel(task_id)
             return
         self._end(Event(task_id, "failed", failure=CANCELLED, attempt=task.attempt))
@@ -110,32 +117,22 @@ class SlurmExecutor(Executor):
         """End all jobs, unless they are left to go on."""
         if self._detached:
             self._fleet.take_all_back(but_served=True)
-            self._session.leave(self._fleet.arrays)
+            self._session.leave()
+            self._session.retire()
             return
         with contextlib.suppress(OSError):
             self._session.ask_to_stop("close")
-        with contextlib.suppress(SlurmError):
+        # A job may say now that it could not begin; whatever goes wrong here, keys must not stay.
+        with contextlib.suppress(OSError, GenbenchError):
             self._end_jobs()
         with contextlib.suppress(OSError):
-            if self._work.sees:
-                Path(self._work.sees).unlink(missing_ok=True)
             self._session.remove(keep_logs=self._had_trouble)
+        self._leftovers.tidy()
 
     # ------------------------------------------------------------------------------------ beginning and end
 
-    def _opened(self) -> tuple[Session, Work]:
-        """Begin a session, or go on with one that a run before us left."""
-        folder = self._folder()
-        for session in Session.left(folder):
-            with contextlib.suppress(OSError, StoreError):
-                work = session.work
-                setup = work.setup
-                if (setup.target, setup.shared_folder) == (self._setup.target, self._setup.shared_folder):
-                    self._fleet = Fleet(self._profile, self._setup, session)
-                    self._left = self._fleet.take_over()
-                    self._looked = 0.0
-                    return session, work
-                session.leave(session.arrays())
+    def _begun(self) -> tuple[Session, Work]:
+        """Begin a session."""
         sees = ""
         if self._setup.shared_folder:  # a file there shows a job whether it sees the same folder
             mark = make_folder(Path(self._setup.shared_folder).absolute()) / f".slurm-{os.urandom(6).hex()}"
@@ -150,9 +147,7 @@ class SlurmExecutor(Executor):
             requeues,
             sees,
         )
-        session = Session.new(folder, work)
-        self._fleet = Fleet(self._profile, self._setup, session)
-        return session, work
+        return Session.new(self._folder(), work), work
 
     def _folder(self) -> Path:
         """Return where sessions are: a folder that all nodes see."""
@@ -162,24 +157,17 @@ class SlurmExecutor(Executor):
             return Path(self._setup.shared_folder).absolute() / "slurm"
         return Path.cwd() / "genbench-slurm"
 
-    def _adopted(self, task: Task) -> bool:
-        """Say whether a job of a run before us has a task, or will take it."""
-        claim = self._left.pop(task.id, None)
-        if claim is None:
-            return False
-        self._inherited.add(task.id)
-        if claim.begun == task.id:
-            self._news.append(Event(task.id, "started", host=claim.host, attempt=task.attempt))
-        return True
-
     def _end_jobs(self) -> None:
         """See that no job is left in the queue or at work."""
-        commands.scancel([job.id for job in self._fleet.alive("waiting")])
-        until = time.monotonic() + _CLOSE_SECONDS
-        while self._fleet.alive("running") and time.monotonic() < until:
-            self._listen()
-            time.sleep(_LISTEN_SECONDS)
-        commands.scancel([job.id for job in self._fleet.alive("running")])
+        try:
+            commands.scancel([job.id for job in self._fleet.alive("waiting")])
+            until = time.monotonic() + _CLOSE_SECONDS
+            while self._fleet.alive("running") and time.monotonic() < until:
+                with contextlib.suppress(GenbenchError):  # a job says that it could not begin
+                    self._listen()
+                time.sleep(_LISTEN_SECONDS)
+        finally:
+            commands.scancel([job.id for job in self._fleet.alive("running")])
 
     # -------------------------------------------------------------------------------------------- listening
 
@@ -204,10 +192,6 @@ class SlurmExecutor(Executor):
         task = self._tasks.get(event.id)
         if task is None:
             return
-        if event.failure is not None and event.failure.kind == "superseded" and task.id in self._inherited:
-            job.tasks.discard(event.id)
-            self._hand_over_again(task, event.failure)
-            return
         if event.status in {"started", "retried"}:
             self._tasks[event.id] = replace(task, attempt=event.attempt)
             self._fleet.is_begun(event.id)
@@ -220,16 +204,6 @@ class SlurmExecutor(Executor):
             self._end(event)
         else:
             self._news.append(event)
-
-    def _hand_over_again(self, task: Task, failure: Failure) -> None:
-        """Offer a task that a job had from the run before us: it may not write under our lease.
-
-        The next attempt goes on from the last checkpoint.
-        """
-        self._inherited.discard(task.id)
-        again = self._tasks[task.id] = next_attempt(task)
-        self._fleet.offer([again])
-        self._news.append(Event(task.id, "retried", failure=failure, attempt=again.attempt))
 
     def _end(self, event: Event) -> None:
         kind = event.failure.kind if event.failure is not None else "user"
@@ -251,6 +225,7 @@ class SlurmExecutor(Executor):
     def _look(self) -> None:
         """Ask squeue what became of the jobs; a controller that does not answer is asked again later."""
         self._looked = time.monotonic()
+        self._session.beat()
         if not self._fleet.alive():
             return
         try:

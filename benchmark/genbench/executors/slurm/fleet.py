@@ -6,18 +6,18 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 from genbench.digest import digest
 from genbench.errors import GenbenchError, StoreError
 from genbench.executors.at_work import worker_environment
-from genbench.executors.base import Event, Setup, Task
+from genbench.executors.base import Setup, Task
 from genbench.executors.slurm import commands
 from genbench.executors.slurm.commands import Seen, SlurmError
 from genbench.executors.slurm.config import Profile, Resources
 from genbench.executors.slurm.script import ArrayOf, array_script
-from genbench.executors.slurm.session import Bye, Claim, Hello, Session
+from genbench.executors.slurm.session import Claim, Session
 
 _REFUSALS = 20  # of sbatch in a row, with a pause after each, before the run ends
 _REFUSED_SECONDS = 15.0
@@ -83,8 +83,8 @@ class Fleet:
         self._profile, self._setup, self._session = profile, setup, session
         self.groups: dict[tuple[str, str], Group] = {}  # by pool and kind
         self.jobs: dict[str, Job] = {}  # by name
-        self.arrays: list[dict[str, Any]] = []
         self._serial = 0  # of bundles
+        self._arrays = 0  # that were submitted
         self._refused, self._not_before = 0, 0.0
 
     def alive(self, where: Where | None = None) -> list[Job]:
@@ -182,7 +182,7 @@ class Fleet:
         return min(len(group.offered), math.ceil(seconds / self._profile.job_seconds) or 1), True
 
     def _submit_array(self, group: Group, count: int) -> str:
-        array = ArrayOf(len(self.arrays), group.pool, group.kind, count)
+        array = ArrayOf(self._arrays, group.pool, group.kind, count)
         names = [f"{array.number}-{index}" for index in range(count)]
         self._session.expect(names)
         # By its first part `genbench cancel` finds the jobs of a controller.
@@ -193,55 +193,16 @@ class Fleet:
             number = commands.sbatch(script, environment)
         except SlurmError as problem:
             self._refused += 1
-            if not self.arrays or self._refused >= _REFUSALS:
+            if not self._arrays or self._refused >= _REFUSALS:
                 raise
             self._not_before = time.monotonic() + _REFUSED_SECONDS
             return f"waits: SLURM takes no more jobs ({problem.message})"
         self._refused, now = 0, time.monotonic()
+        self._arrays += 1
         self.jobs |= {
             name: Job(name, group.pool, f"{number}_{index}", now) for index, name in enumerate(names)
         }
-        asked = group.resources.model_dump(mode="json")
-        self.arrays.append({**asdict(array), "id": number, "resources": asked})
-        self._session.note_arrays(self.arrays)
         return f"waits for job {number} of SLURM"
-
-    # -------------------------------------------------------------- a session that was left
-
-    def take_over(self) -> dict[str, Claim]:
-        """Learn of the jobs of a session that was left; return what they have, by task.
-
-        What no job has taken leaves the queue: it is handed over again, under the lease of whoever does so.
-        """
-        left: dict[str, Claim] = {}
-        for array in self._session.arrays():
-            self.arrays.append(array)
-            group = Group(array["pool"], array["kind"], Resources(**array["resources"]))
-            self.groups.setdefault((group.pool, group.kind), group)
-            for index in range(array["count"]):
-                name, number = f"{array['number']}-{index}", f"{array['id']}_{index}"
-                job = Job(name, group.pool, number, time.monotonic())
-                self.jobs[job.name] = job
-                left |= self._learned(job)
-        for pool, claim in self._session.queued():
-            self._session.take_back(pool, claim.name)
-            self._serial = max(self._serial, int(claim.name))
-        self._serial = max([self._serial, *(int(claim.name) for claim in left.values())])
-        return left
-
-    def _learned(self, job: Job) -> dict[str, Claim]:
-        """Read what a job told so far; return what it has not ended."""
-        ended: set[str] = set()
-        for message in self._session.hear(job.name):
-            if isinstance(message, Event) and message.is_final:
-                ended.add(message.id)
-            elif isinstance(message, Hello):
-                job.where, job.host, job.has_begun = "running", message.host, True
-            elif isinstance(message, Bye):
-                job.where = "over"
-        claims = self._session.claims(job.name)
-        job.tasks = {claim.begun for claim in claims if claim.begun} - ended
-        return {task.id: claim for claim in claims for task in claim.tasks if task.id not in ended}
 
     # ------------------------------------------------------------------------------------------- what to say
 

@@ -90,11 +90,13 @@ class Job:
                 return
 
     def _next(self) -> Claim | None:
-        return self._session.claim(self._pool, self._name, self._host)
+        return self._session.claim(self._pool, self._name)
 
     def _begin(self, executor: ProcessExecutor, claim: Claim) -> None:
         self._claims[claim.name] = claim
         self._keep(claim)
+        # What was called off here before and is handed over again may be called off again.
+        self._cancelled.difference_update(task.id for task in claim.tasks)
         executor.submit(claim.tasks)
 
     def _resumed(self) -> Iterator[Claim]:
@@ -104,7 +106,6 @@ class Job:
             event, left = begin_again(claim, failure, self._work)
             if event is not None:
                 self._tell(replace(event, host=self._host))
-            left = replace(left, host=self._host)
             self._session.keep(self._name, left)
             if left.tasks:
                 yield left
@@ -159,6 +160,8 @@ class Job:
         """End, as whoever asked for it expects."""
         if self._session.stop or not self._signal:
             self._tell(Bye())
+            with contextlib.suppress(OSError):
+                self._session.retire()
             return 0
         if self._signal == signal.SIGUSR2:
             commands.requeue(self._number)  # if it is refused, the run begins another job

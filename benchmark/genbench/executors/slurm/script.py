@@ -1,5 +1,6 @@
 """Batch scripts: of an array of jobs that do steps, and of the job that controls a detached run."""
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from genbench.executors.slurm.config import Profile, Resources
 
+_PLAIN = re.compile(r"[\w@%+=:,./-]*")
 NOT_SHARED = 78  #: exit code of a job that does not see the folder of its session
 
 
@@ -38,7 +40,7 @@ def array_script(profile: Profile, resources: Resources, job: ArrayOf, root: Pat
         root: Of the session.
         comment: By which its jobs are found in the queue.
     """
-    log = root / "logs" / f"{job.number}-%a.txt"
+    log = f"{_unpatterned(root / 'logs')}/{job.number}-%a.txt"
     lines = [
         *_head(resources, f"genbench-{job.kind or 'step'}", log, comment),
         f"#SBATCH --array=0-{job.count - 1}",
@@ -78,8 +80,8 @@ def controller_script(
     """
     resources = profile.of_controller()
     lines = [
-        *_head(resources, f"genbench-run-{name}", log, comment),
-        f"#SBATCH --chdir={folder}",
+        *_head(resources, f"genbench-run-{name}", _unpatterned(log), comment),
+        f"#SBATCH --chdir={_quoted(str(folder))}",
         f"#SBATCH --signal=B:USR2@{profile.save_seconds}",
         "#SBATCH --requeue",
         *_begin(resources),
@@ -99,12 +101,12 @@ def controller_script(
     return "".join(f"{line}\n" for line in lines)
 
 
-def _head(resources: Resources, name: str, log: Path, comment: str) -> list[str]:
-    """Return the lines that ask for resources."""
+def _head(resources: Resources, name: str, log: str, comment: str) -> list[str]:
+    """Return the lines that ask for resources; `log` is a pattern."""
     memory = resources.memory_gib
     asked = {
         "job-name": name,
-        "output": str(log),
+        "output": log,
         "open-mode": "append",
         "comment": comment,
         "partition": resources.partition,
@@ -115,8 +117,27 @@ def _head(resources: Resources, name: str, log: Path, comment: str) -> list[str]
         "mem": f"{round(memory * 1024)}M" if memory else None,
         "gres": f"gpu:{resources.gpus}" if resources.gpus else None,
     }
-    head = [f"#SBATCH --{option}={value}" for option, value in asked.items() if value is not None]
+    head = [
+        f"#SBATCH --{option}={_quoted(str(value))}" for option, value in asked.items() if value is not None
+    ]
     return ["#!/bin/bash", *head, *(f"#SBATCH {option}" for option in resources.options)]
+
+
+def _quoted(value: str) -> str:
+    r"""Return a value as sbatch reads it whole from a line of a script: as it is, or in quotes.
+
+    >>> print(_quoted("gpu:a100:1"), _quoted('/home/a "b"'))
+    gpu:a100:1 "/home/a \"b\""
+    """
+    if _PLAIN.fullmatch(value):
+        return value
+    escaped = value.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
+
+
+def _unpatterned(path: Path) -> str:
+    """Return a path as a part of a pattern of sbatch's, in which `%a` would be a number."""
+    return str(path).replace("%", "%%")
 
 
 def _begin(resources: Resources) -> list[str]:

@@ -1,13 +1,13 @@
 """The folder through which the process of a run and its jobs exchange tasks, events and marks.
 
     setup              what workers are made with; keys and tokens, too: readable by its owner alone
+    run                whose it is: process, controlling job, store; touched now and then while that runs
     queue/POOL/N       bundles that no job has taken; a job takes one by renaming it, which only one can
     claims/JOB/N       what a job has taken and not ended; it is still there when the job is requeued, or lost
     events/JOB         what a job tells, one message a line; appended by the job, read by the run
-    cancelled/TASK     tasks that were called off
+    cancelled/TASK     tasks that were called off, by the run, or by another that does them now
     stop               jobs shall save their work and end (`save`), or end at once (`close`)
-    detached           the run has left its jobs; who removes this mark listens to them from then on
-    arrays.json        the arrays that were submitted
+    detached           the run has left its jobs: they finish what they have, and nobody listens
     logs/              what jobs print, one file each
 
 A job is named after its array and its place in there: `3-0`. Files are opened anew for each message, and only
@@ -23,7 +23,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote
@@ -31,8 +31,9 @@ from urllib.parse import quote, unquote
 from genbench.disk import make_folder, remove_place
 from genbench.errors import StoreError
 from genbench.executors.base import Setup, Task
+from genbench.holders import Holder, new_holder
 
-_OLD_SECONDS = 7 * 86400.0  # after which what is left of a session is of no use
+_OLD_SECONDS = 7 * 86400.0  # without a sign of life, after which what is left of a session is of no use
 Stop = Literal["", "save", "close"]
 
 
@@ -65,7 +66,6 @@ class Claim:
         begun: The task that has begun, or empty.
         saved: Why that one was stopped, after which its work was saved; empty while it runs.
         requeues: How often tasks of it were saved and begun again.
-        host: Where it is.
     """
 
     name: str
@@ -73,7 +73,6 @@ class Claim:
     begun: str = ""
     saved: str = ""
     requeues: int = 0
-    host: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,45 @@ class Bye:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Owner:
+    """Whose a session is.
+
+    Attributes:
+        holder: The process of the run.
+        job: The job of SLURM that it is in; empty outside of one.
+        restarts: How often that job was requeued before.
+        store: What it fills; tasks of equal names in another store are other work.
+        sees: As of `Work`.
+    """
+
+    holder: Holder
+    job: str
+    restarts: int
+    store: str
+    sees: str
+
+    @classmethod
+    def here(cls, work: Work) -> "Owner":
+        """Return this process as one."""
+        job, restarts = _own_job()
+        # A store in a bucket is no folder that could be shared.
+        store = str(work.setup.settings.get("root", "")) or work.setup.shared_folder
+        return cls(new_holder(secrets.token_hex(8)), job, restarts, store, work.sees)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is certain that the run is over: its process ended here, or its job began anew."""
+        job, restarts = _own_job()
+        began_anew = self.job != "" and self.job == job and self.restarts < restarts
+        return began_anew or self.holder.is_alive() is False
+
+
+def _own_job() -> tuple[str, int]:
+    """Return the job of SLURM that we are in, and how often it was requeued."""
+    return os.environ.get("SLURM_JOB_ID", ""), int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+
+
 @dataclass
 class Session:
     """One exchange."""
@@ -112,6 +150,7 @@ class Session:
         _sweep(folder)
         root = folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         root.mkdir(mode=0o700)
+        _replace(root / "run", json.dumps(asdict(Owner.here(work))).encode())
         for name in ("queue", "claims", "events", "cancelled", "logs"):
             (root / name).mkdir()
         _write(root / "setup", work)
@@ -119,11 +158,35 @@ class Session:
 
     @classmethod
     def left(cls, folder: Path) -> Iterator["Session"]:
-        """Yield those that a run has left, each taken over from now on: nobody else gets it."""
-        for mark in sorted(folder.glob("run-*/detached")):
-            with contextlib.suppress(FileNotFoundError):  # somebody was faster
-                mark.unlink()
-                yield cls(mark.parent)
+        """Yield one's own sessions whose run has left them, or is certainly over."""
+        for root in sorted(folder.glob("run-*")):
+            with contextlib.suppress(OSError):
+                session = cls(root)
+                if _is_own(root) and session.owner is not None and session.is_left:
+                    yield session
+
+    @classmethod
+    def of_job(cls, folder: Path, job: str) -> Iterator["Session"]:
+        """Yield one's own sessions of runs that were in a job."""
+        for root in sorted(folder.glob("run-*")):
+            with contextlib.suppress(OSError):
+                owner = cls(root).owner if _is_own(root) else None
+                if owner is not None and owner.job == job:
+                    yield cls(root)
+
+    @property
+    def owner(self) -> Owner | None:
+        """Whose it is; None where that was not written, or not by this version."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            found = json.loads((self.root / "run").read_text(encoding="utf-8"))
+            return Owner(**{**found, "holder": Holder(**found["holder"])})
+        return None
+
+    @property
+    def is_left(self) -> bool:
+        """Whether nobody listens to its jobs any more."""
+        owner = self.owner
+        return (self.root / "detached").exists() or (owner is not None and owner.is_gone)
 
     @property
     def work(self) -> Work:
@@ -133,30 +196,37 @@ class Session:
             StoreError: The folder is somebody else's: what is in it would be run.
         """
         path = self.root / "setup"
-        if hasattr(os, "geteuid") and path.stat().st_uid != os.geteuid():
+        if not _is_own(path):
             raise StoreError(f"{self.root} belongs to another user: nothing in it is run")
         work: Work = _read(path)
         return work
 
-    def leave(self, arrays: Sequence[Mapping[str, Any]]) -> None:
+    def beat(self) -> None:
+        """Say that the run lives."""
+        with contextlib.suppress(OSError):
+            os.utime(self.root / "run")
+
+    def leave(self) -> None:
         """Let jobs go on without us."""
-        self.note_arrays(arrays)
         (self.root / "detached").touch()
 
-    def note_arrays(self, arrays: Sequence[Mapping[str, Any]]) -> None:
-        """Write down which arrays were submitted."""
-        _replace(self.root / "arrays.json", json.dumps(arrays).encode())
+    def retire(self) -> None:
+        """As a job that ends: if the run has left and nothing is left to do, let no keys stay."""
+        if (self.root / "detached").exists() and not self.unfinished():
+            self.ask_to_stop("close")  # for jobs that begin only now
+            self.forget_keys()
 
-    def arrays(self) -> list[dict[str, Any]]:
-        """Return what `note_arrays` wrote."""
-        with contextlib.suppress(FileNotFoundError):
-            found: list[dict[str, Any]] = json.loads((self.root / "arrays.json").read_text(encoding="utf-8"))
-            return found
-        return []
+    def forget_keys(self) -> None:
+        """Remove what jobs begin with: keys are in it; and the mark that they had to see."""
+        (self.root / "setup").unlink(missing_ok=True)
+        owner = self.owner
+        if owner is not None and owner.sees:
+            with contextlib.suppress(OSError):
+                Path(owner.sees).unlink(missing_ok=True)
 
     def remove(self, *, keep_logs: bool) -> None:
         """Remove it; what jobs printed stays where that may be of use."""
-        (self.root / "setup").unlink(missing_ok=True)  # first: keys are in it
+        self.forget_keys()  # first
         if keep_logs:
             for place in self.root.iterdir():
                 if place.name != "logs":
@@ -182,23 +252,28 @@ class Session:
         mine.unlink()
         return claim
 
-    def queued(self) -> Iterator[tuple[str, Claim]]:
-        """Yield the bundles that no job has taken, each with its pool."""
-        for path in sorted(self.root.glob("queue/*/[0-9]*")):
-            with contextlib.suppress(FileNotFoundError):
-                yield path.parent.name, _read(path)
+    def unfinished(self) -> set[str]:
+        """Return the tasks that no job has ended; of jobs that are gone, too."""
+        found: set[str] = set()
+        for pattern in ("queue/*/[0-9]*", "claims/*/[0-9]*"):  # in the order in which they move
+            for path in self.root.glob(pattern):
+                with contextlib.suppress(FileNotFoundError):
+                    claim: Claim = _read(path)
+                    found |= {task.id for task in claim.tasks}
+        return found
 
-    def claim(self, pool: str, job: str, host: str) -> Claim | None:
+    def claim(self, pool: str, job: str) -> Claim | None:
         """Take the oldest bundle of a pool, as a job."""
         folder = self.root / "queue" / pool
-        mine = make_folder(self.root / "claims" / job)
+        mine = self.root / "claims" / job
         for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
             if name.startswith("."):
                 continue
+            make_folder(mine)  # not before: of a session that was removed nothing shall come back
             with contextlib.suppress(FileNotFoundError):  # another job was faster
                 (folder / name).rename(mine / name)
                 found: Claim = _read(mine / name)
-                return Claim(found.name, found.tasks, requeues=found.requeues, host=host)
+                return found
         return None
 
     def claims(self, job: str) -> list[Claim]:
@@ -252,9 +327,15 @@ class Session:
         """Call off a task that a job may have taken."""
         (self.root / "cancelled" / quote(task_id, safe="")).touch()
 
+    def renew(self, task_id: str) -> None:
+        """Let a task be done that was called off before."""
+        (self.root / "cancelled" / quote(task_id, safe="")).unlink(missing_ok=True)
+
     def cancelled(self) -> set[str]:
         """Return the tasks that were called off."""
-        return {unquote(name) for name in os.listdir(self.root / "cancelled")}
+        with contextlib.suppress(FileNotFoundError):  # the session has ended
+            return {unquote(name) for name in os.listdir(self.root / "cancelled")}
+        return set()
 
     def ask_to_stop(self, how: Stop) -> None:
         """Ask all jobs to stop."""
@@ -287,10 +368,16 @@ def _read(path: Path) -> Any:
     return pickle.loads(path.read_bytes())
 
 
+def _is_own(path: Path) -> bool:
+    """Say whether a file or folder is ours: what is in that of another user is not believed."""
+    return not hasattr(os, "geteuid") or path.lstat().st_uid == os.geteuid()
+
+
 def _sweep(folder: Path) -> None:
-    """Remove what is left of old sessions."""
+    """Remove sessions of which nothing was heard for long, of their run or of any of their jobs."""
     for root in folder.glob("run-*"):
         with contextlib.suppress(OSError):
-            newest = max(place.stat().st_mtime for place in (root, root / "logs") if place.exists())
-            if time.time() - newest > _OLD_SECONDS and not (root / "detached").exists():
-                shutil.rmtree(root, ignore_errors=True)
+            signs = (root, root / "run", root / "logs", *(root / "events").glob("*"))
+            newest = max(place.stat().st_mtime for place in signs if place.exists())
+            if time.time() - newest > _OLD_SECONDS and _is_own(root):
+                Session(root).remove(keep_logs=False)
