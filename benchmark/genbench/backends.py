@@ -75,8 +75,11 @@ class Backend(Protocol):
         """
         ...
 
-    def withdraw(self, key: str, *, as_damaged: bool = False) -> None:
-        """Take an artifact away from where others see it; the store's folder is not touched."""
+    def withdraw(self, key: str, *, as_damaged: bool = False) -> bool:
+        """Take an artifact away from where others see it; the store's folder is not touched.
+
+        False if it stays: somebody is at it, or it is whole, though it was called damaged.
+        """
         ...
 
     def audit(self, key: str) -> bool:
@@ -174,8 +177,9 @@ class FolderBackend:
         """Do nothing, as above."""
         return ""
 
-    def withdraw(self, key: str, *, as_damaged: bool = False) -> None:
+    def withdraw(self, key: str, *, as_damaged: bool = False) -> bool:
         """Do nothing: what is taken from the folder is taken from all."""
+        return True
 
     def audit(self, key: str) -> bool:
         """Say that the store's own folder is to be read."""

@@ -315,10 +315,15 @@ class Store:
             set_aside(self.folder(key), self.folder(key).with_name(f".{key}.removed.tmp"))
             shutil.rmtree(self.root / "work" / key, ignore_errors=True)
 
-    def move_aside(self, key: str) -> None:
-        """Move a damaged artifact out of the way, so that its step is run again."""
-        self.backend.withdraw(key, as_damaged=True)
+    def move_aside(self, key: str) -> bool:
+        """Move a damaged artifact out of the way, so that its step is run again.
+
+        False if it stays in a bucket: it is whole by now, or somebody is at it.
+        """
+        if not self.backend.withdraw(key, as_damaged=True):
+            return False
         self._aside(key)
+        return True
 
     def _aside(self, key: str) -> None:
         with self.writing():

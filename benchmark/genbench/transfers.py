@@ -4,6 +4,7 @@ Whole results alone are copied, each checked before it leaves a folder, and when
 there is not copied again, so that a transfer that was stopped goes on where it was.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ class Transfer:
         copied = Copied()
         if any(parcel.way == "push" for parcel in parcels):
             self._backend.check_writable()
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with self._needing(parcels), ThreadPoolExecutor(_AT_ONCE) as pool:
             try:
                 for done, (parcel, problem) in enumerate(pool.map(self._sent, parcels), 1):
                     if problem:
@@ -101,6 +102,16 @@ class Transfer:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         return copied
+
+    @contextlib.contextmanager
+    def _needing(self, parcels: list[Parcel]) -> Iterator[None]:
+        """Have `store gc` leave alone what is just coming here."""
+        keys = [one.key for one in parcels if one.way == "pull" and not one.is_record]
+        if not keys:
+            yield
+            return
+        with self._folder.leases.beating(), self._folder.leases.needing(keys):
+            yield
 
     def _sent(self, parcel: Parcel) -> tuple[Parcel, str]:
         """Copy one thing; return it with what is wrong with it."""

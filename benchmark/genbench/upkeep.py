@@ -102,8 +102,10 @@ def repair(store: Store) -> Iterator[str]:
     be read are written anew; what a crash left is removed.
     """
     for damage in store.verify():
-        store.move_aside(damage.key)
-        yield f"moved aside {damage.key[:16]}: {damage.reason}"
+        if store.move_aside(damage.key):
+            yield f"moved aside {damage.key[:16]}: {damage.reason}"
+        else:
+            yield f"left {damage.key[:16]} alone, which is whole by now, or being made: {damage.reason}"
     for path, found in saved_records(store):
         if isinstance(found, str):
             with store.writing():

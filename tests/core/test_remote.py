@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -14,14 +16,14 @@ import pytest
 
 from genbench import addresses
 from genbench.digest import digest
-from genbench.errors import Interrupted, UsageError
+from genbench.errors import Interrupted, StoreError, StoreUnwritableError, UsageError
 from genbench.executors import Event
 from genbench.holders import new_holder, read_holder
 from genbench.planner import make_plan
 from genbench.registry import Registry
 from genbench.remote import buckets, leases
 from genbench.remote.backend import BucketBackend
-from genbench.remote.buckets import open_bucket
+from genbench.remote.buckets import Bucket, open_bucket
 from genbench.remote.leases import LEASE_SECONDS, BucketLeases
 from genbench.remote.objects import RemoteError
 from genbench.remote.without_leases import WithoutLeases
@@ -30,7 +32,7 @@ from genbench.spec import resolve_suite
 from genbench.store import Store
 from genbench.suite import make_suite
 from genbench.transfers import Copied, Transfer, Way
-from genbench.upkeep import find_garbage, remove_garbage
+from genbench.upkeep import find_garbage, remove_garbage, repair
 from genbench.worker import RunOptions
 from s3_server import Behind, Fault, Front, Memory, moto, serving
 from still_clock import Clock
@@ -250,6 +252,60 @@ def test_a_damaged_cache_is_filled_again(ours: Front, tmp_path: Path) -> None:
     assert found is not None
     assert read(found.folder) == CONTENT
     assert store.found_damaged == []
+
+
+@pytest.mark.parametrize("times", [1, 10])
+@pytest.mark.parametrize("trouble", ["its folder is removed", "its disk fails"])
+def test_trouble_of_one_reader_takes_nothing_from_the_bucket(
+    ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str, times: int
+) -> None:
+    put(opened(tmp_path / "a"))
+    fetch, left = Bucket.fetch, [times]
+
+    def troubled(bucket: Bucket, name: str, path: Path) -> bool:
+        is_hit = path.name == "weights.bin" and left[0] > 0
+        left[0] -= is_hit
+        if is_hit and trouble == "its folder is removed":
+            shutil.rmtree(path.parent)
+        found = fetch(bucket, name, path)
+        if is_hit:
+            path.write_bytes(b"x" * 100_000)
+        return found
+
+    monkeypatch.setattr(Bucket, "fetch", troubled)
+    store = opened(tmp_path / "b")
+    if trouble == "its folder is removed":
+        with pytest.raises(StoreUnwritableError, match=r"cannot write to the store .*No such file"):
+            store.open(KEY)
+    elif times > 1:
+        with pytest.raises(StoreError, match=r"cannot keep a result of s3.*: weights.bin: content"):
+            store.open(KEY)
+    else:
+        assert store.open(KEY) is not None
+    assert store.found_damaged == []
+    monkeypatch.undo()
+    at(ours, monkeypatch, tmp_path)
+    found = opened(tmp_path / "c").open(KEY)
+    assert found is not None
+    assert read(found.folder) == CONTENT
+
+
+def test_what_was_published_anew_since_it_was_found_damaged_stays(ours: Front, tmp_path: Path) -> None:
+    put(opened(tmp_path / "a"))
+    memory = ours.server.objects  # type: ignore[attr-defined]
+    (name,) = (name for name, (content, _) in memory.items() if content == CONTENT["weights.bin"])
+    memory[name] = b"x", 0.0
+    said = repair(opened(tmp_path / "b"))
+    store = opened(tmp_path / "b")
+    (damage,) = store.verify()
+    memory[name] = CONTENT["weights.bin"], 0.0
+    assert not store.move_aside(damage.key)
+    assert list(said) == []
+    memory[name] = b"x", 0.0
+    assert opened(tmp_path / "c").leases.acquire(KEY)
+    (line,) = repair(store)
+    assert re.search("left .* alone, which is whole by now, or being made", line)
+    assert store.has(KEY)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/../../outside", "manifest.json", "a\\b"])
@@ -541,6 +597,29 @@ def test_push_and_pull_copy_whole_results_and_go_on_where_they_stopped(
         Transfer(opened(tmp_path / "cache"), ADDRESS)
     with pytest.raises(UsageError, match="no address of a bucket"):
         Transfer(here, str(tmp_path))
+
+
+def test_cleaning_up_leaves_alone_what_a_pull_is_bringing(
+    ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(opened(tmp_path / "a", "some/prefix"))
+    folder = Store(tmp_path / "here")
+    found = Transfer(folder, f"{ADDRESS}/some/prefix")
+    fetch, spared = Bucket.fetch, list[str]()
+
+    def cleaned(bucket: Bucket, name: str, path: Path) -> bool:
+        other = Store(folder.root)
+        garbage = find_garbage(other)
+        spared.extend(place.key for place, _ in garbage.spared)
+        remove_garbage(other, garbage)
+        return fetch(bucket, name, path)
+
+    monkeypatch.setattr(Bucket, "fetch", cleaned)
+    parcels = list(found.lacking(frozenset({"pull"})))
+    assert found.copy(parcels, lambda done, size: None).damaged == []
+    assert set(spared) == {KEY}
+    assert folder.open(KEY) is not None
+    assert list((folder.root / "leases").iterdir()) == []
 
 
 def test_upkeep_of_a_bucket_spares_what_is_needed_and_what_may_be_an_upload(

@@ -228,10 +228,9 @@ class BucketBackend:
             again = self.objects.get(manifest_name(key))
             if again is None:  # it was taken away while we read it
                 return False
-            if again.content == found.content:
-                self.withdraw(key, as_damaged=True)
+            if again.content == found.content and self.withdraw(key, as_damaged=True):
                 raise
-            self._fetch(key, again, folder)
+            self._fetch_again(key, again, folder)
         return True
 
     def _is_same(self, key: str) -> bool:
@@ -247,6 +246,24 @@ class BucketBackend:
     def _fetch(self, key: str, found: Found, folder: Path) -> None:
         fetch_artifact(self.objects, self.root, key, found, folder)
         self._note(key, found.tag)
+
+    def _fetch_again(self, key: str, found: Found, folder: Path) -> None:
+        """Download what arrived damaged, and may be whole in the bucket.
+
+        Raises:
+            DamagedError: It is damaged there, and somebody is at it.
+            StoreError: It is whole there: what is wrong is wrong here.
+        """
+        try:
+            self._fetch(key, found, folder)
+        except DamagedError as damage:
+            if not self._is_whole(key):
+                raise
+            raise StoreError(
+                f"cannot keep a result of {self.address} in {self.root}: {damage}",
+                hint="it is whole in the bucket. Is that folder's disk failing, or does something clear it "
+                "up? GENBENCH_STORE_CACHE names another place for such folders",
+            ) from damage
 
     # --------------------------------------------------------------------------------------------- publishing
 
@@ -291,21 +308,29 @@ class BucketBackend:
         except UnsupportedError:
             return self.objects.put(manifest_name(key), content)
 
-    def withdraw(self, key: str, *, as_damaged: bool = False) -> None:
-        """Remove an artifact from the bucket, its manifest first; left alone while somebody is at it."""
+    def withdraw(self, key: str, *, as_damaged: bool = False) -> bool:
+        """Remove an artifact from the bucket, its manifest first; left alone while somebody is at it.
+
+        What is called damaged is read once more, since it is removed for everybody: whoever says so may have
+        a failing disk, and another process may have published it anew.
+        """
         is_ours = self.leases.holds(key)
         if not is_ours and not self.leases.acquire(key):
-            return
+            return False
         try:
-            found = self.objects.get(manifest_name(key))
-            if as_damaged and found is not None:
-                self.objects.put(f"damaged/{key}-{secrets.token_hex(4)}.json", found.content)
+            if as_damaged:
+                if self._is_whole(key):
+                    return False
+                found = self.objects.get(manifest_name(key))
+                if found is not None:
+                    self.objects.put(f"damaged/{key}-{secrets.token_hex(4)}.json", found.content)
             self.objects.delete([manifest_name(key)])
             self.objects.delete([one.name for one in self._all(f"files/{key}/")])
         finally:
             if not is_ours:
                 self.leases.release(key)
         self._sure.discard(key)
+        return True
 
     # ------------------------------------------------------------------------------------------------ upkeep
 
@@ -313,6 +338,13 @@ class BucketBackend:
         """Read all of an artifact in the bucket; nothing is kept."""
         audit_artifact(self.objects, self.root, key)
         return True
+
+    def _is_whole(self, key: str) -> bool:
+        """Say whether the bucket has an artifact, and it is what its manifest says."""
+        try:
+            return audit_artifact(self.objects, self.root, key)
+        except DamagedError:
+            return False
 
     def leftovers(self) -> Iterator[Leftover]:
         """Yield manifests of damaged results, and files without one that the server has had for a day."""

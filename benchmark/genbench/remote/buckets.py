@@ -128,11 +128,15 @@ class Bucket:
         """Write an object's content to a file, part by part; False if there is none."""
         try:
             size = self._asked(lambda obstore: obstore.head(self._store, name)["size"])
-            with path.open("wb") as file:
-                for start in range(0, size, _PART_BYTES):
-                    file.write(self._part(name, start, min(start + _PART_BYTES, size)))
         except FileNotFoundError:
             return False
+        with path.open("wb") as file:  # a folder that went away here is no object that is missing there
+            for start in range(0, size, _PART_BYTES):
+                try:
+                    part = self._part(name, start, min(start + _PART_BYTES, size))
+                except FileNotFoundError:
+                    return False
+                file.write(part)
         return True
 
     def put(self, name: str, content: bytes | Path) -> Tag:

@@ -76,17 +76,18 @@ def _has(folder: Path, manifest: bytes) -> bool:
         return False
 
 
-def audit_artifact(objects: Objects, root: Path, key: str) -> None:
-    """Read all of an artifact in the bucket; nothing is kept.
+def audit_artifact(objects: Objects, root: Path, key: str) -> bool:
+    """Read all of an artifact in the bucket; nothing is kept. False if there is none.
 
     Raises:
         DamagedError: It is not what its manifest says.
+        StoreUnwritableError: It cannot be kept in the store's folder for as long as that takes.
     """
     found = objects.get(manifest_name(key))
     if found is None:
-        return
+        return False
     manifest = parse_manifest(found.content, key)
-    with tempfile.TemporaryDirectory(dir=make_folder(root), prefix=".audit-") as folder:
+    with writing_store(root), tempfile.TemporaryDirectory(dir=make_folder(root), prefix=".audit-") as folder:
         for name, entry in manifest["files"].items():
             place = Path(folder) / "file"
             sha256 = str(entry["sha256"])
@@ -96,6 +97,7 @@ def audit_artifact(objects: Objects, root: Path, key: str) -> None:
                 raise DamagedError(f"{name}: missing")
             if place.stat().st_size != entry["bytes"] or file_digest(place) != sha256:
                 raise DamagedError(f"{name}: content differs from the manifest")
+    return True
 
 
 def _is_inside(name: str) -> bool:
