@@ -29,7 +29,7 @@ from pathlib import Path
 
 from genbench.digest import digest
 from genbench.disk import make_folder, read_regular, remove_place, writing_store
-from genbench.errors import StoreUnwritableError
+from genbench.errors import GenbenchError, StoreUnwritableError
 from genbench.holders import Holder, new_holder, read_holder
 from genbench.locks import locking, written_anew
 
@@ -66,7 +66,8 @@ class Beating(ABC):
 
         def beat() -> None:
             while not is_over.wait(BEAT_SECONDS):
-                self.heartbeat()
+                with contextlib.suppress(GenbenchError):  # the next one may be heard
+                    self.heartbeat()
 
         thread = threading.Thread(target=beat, name="genbench heartbeat", daemon=True)
         thread.start()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from genbench import holders, leases, locks
+from genbench.errors import UsageError
 from genbench.holders import Holder
 from genbench.leases import LEASE_SECONDS, Leases
 from genbench.store import Store
@@ -139,6 +140,22 @@ def test_heartbeats_come_from_a_thread_and_everything_is_given_back(
             time.sleep(0.01)
         assert read(store).beat >= 2
     assert list((store.root / "leases").iterdir()) == []
+
+
+def test_a_heartbeat_that_fails_is_not_the_last_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.01)
+    beats: list[int] = []
+
+    def beat() -> None:
+        beats.append(1)
+        raise UsageError("no credentials were found")
+
+    monkeypatch.setattr(store.leases, "heartbeat", beat)
+    with store.leases.beating():
+        until = time.monotonic() + 10
+        while len(beats) < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+    assert len(beats) >= 3
 
 
 def steal(root: Path, won: Any, all_tried: Any) -> None:

@@ -535,6 +535,38 @@ def test_what_was_typed_wrongly_is_one_message(ours: Front, monkeypatch: pytest.
     refused(ADDRESS, r"cannot reach s3://bucket/some/prefix: GET http://127.0.0.1:9/bucket: HTTP error", 4)
 
 
+def test_credentials_that_are_not_to_be_had_for_a_while_are_no_mistake_of_the_user(
+    ours: Front, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Roles of a machine: its own server hands out credentials, and may not answer."""
+    from obstore.exceptions import GenericError
+
+    monkeypatch.setattr(buckets, "PATIENCE_SECONDS", 1.0)
+    with monkeypatch.context() as changed:
+        changed.delenv("AWS_ACCESS_KEY_ID")
+        changed.delenv("AWS_SECRET_ACCESS_KEY")
+        changed.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+        with pytest.raises(RemoteError, match="no credentials were found"):
+            open_bucket(ADDRESS).get("layout/1")
+    with monkeypatch.context() as changed:
+        changed.delenv("AWS_ALLOW_HTTP")
+        with pytest.raises(RemoteError, match="by http, which is not encrypted"):
+            open_bucket(ADDRESS).get("layout/1")
+    hiccups = [
+        GenericError("Error performing PUT http://169.254.169.254/latest/api/token in 1s - HTTP error")
+    ]
+    bucket = open_bucket(ADDRESS)
+
+    def asked(obstore: Any) -> str:
+        if hiccups:
+            raise hiccups.pop()
+        return "answered"
+
+    assert bucket._asked(asked) == "answered"
+    with pytest.raises(RemoteError, match="there is no such bucket"):
+        open_bucket("s3://nobody/x").get("layout/1")
+
+
 def test_without_obstore_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(buckets, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match=r"need the package obstore\n  pip install 'genbench\[cloud\]'"):
