@@ -25,7 +25,7 @@ from genbench.remote import buckets, leases
 from genbench.remote.backend import BucketBackend
 from genbench.remote.buckets import Bucket, open_bucket
 from genbench.remote.leases import LEASE_SECONDS, BucketLeases
-from genbench.remote.objects import RemoteError
+from genbench.remote.objects import RemoteError, Tag
 from genbench.remote.without_leases import WithoutLeases
 from genbench.runner import Observer, RunSummary, run
 from genbench.spec import resolve_suite
@@ -433,6 +433,53 @@ def test_a_beat_whose_answer_never_came_is_taken_up_by_the_next(
     held.heartbeat()
     assert held.take_lost() == []
     assert held.holds(KEY)
+
+
+def test_a_late_heartbeat_leaves_a_lease_alone_that_was_taken_anew(
+    ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = holder_at(tmp_path)
+    assert held.acquire(KEY)
+    replace_object, is_first = Bucket.replace, [True]
+
+    def meanwhile(bucket: Bucket, name: str, content: bytes, tag: Tag) -> Tag | None:
+        if is_first.pop() if is_first else False:  # the main thread is faster than this heartbeat
+            held.release(KEY)
+            assert held.acquire(KEY)
+        return replace_object(bucket, name, content, tag)
+
+    monkeypatch.setattr(Bucket, "replace", meanwhile)
+    held.heartbeat()
+    assert held.take_lost() == []
+    assert held.holds(KEY)
+    held.heartbeat()
+    assert held.take_lost() == []
+    held.release(KEY)
+    assert held.all() == {}
+
+
+@pytest.mark.parametrize("what", ["its release", "its taking"])
+def test_nobody_waits_for_a_lease_that_itself_gave_up(
+    ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(buckets, "PATIENCE_SECONDS", 0.2)
+    held = holder_at(tmp_path)
+    if what == "its release":
+        assert held.acquire(KEY)
+        ours.faults.append(Fault("lost", "PUT", "leases/"))
+        held.release(KEY)
+    else:
+        ours.faults.append(Fault("answer", "PUT", "leases/"))
+        with pytest.raises(RemoteError):
+            held.acquire(KEY)
+    ours.faults.clear()
+    assert holder_at(tmp_path).holder(KEY) is not None  # it is there, and its process lives
+    assert held.holder(KEY) is None
+    assert held.acquire(KEY)
+    assert not holder_at(tmp_path).acquire(KEY)
+    held.release(KEY)
+    assert held.all() == {}
+    assert held._given_up == set()
 
 
 @pytest.mark.parametrize("fault", ["", "lost answers", "lost connections", "slow answers"])
