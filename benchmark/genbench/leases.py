@@ -16,7 +16,6 @@ taken, and whoever changes one holds the claim on just that lease, which comes t
 """
 
 import contextlib
-import errno
 import json
 import os
 import secrets
@@ -31,13 +30,12 @@ from genbench.digest import digest
 from genbench.disk import make_folder, read_regular, remove_place, writing_store
 from genbench.errors import GenbenchError, StoreUnwritableError
 from genbench.holders import Holder, new_holder, read_holder
-from genbench.locks import locking, written_anew
+from genbench.locks import locking, named_once
 
 LEASE_SECONDS = 60.0  #: a lease elsewhere whose heartbeat stood still for this long belongs to a dead process
 BEAT_SECONDS = 10.0  #: between two heartbeats
 _MOST_BYTES = 2**16  # of a lease
 RUN = "run-"  #: how the name of a lease on a whole run begins
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV})
 
 
 class Beating(ABC):
@@ -290,17 +288,9 @@ class Leases(Beating):
         temporary = path.with_name(f".{holder.token}.tmp")
         try:
             temporary.write_text(json.dumps(asdict(holder)), encoding="ascii")
-            try:
-                path.hardlink_to(temporary)
-            except FileExistsError:
-                return False
-            except OSError as problem:  # a file system without second names: half of it may be seen
-                if problem.errno not in _NO_LINKS:
-                    raise
-                return written_anew(path, temporary.read_bytes())
+            return named_once(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        return True
 
     def _write(self, key: str, holder: Holder) -> None:
         path = self._folder / key

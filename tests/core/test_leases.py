@@ -1,5 +1,6 @@
 """Leases: a dead process gives way, a living one never does, and no clock that can be set is read."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -236,6 +237,34 @@ def test_where_files_cannot_be_locked_one_thief_wins_all_the_same(
     assert sorted(won) == [False] * 7 + [True]
     assert [path.name for path in (store.root / "leases").iterdir()] == [KEY]
     assert read(store).token not in {"token", "thief"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP])
+def test_where_files_have_no_second_names_one_of_many_gets_a_lease(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Many file systems that are mounted by FUSE answer ENOSYS."""
+
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    write(store, replace(us(), started=1), "dead")
+    for key in (KEY, "dead"):
+        won: list[bool] = []
+        all_at_once = threading.Barrier(8)
+        threads = [
+            threading.Thread(target=thieve, args=(store.root, key, won, all_at_once)) for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(won) == [False] * 7 + [True]
+    (store.root / "draft").write_text("whole")
+    assert locks.named_once(store.root / "draft", store.root / "name")
+    assert not locks.named_once(store.root / "draft", store.root / "name")
+    assert (store.root / "name").read_text() == "whole"
 
 
 def test_a_lease_that_was_taken_over_is_named_once(store: Store) -> None:
