@@ -678,6 +678,26 @@ def test_push_and_pull_copy_whole_results_and_go_on_where_they_stopped(
         Transfer(here, str(tmp_path))
 
 
+def test_the_newest_record_of_an_evaluation_stays_the_newest_on_its_way(ours: Front, tmp_path: Path) -> None:
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    record = next((Path(__file__).parents[1] / "records_of_schema_1").rglob("*.json"))
+    (here.root / "records").mkdir(parents=True)
+    for age, name in enumerate(["aaaaaaaa", "cccccccc", "bbbbbbbb"]):  # neither in order of time nor of name
+        path = here.root / "records" / f"cell-{KEY[:16]}-{name}.json"
+        path.write_bytes(record.read_bytes())
+        os.utime(path, (1000 - age, 1000 - age))
+    open_bucket(ADDRESS).put("records/cell-damaged-00000000.json", b"{")
+    damaged: list[str] = []
+    for store, way in ((here, "push"), (there, "pull")):
+        found = Transfer(store, ADDRESS)
+        damaged += found.copy(list(found.lacking(frozenset({way}))), lambda done, size: None).damaged  # type: ignore[arg-type]
+    assert [re.sub(":.*", "", line) for line in damaged] == ["cell-damaged-000"]
+    assert len(list((there.root / "records").iterdir())) == 3
+    cache = Store(tmp_path / "cache", elsewhere=BucketBackend(tmp_path / "cache", open_bucket(ADDRESS)))
+    for store in (here, there, cache):
+        assert store.record_files()[KEY[:16]].name == f"cell-{KEY[:16]}-aaaaaaaa.json"
+
+
 def test_cleaning_up_leaves_alone_what_a_pull_is_bringing(
     ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
