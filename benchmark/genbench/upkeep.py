@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
@@ -21,6 +21,7 @@ from genbench.metrics import Subject
 from genbench.records import Record, read_record
 from genbench.store import Store
 
+_AT_ONCE = 32  # places, of which it is asked again who needs them
 UNFINISHED, DAMAGED, LEFTOVER = "unfinished work", "damaged results", "leftovers of a crash"
 
 
@@ -35,6 +36,7 @@ class Place:
         key: Of the step that it belongs to, or empty.
         names: Of objects in the bucket, where the store is in one.
         is_result: Whether it is a whole result, wherever it is kept.
+        is_mark: Whether it says what a process is at, which by now may be another process.
     """
 
     kind: str
@@ -43,6 +45,7 @@ class Place:
     key: str = ""
     names: tuple[str, ...] = ()
     is_result: bool = False
+    is_mark: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,21 +80,31 @@ def find_garbage(store: Store, stages: frozenset[str] = frozenset()) -> Garbage:
 
 def remove_garbage(store: Store, garbage: Garbage) -> list[Place]:
     """Remove what was found, but what a run has come to need since; return what was removed."""
-    removed, aside = [], []
+    removed = []
+    for first in range(0, len(garbage.places), _AT_ONCE):
+        removed += _removed(store, garbage.places[first : first + _AT_ONCE])
+    return removed
+
+
+def _removed(store: Store, places: Sequence[Place]) -> list[Place]:
+    """Remove what nobody needs now; few places at a time, since removing them may take minutes."""
+    unneeded, aside = [], []
     # A run takes this lock for its mark before it looks what is there: it finds all of a result, or none.
     with store.writing(), store.leases.exclusively():
         needed = store.leases.needed()
-        for place in garbage.places:
-            if place.key not in needed:
-                aside.append(_out_of_sight(place.path))
-                removed.append(place)
+        marks = set(store.leases.leftovers() if any(place.is_mark for place in places) else ())
+        for place in places:
+            if place.key not in needed and (not place.is_mark or place.path in marks):
+                aside += _out_of_sight(place.path)
+                unneeded.append(place)
     for path in aside:
         with store.writing():
             remove_place(path)
-    for place in removed:  # what is in a bucket
-        if place.is_result:
-            store.backend.withdraw(place.key)
-        store.backend.remove(place.names)
+    removed = []
+    for place in unneeded:
+        if not place.is_result or store.backend.withdraw(place.key):
+            store.backend.remove(place.names)
+            removed.append(place)
     return removed
 
 
@@ -179,7 +192,7 @@ def _leftovers(store: Store) -> Iterator[Place]:
             for path in sorted((store.root / folder).glob(".*.tmp")):
                 yield _place(LEFTOVER, path)
     for path in store.leases.leftovers():
-        yield _place(LEFTOVER, path)
+        yield replace(_place(LEFTOVER, path, path.name), is_mark=True)
 
 
 def _place(kind: str, path: Path, key: str = "") -> Place:
@@ -197,13 +210,13 @@ def _sizes(path: Path) -> Iterator[int]:
             yield os.lstat(file).st_size
 
 
-def _out_of_sight(path: Path) -> Path:
-    """Rename a folder so that half of it, while it is removed, cannot be taken for the whole."""
+def _out_of_sight(path: Path) -> list[Path]:
+    """Remove a file; rename a folder, of which half could be taken for the whole; return what is left."""
     if not path.is_dir() or path.is_symlink():
-        return path
+        path.unlink(missing_ok=True)
+        return []
     aside = path.with_name(f".{path.name.strip('.')}.removed.tmp")
     shutil.rmtree(aside, ignore_errors=True)
-    try:
-        return path.rename(aside)
-    except FileNotFoundError:  # another process was faster
-        return aside
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
+        path.rename(aside)
+    return [aside]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from genbench import addresses
+from genbench import addresses, upkeep
 from genbench.digest import digest
 from genbench.errors import Interrupted, StoreError, StoreUnwritableError, UsageError
 from genbench.executors import Event
@@ -744,6 +744,29 @@ def test_upkeep_of_a_bucket_spares_what_is_needed_and_what_may_be_an_upload(
     assert left.keys() == {"files", "manifests", "layout"}
     assert f"{prefix}/files/{KEY}/{'0' * 64}" in objects
     assert not any("/files/1111" in name for name in objects)
+
+
+def test_what_a_run_has_come_to_need_while_a_bucket_is_cleaned_up_is_spared(
+    ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_AT_ONCE", 2)
+    store, other = opened(tmp_path / "a"), opened(tmp_path / "b")
+    for number in range(4):
+        put(store, document={"stage": "fit", "number": number})
+    garbage = find_garbage(store, frozenset({"fit"}))
+    keys = [place.key for place in garbage.places]
+    withdraw = BucketBackend.withdraw
+
+    def slow(backend: BucketBackend, key: str, *, as_damaged: bool = False) -> bool:
+        done = withdraw(backend, key, as_damaged=as_damaged)
+        assert mine.acquire(other_run) == (key == keys[0])
+        return done
+
+    mine, other_run = other.leases, "run-of-another"
+    open_bucket(f"{ADDRESS}/{tmp_path.name}").put(f"runs/{other_run}.json", json.dumps(keys).encode())
+    monkeypatch.setattr(BucketBackend, "withdraw", slow)
+    assert [place.key for place in remove_garbage(store, garbage)] == keys[:2]
+    assert list(opened(tmp_path / "c").finished()) == keys[2:]
 
 
 # ---------------------------------------------------------------------------------------------------- runs
