@@ -122,6 +122,44 @@ def test_what_one_cache_puts_another_opens(front: Front, tmp_path: Path) -> None
     assert [one.name for one in open_bucket(f"{ADDRESS}/{tmp_path.name}").list("files/")] == []
 
 
+@pytest.mark.parametrize("bucket", ["bucket", "versioned"])
+def test_what_is_here_is_not_brought_again(
+    referee: Behind, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bucket: str
+) -> None:
+    """A server that keeps versions names them when an object is read or written, and not in a listing."""
+    status = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    for target, body in ((f"/{bucket}", b""), *[(f"/{bucket}?versioning", status)] * (bucket == "versioned")):
+        referee.answer("PUT", target, {}, body)
+    address = f"s3://{bucket}/{tmp_path.name}"
+    with serving(referee) as front:
+        at(front, monkeypatch, tmp_path)
+        assert bool(open_bucket(address).put("probe/1", b"").version) == (bucket == "versioned")
+        names = ["cell-1-11111111.json", "cell-2-22222222.json"]
+        folders = [tmp_path / "maker", tmp_path / "reader"]
+        maker, reader = (Store(one, elsewhere=BucketBackend(one, open_bucket(address))) for one in folders)
+        put(maker)
+        (maker.root / "records").mkdir()
+        for name in names:
+            (maker.root / "records" / name).write_bytes(b"{}")
+            maker.backend.publish_record(maker.root / "records" / name)
+        assert reader.open(KEY) is not None
+        reader.backend.bring_records()
+        assert sorted(path.name for path in (reader.root / "records").iterdir()) == names
+        held = BucketLeases(open_bucket(address))
+        assert held.acquire(KEY)
+        held.heartbeat()
+        assert (held.holds(KEY), held.take_lost()) == (True, [])
+        held.release(KEY)
+        assert held.all() == {}
+        for folder in folders:
+            again = Store(folder, elsewhere=BucketBackend(folder, open_bucket(address)))
+            front.asked.clear()
+            with again.listed():
+                assert again.open(KEY) is not None
+            again.backend.bring_records()
+            assert [line.partition("?")[2][:9] for line in front.asked] == ["list-type"] * 2
+
+
 @pytest.mark.parametrize("conditions", [True, False])
 def test_what_a_worker_made_is_seen_at_once_by_the_run_that_claimed_it(
     ours: Front, tmp_path: Path, conditions: bool

@@ -238,7 +238,7 @@ class BucketBackend:
         if key in self._sure:
             return True
         listed = self._listing.get(key) if self._listing is not None else None
-        if listed is None or self._tags.of(key) != listed.tag:
+        if listed is None or not self._tags.has(key, listed.tag):
             return False
         self._sure.add(key)
         return True

@@ -13,7 +13,6 @@ from genbench.remote.tags import Tags
 
 _NAME = re.compile(r"[\w][\w.+-]*\.json")
 _AT_ONCE = 16
-_UNSENT = Tag("")
 
 
 @dataclass
@@ -45,23 +44,20 @@ class Records:
     def bring(self) -> None:
         """Download what the folder lacks or has otherwise; upload what could not be sent before."""
         there, here = self.there(), self.here()
-        wanted = [name for name, one in there.items() if name not in here or self.tags.of(name) != one.tag]
+        wanted = [name for name, one in there.items() if name not in here or not self.tags.has(name, one.tag)]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for name, tag in pool.map(lambda name: (name, self.bring_one(name)), wanted):
-                self.tags.note(name, tag or _UNSENT)
-        unsent = [path for name, path in here.items() if name not in there and self._is_unsent(name)]
+                self.tags.note(name, tag)
+        unsent = [path for name, path in here.items() if name not in there and not self.tags.is_sent(name)]
         for path in sorted(unsent, key=lambda path: path.stat().st_mtime_ns):  # the newest one last
             self.publish(path)
-
-    def _is_unsent(self, name: str) -> bool:
-        return self.tags.of(name) in {None, _UNSENT}
 
     def publish(self, path: Path) -> None:
         """Upload a record; one that cannot be sent now is sent when records are next brought."""
         try:
             self.tags.note(path.name, self.objects.put(f"records/{path.name}", path.read_bytes()))
         except RemoteError:
-            self.tags.note(path.name, _UNSENT)
+            self.tags.note(path.name, None)
 
     def withdraw(self, path: Path) -> None:
         """Remove a record from the bucket."""
