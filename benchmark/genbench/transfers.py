@@ -21,7 +21,7 @@ from genbench.remote.records import Records
 from genbench.store import Store
 
 Way = Literal["push", "pull"]
-_AT_ONCE = 4
+_AT_ONCE, _MANIFESTS_AT_ONCE = 4, 16
 _TICK_SECONDS = 1.1  # what a server says of an object's time are whole seconds
 
 
@@ -75,15 +75,16 @@ class Transfer:
         self._records = Records(folder.root, self._bucket)
 
     def lacking(self, ways: frozenset[Way]) -> Iterator[Parcel]:
-        """Yield what is to be copied, without reading more than manifests."""
-        here = {key for key in self._folder.finished() if self._folder.manifest(key) is not None}
+        """Yield what is to be copied; of the bucket, only manifests of what is lacking are read."""
+        here = {key: _size(manifest) for key, manifest in self._folder.manifests() if manifest is not None}
         there = set(self._backend.keys())
         if "push" in ways:
-            for key in sorted(here - there):
-                yield Parcel("push", key, _size(self._folder.manifest(key)))
-        if "pull" in ways and there - here:
-            for key, manifest in self._backend.manifests():
-                if key not in here:
+            for key in sorted(here.keys() - there):
+                yield Parcel("push", key, here[key])
+        if "pull" in ways:
+            wanted = sorted(there - here.keys())
+            with ThreadPoolExecutor(_MANIFESTS_AT_ONCE) as pool:
+                for key, manifest in zip(wanted, pool.map(self._backend.manifest, wanted), strict=True):
                     yield Parcel("pull", key, _size(manifest))
         yield from self._lacking_records(ways)
 

@@ -736,6 +736,34 @@ def test_the_newest_record_of_an_evaluation_stays_the_newest_on_its_way(ours: Fr
         assert store.record_files()[KEY[:16]].name == f"cell-{KEY[:16]}-aaaaaaaa.json"
 
 
+def test_a_pull_reads_the_manifests_of_what_it_lacks(ours: Front, tmp_path: Path) -> None:
+    maker, here = opened(tmp_path / "a", "some/prefix"), Store(tmp_path / "here")
+    for number in range(3):
+        put(maker, document={"number": number})
+        if number < 2:
+            put(here, document={"number": number})
+    found = Transfer(here, f"{ADDRESS}/some/prefix")
+    ours.asked.clear()
+    (parcel,) = found.lacking(frozenset({"push", "pull"}))
+    assert (parcel.key, parcel.size_bytes) == (digest({"number": 2}), 100_002)
+    assert len([line for line in ours.asked if line.endswith(".json")]) == 1
+    assert not (here.root / "manifests").exists()
+
+
+def test_manifests_are_kept_until_their_results_are_gone(ours: Front, tmp_path: Path) -> None:
+    store, other = opened(tmp_path / "a"), opened(tmp_path / "b")
+    for number in range(3):
+        put(store, document={"number": number})
+    keys = [key for key, _ in other.manifests()]
+    assert sorted(path.name for path in (other.root / "manifests").iterdir()) == keys
+    ours.asked.clear()
+    assert [key for key, manifest in other.manifests() if manifest is not None] == keys
+    assert len(ours.asked) == 1
+    store.remove(keys[0])
+    assert [key for key, _ in other.manifests()] == keys[1:]
+    assert sorted(path.name for path in (other.root / "manifests").iterdir()) == keys[1:]
+
+
 def test_cleaning_up_leaves_alone_what_a_pull_is_bringing(
     ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,14 +15,14 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from genbench.backends import Leftover, Manifest, folder_of
-from genbench.disk import make_folder, remove_place
+from genbench.disk import remove_place
 from genbench.errors import StoreError
 from genbench.holders import Keeper
 from genbench.manifests import MANIFEST, DamagedError, is_key, parse_manifest
@@ -148,6 +148,7 @@ class BucketBackend:
         """Yield every key with its manifest, sorted; those that were read before are read from the folder."""
         listing = self._listed()
         keys = sorted(listing)
+        self._forget_manifests(listing.keys())
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             contents = pool.map(lambda key: self._kept_manifest(key, listing[key].tag), keys)
             for key, content in zip(keys, contents, strict=True):
@@ -204,9 +205,16 @@ class BucketBackend:
         if found is not None:
             with contextlib.suppress(OSError):
                 remove_place(place.parent)
-                make_folder(place.parent)
+                place.parent.mkdir(parents=True)  # not flushed: what is lost is read again
                 write_cached(place, found.content)
         return found.content if found is not None else None
+
+    def _forget_manifests(self, keys: Collection[str]) -> None:
+        """Remove the manifests in the folder that are of none of these keys."""
+        with contextlib.suppress(OSError):
+            for place in (self.root / "manifests").iterdir():
+                if place.name not in keys:
+                    remove_place(place)
 
     # ----------------------------------------------------------------------------------------------- bringing
 
