@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from genbench import addresses, upkeep
+from genbench import addresses, manifests, upkeep
 from genbench.digest import digest
 from genbench.errors import Interrupted, StoreError, StoreUnwritableError, UsageError
 from genbench.executors import Event
@@ -120,6 +120,39 @@ def test_what_one_cache_puts_another_opens(front: Front, tmp_path: Path) -> None
     first.remove(KEY)
     assert opened(tmp_path / "c").open(KEY) is None
     assert [one.name for one in open_bucket(f"{ADDRESS}/{tmp_path.name}").list("files/")] == []
+
+
+def test_a_download_asks_once_for_each_file_and_hashes_it_once(
+    front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(opened(tmp_path / "a"))
+    hashed, file_digest = list[str](), manifests.file_digest
+    monkeypatch.setattr(manifests, "file_digest", lambda path: hashed.append(path.name) or file_digest(path))
+    store = opened(tmp_path / "b")
+    front.asked.clear()
+    assert store.open(KEY) is not None
+    assert [line.split()[0] for line in front.asked] == ["GET"] * 4
+    assert sorted(hashed) == ["empty", "report.json", "weights.bin"]
+    (store.folder(KEY) / "weights.bin").write_bytes(b"x" * 100_000)
+    assert store.open(KEY) is not None  # it is looked at all the same, and brought again
+    assert (store.folder(KEY) / "weights.bin").read_bytes() == CONTENT["weights.bin"]
+
+
+@pytest.mark.parametrize("size", [0, 99_999, 100_001])
+@pytest.mark.parametrize("part", [10_000, 2**20])
+def test_a_file_of_another_size_is_damaged(
+    ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, part: int
+) -> None:
+    put(opened(tmp_path / "a"))
+    bucket = open_bucket(f"{ADDRESS}/{tmp_path.name}")
+    (name,) = (one.name for one in bucket.list("files/") if one.size_bytes == 100_000)
+    bucket.put(name, b"w" * size)
+    monkeypatch.setattr(buckets, "_PART_BYTES", part)
+    (damage,) = opened(tmp_path / "b").verify()
+    assert damage.reason.startswith("weights.bin: content differs")
+    store = opened(tmp_path / "b")
+    assert store.open(KEY) is None
+    assert [one.reason for one in store.found_damaged] == ["weights.bin: size differs from the manifest"]
 
 
 @pytest.mark.parametrize("bucket", ["bucket", "versioned"])
@@ -300,12 +333,12 @@ def test_trouble_of_one_reader_takes_nothing_from_the_bucket(
     put(opened(tmp_path / "a"))
     fetch, left = Bucket.fetch, [times]
 
-    def troubled(bucket: Bucket, name: str, path: Path) -> bool:
+    def troubled(bucket: Bucket, name: str, path: Path, size_bytes: int) -> bool:
         is_hit = path.name == "weights.bin" and left[0] > 0
         left[0] -= is_hit
         if is_hit and trouble == "its folder is removed":
             shutil.rmtree(path.parent)
-        found = fetch(bucket, name, path)
+        found = fetch(bucket, name, path, size_bytes)
         if is_hit:
             path.write_bytes(b"x" * 100_000)
         return found
@@ -772,12 +805,12 @@ def test_cleaning_up_leaves_alone_what_a_pull_is_bringing(
     found = Transfer(folder, f"{ADDRESS}/some/prefix")
     fetch, spared = Bucket.fetch, list[str]()
 
-    def cleaned(bucket: Bucket, name: str, path: Path) -> bool:
+    def cleaned(bucket: Bucket, name: str, path: Path, size_bytes: int) -> bool:
         other = Store(folder.root)
         garbage = find_garbage(other)
         spared.extend(place.key for place, _ in garbage.spared)
         remove_garbage(other, garbage)
-        return fetch(bucket, name, path)
+        return fetch(bucket, name, path, size_bytes)
 
     monkeypatch.setattr(Bucket, "fetch", cleaned)
     parcels = list(found.lacking(frozenset({"pull"})))

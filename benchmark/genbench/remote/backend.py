@@ -25,11 +25,12 @@ from genbench.backends import Leftover, Manifest, folder_of
 from genbench.disk import remove_place
 from genbench.errors import StoreError
 from genbench.holders import Keeper
-from genbench.manifests import MANIFEST, DamagedError, is_key, parse_manifest
+from genbench.manifests import MANIFEST, DamagedError, Stamp, is_key, parse_manifest
 from genbench.remote.downloads import (
     audit_artifact,
     fetch_artifact,
     file_name,
+    has_manifest,
     manifest_name,
     write_cached,
 )
@@ -218,28 +219,26 @@ class BucketBackend:
 
     # ----------------------------------------------------------------------------------------------- bringing
 
-    def bring(self, key: str) -> bool:
-        """Have the artifact of a key in the store's folder; False if there is none in the bucket."""
+    def bring(self, key: str) -> Stamp | None:
+        """Have the artifact of a key in the store's folder; None if there is none in the bucket."""
         folder = folder_of(self.root, key)
-        is_here = (folder / MANIFEST).is_file()
-        if is_here and self._is_same(key):
-            return True
+        if (folder / MANIFEST).is_file() and self._is_same(key):
+            return ()
         found = self._found(key)
         if found is None:
-            return False
-        if is_here and (folder / MANIFEST).read_bytes() == found.content:
+            return None
+        if has_manifest(folder, found.content):
             self._note(key, found.tag)
-            return True
+            return ()
         try:
-            self._fetch(key, found, folder)
+            return self._fetch(key, found, folder)
         except DamagedError:
             again = self.objects.get(manifest_name(key))
             if again is None:  # it was taken away while we read it
-                return False
+                return None
             if again.content == found.content and self.withdraw(key, as_damaged=True):
                 raise
-            self._fetch_again(key, again, folder)
-        return True
+            return self._fetch_again(key, again, folder)
 
     def _is_same(self, key: str) -> bool:
         """Say whether the folder has just what the bucket has, as far as was seen."""
@@ -251,11 +250,12 @@ class BucketBackend:
         self._sure.add(key)
         return True
 
-    def _fetch(self, key: str, found: Found, folder: Path) -> None:
-        fetch_artifact(self.objects, self.root, key, found, folder)
+    def _fetch(self, key: str, found: Found, folder: Path) -> Stamp:
+        stamp = fetch_artifact(self.objects, self.root, key, found, folder)
         self._note(key, found.tag)
+        return stamp
 
-    def _fetch_again(self, key: str, found: Found, folder: Path) -> None:
+    def _fetch_again(self, key: str, found: Found, folder: Path) -> Stamp:
         """Download what arrived damaged, and may be whole in the bucket.
 
         Raises:
@@ -263,7 +263,7 @@ class BucketBackend:
             StoreError: It is whole there: what is wrong is wrong here.
         """
         try:
-            self._fetch(key, found, folder)
+            return self._fetch(key, found, folder)
         except DamagedError as damage:
             if not self._is_whole(key):
                 raise

@@ -126,14 +126,26 @@ class Bucket:
 
         return self._asked(read)
 
-    def fetch(self, name: str, path: Path) -> bool:
-        """Write an object's content to a file, part by part; False if there is none."""
+    def fetch(self, name: str, path: Path, size_bytes: int) -> bool:
+        """Write an object's content to a file; False if there is none.
+
+        What should be no larger than a part is asked for at once, of others the size is asked for first.
+        """
+
+        def read(obstore: Any) -> tuple[int, bytes]:
+            if size_bytes > _PART_BYTES:
+                return obstore.head(self._store, name)["size"], b""
+            found = obstore.get(self._store, name)
+            size = found.meta["size"]
+            return size, bytes(found.bytes()) if size <= _PART_BYTES else b""
+
         try:
-            size = self._asked(lambda obstore: obstore.head(self._store, name)["size"])
+            size, content = self._asked(read)
         except FileNotFoundError:
             return False
         with path.open("wb") as file:  # a folder that went away here is no object that is missing there
-            for start in range(0, size, _PART_BYTES):
+            file.write(content)
+            for start in range(len(content), size, _PART_BYTES):
                 try:
                     part = self._part(name, start, min(start + _PART_BYTES, size))
                 except FileNotFoundError:
