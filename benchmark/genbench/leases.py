@@ -76,8 +76,8 @@ class Beating(ABC):
             thread.join()
             self.release_all()
 
-    def settle(self) -> dict[str, Holder]:
-        """Wait until every holder elsewhere was seen to live or to be dead; return those that live.
+    def settle(self) -> None:
+        """Wait until every holder elsewhere was seen to live or to be dead.
 
         Takes up to `LEASE_SECONDS` where there is one elsewhere, and no time where there is none.
         """
@@ -87,7 +87,6 @@ class Beating(ABC):
             time.sleep(min(1.0, LEASE_SECONDS / 10))
             now = {name: self.holder(name) for name in unsure}
             unsure = {name: one for name, one in unsure.items() if now[name] == one}
-        return {name: one for name, one in self.all().items() if one is not None}
 
 
 @dataclass
@@ -115,10 +114,10 @@ class Leases(Beating):
                 try:
                     is_taken = self._seize(key, mine)
                 except BaseException:
-                    self._held.pop(key)
+                    self._held.pop(key, None)
                     raise
         if not is_taken:
-            self._held.pop(key)
+            self._held.pop(key, None)  # the heartbeat may have seen that it is not ours
         return is_taken
 
     def release(self, key: str) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
@@ -70,7 +70,7 @@ def find_garbage(store: Store, stages: frozenset[str] = frozenset()) -> Garbage:
     store.leases.settle()
     needed = store.leases.needed()
     garbage = Garbage()
-    for place in _places(store, stages):
+    for place in _places(store, stages, needed):
         if place.key in needed:
             garbage.spared.append((place, needed[place.key]))
         else:
@@ -127,7 +127,7 @@ def repair(store: Store) -> Iterator[str]:
             yield f"moved aside records/{path.name}: {found}"
     store.leases.settle()
     needed = store.leases.needed()
-    leftovers = Garbage([place for place in _leftovers(store) if place.key not in needed])
+    leftovers = Garbage([place for place in _leftovers(store, needed) if place.key not in needed])
     count = len(remove_garbage(store, leftovers))
     if count:
         yield f"removed {count} leftovers of a crash"
@@ -159,12 +159,12 @@ def saved_records(store: Store) -> Iterator[tuple[Path, Record | str]]:
             yield path, problem.message
 
 
-def _places(store: Store, stages: frozenset[str]) -> Iterator[Place]:
+def _places(store: Store, stages: frozenset[str], needed: Collection[str]) -> Iterator[Place]:
     for path in sorted((store.root / "work").glob("*")):
         yield _place(UNFINISHED, path, key_of(path))
     for path in sorted((store.root / "damaged").glob("*")):
         yield _place(DAMAGED, path)
-    yield from _leftovers(store)
+    yield from _leftovers(store, needed)
     for one in store.backend.leftovers():
         path = store.root / "nowhere" / one.key  # it is in the bucket alone
         yield Place(LEFTOVER, path, one.size_bytes, one.key, tuple(one.names))
@@ -177,7 +177,7 @@ def _places(store: Store, stages: frozenset[str]) -> Iterator[Place]:
             yield Place(kind, store.folder(key), size, key, is_result=True)
 
 
-def _leftovers(store: Store) -> Iterator[Place]:
+def _leftovers(store: Store, needed: Collection[str]) -> Iterator[Place]:
     """Yield temporary files, homes of rooms, artifacts without a manifest, and marks of dead processes."""
     artifacts = store.root / "artifacts"
     for path in sorted(artifacts.glob("??/*")):
@@ -187,7 +187,7 @@ def _leftovers(store: Store) -> Iterator[Place]:
             yield _place(LEFTOVER, path, path.name)
     for path in sorted((store.root / "rooms").glob("*")):
         yield _place(LEFTOVER, path, path.name)
-    if not store.leases.needed():  # else it may be a file that is just being written
+    if not needed:  # else it may be a file that is just being written
         for folder in ("records", "boards", "failures", "."):
             for path in sorted((store.root / folder).glob(".*.tmp")):
                 yield _place(LEFTOVER, path)

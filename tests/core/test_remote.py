@@ -845,6 +845,31 @@ def test_upkeep_of_a_bucket_spares_what_is_needed_and_what_may_be_an_upload(
     assert not any("/files/1111" in name for name in objects)
 
 
+def test_cleaning_up_reads_each_lease_once(ours: Front, tmp_path: Path) -> None:
+    store, here = opened(tmp_path / "a"), new_holder("dead")
+    assert isinstance(store.leases, BucketLeases)  # it is laid out
+    for number in range(4):
+        leave_behind(tmp_path, f"key{number}", host=here.host, boot=here.boot, started=1)
+    alive = opened(tmp_path / "b")
+    assert alive.leases.acquire("alive")
+    ours.asked.clear()
+    garbage = find_garbage(store)
+    (place,) = garbage.places
+    assert len(place.names) == 4
+    reads = [line for line in ours.asked if line.startswith("GET") and line.endswith(".json")]
+    assert len(reads) == 5
+    assert remove_garbage(store, garbage) == [place]
+    assert store.leases.all().keys() == {"alive"}
+    listings = [line for line in ours.asked if line.startswith("GET") and line.endswith("/leases/")]
+    assert len(listings) == 6
+    reads = [line for line in ours.asked if line.startswith("GET") and line.endswith("alive.json")]
+    assert len(reads) == 1
+    alive.leases.heartbeat()  # type: ignore[attr-defined]
+    seen = store.leases.all()["alive"]
+    assert seen is not None
+    assert seen.beat == 1
+
+
 def test_what_a_run_has_come_to_need_while_a_bucket_is_cleaned_up_is_spared(
     ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,14 +169,9 @@ class BucketBackend:
             self._listing = None
 
     def _listed(self) -> dict[str, Listed]:
-        found = (
-            (one.name.removeprefix("manifests/").removesuffix(".json"), one)
-            for one in self._all("manifests/")
-        )
+        listed = self.objects.list("manifests/")
+        found = ((one.name.removeprefix("manifests/").removesuffix(".json"), one) for one in listed)
         return {key: one for key, one in found if is_key(key)}
-
-    def _all(self, prefix: str) -> Iterator[Listed]:
-        return self.objects.list(prefix)
 
     def _found(self, key: str) -> Found | None:
         """Read a manifest in the bucket, unless it is known not to be there."""
@@ -303,7 +298,7 @@ class BucketBackend:
 
     def _upload(self, key: str, wanted: Mapping[str, tuple[Path, int]]) -> bool:
         """Upload the files that are not there; say whether any was."""
-        there = {one.name: one.size_bytes for one in self._all(f"files/{key}/")}
+        there = {one.name: one.size_bytes for one in self.objects.list(f"files/{key}/")}
         missing = {name: path for name, (path, size) in wanted.items() if there.get(name) != size}
         with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
             list(pool.map(self.objects.put, missing.keys(), missing.values()))
@@ -333,7 +328,7 @@ class BucketBackend:
                 if found is not None:
                     self.objects.put(f"damaged/{key}-{secrets.token_hex(4)}.json", found.content)
             self.objects.delete([manifest_name(key)])
-            self.objects.delete([one.name for one in self._all(f"files/{key}/")])
+            self.objects.delete([one.name for one in self.objects.list(f"files/{key}/")])
         finally:
             if not is_ours:
                 self.leases.release(key)
@@ -359,7 +354,7 @@ class BucketBackend:
         listing = self._listed()
         now = self._server_time()
         found: dict[str, list[Listed]] = {}
-        for one in self._all("files/"):
+        for one in self.objects.list("files/"):
             key = one.name.split("/")[1]
             if key not in listing:
                 found.setdefault(key, []).append(one)
@@ -367,11 +362,11 @@ class BucketBackend:
             if all((now - one.modified).total_seconds() > LEFT_SECONDS for one in files):
                 names = [one.name for one in files]
                 yield Leftover(names, sum(one.size_bytes for one in files), key if is_key(key) else "")
-        for one in self._all("damaged/"):
+        for one in self.objects.list("damaged/"):
             yield Leftover([one.name], one.size_bytes)
-        for key, holder in self.leases.all().items():
-            if holder is None:
-                yield Leftover([f"leases/{key}.json"], 0)
+        dead = [f"leases/{key}.json" for key, holder in self.leases.all().items() if holder is None]
+        if dead:
+            yield Leftover(dead, 0)
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove leftovers, but files whose manifest has come since, and leases that are alive by now."""

@@ -171,9 +171,12 @@ class BucketLeases(Beating):
 
     def all(self) -> dict[str, Holder | None]:
         """Return the holder of every lease that is there; None where it is dead."""
-        names = [one.name for one in self.objects.list("leases/")]
-        keys = [name.removeprefix("leases/").removesuffix(".json") for name in names]
-        return {key: self.holder(key) for key in sorted(keys)}
+        found = {}
+        for one in self.objects.list("leases/"):
+            key = one.name.removeprefix("leases/").removesuffix(".json")
+            self._note_listed(key, one.tag)
+            found[key] = self.holder(key)
+        return dict(sorted(found.items()))
 
     # ------------------------------------------------------------------------------------------------ runs
 
@@ -237,6 +240,13 @@ class BucketLeases(Beating):
         if seen is None or _now() - seen.looked >= LOOK_SECONDS:
             return self._look(key)
         return seen
+
+    def _note_listed(self, key: str, tag: Tag) -> None:
+        """Let a lease that a listing shows as we saw it count as seen now: it need not be read again."""
+        seen = self._seen.get(key)
+        if seen is not None:
+            is_same = tag.e_tag != "" and tag.e_tag == seen.tag.e_tag  # a listing names no versions
+            self._seen[key] = seen._replace(looked=_now() if is_same else float("-inf"))
 
     def _look(self, key: str) -> _Seen | None:
         """Read who holds a lease, and since when it stands still on our own clock."""
