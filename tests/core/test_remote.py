@@ -1,101 +1,46 @@
-"""A store in a bucket: nothing is lost, nothing half is read, and no step ever has two owners."""
+"""A store in a bucket: nothing is lost, nothing half is read, and what was typed wrongly is one message."""
 
 import json
-import os
 import random
 import re
 import shutil
 import threading
-import time
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from genbench import addresses, manifests, upkeep
+from bucket_stores import (
+    ADDRESS,
+    CONTENT,
+    DOCUMENT,
+    FAULTS,
+    KEY,
+    at,
+    never,
+    opened,
+    put,
+    read,
+)
+from genbench import addresses, manifests
 from genbench.digest import digest
 from genbench.errors import Interrupted, StoreError, StoreUnwritableError, UsageError
 from genbench.executors import Event
-from genbench.holders import new_holder, read_holder
 from genbench.planner import make_plan
 from genbench.registry import Registry
-from genbench.remote import buckets, leases
+from genbench.remote import buckets
 from genbench.remote.backend import BucketBackend
 from genbench.remote.buckets import Bucket, open_bucket
-from genbench.remote.leases import LEASE_SECONDS, BucketLeases
-from genbench.remote.objects import RemoteError, Tag
-from genbench.remote.without_leases import WithoutLeases
+from genbench.remote.leases import BucketLeases
+from genbench.remote.objects import RemoteError
 from genbench.runner import Observer, RunSummary, run
 from genbench.spec import resolve_suite
 from genbench.store import Store
 from genbench.suite import make_suite
-from genbench.transfers import Copied, Transfer, Way
-from genbench.upkeep import find_garbage, remove_garbage, repair
+from genbench.upkeep import repair
 from genbench.worker import RunOptions
-from s3_server import Behind, Fault, Front, Memory, moto, serving
-from still_clock import Clock
-
-ADDRESS = "s3://bucket/some/prefix"
-DOCUMENT = {"stage": "fit", "seed": 1}
-KEY = digest(DOCUMENT)
-CONTENT = {"weights.bin": b"w" * 100_000, "inner/report.json": b"{}", "empty": b""}
-
-
-@pytest.fixture(scope="module")
-def referee() -> Iterator[Behind]:
-    with moto() as found:
-        yield found
-
-
-@pytest.fixture(params=["ours", "moto"])
-def front(
-    request: pytest.FixtureRequest, referee: Behind, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Front]:
-    with serving(Memory() if request.param == "ours" else referee) as found:
-        at(found, monkeypatch, tmp_path)
-        yield found
-
-
-@pytest.fixture
-def ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Front]:
-    with serving(Memory()) as found:
-        at(found, monkeypatch, tmp_path)
-        yield found
-
-
-def at(front: Front, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    said = {"ENDPOINT_URL": front.address, "ALLOW_HTTP": "true", "REGION": "us-east-1"}
-    for name, value in {**said, "ACCESS_KEY_ID": "one", "SECRET_ACCESS_KEY": "two"}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("GENBENCH_STORE_CACHE", str(tmp_path / "caches"))
-    monkeypatch.setattr(buckets, "PATIENCE_SECONDS", 5.0)
-
-
-def opened(folder: Path, prefix: str = "") -> Store:
-    """Open the store in the bucket, with this folder as its cache; of each test its own."""
-    address = f"{ADDRESS}/{prefix or folder.parent.name}"
-    return Store(folder, elsewhere=BucketBackend(folder, open_bucket(address)))
-
-
-def put(store: Store, content: Mapping[str, bytes] = CONTENT, document: Any = DOCUMENT) -> Path:
-    def fill(folder: Path) -> Mapping[str, object]:
-        for name, part in content.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(part)
-        return {"seconds": 1.5}
-
-    return store.put(digest(document), document, fill, family="f").folder
-
-
-def read(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in CONTENT}
-
-
-def never(folder: Path) -> Mapping[str, object]:
-    raise AssertionError("the step runs again")
-
+from s3_server import Behind, Fault, Front, serving
 
 # ------------------------------------------------------------------------------------------------ artifacts
 
@@ -255,14 +200,6 @@ def test_the_work_of_a_step_that_could_not_be_sent_stays(ours: Front, tmp_path: 
     assert not checkpoint.exists()
 
 
-FAULTS = {
-    "lost connections": Fault("lost", share=0.25),
-    "lost answers": Fault("answer", share=0.25),
-    "half uploads and downloads": Fault("half", share=0.25),
-    "slow answers": Fault("slow", times=5),
-}
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 def test_eight_writers_under_faults_lose_nothing(front: Front, tmp_path: Path, fault: str) -> None:
     """Each writes one key each with another content, and a key of its own: the first one counts."""
@@ -394,233 +331,6 @@ def test_no_manifest_of_others_writes_outside_its_folder(ours: Front, tmp_path: 
     assert not list(tmp_path.rglob("outside*"))
 
 
-# --------------------------------------------------------------------------------------------------- leases
-
-
-def holder_at(folder: Path) -> BucketLeases:
-    return BucketLeases(open_bucket(f"{ADDRESS}/{folder.name}"))
-
-
-def leave_behind(folder: Path, key: str = KEY, **changes: Any) -> None:
-    """Write the lease of a process elsewhere, which never beats."""
-    other = replace(new_holder("other"), **{"host": "node7", "boot": "another", **changes})
-    open_bucket(f"{ADDRESS}/{folder.name}").put(f"leases/{key}.json", leases._content(other))
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(leases, "_now", made)
-    monkeypatch.setattr(leases, "_awake", made)
-    return made
-
-
-def test_a_lease_excludes_others_until_it_is_given_back(front: Front, tmp_path: Path, clock: Clock) -> None:
-    one, two = holder_at(tmp_path), holder_at(tmp_path)
-    assert one.acquire(KEY)
-    assert one.holds(KEY)
-    assert not one.acquire(KEY)
-    assert not two.acquire(KEY)
-    found = two.holder(KEY)
-    assert found is not None
-    assert found.pid == os.getpid()
-    one.heartbeat()
-    clock.now += 10
-    assert not two.acquire(KEY)
-    two.release(KEY)  # not its own
-    one.release(KEY)
-    assert not one.holds(KEY)
-    clock.now += 10
-    assert two.acquire(KEY)
-    two.release_all()
-    assert two.all() == {}
-
-
-def test_a_lease_is_stolen_when_it_stood_still_on_the_thiefs_own_clock(
-    front: Front, tmp_path: Path, clock: Clock
-) -> None:
-    thief = holder_at(tmp_path)
-    for beat in range(3):
-        leave_behind(tmp_path, beat=beat)
-        assert not thief.acquire(KEY)
-        clock.now += LEASE_SECONDS - 1
-    clock.now += 1
-    assert not thief.acquire(KEY)  # its last beat was seen now
-    clock.now += LEASE_SECONDS + 1
-    assert thief.acquire(KEY)
-    assert thief.holds(KEY)
-
-
-def test_the_dead_of_this_machine_give_way_at_once(front: Front, tmp_path: Path) -> None:
-    here = new_holder("dead")
-    leave_behind(tmp_path, host=here.host, boot=here.boot, started=1)
-    assert holder_at(tmp_path).acquire(KEY)
-
-
-def test_whoever_lost_a_lease_knows_and_gives_nothing_back(
-    front: Front, tmp_path: Path, clock: Clock
-) -> None:
-    robbed = holder_at(tmp_path)
-    assert robbed.acquire(KEY)
-    leave_behind(tmp_path)
-    clock.now += leases.SURE_SECONDS - 1
-    assert robbed.holds(KEY)
-    clock.now += 1  # nobody may steal as early as this
-    assert not robbed.holds(KEY)
-    robbed.heartbeat()
-    assert (robbed.take_lost(), robbed.take_lost()) == ([KEY], [])
-    robbed.release(KEY)
-    there = open_bucket(f"{ADDRESS}/{tmp_path.name}").get(f"leases/{KEY}.json")
-    assert there is not None
-    found = read_holder(there.content)
-    assert found is not None
-    assert found.token == "other"
-
-
-def test_a_put_whose_answer_was_lost_is_known_to_be_ours(front: Front, tmp_path: Path) -> None:
-    held = holder_at(tmp_path)
-    for number in range(3):
-        front.faults[:] = [Fault("answer", "PUT", "leases/", times=1)]
-        assert held.acquire(f"{number}")
-        front.faults[:] = [Fault("answer", "PUT", "leases/", times=1)]
-        held.heartbeat()
-        assert held.holds(f"{number}")
-        front.faults[:] = [Fault("answer", "PUT|POST|DELETE", "", times=2)]
-        held.release(f"{number}")
-    assert len(front.hit) == 12
-    assert held.take_lost() == []
-    assert holder_at(tmp_path).all() == {}
-
-
-def test_a_beat_whose_answer_never_came_is_taken_up_by_the_next(
-    ours: Front, tmp_path: Path, monkeypatch: Any
-) -> None:
-    monkeypatch.setattr(buckets, "PATIENCE_SECONDS", 0.2)
-    held = holder_at(tmp_path)
-    held.acquire(KEY)
-    ours.faults.append(Fault("answer", "PUT", "leases/"))
-    held.heartbeat()
-    ours.faults.clear()
-    held.heartbeat()
-    assert held.take_lost() == []
-    assert held.holds(KEY)
-
-
-def test_a_late_heartbeat_leaves_a_lease_alone_that_was_taken_anew(
-    ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held = holder_at(tmp_path)
-    assert held.acquire(KEY)
-    replace_object, is_first = Bucket.replace, [True]
-
-    def meanwhile(bucket: Bucket, name: str, content: bytes, tag: Tag) -> Tag | None:
-        if is_first.pop() if is_first else False:  # the main thread is faster than this heartbeat
-            held.release(KEY)
-            assert held.acquire(KEY)
-        return replace_object(bucket, name, content, tag)
-
-    monkeypatch.setattr(Bucket, "replace", meanwhile)
-    held.heartbeat()
-    assert held.take_lost() == []
-    assert held.holds(KEY)
-    held.heartbeat()
-    assert held.take_lost() == []
-    held.release(KEY)
-    assert held.all() == {}
-
-
-@pytest.mark.parametrize("what", ["its release", "its taking"])
-def test_nobody_waits_for_a_lease_that_itself_gave_up(
-    ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
-    monkeypatch.setattr(buckets, "PATIENCE_SECONDS", 0.2)
-    held = holder_at(tmp_path)
-    if what == "its release":
-        assert held.acquire(KEY)
-        ours.faults.append(Fault("lost", "PUT", "leases/"))
-        held.release(KEY)
-    else:
-        ours.faults.append(Fault("answer", "PUT", "leases/"))
-        with pytest.raises(RemoteError):
-            held.acquire(KEY)
-    ours.faults.clear()
-    assert holder_at(tmp_path).holder(KEY) is not None  # it is there, and its process lives
-    assert held.holder(KEY) is None
-    assert held.acquire(KEY)
-    assert not holder_at(tmp_path).acquire(KEY)
-    held.release(KEY)
-    assert held.all() == {}
-    assert held._given_up == set()
-
-
-@pytest.mark.parametrize("fault", ["", "lost answers", "lost connections", "slow answers"])
-def test_of_eight_there_are_never_two_owners(
-    front: Front, tmp_path: Path, monkeypatch: Any, fault: str
-) -> None:
-    """Dead holders, thieves, releases and heartbeats at once; owners count themselves in one place."""
-    monkeypatch.setattr(leases, "LOOK_SECONDS", 0.0)
-    keys = [f"key{number}" for number in range(3)]
-    here = new_holder("dead")
-    for key in keys:
-        leave_behind(tmp_path, key, host=here.host, boot=here.boot, started=1)
-    if fault:
-        front.faults.append(replace(FAULTS[fault], share=0.15))
-    owners: dict[str, int] = dict.fromkeys(keys, 0)
-    owned: list[str] = []
-    twice: list[str] = []
-
-    def work(number: int) -> None:
-        mine, chance = holder_at(tmp_path), random.Random(number)
-        for _ in range(6):
-            key = chance.choice(keys)
-            if not mine.acquire(key):
-                continue
-            owners[key] += 1
-            twice.extend([key] * (owners[key] > 1))
-            owned.append(key)
-            mine.heartbeat()
-            assert mine.take_lost() == []
-            owners[key] -= 1
-            mine.release(key)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert twice == []
-    assert set(owned) == set(keys)
-
-
-def test_a_run_marks_what_it_needs_and_a_dead_one_is_forgotten(ours: Front, tmp_path: Path) -> None:
-    mine, other = holder_at(tmp_path), holder_at(tmp_path)
-    with mine.needing([KEY, "c"]):
-        assert other.needed().keys() == {KEY, "c"}
-        (name,) = other.all()
-        here = new_holder("dead")
-        leave_behind(tmp_path, name, host=here.host, boot=here.boot, started=1)
-        last = holder_at(tmp_path)
-        assert last.needed() == {}
-        assert last.remove_dead() == 1
-    assert last.all() == {}
-
-
-def test_a_server_that_ignores_conditions_is_used_without_leases_and_that_is_said_once(
-    ours: Front, tmp_path: Path
-) -> None:
-    ours.server.conditions = False  # type: ignore[attr-defined]
-    store = opened(tmp_path / "a")
-    assert isinstance(store.leases, WithoutLeases)
-    (remark,) = store.backend.remarks()
-    assert "ignores conditions on writes, so there are no leases" in remark
-    assert store.backend.remarks() == []
-    assert store.leases.acquire(KEY)
-    put(store)
-    put(opened(tmp_path / "b"), {**CONTENT, "empty": b"!"})
-    found = opened(tmp_path / "c").open(KEY)
-    assert found is not None
-
-
 # --------------------------------------------------------------------------------------------------- opening
 
 
@@ -699,198 +409,6 @@ def test_each_server_has_a_cache_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp
     assert first.parent == tmp_path
     monkeypatch.setenv("GENBENCH_STORE", ADDRESS)
     assert addresses.default_address() == ADDRESS
-
-
-# ------------------------------------------------------------------------------------------------ transfers
-
-
-def test_push_and_pull_copy_whole_results_and_go_on_where_they_stopped(
-    ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
-    for number in range(3):
-        put(here, document={"number": number})
-    (put(here) / "weights.bin").write_bytes(b"damaged")
-    record = next((Path(__file__).parents[1] / "records_of_schema_1").rglob("*.json"))
-    (tmp_path / "here" / "records").mkdir()
-    (tmp_path / "here" / "records" / f"cell-{KEY[:16]}-12345678.json").write_bytes(record.read_bytes())
-    (tmp_path / "here" / "records" / f"cell-{KEY[:16]}-87654321.json").write_text("{")
-
-    def transfer(store: Store, *ways: Way) -> Copied:
-        told: list[int] = []
-        found = Transfer(store, ADDRESS)
-        parcels = list(found.lacking(frozenset(ways)))
-        copied = found.copy(parcels, lambda done, size: told.append(done))
-        assert told == list(range(1, len(parcels) + 1))
-        return copied
-
-    monkeypatch.setattr(buckets, "PATIENCE_SECONDS", 0.3)
-    ours.faults.append(Fault("lost", "PUT", f"manifests/{digest({'number': 2})}"))
-    with pytest.raises(RemoteError, match=r"cannot reach s3://bucket/some/prefix: PUT"):
-        transfer(here, "push")
-    ours.faults.clear()
-    put(here, document={"number": 3})
-    copied = transfer(here, "push")
-    assert copied.records["push"] <= 1
-    assert f"{digest({'number': 2})}" in Transfer(there, ADDRESS)._backend._listed()
-    assert len(list((tmp_path / "here" / "damaged").iterdir())) == 1  # found by the first of the two
-    assert ["not a genbench record" in problem for problem in copied.damaged] == [True]
-    copied = transfer(there, "push", "pull")
-    assert (copied.results, copied.damaged) == ({"push": 0, "pull": 4}, [])
-    assert (
-        tmp_path / "there" / "records" / f"cell-{KEY[:16]}-12345678.json"
-    ).read_bytes() == record.read_bytes()
-    assert sorted(there.finished()) == sorted(digest({"number": number}) for number in range(4))
-    assert list(Store(there.root).verify()) == []
-    assert list(Transfer(there, ADDRESS).lacking(frozenset({"push", "pull"}))) == []
-    with pytest.raises(UsageError, match=r"between a folder and a bucket\n  genbench store pull"):
-        Transfer(opened(tmp_path / "cache"), ADDRESS)
-    with pytest.raises(UsageError, match="no address of a bucket"):
-        Transfer(here, str(tmp_path))
-
-
-def test_the_newest_record_of_an_evaluation_stays_the_newest_on_its_way(ours: Front, tmp_path: Path) -> None:
-    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
-    record = next((Path(__file__).parents[1] / "records_of_schema_1").rglob("*.json"))
-    (here.root / "records").mkdir(parents=True)
-    for age, name in enumerate(["aaaaaaaa", "cccccccc", "bbbbbbbb"]):  # neither in order of time nor of name
-        path = here.root / "records" / f"cell-{KEY[:16]}-{name}.json"
-        path.write_bytes(record.read_bytes())
-        os.utime(path, (1000 - age, 1000 - age))
-    open_bucket(ADDRESS).put("records/cell-damaged-00000000.json", b"{")
-    damaged: list[str] = []
-    for store, way in ((here, "push"), (there, "pull")):
-        found = Transfer(store, ADDRESS)
-        damaged += found.copy(list(found.lacking(frozenset({way}))), lambda done, size: None).damaged  # type: ignore[arg-type]
-    assert [re.sub(":.*", "", line) for line in damaged] == ["cell-damaged-000"]
-    assert len(list((there.root / "records").iterdir())) == 3
-    cache = Store(tmp_path / "cache", elsewhere=BucketBackend(tmp_path / "cache", open_bucket(ADDRESS)))
-    for store in (here, there, cache):
-        assert store.record_files()[KEY[:16]].name == f"cell-{KEY[:16]}-aaaaaaaa.json"
-
-
-def test_a_pull_reads_the_manifests_of_what_it_lacks(ours: Front, tmp_path: Path) -> None:
-    maker, here = opened(tmp_path / "a", "some/prefix"), Store(tmp_path / "here")
-    for number in range(3):
-        put(maker, document={"number": number})
-        if number < 2:
-            put(here, document={"number": number})
-    found = Transfer(here, f"{ADDRESS}/some/prefix")
-    ours.asked.clear()
-    (parcel,) = found.lacking(frozenset({"push", "pull"}))
-    assert (parcel.key, parcel.size_bytes) == (digest({"number": 2}), 100_002)
-    assert len([line for line in ours.asked if line.endswith(".json")]) == 1
-    assert not (here.root / "manifests").exists()
-
-
-def test_manifests_are_kept_until_their_results_are_gone(ours: Front, tmp_path: Path) -> None:
-    store, other = opened(tmp_path / "a"), opened(tmp_path / "b")
-    for number in range(3):
-        put(store, document={"number": number})
-    keys = [key for key, _ in other.manifests()]
-    assert sorted(path.name for path in (other.root / "manifests").iterdir()) == keys
-    ours.asked.clear()
-    assert [key for key, manifest in other.manifests() if manifest is not None] == keys
-    assert len(ours.asked) == 1
-    store.remove(keys[0])
-    assert [key for key, _ in other.manifests()] == keys[1:]
-    assert sorted(path.name for path in (other.root / "manifests").iterdir()) == keys[1:]
-
-
-def test_cleaning_up_leaves_alone_what_a_pull_is_bringing(
-    ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put(opened(tmp_path / "a", "some/prefix"))
-    folder = Store(tmp_path / "here")
-    found = Transfer(folder, f"{ADDRESS}/some/prefix")
-    fetch, spared = Bucket.fetch, list[str]()
-
-    def cleaned(bucket: Bucket, name: str, path: Path, size_bytes: int) -> bool:
-        other = Store(folder.root)
-        garbage = find_garbage(other)
-        spared.extend(place.key for place, _ in garbage.spared)
-        remove_garbage(other, garbage)
-        return fetch(bucket, name, path, size_bytes)
-
-    monkeypatch.setattr(Bucket, "fetch", cleaned)
-    parcels = list(found.lacking(frozenset({"pull"})))
-    assert found.copy(parcels, lambda done, size: None).damaged == []
-    assert set(spared) == {KEY}
-    assert folder.open(KEY) is not None
-    assert list((folder.root / "leases").iterdir()) == []
-
-
-def test_upkeep_of_a_bucket_spares_what_is_needed_and_what_may_be_an_upload(
-    ours: Front, tmp_path: Path, clock: Clock
-) -> None:
-    store = opened(tmp_path / "a")
-    for stage in ("fit", "train"):
-        put(store, document={"stage": stage})
-    objects = ours.server.objects  # type: ignore[attr-defined]
-    (prefix,) = {name.split("/manifests/")[0] for name in objects if "/manifests/" in name}
-    objects[f"{prefix}/files/{KEY}/{'0' * 64}"] = b"half an upload", time.time()
-    objects[f"{prefix}/files/{'1' * 64}/{'0' * 64}"] = b"left", time.time() - 100_000
-    here = new_holder("dead")
-    leave_behind(tmp_path, host=here.host, boot=here.boot, started=1)
-    other = opened(tmp_path / "b")
-    needed = digest({"stage": "fit"})
-    with other.leases.needing([needed]):
-        garbage = find_garbage(store, frozenset({"fit", "train"}))
-        assert [place.key for place, _ in garbage.spared] == [needed]
-        remove_garbage(store, garbage)
-    assert list(opened(tmp_path / "c").finished()) == [needed]
-    left = {name.removeprefix(f"{prefix}/").split("/")[0]: name for name in objects}
-    assert left.keys() == {"files", "manifests", "layout"}
-    assert f"{prefix}/files/{KEY}/{'0' * 64}" in objects
-    assert not any("/files/1111" in name for name in objects)
-
-
-def test_cleaning_up_reads_each_lease_once(ours: Front, tmp_path: Path) -> None:
-    store, here = opened(tmp_path / "a"), new_holder("dead")
-    assert isinstance(store.leases, BucketLeases)  # it is laid out
-    for number in range(4):
-        leave_behind(tmp_path, f"key{number}", host=here.host, boot=here.boot, started=1)
-    alive = opened(tmp_path / "b")
-    assert alive.leases.acquire("alive")
-    ours.asked.clear()
-    garbage = find_garbage(store)
-    (place,) = garbage.places
-    assert len(place.names) == 4
-    reads = [line for line in ours.asked if line.startswith("GET") and line.endswith(".json")]
-    assert len(reads) == 5
-    assert remove_garbage(store, garbage) == [place]
-    assert store.leases.all().keys() == {"alive"}
-    listings = [line for line in ours.asked if line.startswith("GET") and line.endswith("/leases/")]
-    assert len(listings) == 6
-    reads = [line for line in ours.asked if line.startswith("GET") and line.endswith("alive.json")]
-    assert len(reads) == 1
-    alive.leases.heartbeat()  # type: ignore[attr-defined]
-    seen = store.leases.all()["alive"]
-    assert seen is not None
-    assert seen.beat == 1
-
-
-def test_what_a_run_has_come_to_need_while_a_bucket_is_cleaned_up_is_spared(
-    ours: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(upkeep, "_AT_ONCE", 2)
-    store, other = opened(tmp_path / "a"), opened(tmp_path / "b")
-    for number in range(4):
-        put(store, document={"stage": "fit", "number": number})
-    garbage = find_garbage(store, frozenset({"fit"}))
-    keys = [place.key for place in garbage.places]
-    withdraw = BucketBackend.withdraw
-
-    def slow(backend: BucketBackend, key: str, *, as_damaged: bool = False) -> bool:
-        done = withdraw(backend, key, as_damaged=as_damaged)
-        assert mine.acquire(other_run) == (key == keys[0])
-        return done
-
-    mine, other_run = other.leases, "run-of-another"
-    open_bucket(f"{ADDRESS}/{tmp_path.name}").put(f"runs/{other_run}.json", json.dumps(keys).encode())
-    monkeypatch.setattr(BucketBackend, "withdraw", slow)
-    assert [place.key for place in remove_garbage(store, garbage)] == keys[:2]
-    assert list(opened(tmp_path / "c").finished()) == keys[2:]
 
 
 # ---------------------------------------------------------------------------------------------------- runs
