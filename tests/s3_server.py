@@ -125,7 +125,7 @@ class Behind:
         try:
             line.request(method, target, body, dict(headers))
             got = line.getresponse()
-            kept = {"etag", "last-modified", "content-range"}
+            kept = {"etag", "last-modified", "content-range", "x-amz-version-id"}
             about = {name: value for name, value in got.getheaders() if name.lower() in kept}
             content = got.read()
             length = {"x-length": got.headers.get("Content-Length", "0")} if method == "HEAD" else {}

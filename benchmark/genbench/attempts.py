@@ -18,28 +18,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from genbench.disk import make_folder, writing_store
 from genbench.errors import StoreError, SupersededError
+from genbench.holders import Keeper
 
 _TRIES = 100  # at taking a folder that others take, too
-
-
-class _Holder(Protocol):
-    @property
-    def token(self) -> str: ...
-
-    @property
-    def label(self) -> str: ...
-
-
-class Leases(Protocol):
-    """What is asked of the leases of a store."""
-
-    def holder(self, key: str) -> _Holder | None:
-        """Return the living process that holds a lease."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +39,7 @@ class Attempt:
     """
 
     root: Path
-    leases: Leases
+    leases: Keeper
     key: str
     lease: str
     number: int = 1

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from genbench.errors import StoreError
 from genbench.holders import Keeper
 from genbench.leases import Leases
-from genbench.manifests import MANIFEST, DamagedError, is_key, read_manifest
+from genbench.manifests import MANIFEST, DamagedError, Stamp, is_key, read_manifest
 
 Manifest = Mapping[str, Any]
 
@@ -60,8 +60,11 @@ class Backend(Protocol):
         """Yield every key with its manifest, sorted; None where that is damaged."""
         ...
 
-    def bring(self, key: str) -> bool:
-        """Have the artifact of a key in the store's folder; False if there is none."""
+    def bring(self, key: str) -> Stamp | None:
+        """Have the artifact of a key in the store's folder; None if there is none.
+
+        The stamp is that of what was checked on its way, empty where nothing was.
+        """
         ...
 
     def is_unsent(self, key: str) -> bool:
@@ -75,8 +78,11 @@ class Backend(Protocol):
         """
         ...
 
-    def withdraw(self, key: str, *, as_damaged: bool = False) -> None:
-        """Take an artifact away from where others see it; the store's folder is not touched."""
+    def withdraw(self, key: str, *, as_damaged: bool = False) -> bool:
+        """Take an artifact away from where others see it; the store's folder is not touched.
+
+        False if it stays: somebody is at it, or it is whole, though it was called damaged.
+        """
         ...
 
     def audit(self, key: str) -> bool:
@@ -162,9 +168,9 @@ class FolderBackend:
         for key in self.keys():
             yield key, self.manifest(key)
 
-    def bring(self, key: str) -> bool:
+    def bring(self, key: str) -> Stamp | None:
         """Say whether there is something under this key: whatever there is, is here."""
-        return self.has(key)
+        return () if self.has(key) else None
 
     def is_unsent(self, key: str) -> bool:
         """Say no: what is here was published when it got its name."""
@@ -174,8 +180,9 @@ class FolderBackend:
         """Do nothing, as above."""
         return ""
 
-    def withdraw(self, key: str, *, as_damaged: bool = False) -> None:
+    def withdraw(self, key: str, *, as_damaged: bool = False) -> bool:
         """Do nothing: what is taken from the folder is taken from all."""
+        return True
 
     def audit(self, key: str) -> bool:
         """Say that the store's own folder is to be read."""

@@ -93,8 +93,8 @@ class Keeper(Protocol):
         """Return the holder of every lease that is there; None where it is dead."""
         ...
 
-    def settle(self) -> dict[str, Holder]:
-        """Wait until every holder elsewhere was seen to live or to be dead; return those that live."""
+    def settle(self) -> None:
+        """Wait until every holder elsewhere was seen to live or to be dead."""
         ...
 
     def needing(self, keys: Iterable[str]) -> AbstractContextManager[None]:

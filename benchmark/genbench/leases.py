@@ -16,7 +16,6 @@ taken, and whoever changes one holds the claim on just that lease, which comes t
 """
 
 import contextlib
-import errno
 import json
 import os
 import secrets
@@ -29,15 +28,14 @@ from pathlib import Path
 
 from genbench.digest import digest
 from genbench.disk import make_folder, read_regular, remove_place, writing_store
-from genbench.errors import StoreUnwritableError
+from genbench.errors import GenbenchError, StoreUnwritableError
 from genbench.holders import Holder, new_holder, read_holder
-from genbench.locks import locking, written_anew
+from genbench.locks import locking, named_once
 
 LEASE_SECONDS = 60.0  #: a lease elsewhere whose heartbeat stood still for this long belongs to a dead process
 BEAT_SECONDS = 10.0  #: between two heartbeats
 _MOST_BYTES = 2**16  # of a lease
 RUN = "run-"  #: how the name of a lease on a whole run begins
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV})
 
 
 class Beating(ABC):
@@ -66,7 +64,8 @@ class Beating(ABC):
 
         def beat() -> None:
             while not is_over.wait(BEAT_SECONDS):
-                self.heartbeat()
+                with contextlib.suppress(GenbenchError):  # the next one may be heard
+                    self.heartbeat()
 
         thread = threading.Thread(target=beat, name="genbench heartbeat", daemon=True)
         thread.start()
@@ -77,8 +76,8 @@ class Beating(ABC):
             thread.join()
             self.release_all()
 
-    def settle(self) -> dict[str, Holder]:
-        """Wait until every holder elsewhere was seen to live or to be dead; return those that live.
+    def settle(self) -> None:
+        """Wait until every holder elsewhere was seen to live or to be dead.
 
         Takes up to `LEASE_SECONDS` where there is one elsewhere, and no time where there is none.
         """
@@ -88,7 +87,6 @@ class Beating(ABC):
             time.sleep(min(1.0, LEASE_SECONDS / 10))
             now = {name: self.holder(name) for name in unsure}
             unsure = {name: one for name, one in unsure.items() if now[name] == one}
-        return {name: one for name, one in self.all().items() if one is not None}
 
 
 @dataclass
@@ -116,10 +114,10 @@ class Leases(Beating):
                 try:
                     is_taken = self._seize(key, mine)
                 except BaseException:
-                    self._held.pop(key)
+                    self._held.pop(key, None)
                     raise
         if not is_taken:
-            self._held.pop(key)
+            self._held.pop(key, None)  # the heartbeat may have seen that it is not ours
         return is_taken
 
     def release(self, key: str) -> None:
@@ -289,17 +287,9 @@ class Leases(Beating):
         temporary = path.with_name(f".{holder.token}.tmp")
         try:
             temporary.write_text(json.dumps(asdict(holder)), encoding="ascii")
-            try:
-                path.hardlink_to(temporary)
-            except FileExistsError:
-                return False
-            except OSError as problem:  # a file system without second names: half of it may be seen
-                if problem.errno not in _NO_LINKS:
-                    raise
-                return written_anew(path, temporary.read_bytes())
+            return named_once(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        return True
 
     def _write(self, key: str, holder: Holder) -> None:
         path = self._folder / key

@@ -1,6 +1,7 @@
 """Keeping other processes out: locks on files, and files that only one of them can make."""
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -14,7 +15,39 @@ except ImportError:  # Windows: without locks, files that only one can make keep
 _LOCK_SECONDS = 5.0  # whoever holds the lock for longer is stopped: go on without it
 
 
-def written_anew(path: Path, content: bytes) -> bool:
+#: What says that a file system gives no file a second name; or that it may be written to in no way at all.
+_NO_LINKS = frozenset(
+    {
+        errno.EPERM,
+        errno.EACCES,
+        errno.EINVAL,
+        errno.ENOSYS,  # of many that are mounted by FUSE
+        errno.ENOTSUP,
+        errno.EOPNOTSUPP,
+        errno.EMLINK,
+        errno.EXDEV,
+    }
+)
+
+
+def named_once(draft: Path, path: Path) -> bool:
+    """Give a file that was written beside its place a second name, its own; False if something has that.
+
+    The file is whole from its first moment, and of any number of processes one gets the name. On a file
+    system without second names the latter holds, too, but half a file may be seen.
+    """
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return False
+    except OSError as problem:
+        if problem.errno not in _NO_LINKS:
+            raise
+        return _written_anew(path, draft.read_bytes())
+    return True
+
+
+def _written_anew(path: Path, content: bytes) -> bool:
     """Write a file that is not there; False if it is."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)

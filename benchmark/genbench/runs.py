@@ -9,6 +9,7 @@ run, by which `genbench runs` finds folders wherever they are; the folders thems
 """
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -23,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from genbench.digest import digest
 from genbench.disk import make_folder, remove_place, write_atomically
 from genbench.errors import GenbenchError, Interrupted, UsageError
-from genbench.locks import locking
+from genbench.locks import locking, named_once
 from genbench.notation import paths_begin_in
 from genbench.plan import Plan, mix_label
 from genbench.spec import Resolved
@@ -361,11 +362,8 @@ def _write_mark(folder: Path, run: Run) -> None:
     draft = folder / f".{FILE}.{run.id}.tmp"
     write_atomically(draft, _as_json(run))
     try:
-        (folder / FILE).hardlink_to(draft)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        write_run(folder, run)
+        if not named_once(draft, folder / FILE):
+            raise FileExistsError(errno.EEXIST, "a run has it", str(folder / FILE))
     finally:
         draft.unlink(missing_ok=True)
 

@@ -144,7 +144,7 @@ class Store:
             StoreError: It cannot be read, though it may be whole; or it is damaged and cannot be moved.
         """
         try:
-            if not self.backend.bring(key):
+            if not self._brought(key):
                 return None
         except DamagedError as damage:
             self.found_damaged.append(Damage(key, str(damage)))
@@ -156,7 +156,7 @@ class Store:
                 return None
             self._aside(key)
             with contextlib.suppress(DamagedError):
-                if self.backend.bring(key):  # this folder is a cache
+                if self._brought(key):  # this folder is a cache
                     return self._artifact(key)
             self.found_damaged.append(Damage(key, str(damage)))
         return None
@@ -315,10 +315,15 @@ class Store:
             set_aside(self.folder(key), self.folder(key).with_name(f".{key}.removed.tmp"))
             shutil.rmtree(self.root / "work" / key, ignore_errors=True)
 
-    def move_aside(self, key: str) -> None:
-        """Move a damaged artifact out of the way, so that its step is run again."""
-        self.backend.withdraw(key, as_damaged=True)
+    def move_aside(self, key: str) -> bool:
+        """Move a damaged artifact out of the way, so that its step is run again.
+
+        False if it stays in a bucket: it is whole by now, or somebody is at it.
+        """
+        if not self.backend.withdraw(key, as_damaged=True):
+            return False
         self._aside(key)
+        return True
 
     def _aside(self, key: str) -> None:
         with self.writing():
@@ -361,6 +366,13 @@ class Store:
 
     def _is_here(self, key: str) -> bool:
         return (self.folder(key) / MANIFEST).is_file()
+
+    def _brought(self, key: str) -> bool:
+        """Have an artifact here, if there is one; what was checked on its way is not checked again."""
+        stamp = self.backend.bring(key)
+        if stamp:
+            self._verified[key] = stamp
+        return stamp is not None
 
     def _made(self, folder: Path) -> Path:
         with self.writing():

@@ -4,22 +4,25 @@ Whole results alone are copied, each checked before it leaves a folder, and when
 there is not copied again, so that a transfer that was stopped goes on where it was.
 """
 
+import contextlib
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from genbench.addresses import is_address
-from genbench.disk import make_folder, write_atomically
 from genbench.errors import DataError, UsageError
-from genbench.records import read_record
+from genbench.records import MOST_BYTES, Record, read_record
 from genbench.remote.backend import LAYOUT, BucketBackend
 from genbench.remote.buckets import open_bucket
+from genbench.remote.records import Records
 from genbench.store import Store
 
 Way = Literal["push", "pull"]
-_AT_ONCE = 4
+_AT_ONCE, _MANIFESTS_AT_ONCE = 4, 16
+_TICK_SECONDS = 1.1  # what a server says of an object's time are whole seconds
 
 
 class Parcel(NamedTuple):
@@ -69,17 +72,19 @@ class Transfer:
         self._bucket.check(LAYOUT)
         # Uploads come from the folder itself, and downloads go there: it needs no second copy.
         self._backend = BucketBackend(folder.root, self._bucket)
+        self._records = Records(folder.root, self._bucket)
 
     def lacking(self, ways: frozenset[Way]) -> Iterator[Parcel]:
-        """Yield what is to be copied, without reading more than manifests."""
-        here = {key for key in self._folder.finished() if self._folder.manifest(key) is not None}
+        """Yield what is to be copied; of the bucket, only manifests of what is lacking are read."""
+        here = {key: _size(manifest) for key, manifest in self._folder.manifests() if manifest is not None}
         there = set(self._backend.keys())
         if "push" in ways:
-            for key in sorted(here - there):
-                yield Parcel("push", key, _size(self._folder.manifest(key)))
-        if "pull" in ways and there - here:
-            for key, manifest in self._backend.manifests():
-                if key not in here:
+            for key in sorted(here.keys() - there):
+                yield Parcel("push", key, here[key])
+        if "pull" in ways:
+            wanted = sorted(there - here.keys())
+            with ThreadPoolExecutor(_MANIFESTS_AT_ONCE) as pool:
+                for key, manifest in zip(wanted, pool.map(self._backend.manifest, wanted), strict=True):
                     yield Parcel("pull", key, _size(manifest))
         yield from self._lacking_records(ways)
 
@@ -88,9 +93,10 @@ class Transfer:
         copied = Copied()
         if any(parcel.way == "push" for parcel in parcels):
             self._backend.check_writable()
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with self._needing(parcels), ThreadPoolExecutor(_AT_ONCE) as pool:
             try:
-                for done, (parcel, problem) in enumerate(pool.map(self._sent, parcels), 1):
+                sent = (one for turn in _turns(parcels) for one in pool.map(self._sent, turn))
+                for done, (parcel, problem) in enumerate(sent, 1):
                     if problem:
                         copied.damaged.append(f"{parcel.key[:16]}: {problem}")
                     else:
@@ -101,6 +107,16 @@ class Transfer:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         return copied
+
+    @contextlib.contextmanager
+    def _needing(self, parcels: list[Parcel]) -> Iterator[None]:
+        """Have `store gc` leave alone what is just coming here."""
+        keys = [one.key for one in parcels if one.way == "pull" and not one.is_record]
+        if not keys:
+            yield
+            return
+        with self._folder.leases.beating(), self._folder.leases.needing(keys):
+            yield
 
     def _sent(self, parcel: Parcel) -> tuple[Parcel, str]:
         """Copy one thing; return it with what is wrong with it."""
@@ -123,35 +139,65 @@ class Transfer:
     # ----------------------------------------------------------------------------------------------- records
 
     def _lacking_records(self, ways: frozenset[Way]) -> Iterator[Parcel]:
-        here = {path.name: path for path in (self._folder.root / "records").glob("*-*.json")}
-        listed = {one.name.removeprefix("records/"): one for one in self._bucket.list("records/")}
+        """Yield records, those that are to be pushed from the oldest to the newest."""
+        here, there = self._records.here(), self._records.there()
         if "push" in ways:
-            for name in sorted(here.keys() - listed.keys()):
-                yield Parcel("push", name, here[name].stat().st_size, True)
+            states = {name: here[name].stat() for name in here.keys() - there.keys()}
+            for name, state in sorted(states.items(), key=lambda one: (one[1].st_mtime_ns, one[0])):
+                yield Parcel("push", name, state.st_size, True)
         if "pull" in ways:
-            for name in sorted(listed.keys() - here.keys()):
-                if name == Path(name).name and not name.startswith("."):
-                    yield Parcel("pull", name, listed[name].size_bytes, True)
+            for name in sorted(there.keys() - here.keys()):
+                yield Parcel("pull", name, there[name].size_bytes, True)
 
     def _send_record(self, parcel: Parcel) -> str:
         """Copy a record that can be read."""
-        path, name = self._folder.root / "records" / parcel.key, f"records/{parcel.key}"
-        if parcel.way == "pull":
-            found = self._bucket.get(name)
-            if found is None:
-                return "gone from the bucket"
-            with self._folder.writing():
-                make_folder(path.parent)
-                write_atomically(path, found.content)
         try:
+            if parcel.way == "pull":
+                found = self._records.bring_one(parcel.key, lambda content: _read(content, parcel.key))
+                return "" if found is not None else "gone from the bucket"
+            path = self._folder.root / "records" / parcel.key
             read_record(path)
         except DataError as problem:
-            if parcel.way == "pull":
-                path.unlink()
             return problem.message
-        if parcel.way == "push":
-            self._bucket.put(name, path.read_bytes())
+        self._bucket.put(f"records/{parcel.key}", path.read_bytes())
         return ""
+
+
+def _turns(parcels: list[Parcel]) -> Iterator[list[Parcel]]:
+    """Yield what may be sent at the same time.
+
+    Of an evaluation's records the newest one counts, and which that is, the server's clock says to everybody:
+    of those that are pushed each waits for the older one, until that clock shows another second.
+    """
+    turns: list[list[Parcel]] = [[]]
+    before: Counter[str] = Counter()
+    for parcel in parcels:
+        number = 0
+        if parcel.is_record and parcel.way == "push":
+            evaluation = parcel.key.rpartition("-")[0]
+            number = before[evaluation]
+            before[evaluation] += 1
+        if number == len(turns):
+            turns.append([])
+        turns[number].append(parcel)
+    for number, turn in enumerate(turns):
+        if number:
+            time.sleep(_TICK_SECONDS)
+        yield turn
+
+
+def _read(content: bytes, name: str) -> None:
+    """Read a record that is not in a file.
+
+    Raises:
+        DataError: It is none.
+    """
+    if len(content) > MOST_BYTES:
+        raise DataError(f"{name}: {len(content):,} bytes, of at most {MOST_BYTES:,}")
+    try:
+        Record.from_json(content.decode(), name)
+    except UnicodeDecodeError as problem:
+        raise DataError(f"{name}: no UTF-8 ({problem})") from problem
 
 
 def _size(manifest: Any) -> int:

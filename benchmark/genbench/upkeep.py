@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
@@ -21,6 +21,7 @@ from genbench.metrics import Subject
 from genbench.records import Record, read_record
 from genbench.store import Store
 
+_AT_ONCE = 32  # places, of which it is asked again who needs them
 UNFINISHED, DAMAGED, LEFTOVER = "unfinished work", "damaged results", "leftovers of a crash"
 
 
@@ -35,6 +36,7 @@ class Place:
         key: Of the step that it belongs to, or empty.
         names: Of objects in the bucket, where the store is in one.
         is_result: Whether it is a whole result, wherever it is kept.
+        is_mark: Whether it says what a process is at, which by now may be another process.
     """
 
     kind: str
@@ -43,6 +45,7 @@ class Place:
     key: str = ""
     names: tuple[str, ...] = ()
     is_result: bool = False
+    is_mark: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def find_garbage(store: Store, stages: frozenset[str] = frozenset()) -> Garbage:
     store.leases.settle()
     needed = store.leases.needed()
     garbage = Garbage()
-    for place in _places(store, stages):
+    for place in _places(store, stages, needed):
         if place.key in needed:
             garbage.spared.append((place, needed[place.key]))
         else:
@@ -77,21 +80,31 @@ def find_garbage(store: Store, stages: frozenset[str] = frozenset()) -> Garbage:
 
 def remove_garbage(store: Store, garbage: Garbage) -> list[Place]:
     """Remove what was found, but what a run has come to need since; return what was removed."""
-    removed, aside = [], []
+    removed = []
+    for first in range(0, len(garbage.places), _AT_ONCE):
+        removed += _removed(store, garbage.places[first : first + _AT_ONCE])
+    return removed
+
+
+def _removed(store: Store, places: Sequence[Place]) -> list[Place]:
+    """Remove what nobody needs now; few places at a time, since removing them may take minutes."""
+    unneeded, aside = [], []
     # A run takes this lock for its mark before it looks what is there: it finds all of a result, or none.
     with store.writing(), store.leases.exclusively():
         needed = store.leases.needed()
-        for place in garbage.places:
-            if place.key not in needed:
-                aside.append(_out_of_sight(place.path))
-                removed.append(place)
+        marks = set(store.leases.leftovers() if any(place.is_mark for place in places) else ())
+        for place in places:
+            if place.key not in needed and (not place.is_mark or place.path in marks):
+                aside += _out_of_sight(place.path)
+                unneeded.append(place)
     for path in aside:
         with store.writing():
             remove_place(path)
-    for place in removed:  # what is in a bucket
-        if place.is_result:
-            store.backend.withdraw(place.key)
-        store.backend.remove(place.names)
+    removed = []
+    for place in unneeded:
+        if not place.is_result or store.backend.withdraw(place.key):
+            store.backend.remove(place.names)
+            removed.append(place)
     return removed
 
 
@@ -102,8 +115,10 @@ def repair(store: Store) -> Iterator[str]:
     be read are written anew; what a crash left is removed.
     """
     for damage in store.verify():
-        store.move_aside(damage.key)
-        yield f"moved aside {damage.key[:16]}: {damage.reason}"
+        if store.move_aside(damage.key):
+            yield f"moved aside {damage.key[:16]}: {damage.reason}"
+        else:
+            yield f"left {damage.key[:16]} alone, which is whole by now, or being made: {damage.reason}"
     for path, found in saved_records(store):
         if isinstance(found, str):
             with store.writing():
@@ -112,7 +127,7 @@ def repair(store: Store) -> Iterator[str]:
             yield f"moved aside records/{path.name}: {found}"
     store.leases.settle()
     needed = store.leases.needed()
-    leftovers = Garbage([place for place in _leftovers(store) if place.key not in needed])
+    leftovers = Garbage([place for place in _leftovers(store, needed) if place.key not in needed])
     count = len(remove_garbage(store, leftovers))
     if count:
         yield f"removed {count} leftovers of a crash"
@@ -144,12 +159,12 @@ def saved_records(store: Store) -> Iterator[tuple[Path, Record | str]]:
             yield path, problem.message
 
 
-def _places(store: Store, stages: frozenset[str]) -> Iterator[Place]:
+def _places(store: Store, stages: frozenset[str], needed: Collection[str]) -> Iterator[Place]:
     for path in sorted((store.root / "work").glob("*")):
         yield _place(UNFINISHED, path, key_of(path))
     for path in sorted((store.root / "damaged").glob("*")):
         yield _place(DAMAGED, path)
-    yield from _leftovers(store)
+    yield from _leftovers(store, needed)
     for one in store.backend.leftovers():
         path = store.root / "nowhere" / one.key  # it is in the bucket alone
         yield Place(LEFTOVER, path, one.size_bytes, one.key, tuple(one.names))
@@ -162,7 +177,7 @@ def _places(store: Store, stages: frozenset[str]) -> Iterator[Place]:
             yield Place(kind, store.folder(key), size, key, is_result=True)
 
 
-def _leftovers(store: Store) -> Iterator[Place]:
+def _leftovers(store: Store, needed: Collection[str]) -> Iterator[Place]:
     """Yield temporary files, homes of rooms, artifacts without a manifest, and marks of dead processes."""
     artifacts = store.root / "artifacts"
     for path in sorted(artifacts.glob("??/*")):
@@ -172,12 +187,12 @@ def _leftovers(store: Store) -> Iterator[Place]:
             yield _place(LEFTOVER, path, path.name)
     for path in sorted((store.root / "rooms").glob("*")):
         yield _place(LEFTOVER, path, path.name)
-    if not store.leases.needed():  # else it may be a file that is just being written
+    if not needed:  # else it may be a file that is just being written
         for folder in ("records", "boards", "failures", "."):
             for path in sorted((store.root / folder).glob(".*.tmp")):
                 yield _place(LEFTOVER, path)
     for path in store.leases.leftovers():
-        yield _place(LEFTOVER, path)
+        yield replace(_place(LEFTOVER, path, path.name), is_mark=True)
 
 
 def _place(kind: str, path: Path, key: str = "") -> Place:
@@ -195,13 +210,13 @@ def _sizes(path: Path) -> Iterator[int]:
             yield os.lstat(file).st_size
 
 
-def _out_of_sight(path: Path) -> Path:
-    """Rename a folder so that half of it, while it is removed, cannot be taken for the whole."""
+def _out_of_sight(path: Path) -> list[Path]:
+    """Remove a file; rename a folder, of which half could be taken for the whole; return what is left."""
     if not path.is_dir() or path.is_symlink():
-        return path
+        path.unlink(missing_ok=True)
+        return []
     aside = path.with_name(f".{path.name.strip('.')}.removed.tmp")
     shutil.rmtree(aside, ignore_errors=True)
-    try:
-        return path.rename(aside)
-    except FileNotFoundError:  # another process was faster
-        return aside
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
+        path.rename(aside)
+    return [aside]

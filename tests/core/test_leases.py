@@ -1,5 +1,6 @@
 """Leases: a dead process gives way, a living one never does, and no clock that can be set is read."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from genbench import holders, leases, locks
+from genbench.errors import UsageError
 from genbench.holders import Holder
 from genbench.leases import LEASE_SECONDS, Leases
 from genbench.store import Store
@@ -141,6 +143,22 @@ def test_heartbeats_come_from_a_thread_and_everything_is_given_back(
     assert list((store.root / "leases").iterdir()) == []
 
 
+def test_a_heartbeat_that_fails_is_not_the_last_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.01)
+    beats: list[int] = []
+
+    def beat() -> None:
+        beats.append(1)
+        raise UsageError("no credentials were found")
+
+    monkeypatch.setattr(store.leases, "heartbeat", beat)
+    with store.leases.beating():
+        until = time.monotonic() + 10
+        while len(beats) < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+    assert len(beats) >= 3
+
+
 def steal(root: Path, won: Any, all_tried: Any) -> None:
     if Leases(root).acquire(KEY):
         won.put(os.getpid())
@@ -221,6 +239,34 @@ def test_where_files_cannot_be_locked_one_thief_wins_all_the_same(
     assert read(store).token not in {"token", "thief"}
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP])
+def test_where_files_have_no_second_names_one_of_many_gets_a_lease(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Many file systems that are mounted by FUSE answer ENOSYS."""
+
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    write(store, replace(us(), started=1), "dead")
+    for key in (KEY, "dead"):
+        won: list[bool] = []
+        all_at_once = threading.Barrier(8)
+        threads = [
+            threading.Thread(target=thieve, args=(store.root, key, won, all_at_once)) for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(won) == [False] * 7 + [True]
+    (store.root / "draft").write_text("whole")
+    assert locks.named_once(store.root / "draft", store.root / "name")
+    assert not locks.named_once(store.root / "draft", store.root / "name")
+    assert (store.root / "name").read_text() == "whole"
+
+
 def test_a_lease_that_was_taken_over_is_named_once(store: Store) -> None:
     store.leases.acquire(KEY)
     assert store.leases.holds(KEY)
@@ -238,7 +284,7 @@ def test_a_lock_that_is_never_given_back_stops_nobody(store: Store, clock: Clock
 
 def test_who_is_elsewhere_is_watched_before_anything_is_removed(store: Store, clock: Clock) -> None:
     write(store, us(), "here")
-    assert store.leases.settle().keys() == {"here"}
+    store.leases.settle()
     assert clock.now == 1000  # nobody to wait for
     write(store, replace(us(), **ELSEWHERE), "dead")
     write(store, replace(us(), **ELSEWHERE), "alive")
@@ -249,7 +295,8 @@ def test_who_is_elsewhere_is_watched_before_anything_is_removed(store: Store, cl
         write(store, replace(us(), **ELSEWHERE, beat=int(clock.now)), "alive")
 
     leases.time.sleep = beat  # type: ignore[assignment] - the fixture undoes it
-    assert store.leases.settle().keys() == {"here", "alive"}
+    store.leases.settle()
+    assert {name for name, holder in store.leases.all().items() if holder} == {"here", "alive"}
     assert {path.name for path in store.leases.leftovers()} == {"dead"}
 
 

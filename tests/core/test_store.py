@@ -593,6 +593,18 @@ def test_what_a_run_has_come_to_need_since_is_spared(store: Store) -> None:
     assert store.open(KEY) is not None
 
 
+def test_a_lease_that_was_taken_over_since_its_holder_was_found_dead_stays(store: Store) -> None:
+    (store.root / "leases").mkdir(parents=True)
+    for name in (KEY, f".{'1' * 16}.claim"):
+        (store.root / "leases" / name).write_text("{}")
+    found = find_garbage(store)
+    assert [place.path.name for place in found.places] == [KEY, f".{'1' * 16}.claim"]
+    other = Store(store.root)
+    assert other.leases.acquire(KEY)
+    assert [place.path.name for place in remove_garbage(store, found)] == [f".{'1' * 16}.claim"]
+    assert other.leases.holds(KEY)
+
+
 def test_damage_is_moved_aside_by_a_repair(store: Store) -> None:
     (put(store) / "data.bin").write_bytes(b"c0ntent")
     said = list(repair(store))

@@ -15,21 +15,22 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from genbench.backends import Leftover, Manifest, folder_of
-from genbench.disk import make_folder, remove_place
+from genbench.disk import remove_place
 from genbench.errors import StoreError
 from genbench.holders import Keeper
-from genbench.manifests import MANIFEST, DamagedError, is_key, parse_manifest
+from genbench.manifests import MANIFEST, DamagedError, Stamp, is_key, parse_manifest
 from genbench.remote.downloads import (
     audit_artifact,
     fetch_artifact,
     file_name,
+    has_manifest,
     manifest_name,
     write_cached,
 )
@@ -148,6 +149,7 @@ class BucketBackend:
         """Yield every key with its manifest, sorted; those that were read before are read from the folder."""
         listing = self._listed()
         keys = sorted(listing)
+        self._forget_manifests(listing.keys())
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             contents = pool.map(lambda key: self._kept_manifest(key, listing[key].tag), keys)
             for key, content in zip(keys, contents, strict=True):
@@ -167,14 +169,9 @@ class BucketBackend:
             self._listing = None
 
     def _listed(self) -> dict[str, Listed]:
-        found = (
-            (one.name.removeprefix("manifests/").removesuffix(".json"), one)
-            for one in self._all("manifests/")
-        )
+        listed = self.objects.list("manifests/")
+        found = ((one.name.removeprefix("manifests/").removesuffix(".json"), one) for one in listed)
         return {key: one for key, one in found if is_key(key)}
-
-    def _all(self, prefix: str) -> Iterator[Listed]:
-        return self.objects.list(prefix)
 
     def _found(self, key: str) -> Found | None:
         """Read a manifest in the bucket, unless it is known not to be there."""
@@ -204,49 +201,72 @@ class BucketBackend:
         if found is not None:
             with contextlib.suppress(OSError):
                 remove_place(place.parent)
-                make_folder(place.parent)
+                place.parent.mkdir(parents=True)  # not flushed: what is lost is read again
                 write_cached(place, found.content)
         return found.content if found is not None else None
 
+    def _forget_manifests(self, keys: Collection[str]) -> None:
+        """Remove the manifests in the folder that are of none of these keys."""
+        with contextlib.suppress(OSError):
+            for place in (self.root / "manifests").iterdir():
+                if place.name not in keys:
+                    remove_place(place)
+
     # ----------------------------------------------------------------------------------------------- bringing
 
-    def bring(self, key: str) -> bool:
-        """Have the artifact of a key in the store's folder; False if there is none in the bucket."""
+    def bring(self, key: str) -> Stamp | None:
+        """Have the artifact of a key in the store's folder; None if there is none in the bucket."""
         folder = folder_of(self.root, key)
-        is_here = (folder / MANIFEST).is_file()
-        if is_here and self._is_same(key):
-            return True
+        if (folder / MANIFEST).is_file() and self._is_same(key):
+            return ()
         found = self._found(key)
         if found is None:
-            return False
-        if is_here and (folder / MANIFEST).read_bytes() == found.content:
+            return None
+        if has_manifest(folder, found.content):
             self._note(key, found.tag)
-            return True
+            return ()
         try:
-            self._fetch(key, found, folder)
+            return self._fetch(key, found, folder)
         except DamagedError:
             again = self.objects.get(manifest_name(key))
             if again is None:  # it was taken away while we read it
-                return False
-            if again.content == found.content:
-                self.withdraw(key, as_damaged=True)
+                return None
+            if again.content == found.content and self.withdraw(key, as_damaged=True):
                 raise
-            self._fetch(key, again, folder)
-        return True
+            return self._fetch_again(key, again, folder)
 
     def _is_same(self, key: str) -> bool:
         """Say whether the folder has just what the bucket has, as far as was seen."""
         if key in self._sure:
             return True
         listed = self._listing.get(key) if self._listing is not None else None
-        if listed is None or self._tags.of(key) != listed.tag:
+        if listed is None or not self._tags.has(key, listed.tag):
             return False
         self._sure.add(key)
         return True
 
-    def _fetch(self, key: str, found: Found, folder: Path) -> None:
-        fetch_artifact(self.objects, self.root, key, found, folder)
+    def _fetch(self, key: str, found: Found, folder: Path) -> Stamp:
+        stamp = fetch_artifact(self.objects, self.root, key, found, folder)
         self._note(key, found.tag)
+        return stamp
+
+    def _fetch_again(self, key: str, found: Found, folder: Path) -> Stamp:
+        """Download what arrived damaged, and may be whole in the bucket.
+
+        Raises:
+            DamagedError: It is damaged there, and somebody is at it.
+            StoreError: It is whole there: what is wrong is wrong here.
+        """
+        try:
+            return self._fetch(key, found, folder)
+        except DamagedError as damage:
+            if not self._is_whole(key):
+                raise
+            raise StoreError(
+                f"cannot keep a result of {self.address} in {self.root}: {damage}",
+                hint="it is whole in the bucket. Is that folder's disk failing, or does something clear it "
+                "up? GENBENCH_STORE_CACHE names another place for such folders",
+            ) from damage
 
     # --------------------------------------------------------------------------------------------- publishing
 
@@ -278,7 +298,7 @@ class BucketBackend:
 
     def _upload(self, key: str, wanted: Mapping[str, tuple[Path, int]]) -> bool:
         """Upload the files that are not there; say whether any was."""
-        there = {one.name: one.size_bytes for one in self._all(f"files/{key}/")}
+        there = {one.name: one.size_bytes for one in self.objects.list(f"files/{key}/")}
         missing = {name: path for name, (path, size) in wanted.items() if there.get(name) != size}
         with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
             list(pool.map(self.objects.put, missing.keys(), missing.values()))
@@ -291,21 +311,29 @@ class BucketBackend:
         except UnsupportedError:
             return self.objects.put(manifest_name(key), content)
 
-    def withdraw(self, key: str, *, as_damaged: bool = False) -> None:
-        """Remove an artifact from the bucket, its manifest first; left alone while somebody is at it."""
+    def withdraw(self, key: str, *, as_damaged: bool = False) -> bool:
+        """Remove an artifact from the bucket, its manifest first; left alone while somebody is at it.
+
+        What is called damaged is read once more, since it is removed for everybody: whoever says so may have
+        a failing disk, and another process may have published it anew.
+        """
         is_ours = self.leases.holds(key)
         if not is_ours and not self.leases.acquire(key):
-            return
+            return False
         try:
-            found = self.objects.get(manifest_name(key))
-            if as_damaged and found is not None:
-                self.objects.put(f"damaged/{key}-{secrets.token_hex(4)}.json", found.content)
+            if as_damaged:
+                if self._is_whole(key):
+                    return False
+                found = self.objects.get(manifest_name(key))
+                if found is not None:
+                    self.objects.put(f"damaged/{key}-{secrets.token_hex(4)}.json", found.content)
             self.objects.delete([manifest_name(key)])
-            self.objects.delete([one.name for one in self._all(f"files/{key}/")])
+            self.objects.delete([one.name for one in self.objects.list(f"files/{key}/")])
         finally:
             if not is_ours:
                 self.leases.release(key)
         self._sure.discard(key)
+        return True
 
     # ------------------------------------------------------------------------------------------------ upkeep
 
@@ -314,12 +342,19 @@ class BucketBackend:
         audit_artifact(self.objects, self.root, key)
         return True
 
+    def _is_whole(self, key: str) -> bool:
+        """Say whether the bucket has an artifact, and it is what its manifest says."""
+        try:
+            return audit_artifact(self.objects, self.root, key)
+        except DamagedError:
+            return False
+
     def leftovers(self) -> Iterator[Leftover]:
         """Yield manifests of damaged results, and files without one that the server has had for a day."""
         listing = self._listed()
         now = self._server_time()
         found: dict[str, list[Listed]] = {}
-        for one in self._all("files/"):
+        for one in self.objects.list("files/"):
             key = one.name.split("/")[1]
             if key not in listing:
                 found.setdefault(key, []).append(one)
@@ -327,11 +362,11 @@ class BucketBackend:
             if all((now - one.modified).total_seconds() > LEFT_SECONDS for one in files):
                 names = [one.name for one in files]
                 yield Leftover(names, sum(one.size_bytes for one in files), key if is_key(key) else "")
-        for one in self._all("damaged/"):
+        for one in self.objects.list("damaged/"):
             yield Leftover([one.name], one.size_bytes)
-        for key, holder in self.leases.all().items():
-            if holder is None:
-                yield Leftover([f"leases/{key}.json"], 0)
+        dead = [f"leases/{key}.json" for key, holder in self.leases.all().items() if holder is None]
+        if dead:
+            yield Leftover(dead, 0)
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove leftovers, but files whose manifest has come since, and leases that are alive by now."""

@@ -103,7 +103,9 @@ class Bucket:
                 genbench made the store.
             RemoteError: The server cannot be reached, or refuses.
         """
-        found = self._asked(lambda obstore: obstore.list(self._store, "layout").collect(), _OPENING_SECONDS)
+        found = self._answered(
+            lambda obstore: obstore.list(self._store, "layout").collect(), _OPENING_SECONDS, is_opening=True
+        )
         layouts = [int(number) for meta in found if (number := meta["path"].rpartition("/")[2]).isdigit()]
         if max(layouts, default=0) > newest_layout:
             raise UsageError(
@@ -124,15 +126,31 @@ class Bucket:
 
         return self._asked(read)
 
-    def fetch(self, name: str, path: Path) -> bool:
-        """Write an object's content to a file, part by part; False if there is none."""
+    def fetch(self, name: str, path: Path, size_bytes: int) -> bool:
+        """Write an object's content to a file; False if there is none.
+
+        What should be no larger than a part is asked for at once, of others the size is asked for first.
+        """
+
+        def read(obstore: Any) -> tuple[int, bytes]:
+            if size_bytes > _PART_BYTES:
+                return obstore.head(self._store, name)["size"], b""
+            found = obstore.get(self._store, name)
+            size = found.meta["size"]
+            return size, bytes(found.bytes()) if size <= _PART_BYTES else b""
+
         try:
-            size = self._asked(lambda obstore: obstore.head(self._store, name)["size"])
-            with path.open("wb") as file:
-                for start in range(0, size, _PART_BYTES):
-                    file.write(self._part(name, start, min(start + _PART_BYTES, size)))
+            size, content = self._asked(read)
         except FileNotFoundError:
             return False
+        with path.open("wb") as file:  # a folder that went away here is no object that is missing there
+            file.write(content)
+            for start in range(len(content), size, _PART_BYTES):
+                try:
+                    part = self._part(name, start, min(start + _PART_BYTES, size))
+                except FileNotFoundError:
+                    return False
+                file.write(part)
         return True
 
     def put(self, name: str, content: bytes | Path) -> Tag:
@@ -229,10 +247,22 @@ class Bucket:
     def _check_bucket(self, problem: FileNotFoundError) -> None:
         """Tell an object that is not there from a bucket that is not."""
         if _NO_BUCKET.search(str(problem)):
-            raise _refused(self._address, problem) from problem
+            raise _in_passing(_refused(self._address, problem)) from problem
 
     def _asked(self, question: Callable[[Any], T], seconds: float | None = None) -> T:
         """Ask the server, again and again while it cannot be reached; every answer is passed on.
+
+        Whoever asks has a store that was opened: that its credentials are not to be had now, since the
+        machine's own server for them does not answer, is trouble of the network, and nothing typed wrongly.
+        """
+        wait = PATIENCE_SECONDS if seconds is None else seconds
+        try:
+            return self._answered(question, wait)
+        except UsageError as problem:
+            raise _in_passing(problem) from problem
+
+    def _answered(self, question: Callable[[Any], T], seconds: float, *, is_opening: bool = False) -> T:
+        """Ask the server for so long.
 
         What may be repeated is repeated: a conditional write whose answer was lost fails its condition then,
         and is read back.
@@ -240,7 +270,7 @@ class Bucket:
         import obstore
         import obstore.exceptions as problems
 
-        until = time.monotonic() + (PATIENCE_SECONDS if seconds is None else seconds)
+        until = time.monotonic() + seconds
         pause = 0.1
         while True:
             try:
@@ -248,7 +278,8 @@ class Bucket:
             except (FileNotFoundError, problems.AlreadyExistsError, problems.PreconditionError):
                 raise
             except problems.BaseError as problem:
-                if _is_lasting(problem) or time.monotonic() + pause > until:
+                is_lasting = _is_lasting(problem) or (is_opening and _lacks_credentials(problem))
+                if is_lasting or time.monotonic() + pause > until:
                     raise _refused(self._address, problem) from problem
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
@@ -266,7 +297,16 @@ def _is_lasting(problem: Exception) -> bool:
     if isinstance(problem, lasting):
         return True
     said = str(problem)
-    return bool(_LASTING.search(said) or _NO_BUCKET.search(said) or _NO_CREDENTIALS.search(_first(said)))
+    return bool(_LASTING.search(said) or _NO_BUCKET.search(said))
+
+
+def _lacks_credentials(problem: Exception) -> bool:
+    return _NO_CREDENTIALS.search(_first(str(problem))) is not None
+
+
+def _in_passing(problem: StoreError | UsageError) -> StoreError:
+    """Return as trouble of the server what would be wrongly typed, were it the first question."""
+    return problem if isinstance(problem, StoreError) else RemoteError(problem.message, hint=problem.hint)
 
 
 def _refused(address: str, problem: Exception) -> StoreError | UsageError:
@@ -274,7 +314,7 @@ def _refused(address: str, problem: Exception) -> StoreError | UsageError:
     said = _first(str(problem))
     if _NO_BUCKET.search(str(problem)):
         return UsageError(f"{address}: there is no such bucket", hint=_making(address))
-    if _NO_CREDENTIALS.search(said):
+    if _lacks_credentials(problem):
         return UsageError(
             f"{address}: no credentials were found",
             hint="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a public "

@@ -71,6 +71,9 @@ class BucketLeases(Beating):
     _held: dict[str, _Held] = field(default_factory=dict, repr=False)
     _seen: dict[str, _Seen] = field(default_factory=dict, repr=False)
     _lost: set[str] = field(default_factory=set, repr=False)
+    #: Tokens of leases of ours that may be there, though we neither beat nor delete them: our process lives,
+    #: so nothing else says that they are free.
+    _given_up: set[str] = field(default_factory=set, repr=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, repr=False)  # of dictionaries, for moments
 
     # ----------------------------------------------------------------------------------- taking and giving
@@ -81,17 +84,21 @@ class BucketLeases(Beating):
             return False
         for _ in range(2):  # the second time we know who is in our way: that process may be dead
             seen = self._recent(key) if key in self._seen else None
-            if seen is not None and not _is_over(seen):
+            if seen is not None and not self._is_over(seen):
                 return False
             began, mine = _awake(), new_holder(secrets.token_hex(8))
+            self._given_up.add(mine.token)  # until we know: it may be written, and its answer lost
             if seen is None:
                 tag = self.objects.create(_name(key), _content(mine))
             else:
                 tag = self.objects.replace(_name(key), _content(mine), seen.tag)
+            self._given_up.discard(mine.token)
             if tag is not None:
                 with self._guard:
                     self._seen.pop(key, None)
                     self._lost.discard(key)
+                    if seen is not None and seen.holder is not None:
+                        self._given_up.discard(seen.holder.token)  # it is written over
                     self._held[key] = _Held(mine, tag, began)
                 return True
             self._look(key)
@@ -103,12 +110,14 @@ class BucketLeases(Beating):
             held = self._held.pop(key, None)
         if held is None:
             return
+        self._given_up.add(held.holder.token)
         with contextlib.suppress(RemoteError):
             # No way to delete on a condition is known to all servers. So a last write, which fails if the
             # lease is not ours, says that we leave: nobody takes it while the deletion may be on its way.
             # Where its answer is lost it must not be repeated: it would hit whoever came next.
             left = self._written(key, held, LEAVING)
             if left is not None and _awake() - left.since < SURE_SECONDS:
+                self._given_up.discard(held.holder.token)  # the deletion may still be on its way later
                 self.objects.delete_once(_name(key))
 
     def release_all(self) -> None:
@@ -153,18 +162,21 @@ class BucketLeases(Beating):
         if held is not None:
             return held.holder
         seen = self._recent(key)
-        return None if seen is None or _is_over(seen) else seen.holder
+        return None if seen is None or self._is_over(seen) else seen.holder
 
     def is_elsewhere(self, key: str) -> bool:
         """Say whether another process was at a step when we looked last; nothing is asked."""
         seen = self._seen.get(key)
-        return seen is not None and not _is_over(seen)
+        return seen is not None and not self._is_over(seen)
 
     def all(self) -> dict[str, Holder | None]:
         """Return the holder of every lease that is there; None where it is dead."""
-        names = [one.name for one in self.objects.list("leases/")]
-        keys = [name.removeprefix("leases/").removesuffix(".json") for name in names]
-        return {key: self.holder(key) for key in sorted(keys)}
+        found = {}
+        for one in self.objects.list("leases/"):
+            key = one.name.removeprefix("leases/").removesuffix(".json")
+            self._note_listed(key, one.tag)
+            found[key] = self.holder(key)
+        return dict(sorted(found.items()))
 
     # ------------------------------------------------------------------------------------------------ runs
 
@@ -229,6 +241,13 @@ class BucketLeases(Beating):
             return self._look(key)
         return seen
 
+    def _note_listed(self, key: str, tag: Tag) -> None:
+        """Let a lease that a listing shows as we saw it count as seen now: it need not be read again."""
+        seen = self._seen.get(key)
+        if seen is not None:
+            is_same = tag.e_tag != "" and tag.e_tag == seen.tag.e_tag  # a listing names no versions
+            self._seen[key] = seen._replace(looked=_now() if is_same else float("-inf"))
+
     def _look(self, key: str) -> _Seen | None:
         """Read who holds a lease, and since when it stands still on our own clock."""
         found = self.objects.get(_name(key))
@@ -243,13 +262,16 @@ class BucketLeases(Beating):
     def _beat(self, key: str) -> None:
         """Say that we are at a step, or find out that it was taken over."""
         held = self._held.get(key)
-        written = self._written(key, held, held.holder.beat + 1) if held is not None else None
+        if held is None:
+            return
+        written = self._written(key, held, held.holder.beat + 1)
         with self._guard:
-            if key not in self._held:  # given back meanwhile
+            if self._held.get(key) is not held:  # given back meanwhile, and perhaps taken anew
                 return
             if written is not None:
                 self._held[key] = written
             else:
+                self._given_up.add(held.holder.token)
                 del self._held[key]
                 self._lost.add(key)
 
@@ -268,19 +290,21 @@ class BucketLeases(Beating):
             held, beat = held._replace(tag=found.tag), beat if beat == LEAVING else there.beat + 1
         return None
 
+    def _is_over(self, seen: _Seen) -> bool:
+        """Say whether a lease may be taken over: its holder is dead, or it stood still for too long.
 
-def _is_over(seen: _Seen) -> bool:
-    """Say whether a lease may be taken over: its holder is dead, or it stood still for too long.
-
-    A process on this machine is looked up: a dead one gives way at once, a living one never does. One that
-    was about to leave may have a deletion on its way, which must not hit the lease of somebody else.
-    """
-    if seen.holder is not None and seen.holder.beat == LEAVING:
-        return _now() - seen.since > LEAVE_SECONDS
-    is_alive = seen.holder.is_alive() if seen.holder is not None else None
-    if is_alive is not None:
-        return not is_alive
-    return _now() - seen.since > LEASE_SECONDS
+        A process on this machine is looked up: a dead one gives way at once, a living one never does, unless
+        it is we who gave the lease up. One that was about to leave may have a deletion on its way, which must
+        not hit the lease of somebody else.
+        """
+        if seen.holder is not None and seen.holder.token in self._given_up:
+            return True
+        if seen.holder is not None and seen.holder.beat == LEAVING:
+            return _now() - seen.since > LEAVE_SECONDS
+        is_alive = seen.holder.is_alive() if seen.holder is not None else None
+        if is_alive is not None:
+            return not is_alive
+        return _now() - seen.since > LEASE_SECONDS
 
 
 def _name(key: str) -> str:

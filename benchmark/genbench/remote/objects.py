@@ -60,8 +60,11 @@ class Objects(Protocol):
         """Read an object; None if there is none."""
         ...
 
-    def fetch(self, name: str, path: Path) -> bool:
-        """Write an object's content to a file; False if there is none."""
+    def fetch(self, name: str, path: Path, size_bytes: int) -> bool:
+        """Write an object's content to a file; False if there is none.
+
+        `size_bytes` is what it should have: the whole of another size is written all the same.
+        """
         ...
 
     def put(self, name: str, content: bytes | Path) -> Tag:

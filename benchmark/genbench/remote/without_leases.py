@@ -20,9 +20,6 @@ class WithoutLeases:
     def release(self, key: str) -> None:
         """Give nothing back."""
 
-    def release_all(self) -> None:
-        """Give nothing back."""
-
     def holds(self, key: str) -> bool:
         """Say that nobody can tell."""
         return False
@@ -30,9 +27,6 @@ class WithoutLeases:
     def take_lost(self) -> Sequence[str]:
         """Return nothing: what nobody holds cannot be lost."""
         return []
-
-    def heartbeat(self) -> None:
-        """Say nothing."""
 
     def beating(self) -> contextlib.AbstractContextManager[None]:
         """Do nothing."""
@@ -46,9 +40,8 @@ class WithoutLeases:
         """Return nothing."""
         return {}
 
-    def settle(self) -> dict[str, Holder]:
-        """Return nothing."""
-        return {}
+    def settle(self) -> None:
+        """Wait for nobody."""
 
     def needing(self, keys: Iterable[str]) -> contextlib.AbstractContextManager[None]:
         """Mark nothing."""
