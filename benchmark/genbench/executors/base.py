@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from genbench.executors.config import ExecutorConfig
 from genbench.executors.failures import Failure
 
-Status = Literal["queued", "started", "progress", "retried", "done", "failed", "interrupted"]
+Status = Literal["queued", "started", "progress", "retried", "found", "done", "failed", "interrupted"]
 FINAL = frozenset[Status]({"done", "failed", "interrupted"})  #: the last news of a task
 
 
@@ -62,7 +62,7 @@ class Event:
 
     `queued` and `progress` any number of times, `started` once per attempt, `retried` between two attempts,
     and at the end one of `done`, `failed` and `interrupted`, after which nothing more is said of it, unless
-    it is submitted again.
+    it is submitted again. No executor tells `found`: the walk does, of a step that another run has done.
 
     Attributes:
         id: Of the task.

@@ -236,7 +236,7 @@ def cancelled_tasks_can_be_submitted_again(subject: Subject) -> None:
         watched.until(lambda: all(map(watched.last, "abc")), "end of a bundle with cancelled tasks")
         watched.events.clear()
         ended = watched.finish([task(name) for name in cancelled])
-        for name, last in ended.items():
+        for last in ended.values():
             assert last.status == "done", f"a task that was cancelled and is submitted again is {last.status}"
 
 
