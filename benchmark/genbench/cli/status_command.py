@@ -38,7 +38,7 @@ def command(run: str | None, show_all: bool, as_json: bool, store_folder: Path |
     genbench status
     genbench status digits-ddpm-resnet32
     """
-    from genbench.detached import standing_of, standings
+    from genbench.detached import standing_of, standings, whole
 
     usual = Path("genbench-results")
     folders = [usual] if usual.is_dir() else []
@@ -49,7 +49,8 @@ def command(run: str | None, show_all: bool, as_json: bool, store_folder: Path |
         known = standings(store, folders)
         if not known:
             raise UsageError("no runs found", hint="genbench run --generator ddpm --classifier resnet32")
-        chosen, others = known[0], [one for one in known[1:] if one.state in {"queued", "running"}]
+        chosen = whole(store, known[0])
+        others = [one for one in known[1:] if one.state in {"queued", "running"}]
     if as_json:
         echo(json.dumps(_as_json(chosen), indent=1))
         return
