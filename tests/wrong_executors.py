@@ -9,6 +9,7 @@ from pydantic import Field
 
 import genbench
 from genbench.executors import Event, Executor, Failure, Setup, Task, processes
+from genbench.executors.at_work import CANCELLED
 from genbench.executors.config import ExecutorConfig, ProcessesConfig
 
 LEFT: list[Executor] = []  # that were not closed
@@ -37,6 +38,8 @@ class Bench(Executor):
         setup = replace(setup, retries=0) if self.fault == "never retries" else setup
         self.inner = forked(None, setup)
         self.bundles: list[list[Task]] = []
+        self.cancelled: set[str] = set()
+        self.refused: list[Event] = []
 
     @property
     def free(self) -> int:
@@ -44,6 +47,11 @@ class Bench(Executor):
 
     def submit(self, bundle: Sequence[Task]) -> None:
         self.bundles.append(list(bundle))
+        again = [task for task in bundle if self.fault == "cancels for ever" and task.id in self.cancelled]
+        bundle = [task for task in bundle if task not in again]
+        self.refused += [Event(task.id, "failed", failure=CANCELLED) for task in again]
+        if not bundle:
+            return
         if self.fault == "cuts payloads":
             bundle = [replace(task, payload={**task.payload, "content": b"cut"}) for task in bundle]
         if self.fault == "parts bundles":
@@ -53,7 +61,8 @@ class Bench(Executor):
             self.inner.submit(bundle)
 
     def events(self, timeout_seconds: float) -> Sequence[Event]:
-        return [one for event in self.inner.events(timeout_seconds) for one in self.told(event)]
+        refused, self.refused = self.refused, []
+        return refused + [one for event in self.inner.events(timeout_seconds) for one in self.told(event)]
 
     def told(self, event: Event) -> list[Event]:
         """Return what becomes of an event."""
@@ -89,6 +98,7 @@ class Bench(Executor):
         return [event, *(replace(event, id=other) for other in others[others.index(event.id) + 1 :])]
 
     def cancel(self, task_id: str) -> None:
+        self.cancelled.add(task_id)
         running = {worker.running for worker in self.inner._workers}
         if self.fault != "never cancels" and not (
             self.fault == "never cancels what runs" and task_id in running

@@ -8,7 +8,8 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,7 @@ from genbench.journals import Story, Submitted, all_submitted, note_submitted, r
 from genbench.outlook import missing_steps
 from genbench.plan import Plan
 from genbench.registry import Registry
-from genbench.runs import Listed, list_runs
+from genbench.runs import Listed, Run, list_runs
 from genbench.store import Store
 
 _CANCEL_SECONDS = 90.0  # that a controller may take to let steps save
@@ -110,6 +111,7 @@ class Standing:
         controller: The job that controls it, as squeue shows it.
         log: The end of what that job printed, where the run has not begun.
         is_certain: Whether `running` was seen from here: of another machine's process only its journal tells.
+        run_id: Of the folder's run; empty where it has not begun.
     """
 
     name: str
@@ -120,10 +122,13 @@ class Standing:
     controller: Seen | None = None
     log: str = ""
     is_certain: bool = True
+    run_id: str = ""
 
 
 def standings(store: Store, folders: Sequence[Path] = ()) -> list[Standing]:
-    """Return how runs stand, the newest first.
+    """Return how runs stand, the newest first, without `story` and `log`: `whole` adds those of one.
+
+    The journal of a large run takes seconds to read, and a store has those of all runs that there ever were.
 
     Args:
         store: Whose runs.
@@ -134,18 +139,25 @@ def standings(store: Store, folders: Sequence[Path] = ()) -> list[Standing]:
     found: dict[str, tuple[float, Standing]] = {}
     for one in all_submitted(store.root):
         if one.folder not in found:
-            standing = _of_submitted(store, one, listed.get(one.folder), seen)
-            found[one.folder] = (one.at, standing)
+            found[one.folder] = (one.at, _of_submitted(store, one, listed.get(one.folder), seen))
     for folder, listing in listed.items():
         if folder not in found:
-            story = read_story(store.root, listing.run.id)
-            standing = _of_listed(listing, story, seen)
-            found[folder] = (story.began if story else 0.0, standing)
+            found[folder] = (_began(listing.run), _of_listed(store, listing, seen))
     return [standing for _, standing in sorted(found.values(), key=lambda pair: pair[0], reverse=True)]
 
 
+def whole(store: Store, standing: Standing) -> Standing:
+    """Return how a run stands, with what its journal tells and the end of its job's output."""
+    one, log = standing.submitted, ""
+    story = _story(store, standing.run_id, one)
+    if one is not None and standing.state != "done" and (story is None or standing.state == "stopped"):
+        with contextlib.suppress(OSError):
+            log = Path(one.log).read_text(encoding="utf-8", errors="replace").strip()[-_LOG_CHARACTERS:]
+    return replace(standing, story=story, log=log)
+
+
 def standing_of(store: Store, name: str, folders: Sequence[Path] = ()) -> Standing:
-    """Return how a run stands that is named by its name, its folder, or its job.
+    """Return how a run stands, as a whole, that is named by its name, its folder, or its job.
 
     Raises:
         UsageError: There is no such run.
@@ -155,7 +167,7 @@ def standing_of(store: Store, name: str, folders: Sequence[Path] = ()) -> Standi
     for one in known:
         job = one.submitted.job if one.submitted else ""
         if name in {one.name, job} or place == str(one.folder):
-            return one
+            return whole(store, one)
     names = ", ".join(dict.fromkeys(one.name for one in known[:10])) or "none"
     raise UsageError(f"no run {name!r}. Known: {names}.", hint="genbench runs   lists them")
 
@@ -172,30 +184,50 @@ def _controllers() -> Mapping[str, Seen] | None:
 def _of_submitted(
     store: Store, one: Submitted, listing: Listed | None, seen: Mapping[str, Seen] | None
 ) -> Standing:
-    story = read_story(store.root, listing.run.id) if listing else None
-    if story is not None and story.began < one.at and story.job != one.job:
-        # The folder's run was carried on: what its journal tells is older than this job.
-        story = None if story.told < one.at else story
-    job = seen.get(one.job) if seen is not None else None
-    if listing is not None and listing.run.state == "done" and story is not None:
-        return Standing(one.name, "done", listing.folder, story, one, job)
+    run, job = listing.run if listing else None, seen.get(one.job) if seen is not None else None
     state: State = "running"
-    if seen is not None:
+    if run is not None and run.state == "done" and _is_since(store, run, one):
+        state = "done"
+    elif seen is not None:
         state = "stopped" if job is None or job.is_over else "queued" if job.waits else "running"
-    log = ""
-    if story is None or state == "stopped":
-        with contextlib.suppress(OSError):
-            log = Path(one.log).read_text(encoding="utf-8", errors="replace").strip()[-_LOG_CHARACTERS:]
-    return Standing(one.name, state, Path(one.folder), story, one, job, log, seen is not None)
+    is_certain, run_id = seen is not None or state == "done", run.id if run is not None else ""
+    place = Path(one.folder)
+    return Standing(
+        one.name, state, place, submitted=one, controller=job, is_certain=is_certain, run_id=run_id
+    )
 
 
-def _of_listed(listing: Listed, story: Story | None, seen: Mapping[str, Seen] | None) -> Standing:
+def _is_since(store: Store, run: Run, one: Submitted) -> bool:
+    """Say whether a folder's run is that of a job, or a later one, and not one that the job carries on."""
+    # By clocks of two machines it may seem to have begun before it was submitted: its journal knows the job.
+    return _began(run) >= one.at or _story(store, run.id, one) is not None
+
+
+def _story(store: Store, run_id: str, one: Submitted | None) -> Story | None:
+    """Return what the journal of a run tells; if it was submitted, since then."""
+    story = read_story(store.root, run_id) if run_id else None
+    if story is None or one is None or story.began >= one.at or story.job == one.job:
+        return story
+    # The folder's run was carried on: what its journal tells is older than this job.
+    return None if story.told < one.at else story
+
+
+def _began(run: Run) -> float:
+    """Return when a run began, in seconds since 1970; 0 where that is no time."""
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        return datetime.fromisoformat(run.began).timestamp()
+    return 0.0
+
+
+def _of_listed(store: Store, listing: Listed, seen: Mapping[str, Seen] | None) -> Standing:
+    run, folder = listing.run, listing.folder
     state: State = listing.state
-    is_certain = listing.run.host in {"", socket.gethostname()} or state != "running"
-    if not is_certain and story is not None and story.job and seen is not None:  # it is in a job of a cluster
+    is_certain = run.host in {"", socket.gethostname()} or state != "running"
+    story = _story(store, run.id, None) if not is_certain and seen is not None else None
+    if story is not None and story.job and seen is not None:  # it is in a job of a cluster
         job, is_certain = seen.get(story.job), True
         state = "running" if job is not None and not job.is_over else "stopped"
-    return Standing(listing.folder.name, state, listing.folder, story, is_certain=is_certain)
+    return Standing(folder.name, state, folder, is_certain=is_certain, run_id=run.id)
 
 
 # ---------------------------------------------------------------------------------------------------- cancel

@@ -27,6 +27,7 @@ _STATE_AFTER: Mapping[str, State] = {
     "queued": "queued",
     "started": "running",
     "retried": "queued",
+    "found": "done",
     "done": "done",
     "failed": "failed",
     "interrupted": "waiting",

@@ -10,6 +10,7 @@ from genbench import preflight
 from genbench.compose import Composer
 from genbench.errors import DataError, GenbenchError, StoreUnwritableError, together
 from genbench.executors import Event, Executor, Failure, Needs, Task
+from genbench.executors.failures import INTERRUPTED
 from genbench.frontier import Frontier
 from genbench.guests import guests_of
 from genbench.holders import Holder
@@ -161,6 +162,7 @@ class Walk:
         if self._store.open(key) is not None:
             if is_ours:
                 leases.release(key)  # it was done while we waited
+            self._observer.event(self._plan.steps[key], Event(key, "found"))
             self._settle(key)
         elif is_ours:
             self._pauses.pop(key, None)
@@ -219,8 +221,7 @@ class Walk:
             self._fail(step, event.failure)
         elif event.status == "interrupted":
             # By somebody else: when we stop, nobody listens to events any more.
-            reason = "its worker was told to stop; the same command resumes it"
-            self._fail(step, Failure(reason, kind="cancelled"))
+            self._fail(step, INTERRUPTED)
         else:
             if step.stage == "dataset":
                 self._datasets.check(step.key, self._store)

@@ -31,6 +31,7 @@ WRONG = [
     ("cuts payloads", "large_payloads_arrive", "of 8,388,608 bytes came 3"),
     ("never cancels", "queued_tasks_can_be_cancelled", "a cancelled task is done, not failed"),
     ("cancels bundles", "running_tasks_can_be_cancelled", "a task was cancelled, and another is failed"),
+    ("cancels for ever", "cancelled_tasks_can_be_submitted_again", "is submitted again is failed"),
     ("one thread", "workers_have_their_environment", "OMP_NUM_THREADS is 1.0, not the setup's 3"),
     ("calls a loss an error", "a_lost_worker_is_one_failed_task", "of kind 'error', not 'lost'"),
     ("loses bundles", "a_lost_worker_is_one_failed_task", "the rest of its bundle is failed"),

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from genbench.plan import Plan, Step
 from genbench.planner import make_plan
 from genbench.registry import PluginSource, Registry
 from genbench.spec import resolve_suite
-from genbench.steps import Workshop, execute, helpers
+from genbench.steps import Workshop, execute, fit_helpers, helpers
 from genbench.steps.context import StepContext
 from genbench.store import Store
 from genbench.suite import make_suite
@@ -114,7 +115,6 @@ def test_a_fit_on_several_devices_is_that_on_one(built_in: Registry, tmp_path: P
         execute(step, Workshop(store, built_in, helpers=({},) * (count - 1)), _silent)
         log = store.log_path(step.key).read_text()
         assert (f"fitted on {count} devices" in log) == (count > 1)
-        assert not list(store.root.glob("work/*/meeting*"))
         found.append(files(store, step))
     assert found[0] == found[1] == found[2]
     whole = fit_of(store, built_in, "ddpm:fit_steps=12,dropout=0.1")
@@ -168,6 +168,74 @@ def test_a_fit_whose_helper_is_killed_says_so_and_resumes(
     fit_of(alone, built_in, SPLIT)
     execute(step, Workshop(alone, built_in), _silent)
     assert files(store, step) == files(alone, step)
+
+
+def test_what_a_killed_attempt_left_is_not_taken_for_word_of_a_helper(
+    built_in: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    step = fit_of(store, built_in, SPLIT)
+    started = helpers._started
+
+    def dying(share: helpers.Share, *args: Any) -> Any:
+        (share.work / f"helper-{share.part}.json").write_text('"ready"')
+        process = started(share, *args)
+        process.kill()
+        return process
+
+    monkeypatch.setattr(helpers, "_started", dying)
+    monkeypatch.setattr(fit_helpers, "_STEP_SECONDS", 5.0)
+    with pytest.raises(GenbenchError, match=r"the fit's process on device 2 of 2 ended: exit code -9"):
+        execute(step, Workshop(store, built_in, helpers=({},)), _silent)
+
+
+def test_a_fit_whose_helper_does_not_come_to_the_meeting_says_so(
+    built_in: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    step = fit_of(store, built_in, SPLIT)
+    awaited = fit_helpers._await
+
+    def kill(found: helpers.Helpers) -> None:
+        found.processes[0].kill()
+        found.processes[0].join()
+        found.shares[0].note.write_text('"ready"')
+        awaited(replace(found, processes=[]))
+
+    monkeypatch.setattr(fit_helpers, "_await", kill)
+    monkeypatch.setattr(fit_helpers, "_STEP_SECONDS", 5.0)
+    with pytest.raises(GenbenchError, match=r"the fit's process on device 2 of 2 ended"):
+        execute(step, Workshop(store, built_in, helpers=({},)), _silent)
+
+
+def test_a_fit_whose_checkpoint_is_damaged_begins_anew_on_several_devices(
+    built_in: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, damaged = Store(tmp_path / "alone"), Store(tmp_path / "damaged")
+    step = fit_of(alone, built_in, SPLIT)
+    execute(step, Workshop(alone, built_in), _silent)
+    fit_of(damaged, built_in, SPLIT)
+    saved = "work/*/checkpoint-*.safetensors"
+    stopping = Workshop(
+        damaged, built_in, must_stop=lambda: any(damaged.root.glob(saved)), checkpoint_seconds=0
+    )
+    with pytest.raises(Interrupted):
+        execute(step, stopping, _silent)
+    (checkpoint,) = damaged.root.glob(saved)
+    checkpoint.write_bytes(b"half")
+    started, shares = helpers._started, []
+
+    def noting(share: helpers.Share, *args: Any) -> Any:
+        shares.append(share)
+        return started(share, *args)
+
+    monkeypatch.setattr(helpers, "_started", noting)
+    execute(step, Workshop(damaged, built_in, helpers=({},)), _silent)
+    assert "starting again" in damaged.log_path(step.key).read_text()
+    assert files(damaged, step) == files(alone, step)
+    (share,) = shares  # NCCL meets after the scratch folder was emptied: it must meet elsewhere
+    assert not share.notes.is_relative_to(share.work)
+    assert not share.notes.exists()
 
 
 def test_the_parts_of_a_gradient_add_up_to_that_of_the_batch() -> None:

@@ -69,6 +69,27 @@ def test_a_terminal_shows_a_few_of_many_running_steps_and_the_others_when_those_
         assert progress._bars.tasks[0].fields["metrics"] == ""
 
 
+@pytest.mark.parametrize("kind", [Lines, Bars])
+def test_a_step_that_is_left_to_another_run_is_no_running_one(
+    kind: type[Lines], capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps: list[Any] = [SimpleNamespace(label=f"step {number}") for number in range(2)]
+    with kind() as progress:
+        progress.planned(steps, SimpleNamespace(cells=[], steps=steps))  # type: ignore[arg-type]
+        for number, ending in enumerate(["queued", "interrupted"]):
+            progress.event(steps[number], Event(f"{number}", "started"))
+            assert f"{number}" in progress._running
+            progress.event(steps[number], Event(f"{number}", ending))  # type: ignore[arg-type]
+            assert not progress._running
+        progress.event(steps[0], Event("0", "found"))
+        if isinstance(progress, Bars):
+            (overall,) = progress._bars.tasks
+            assert (overall.completed, overall.fields["metrics"]) == (2, "")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "step 1 FAILED: its worker was told to stop; the same command resumes it" in said
+    assert "1 step not run here: another genbench did them meanwhile" in said
+
+
 def test_errors_are_escaped_and_bounded(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

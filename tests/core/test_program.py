@@ -184,6 +184,8 @@ def test_steps_that_others_did_are_explained(capsys: pytest.CaptureFixture[str])
     with Lines() as lines:
         lines.planned(range(3), plan_of(2, 5))  # type: ignore[arg-type]
         lines.event(step, Event("k", "done", seconds=1.0))  # type: ignore[arg-type]
+        lines.event(step, Event("l", "found"))  # type: ignore[arg-type]
+        lines.event(step, Event("m", "found"))  # type: ignore[arg-type]
     out = capsys.readouterr().err.splitlines()
     assert out[0] == "2 cells, 5 steps: 3 to run, 2 cached or not needed"
     assert out[-1] == "2 steps not run here: another genbench did them meanwhile"

@@ -255,10 +255,18 @@ def test_progress_is_told_once_a_second_and_silence_once_a_minute(told: Any) -> 
     told.clock.now += 60
     progress.waiting()
     assert told.lines[-1]["running"] == []
+    progress.event(STEP, Event("k", "started"))
+    progress.event(STEP, Event("k", "queued", note="another run has taken it over"))
+    told.clock.now += 60
+    progress.waiting()
+    assert told.lines[-1]["running"] == []
+    progress.event(STEP, Event("k", "found"))
+    assert told.lines[-1]["event"] == "step_found"
     queued, started = told.lines[:2]
     assert (queued["note"], queued["seed"]) == ("waits for a GPU", str(2**60))
     assert (started["host"], started["attempt"]) == ("node7", 2)
-    assert told.lines[-2]["reason"] == "killed by signal 9"
+    (retried,) = [line for line in told.lines if line["event"] == "step_retried"]
+    assert retried["reason"] == "killed by signal 9"
 
 
 def test_quiet_tells_no_progress(told: Any) -> None:

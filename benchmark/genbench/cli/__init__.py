@@ -20,9 +20,9 @@ from genbench.errors import ExitCode, GenbenchError, Interrupted, OutputError, U
 #: Every command and its one-liner, in the order of a first visit.
 COMMANDS = {
     "run": "Run a suite, or the cells that options name, and print the leaderboard.",
-    "submit": "Hand a run to a SLURM cluster, and come back at once.",
-    "status": "Say what of a run waits, runs and failed, per kind of step.",
-    "cancel": "Call a run off: its steps save their work, its jobs leave the queue.",
+    "submit": "Hand a run to a SLURM cluster, and return at once.",
+    "status": "Show how many steps of a run wait, run, are done and failed, and why.",
+    "cancel": "Stop a run: its steps save their work, its jobs leave the queue.",
     "runs": "List runs, the newest first: when, what, how much of it, and what came out.",
     "plan": "Show the cells and steps of a run, what is cached, and what it would cost.",
     "replay": "Run a source's experiment: what it reported, replayed, and controlled.",

@@ -107,7 +107,7 @@ class JsonProgress(AbstractContextManager["JsonProgress"]):
     def _follow(self, step: "Step", event: "Event") -> None:
         if event.status == "started":
             self._running[step.key] = step.label, time.monotonic()
-        elif event.status == "retried" or event.is_final:
+        elif event.status != "progress":  # it may be `queued` again: another run took it over
             self._running.pop(step.key, None)
             self._far.pop(step.key, None)
             self._done += event.status == "done"
@@ -143,6 +143,8 @@ def _told(step: "Step", event: "Event") -> tuple[str, dict[str, Any]]:
         case "failed":
             said = f" FAILED: {reason}"
             own |= {"reason": reason, "log": f"logs/{step.key}.log"}
+        case "found":
+            said = ": another run made its result"
         case "done":
             said = f": {event.seconds:.1f} s"
     return step.label + said, own

@@ -43,6 +43,7 @@ EVENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "step_started": ("a worker began it", ()),
     "step_progress": ("how far it is, once a second at most", ("done", "total", "metrics")),
     "step_retried": ("its worker was lost; the attempt named follows", ("reason",)),
+    "step_found": ("another run made its result meanwhile", ()),
     "step_done": ("its result is in the store", ("seconds",)),
     "step_failed": ("it failed; what needs it is given up", ("seconds", "reason", "log")),
     "step_interrupted": ("its worker was told to stop", ("seconds",)),

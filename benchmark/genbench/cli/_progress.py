@@ -14,6 +14,7 @@ from genbench.cli._json_progress import JsonProgress
 from genbench.cli._logs import active
 from genbench.cli._output import echo
 from genbench.escaping import LONGEST_LABEL, LONGEST_MESSAGE, one_line
+from genbench.executors.failures import INTERRUPTED
 from genbench.runner import Observer
 from genbench.terminal import count
 
@@ -32,11 +33,18 @@ def _where(event: "Event") -> str:
     return f" on {event.host}" if event.host not in {"", socket.gethostname()} else ""
 
 
+def _reason(event: "Event") -> str:
+    """Say why a step is over and not done; empty if it is done."""
+    if event.status == "interrupted":
+        return INTERRUPTED.reason
+    return event.failure.reason if event.failure is not None else ""
+
+
 class Lines(AbstractContextManager["Lines"]):
     """One line per finished step, and one now and then for a long one."""
 
     def __init__(self) -> None:
-        self._total = self._finished = 0
+        self._total = self._finished = self._elsewhere = 0
         self._spoke: dict[str, float] = {}
         self._far: dict[str, _Far] = {}  # by key
         self._failures: Counter[str] = Counter()  # reasons
@@ -54,11 +62,16 @@ class Lines(AbstractContextManager["Lines"]):
 
     def finish(self) -> None:
         """Say what became of steps that were neither done nor failed here."""
-        left = self._total - self._finished
+        left = self._total - self._over
         if left > 0 and self._failures:
             self.say(f"{count(left, 'step')} not run: what they need failed")
-        elif left > 0:
-            self.say(f"{count(left, 'step')} not run here: another genbench did them meanwhile")
+        if self._elsewhere:
+            self.say(f"{count(self._elsewhere, 'step')} not run here: another genbench did them meanwhile")
+
+    @property
+    def _over(self) -> int:
+        """How many steps nobody waits for any more."""
+        return self._finished + self._elsewhere
 
     @property
     def observer(self) -> Observer:
@@ -78,20 +91,31 @@ class Lines(AbstractContextManager["Lines"]):
         if event.status == "started":
             self._running[event.id] = (step.label, time.monotonic())
             self.started(step, event)
-        elif event.status == "progress":
+            return
+        if event.status == "progress":
             self._far[event.id] = _Far.after(self._far.get(event.id), event)
             self.progress(step, event)
-        elif event.status == "queued":
+            return
+        self.left(event.id)
+        if event.status == "queued":
             self.queued(step, event)
         elif event.status == "retried" and event.failure is not None:
-            self._running.pop(event.id, None)
-            self._far.pop(event.id, None)
             self.retried(step, event, event.failure.reason)
-        elif event.status in {"done", "failed"}:
-            self._running.pop(event.id, None)
-            self._far.pop(event.id, None)
+        elif event.status == "found":
+            self._elsewhere += 1
+            self.counted()
+        elif event.status in {"done", "failed", "interrupted"}:
             self._finished += 1
             self.finished(step, event)
+            self.counted()
+
+    def left(self, key: str) -> None:
+        """Note that a step does not run any more, or not yet."""
+        self._running.pop(key, None)
+        self._far.pop(key, None)
+
+    def counted(self) -> None:
+        """Nothing: every line says how many steps are finished."""
 
     def queued(self, step: "Step", event: "Event") -> None:
         """Say what a step waits for that could run otherwise."""
@@ -136,10 +160,11 @@ class Lines(AbstractContextManager["Lines"]):
         """Say that a step is done, or why it failed."""
         width = len(str(self._total))
         head = f"[{self._finished:{width}}/{self._total}] {step.label}"
-        if event.failure is not None:
-            self._failures[event.failure.reason] += 1
-            if self._failures[event.failure.reason] == 1:
-                self.say(f"{head}{_where(event)}  FAILED: {event.failure.reason}")
+        reason = _reason(event)
+        if reason:
+            self._failures[reason] += 1
+            if self._failures[reason] == 1:
+                self.say(f"{head}{_where(event)}  FAILED: {reason}")
         else:
             attempt = f", attempt {event.attempt}" if event.attempt > 1 else ""
             self.say(f"{head}  {event.seconds:.1f} s{_where(event)}{attempt}")
@@ -206,22 +231,19 @@ class Bars(Lines):
             metrics = one_line(f"{far.left(time.monotonic())}{far.measured()}".lstrip(", "), LONGEST_LABEL)
             self._bars.update(task, completed=event.done, total=event.total, metrics=metrics)
 
-    def retried(self, step: "Step", event: "Event", reason: str) -> None:
-        """Take the bar of the lost attempt away."""
-        super().retried(step, event, reason)
-        if event.id in self._tasks:
-            self._bars.remove_task(self._tasks.pop(event.id))
-
-    def finished(self, step: "Step", event: "Event") -> None:
-        """Take a step's bar away and write its line above the bars."""
-        super().finished(step, event)
-        if event.id in self._tasks:
-            self._bars.remove_task(self._tasks.pop(event.id))
+    def left(self, key: str) -> None:
+        """Take a step's bar away."""
+        super().left(key)
+        if key in self._tasks:
+            self._bars.remove_task(self._tasks.pop(key))
             # Bars belong to the steps that have run longest: the first without one is soon found.
             other = next((key for key in self._running if key not in self._tasks), None)
             if other is not None:
                 self._show(other, self._running[other][0])
-        self._bars.update(self._overall, completed=self._finished, metrics=self._without_bar())
+
+    def counted(self) -> None:
+        """Move the bar of the whole run."""
+        self._bars.update(self._overall, completed=self._over, metrics=self._without_bar())
 
     def _show(self, key: str, label: str) -> None:
         """Open a bar for a running step, if there is room for one."""
@@ -273,7 +295,7 @@ class Silence(Lines):
 
     def finished(self, step: "Step", event: "Event") -> None:
         """Say only why a step failed."""
-        if event.failure is not None:
+        if _reason(event):
             super().finished(step, event)
 
 

@@ -12,9 +12,10 @@ from genbench.cli._output import echo
 @click.argument("run", metavar="RUN")
 @store_option
 def command(run: str, store_folder: Path | None) -> None:
-    """Call a run off: its steps save their work, its jobs leave the queue; the same command resumes it.
+    """Stop a run: its steps save their work, and its jobs leave the queue.
 
-    RUN is its name, its folder, or the number of the job that `genbench submit` told.
+    RUN is its name, its folder, or the number of the job that `genbench submit` printed. The command that
+    began it resumes it later.
 
     \b
     genbench cancel digits-ddpm-resnet32

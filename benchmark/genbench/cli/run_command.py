@@ -56,7 +56,8 @@ from genbench.request import settled, shell_line
     "--retries",
     type=click.IntRange(min=0),
     metavar="TIMES",
-    help="Begin a step again whose worker was lost, not what a step itself raises [default: 0; with ray, 3].",
+    help="How often a step is begun again when its worker is lost; one that fails by itself never is "
+    "[default: 0; with ray, 3].",
 )
 @click.option(
     "-o",
@@ -66,14 +67,14 @@ from genbench.request import settled, shell_line
 )
 @click.option(
     "--name",
-    help="Name of the run and of its folder; refused where that holds another run [default: what it runs].",
+    help="Name of the run and of its folder; an error if that holds another run [default: what it runs].",
 )
 @click.option(
     "--max-memory",
     "max_memory_gib",
     type=click.FloatRange(min=0.5),
     metavar="GIB",
-    help="Memory limit per worker; a batch is split where that changes nothing, or the step fails.",
+    help="Memory limit per worker. What needs more fails, unless smaller batches give the same result.",
 )
 @click.option(
     "--vectorize",
@@ -87,8 +88,8 @@ from genbench.request import settled, shell_line
     type=click.Choice(["auto", "require", "off", "all"]),
     default="auto",
     show_default=True,
-    help="Which files and networks code of plugins may reach: its inputs alone, where this machine can "
-    "confine it; require: or fail; all: built-in components, too.",
+    help="Keep code of plugins from all files and networks but its inputs. auto: where this machine can; "
+    "require: fail where it cannot; all: like require, for built-in components, too; off: no limits.",
 )
 @click.option("--profile", is_flag=True, help="Trace trainings, and print where their time goes.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures and the leaderboard only.")

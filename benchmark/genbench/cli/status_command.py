@@ -26,19 +26,19 @@ _SHOWN = 12  #: steps of a list
 @click.command("status")
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option("--all", "show_all", is_flag=True, help="List every step, however many there are.")
-@click.option("--json", "as_json", is_flag=True, help="Print it whole, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything, as JSON.")
 @store_option
 def command(run: str | None, show_all: bool, as_json: bool, store_folder: Path | None) -> None:
-    """Say what of a run waits, runs and failed, per kind of step; where, at which attempt, and why.
+    """Show how many steps of a run wait, run, are done and failed; where each runs, and why each failed.
 
-    RUN is its name, its folder, or the number of the job that `genbench submit` told; without it, the newest
-    run is shown. Works from every machine that sees the store, with every executor.
+    RUN is its name, its folder, or the number of the job that `genbench submit` printed; without it, the
+    newest run is shown. Works from every machine that sees the store, with every executor.
 
     \b
     genbench status
     genbench status digits-ddpm-resnet32
     """
-    from genbench.detached import standing_of, standings
+    from genbench.detached import standing_of, standings, whole
 
     usual = Path("genbench-results")
     folders = [usual] if usual.is_dir() else []
@@ -49,7 +49,8 @@ def command(run: str | None, show_all: bool, as_json: bool, store_folder: Path |
         known = standings(store, folders)
         if not known:
             raise UsageError("no runs found", hint="genbench run --generator ddpm --classifier resnet32")
-        chosen, others = known[0], [one for one in known[1:] if one.state in {"queued", "running"}]
+        chosen = whole(store, known[0])
+        others = [one for one in known[1:] if one.state in {"queued", "running"}]
     if as_json:
         echo(json.dumps(_as_json(chosen), indent=1))
         return

@@ -133,8 +133,8 @@ def _between_stores(function: Callable[..., None]) -> Callable[..., None]:
 def push(address: str, dry_run: bool, store_folder: str | Path | None) -> None:
     """Copy results and records from a folder to a bucket, s3://BUCKET/PREFIX.
 
-    Whole results that the bucket lacks are copied, each checked before it leaves; nothing there is replaced.
-    Stopped by Ctrl-C or a lost network, the same command goes on where it was.
+    Complete results that the bucket lacks are checked and copied; what the bucket has is not replaced.
+    After Ctrl-C or a lost network, the same command goes on where it stopped.
     """
     _transfer(address, ["push"], dry_run, store_folder)
 

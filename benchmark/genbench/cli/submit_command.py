@@ -16,10 +16,10 @@ from genbench.terminal import count
 
 
 def _submit(**options: Any) -> None:
-    """Hand a run to a SLURM cluster and come back at once; arguments and options are those of `genbench run`.
+    """Hand a run to a SLURM cluster and return at once; arguments and options are those of `genbench run`.
 
-    A job of the cluster runs the same command there, with `--executor slurm`; steps are further jobs.
-    `genbench status` says how it stands, `genbench cancel` calls it off.
+    One job of the cluster then does what `genbench run` would do, and hands in further jobs for the steps.
+    `genbench status` shows how the run stands, `genbench cancel` stops it.
 
     \b
     genbench submit -g ddpm -c resnet32 --executor slurm:profile=cluster.toml

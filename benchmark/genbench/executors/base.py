@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from genbench.executors.config import ExecutorConfig
 from genbench.executors.failures import Failure
 
-Status = Literal["queued", "started", "progress", "retried", "done", "failed", "interrupted"]
+Status = Literal["queued", "started", "progress", "retried", "found", "done", "failed", "interrupted"]
 FINAL = frozenset[Status]({"done", "failed", "interrupted"})  #: the last news of a task
 
 
@@ -40,7 +40,7 @@ class Task:
     """One piece of work: an identifier, and whatever the worker's function takes.
 
     Attributes:
-        id: Unique within a run.
+        id: Unique among those that have not ended; one that was called off may be submitted again.
         payload: What is done; picklable.
         needs: What it takes.
         attempt: How often it was begun, this time included: 2 after its first worker was lost.
@@ -61,7 +61,8 @@ class Event:
     """Something that happened to a task.
 
     `queued` and `progress` any number of times, `started` once per attempt, `retried` between two attempts,
-    and at the end one of `done`, `failed` and `interrupted`, after which nothing more is said of it.
+    and at the end one of `done`, `failed` and `interrupted`, after which nothing more is said of it, unless
+    it is submitted again. No executor tells `found`: the walk does, of a step that another run has done.
 
     Attributes:
         id: Of the task.

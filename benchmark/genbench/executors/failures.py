@@ -57,6 +57,10 @@ class Failure:
         return self.kind in RETRIED
 
 
+#: Of a task whose worker was told to stop by somebody else than the run.
+INTERRUPTED = Failure("its worker was told to stop; the same command resumes it", kind="cancelled")
+
+
 def failure_of(problem: BaseException) -> Failure:
     """Say how a task failed by what it raised; with a traceback, unless the user can mend it.
 

@@ -10,7 +10,6 @@ the sum depends on how many devices there are.
 import contextlib
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -50,39 +49,33 @@ def joined_by_helpers(job: Job[Any], generator: object) -> Iterator[None]:
         GenbenchError: A helper ended; checkpoints are kept.
     """
     parts = generator.batch_parts if isinstance(generator, SplitFit) else 1
-    meeting = job.ctx.work / f"meeting-{secrets.token_hex(8)}"
-    with started_helpers(job, parts - 1, _help_to_fit, meeting) as helpers:
+    with started_helpers(job, parts - 1, _help_to_fit) as helpers:
         if not helpers.processes:
             yield
             return
         job.ctx.log.info("fitted on %d devices", helpers.parts)
+        _await(helpers)
         try:
-            _await(helpers)
-            with _met(meeting, 0, helpers.parts, job.ctx.device):
+            with _met(helpers.notes, 0, helpers.parts, job.ctx.device):
                 job.ctx.clock.share *= helpers.parts
-                try:
-                    yield
-                except RuntimeError as problem:  # it may be that of torch.distributed, if somebody hung up
-                    ended = _ended(helpers)
-                    if ended is not None:
-                        raise ended from problem
-                    raise
-        finally:
-            for share in helpers.shares:
-                share.note.unlink(missing_ok=True)
-            meeting.unlink(missing_ok=True)
+                yield
+        except RuntimeError as problem:  # it may be that of torch.distributed, if somebody hung up
+            ended = _ended(helpers)
+            if ended is not None:
+                raise ended from problem
+            raise
 
 
 @contextlib.contextmanager
-def _met(meeting: Path, rank: int, count: int, device: str) -> Iterator[None]:
-    """Join the processes of a fit."""
+def _met(folder: Path, rank: int, count: int, device: str) -> Iterator[None]:
+    """Join the processes of a fit, which find each other by a file in a folder that all of them see."""
     import torch.distributed as dist
 
     if (Path("/sys/class/net") / _LOOPBACK).exists():
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK)
     dist.init_process_group(
         "nccl" if device.startswith("cuda") else "gloo",
-        init_method=meeting.absolute().as_uri(),
+        init_method=(folder / "meeting").absolute().as_uri(),
         rank=rank,
         world_size=count,
         timeout=timedelta(seconds=_STEP_SECONDS),
@@ -125,11 +118,10 @@ def _help_to_fit(share: Share) -> None:
     """Take part in a fit; called in a helper."""
     fit = import_module("genbench.steps.fit")  # which imports us
     try:
-        assert share.meeting is not None
         with in_helper(share) as job:
             generator, splits = fit.prepared(job)
             write_atomically(share.note, json.dumps("ready").encode())
-            with _met(share.meeting, share.part, share.parts, share.device):
+            with _met(share.notes, share.part, share.parts, share.device):
                 generator.fit(splits.train, job.ctx)
     except Exception as problem:
         write_atomically(share.note, json.dumps({"error": exception_text(problem)}).encode())

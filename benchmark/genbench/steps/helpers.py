@@ -55,7 +55,8 @@ class Share:
         threads: Of torch.
         max_memory_gib: Memory limit, or None.
         parent: Process that it ends with.
-        meeting: A file by which the processes of a fit find each other; None where they need not.
+        notes: A folder of this attempt alone, where helpers say how they fare. Not `work`: what a killed
+            attempt left there would be believed, and a step may empty it while it goes on.
     """
 
     root: str
@@ -68,18 +69,19 @@ class Share:
     threads: int
     max_memory_gib: float | None
     parent: int
-    meeting: Path | None = None
+    notes: Path
 
     @property
     def note(self) -> Path:
-        """Where a helper says how long it took."""
-        return self.work / f"helper-{self.part}.json"
+        """Where a helper says how long it took, or how it fares."""
+        return self.notes / f"helper-{self.part}.json"
 
 
 @dataclass
 class Helpers:
-    """Processes that help with one step."""
+    """Processes that help with one step; `notes` is as in `Share`."""
 
+    notes: Path
     shares: list[Share]
     processes: list[BaseProcess]
     job: Job[Any]
@@ -100,7 +102,6 @@ class Helpers:
             time.sleep(_POLL_SECONDS)
         for share, process in zip(self.shares, self.processes, strict=True):
             took = read_json(share.note)
-            share.note.unlink(missing_ok=True)
             if process.exitcode == 0 and isinstance(took, float):
                 self.job.ctx.clock.before += took
             else:
@@ -117,9 +118,7 @@ def helpers_for(job: Job[Any], shards: int) -> Iterator[Helpers]:
 
 
 @contextlib.contextmanager
-def started_helpers(
-    job: Job[Any], most: int, target: Callable[[Share], None], meeting: Path | None = None
-) -> Iterator[Helpers]:
+def started_helpers(job: Job[Any], most: int, target: Callable[[Share], None]) -> Iterator[Helpers]:
     """Start a helper on each further device of this worker, and end those that are left in the end.
 
     None helps with a step of third-party code, which runs in a room on one device.
@@ -128,8 +127,20 @@ def started_helpers(
         job: The step.
         most: How many helpers it has use for.
         target: What each of them calls.
-        meeting: See `Share`.
     """
+    with tempfile.TemporaryDirectory(prefix="gb-helpers-") as notes:
+        helpers = _start(job, most, target, Path(notes))
+        try:
+            yield helpers
+        finally:
+            for process in helpers.processes:
+                if process.is_alive() and process.pid is not None:
+                    end_descendants(process.pid)
+                    process.kill()
+                process.join()
+
+
+def _start(job: Job[Any], most: int, target: Callable[[Share], None], notes: Path) -> Helpers:
     environments = job.workshop.helpers if job.step.guest is None else ()
     count = max(0, min(len(environments), most))
     rooms, threads = job.workshop.rooms, max(1, torch.get_num_threads() // (count + 1))
@@ -145,19 +156,12 @@ def started_helpers(
             threads=threads,
             max_memory_gib=rooms.max_memory_gib if rooms is not None else None,
             parent=os.getpid(),
-            meeting=meeting,
+            notes=notes,
         )
         for part in range(1, count + 1)
     ]
     processes = [_started(share, environments[share.part - 1], target) for share in shares]
-    try:
-        yield Helpers(shares, processes, job)
-    finally:
-        for process in processes:
-            if process.is_alive() and process.pid is not None:
-                end_descendants(process.pid)
-                process.kill()
-            process.join()
+    return Helpers(notes, shares, processes, job)
 
 
 def _started(share: Share, variables: Mapping[str, str], target: Callable[[Share], None]) -> BaseProcess:

@@ -221,6 +221,25 @@ def queued_tasks_can_be_cancelled(subject: Subject) -> None:
         _assert_ended_once(watched, "abc")
 
 
+@after(progress_is_passed_on, queued_tasks_can_be_cancelled)
+def cancelled_tasks_can_be_submitted_again(subject: Subject) -> None:
+    """What was called off is done where it is submitted again: another run gave it back."""
+    with watching(subject) as watched:
+        has_workers = watched.executor.has_workers
+        first = task("a", "wait", seconds=LATE_SECONDS) if has_workers else task("a")
+        watched.submit([first, task("b"), task("c")])
+        if has_workers:
+            watched.until(lambda: watched.has_begun("a"), "progress of a running task")
+        cancelled = ("a", "b") if has_workers else ("b",)
+        for name in cancelled:
+            watched.executor.cancel(name)
+        watched.until(lambda: all(map(watched.last, "abc")), "end of a bundle with cancelled tasks")
+        watched.events.clear()
+        ended = watched.finish([task(name) for name in cancelled])
+        for last in ended.values():
+            assert last.status == "done", f"a task that was cancelled and is submitted again is {last.status}"
+
+
 # ---------------------------------------------------------------------------------------- those with workers
 
 
@@ -350,6 +369,7 @@ ALL: tuple[Check, ...] = (
     odd_exceptions_arrive,
     large_payloads_arrive,
     queued_tasks_can_be_cancelled,
+    cancelled_tasks_can_be_submitted_again,
     *OF_WORKERS,
 )
 

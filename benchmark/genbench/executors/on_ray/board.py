@@ -37,7 +37,7 @@ class Orders:
 
     Attributes:
         stop: Whether to save the work and stop.
-        cancelled: Tasks that were called off.
+        cancelled: Tasks of its bundle that were called off.
         pause_seconds: How long to wait before telling progress again.
     """
 
@@ -55,7 +55,7 @@ class Board:
     def __init__(self, handover: Handover) -> None:
         self._handover = handover
         self._news: list[News] = []
-        self._cancelled: frozenset[str] = frozenset()
+        self._cancelled: dict[int, frozenset[str]] = {}  # by submission: a task may be submitted again
         self._stopping = False
         self._heard: dict[int, float] = {}  # when each bundle's worker last called
         self._arrived = asyncio.Event()
@@ -71,10 +71,11 @@ class Board:
             self._heard.pop(bundle, None)
         else:
             self._heard[bundle] = now
+        cancelled = self._cancelled.get(bundle, frozenset())
         if events:
             self._news.extend((bundle, event) for event in events)
             self._arrived.set()
-        return Orders(self._stopping, self._cancelled, self._pause(now))
+        return Orders(self._stopping, cancelled, self._pause(now))
 
     def _pause(self, now: float) -> float:
         pause = max(LEAST_PAUSE_SECONDS, len(self._heard) / _MOST_CALLS_A_SECOND)
@@ -96,9 +97,9 @@ class Board:
         """Have `take` return at once."""
         self._arrived.set()
 
-    async def cancel(self, task_id: str) -> None:
-        """Have workers skip a task that has not begun."""
-        self._cancelled |= {task_id}
+    async def cancel(self, bundle: int, task_id: str) -> None:
+        """Have the worker of a bundle skip a task that has not begun."""
+        self._cancelled[bundle] = self._cancelled.get(bundle, frozenset()) | {task_id}
 
     async def stop(self) -> None:
         """Have running tasks save their work and stop."""

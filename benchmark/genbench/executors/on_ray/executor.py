@@ -155,7 +155,7 @@ class RayExecutor(Executor):
             names = {task.id for task in bundle.tasks}
             if task_id in names:
                 bundle.cancelled.add(task_id)
-                self._board.call("cancel", task_id)
+                self._board.call("cancel", bundle.number, task_id)
                 if bundle.running == task_id or names <= bundle.cancelled:
                     self._end(bundle, CANCELLED)
 
