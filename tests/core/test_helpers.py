@@ -189,7 +189,7 @@ def test_what_a_killed_attempt_left_is_not_taken_for_word_of_a_helper(
         execute(step, Workshop(store, built_in, helpers=({},)), _silent)
 
 
-def test_a_fit_whose_helper_does_not_come_to_the_meeting_says_so(
+def test_a_fit_whose_helper_does_not_come_to_the_meeting_says_so_and_the_next_one_meets(
     built_in: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(tmp_path)
@@ -206,6 +206,10 @@ def test_a_fit_whose_helper_does_not_come_to_the_meeting_says_so(
     monkeypatch.setattr(fit_helpers, "_STEP_SECONDS", 5.0)
     with pytest.raises(GenbenchError, match=r"the fit's process on device 2 of 2 ended"):
         execute(step, Workshop(store, built_in, helpers=({},)), _silent)
+    monkeypatch.setattr(fit_helpers, "_await", awaited)
+    monkeypatch.setattr(fit_helpers, "_STEP_SECONDS", 60.0)
+    execute(step, Workshop(store, built_in, helpers=({},)), _silent)  # the same process can meet again
+    assert store.has(step.key)
 
 
 def test_a_fit_whose_checkpoint_is_damaged_begins_anew_on_several_devices(

@@ -69,7 +69,7 @@ def test_every_line_has_the_fields_of_its_event(run: Any) -> None:
         assert before <= line["time"] <= datetime.now(UTC).isoformat()
         before = line["time"]
         kinds.add(line["event"])
-    never = {"step_queued", "step_retried", "step_interrupted", "waiting"}
+    never = {"step_queued", "step_found", "step_retried", "step_interrupted", "waiting"}
     assert kinds == _logs.EVENTS.keys() - never
     assert (run.lines[0]["event"], run.lines[-1]["event"]) == ("program_started", "exit")
     assert run.lines[0]["arguments"] == run.arguments

@@ -73,9 +73,13 @@ def _met(folder: Path, rank: int, count: int, device: str) -> Iterator[None]:
 
     if (Path("/sys/class/net") / _LOOPBACK).exists():
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK)
+    # Groups are numbered, and find each other by their numbers. A meeting that failed was counted in this
+    # process alone, so that the next one would wait for nobody. Ending a group of one counts from 0 again.
+    dist.init_process_group("gloo", _file(folder, f"alone-{rank}"), rank=0, world_size=1)
+    dist.destroy_process_group()
     dist.init_process_group(
         "nccl" if device.startswith("cuda") else "gloo",
-        init_method=(folder / "meeting").absolute().as_uri(),
+        _file(folder, "meeting"),
         rank=rank,
         world_size=count,
         timeout=timedelta(seconds=_STEP_SECONDS),
@@ -84,6 +88,11 @@ def _met(folder: Path, rank: int, count: int, device: str) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _file(folder: Path, name: str) -> str:
+    """Name a file as torch takes it."""
+    return (folder / name).absolute().as_uri()
 
 
 def _await(helpers: Helpers) -> None:
