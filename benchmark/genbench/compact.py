@@ -258,7 +258,7 @@ class Restorer:
             kind, text = part
             value = None if part == _NONE else _KINDS[kind].validate_json(text, strict=True)
             if isinstance(value, Metric | Cost):
-                value = _copied(value)
+                value = _copied(value)  # for `_completed`
             if isinstance(value, Metric):
                 _ = value.identity  # is kept with the others, and so taken once
             self._shared[part] = value

@@ -26,7 +26,7 @@ from genbench_leaderboard.statistics import level_of_look
 _DATA_OF_MIX = ("ratio", "mode", "augment", "augment_version", "batch_fraction")
 
 
-class ClassCounts(NamedTuple):
+class SeedClasses(NamedTuple):
     """What one seed gets right of test, by class, in little room: a board has a hundred thousand seeds."""
 
     names: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class ClassCounts(NamedTuple):
     right: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, found: Answered | None) -> "ClassCounts":
+    def of(cls, found: Answered | None) -> "SeedClasses":
         """Return what a table says; nothing where it does not say."""
         if found is None or not found.classes:
             return cls()
@@ -71,7 +71,7 @@ class Entry:
     generator_label: str = ""
     filter_label: str = ""
     _answers: dict[str, Answers | None] = field(default_factory=dict, repr=False, compare=False)
-    _classes: dict[int, ClassCounts] = field(default_factory=dict, repr=False, compare=False)
+    _classes: dict[int, SeedClasses] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def is_baseline(self) -> bool:
@@ -103,7 +103,7 @@ class Entry:
         for index, record in self.measured.items():
             found = record.result.answered(split)
             if split == "test":
-                self._classes[index] = ClassCounts.of(found)  # a table is long: both are taken at one reading
+                self._classes[index] = SeedClasses.of(found)  # a table is long: both are taken at one reading
             if found is None or not found.packed or not found.images:
                 return None
             packed[index] = np.frombuffer(found.packed, dtype=np.uint8)
@@ -115,7 +115,7 @@ class Entry:
     def classes(self, index: int) -> dict[str, ClassAnswers]:
         """Return what a seed gets right of each class of test, by name; empty where nobody says."""
         if index not in self._classes:
-            self._classes[index] = ClassCounts.of(self.measured[index].result.answered())
+            self._classes[index] = SeedClasses.of(self.measured[index].result.answered())
         names, images, right = self._classes[index]
         return {name: ClassAnswers(name, *one) for name, *one in zip(names, right, images, strict=True)}
 

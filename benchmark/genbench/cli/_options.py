@@ -63,7 +63,8 @@ def jobs_option(command: Command) -> Command:
         "-j",
         "--jobs",
         type=click.IntRange(min=0),
-        help="Worker processes; 0 runs in this process [default: cores, or the number of GPUs].",
+        help="Worker processes; 0 runs in this process [default: cores, or the number of GPUs; on a cluster, "
+        "what its executor names].",
     )(command)
 
 
