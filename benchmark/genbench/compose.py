@@ -152,7 +152,7 @@ class Composer:
         is_removed = len(manifests) < len({planned.dataset, *planned.costs, planned.key})
         if is_removed and older is not None:
             about = {**self._head(planned), "metrics": tuple(found.metrics), "tables": found.tables}
-            data = self._data(planned) or older.result.data
+            data = older.result.data or self._data(planned)  # what was measured on, here or elsewhere
             return Record(
                 replace(older.result, **about, data=data), replace(older.run, command=self._command)
             )

@@ -4,9 +4,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,6 +30,10 @@ from genbench.cli._output import echo, warn
 from genbench.devices import choose_workers
 from genbench.errors import ExitCode, UsageError
 from genbench.request import settled, shell_line
+
+if TYPE_CHECKING:
+    from genbench.plan import Plan
+    from genbench.store import Store
 
 
 @click.command("run")
@@ -91,6 +95,15 @@ from genbench.request import settled, shell_line
     help="Keep code of plugins from all files and networks but its inputs. auto: where this machine can; "
     "require: fail where it cannot; all: like require, for built-in components, too; off: no limits.",
 )
+@click.option(
+    "--records",
+    "adopted",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Records of an earlier run, or folders of them: what they tell of this run's evaluations is not "
+    "measured again, whatever became of that run's store. Repeatable.",
+)
 @click.option("--profile", is_flag=True, help="Trace trainings, and print where their time goes.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures and the leaderboard only.")
 @log_format_option
@@ -128,6 +141,7 @@ def _run(options: dict[str, Any]) -> None:
     out = options["out"] or folder_of_runs(options["suite"])
     check_results(out, asked)  # before the plan, for which files are read and hashed
     plan, suite, changes = settled(registry, store, asked)
+    adopted = _adopt(plan, store, options["adopted"])
     elsewhere = jobs_elsewhere(engine_named(registry, options["executor"]))
     workers = choose_workers(options["device"], options["jobs"], warn, elsewhere=elsewhere)
     publication = Publication.prepared(
@@ -154,7 +168,7 @@ def _run(options: dict[str, Any]) -> None:
     began = time.time()
     try:
         with publication.claimed(), make_progress(quiet=options["quiet"]) as progress:
-            for remark in filter(None, (on_the_dataset(options, suite), *changes)):
+            for remark in filter(None, (on_the_dataset(options, suite), *changes, adopted)):
                 progress.notice(remark)
             summary = run(plan, store, registry, run_options, publication.watched(progress.observer))
     except UsageError:
@@ -186,6 +200,19 @@ def _run(options: dict[str, Any]) -> None:
             err=True,
         )
         sys.exit(ExitCode.CELLS_FAILED)
+
+
+def _adopt(plan: "Plan", store: "Store", places: Sequence[Path]) -> str:
+    """Take what records tell of this plan into the store, and say how much that is."""
+    from genbench.adoption import adopt
+
+    if not places:
+        return ""
+    found = adopt(plan, store, places)
+    return (
+        f"taken from {terminal.count(found.files, 'record')} of an earlier run: "
+        f"{found.evaluations} of {terminal.count(len(plan.records), 'evaluation')}"
+    )
 
 
 def folder_of_runs(suite: str | None) -> Path:
