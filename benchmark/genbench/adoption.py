@@ -53,8 +53,10 @@ def adopt(plan: Plan, store: Store, places: Iterable[Path]) -> Adopted:
     newest: dict[str, Record] = {}
     for file, inside in files.items():
         key = wanted.get("".join(file.stem.split("-")[-2:-1]))
-        record = read_record(file, inside) if key is not None else None
-        if record is None or record.result.status != "ok" or record.result.key != key:
+        if key is None:
+            continue
+        record = read_record(file, inside)
+        if record.result.status != "ok" or record.result.key != key:
             continue
         if key not in newest or record.run.created > newest[key].run.created:
             newest[key] = record
