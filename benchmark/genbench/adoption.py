@@ -18,18 +18,27 @@ from genbench.plan import Plan
 from genbench.protocols import Evaluation
 from genbench.records import Record, files_of, read_record
 from genbench.store import Store
+from genbench.terminal import count
 
 
 class Adopted(NamedTuple):
     """What came of records.
 
     Attributes:
-        evaluations: How many of the plan they told of.
+        evaluations: How many of the plan's evaluations they told of, and the store lacked.
         files: How many records there were; others may be of other plans.
+        planned: How many evaluations the plan has.
     """
 
     evaluations: int
     files: int
+    planned: int
+
+    @property
+    def remark(self) -> str:
+        """What a user is told."""
+        found, planned = self.evaluations, count(self.planned, "evaluation")
+        return f"taken from {count(self.files, 'record')} of an earlier run: {found} of {planned}"
 
 
 def adopt(plan: Plan, store: Store, places: Iterable[Path]) -> Adopted:
@@ -62,7 +71,7 @@ def adopt(plan: Plan, store: Store, places: Iterable[Path]) -> Adopted:
             newest[key] = record
     for key, record in newest.items():
         _put(record, plan.steps[key].document, store)
-    return Adopted(len(newest), len(files))
+    return Adopted(len(newest), len(files), len(plan.records))
 
 
 def _put(record: Record, document: Mapping[str, Any], store: Store) -> None:

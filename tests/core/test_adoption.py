@@ -51,7 +51,9 @@ def test_the_same_plan_computes_nothing(
 ) -> None:
     plan = toy_plan(registry, fresh, seeds=1)
     found = adopt(plan, fresh, [tmp_path / "published"])
-    assert found == (len(plan.records), len(published))
+    assert found == (len(plan.records), len(published), len(plan.records))
+    count = len(published)
+    assert found.remark == f"taken from {count} records of an earlier run: {count} of {count} evaluations"
     summary = carried_on(plan, fresh, registry)
     assert summary.ran == 0
     assert [one.to_json() for one in summary.records] == [one.to_json() for one in published]
@@ -101,9 +103,9 @@ def test_what_failed_or_is_of_another_plan_is_left(
     failed = replace(one.result, status="failed", reason="no luck", metrics=(), tables={})
     write(tmp_path / "left", [replace(one, result=failed)])
     plan = toy_plan(registry, fresh, seeds=1)
-    assert adopt(plan, fresh, [tmp_path / "left"]) == (0, 1)
+    assert adopt(plan, fresh, [tmp_path / "left"])[:2] == (0, 1)
     other = toy_plan(registry, fresh, seeds=1, base_seed=7)
-    assert adopt(other, fresh, [tmp_path / "published"]) == (0, len(published))
+    assert adopt(other, fresh, [tmp_path / "published"])[:2] == (0, len(published))
 
 
 def test_the_newest_of_two_records_of_an_evaluation_counts(

@@ -345,6 +345,12 @@ def test_options_mean_what_they_mean_on_the_command_line(registry: Registry, tmp
     assert len(genbench.plan("digits-quick", seeds=1, store=tmp_path).cells) > 5
 
 
+def test_a_run_goes_on_from_the_records_of_another(results: Results, folder: Path, tmp_path: Path) -> None:
+    found = genbench.run(**TOYS, jobs=0, store=tmp_path / "store", records=folder / "store" / "records")
+    assert found.ran == 0
+    assert [one.result for one in found.records] == [one.result for one in results.records]
+
+
 def test_records_name_the_call_that_repeats_them(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENBENCH_HUB_MIRROR", "my mirror")
     assert shell_line(["genbench", "run", "a b"]) == "GENBENCH_HUB_MIRROR='my mirror' genbench run 'a b'"

@@ -24,6 +24,7 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 from pydantic import Field, ValidationError
 
+from genbench.adoption import adopt
 from genbench.api.cells import Cell
 from genbench.api.results import Board, Outlook, Records, Results
 from genbench.devices import choose_workers
@@ -49,7 +50,7 @@ Component = str | Mapping[str, Any]  #: `"ddpm:timesteps=100"`, or `{"use": "ddp
 Components = Component | Sequence[Component]
 F = TypeVar("F", bound=Callable[..., Any])
 _LOG = logging.getLogger("genbench")
-_NO_RESULT = frozenset({"store", "device", "jobs", "progress", "out"})
+_NO_RESULT = frozenset({"store", "device", "jobs", "progress", "out", "records"})
 
 
 class PlanOptions(TypedDict, total=False):
@@ -84,7 +85,8 @@ class AllOptions(PlanOptions, total=False):
     """What to run, and how.
 
     `jobs=0` runs in this process. `out` names a folder that gets what `genbench run` writes, in a folder of
-    this run's, which `name` calls otherwise; without it, nothing is written but the store. `progress=True`
+    this run's, which `name` calls otherwise; without it, nothing is written but the store. `records` names
+    records of an earlier run, or folders of them: what they tell is not measured again. `progress=True`
     prints a line per step.
     """
 
@@ -99,12 +101,13 @@ class AllOptions(PlanOptions, total=False):
     confine: Literal["auto", "require", "off", "all"]
     out: str | Path
     name: str
+    records: str | Path | Sequence[str | Path]
     progress: bool
 
 
 _MANY = frozenset(
     ("datasets", "generators", "filters", "classifiers", "evaluators", "ratios", "modes", "augments")
-) | {"budget_scales", "looks", "plugins"}
+) | {"budget_scales", "looks", "plugins", "records"}
 
 
 def _shows(options: type[Any]) -> Callable[[F], F]:
@@ -191,6 +194,9 @@ def carry_out(
         with publication.claimed() if publication else contextlib.nullcontext():
             for change in asked.changes:
                 observer.notice(change)
+            if "records" in said:
+                places = [Path(place).expanduser() for place in said["records"]]
+                observer.notice(adopt(asked.plan, asked.store, places).remark)
             watched = publication.watched(observer) if publication else observer
             summary = walk(asked.plan, asked.store, asked.registry, how, watched)
     except UsageError:

@@ -4,9 +4,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -30,10 +30,6 @@ from genbench.cli._output import echo, warn
 from genbench.devices import choose_workers
 from genbench.errors import ExitCode, UsageError
 from genbench.request import settled, shell_line
-
-if TYPE_CHECKING:
-    from genbench.plan import Plan
-    from genbench.store import Store
 
 
 @click.command("run")
@@ -128,6 +124,7 @@ def command(**options: Any) -> None:
 
 def _run(options: dict[str, Any]) -> None:
     """Run what the options name; once more, in smaller batches, if the dataset turns out not to fill them."""
+    from genbench.adoption import adopt
     from genbench.cli._ending import ending
     from genbench.cli._progress import make_progress
     from genbench.executors.making import engine_named, jobs_elsewhere
@@ -141,7 +138,7 @@ def _run(options: dict[str, Any]) -> None:
     out = options["out"] or folder_of_runs(options["suite"])
     check_results(out, asked)  # before the plan, for which files are read and hashed
     plan, suite, changes = settled(registry, store, asked)
-    adopted = _adopt(plan, store, options["adopted"])
+    adopted = adopt(plan, store, options["adopted"]).remark if options["adopted"] else ""
     elsewhere = jobs_elsewhere(engine_named(registry, options["executor"]))
     workers = choose_workers(options["device"], options["jobs"], warn, elsewhere=elsewhere)
     publication = Publication.prepared(
@@ -200,19 +197,6 @@ def _run(options: dict[str, Any]) -> None:
             err=True,
         )
         sys.exit(ExitCode.CELLS_FAILED)
-
-
-def _adopt(plan: "Plan", store: "Store", places: Sequence[Path]) -> str:
-    """Take what records tell of this plan into the store, and say how much that is."""
-    from genbench.adoption import adopt
-
-    if not places:
-        return ""
-    found = adopt(plan, store, places)
-    return (
-        f"taken from {terminal.count(found.files, 'record')} of an earlier run: "
-        f"{found.evaluations} of {terminal.count(len(plan.records), 'evaluation')}"
-    )
 
 
 def folder_of_runs(suite: str | None) -> Path:
