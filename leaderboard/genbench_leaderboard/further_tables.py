@@ -59,8 +59,11 @@ def _additions_table(group: Group, names: Mapping[str, str]) -> tuple[Column, ..
 
 
 def _reference_table(group: Group, names: Mapping[str, str]) -> tuple[Column, ...]:
-    """Lay out what users typed: the exact references of what the other tables call by words."""
-    lines = [(names[row.name], row.generator, row.filter, row.mix) for row in group.rows]
+    """Lay out what users typed: the references of what the other tables call by words.
+
+    Options are apart, so that a page may break a long reference between them.
+    """
+    lines = [(names[row.name], row.generator.replace(",", ", "), row.filter, row.mix) for row in group.rows]
     filtered = any(row.filter != BASELINE for row in group.rows)
     columns = _columns(
         ("arm", "generator", "filter", "mix"), lines, words=("arm", "generator", "filter", "mix")

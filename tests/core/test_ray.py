@@ -47,6 +47,7 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     folder = tempfile.mkdtemp(prefix="ray")  # a short name: sockets are in it
+    Path("/tmp/ray").mkdir(exist_ok=True)  # where a cluster notes its address, whatever its folder is
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("RAY_AUTH_MODE", "disabled")  # else a token is left in the home folder
         patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
