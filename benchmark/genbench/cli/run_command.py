@@ -95,7 +95,7 @@ from genbench.request import settled, shell_line
     "--records",
     "adopted",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(exists=True, path_type=Path),
     metavar="PATH",
     help="Records of an earlier run, or folders of them: what they tell of this run's evaluations is not "
     "measured again, whatever became of that run's store. Repeatable.",
