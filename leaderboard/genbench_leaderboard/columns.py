@@ -14,12 +14,15 @@ class Column:
 
     Attributes:
         spare: Dropped first on a narrow terminal: it is empty, or another table shows the same.
+        is_reference: What it holds is there to be copied: a page may break it after a comma, and adds no
+            character to it.
     """
 
     name: str
     cells: tuple[str, ...]
     align: Literal["left", "right"] = "right"
     spare: bool = False
+    is_reference: bool = False
 
 
 @dataclass(frozen=True)

@@ -73,11 +73,16 @@ def _natural(column: Column) -> int:
 def _least(column: Column) -> int:
     words = max(map(len, column.name.split()), default=1)
     cells = (
-        (len(word) for cell in column.cells for word in cell.split())
+        (len(word) for cell in column.cells for word in _words(column, cell))
         if column.align == "left"
         else map(len, column.cells)
     )
     return _pixels(max([words, *cells]))
+
+
+def _words(column: Column, cell: str) -> list[str]:
+    """Return what a page keeps in one line; it breaks references after commas."""
+    return (cell.replace(",", ", ") if column.is_reference else cell).split()
 
 
 def _pixels(characters: int) -> int:

@@ -1,6 +1,7 @@
 """The tables below a group's own: distances, shifts, classes, and whatever else was measured."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from genbench.metrics import MetricIdentity, shown_range
@@ -59,16 +60,17 @@ def _additions_table(group: Group, names: Mapping[str, str]) -> tuple[Column, ..
 
 
 def _reference_table(group: Group, names: Mapping[str, str]) -> tuple[Column, ...]:
-    """Lay out what users typed: the references of what the other tables call by words.
-
-    Options are apart, so that a page may break a long reference between them.
-    """
-    lines = [(names[row.name], row.generator.replace(",", ", "), row.filter, row.mix) for row in group.rows]
+    """Lay out what users typed: the references of what the other tables call by words."""
+    lines = [(names[row.name], row.generator, row.filter, row.mix) for row in group.rows]
     filtered = any(row.filter != BASELINE for row in group.rows)
     columns = _columns(
         ("arm", "generator", "filter", "mix"), lines, words=("arm", "generator", "filter", "mix")
     )
-    return tuple(column for column in columns if filtered or column.name != "filter")
+    return tuple(
+        replace(column, is_reference=column.name != "arm")
+        for column in columns
+        if filtered or column.name != "filter"
+    )
 
 
 def _columns(

@@ -6,7 +6,7 @@ are ours and the only ones.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -31,6 +31,7 @@ __all__ = ["render_csv", "render_json", "render_latex", "render_markdown", "rend
 _OPEN = ("More than what is simpler?",)  # further tables that are not folded
 _TERMS, _HOW = "Terms", "How it was measured, and how to repeat it"
 _UNBROKEN = "&nbsp;"
+_MAY_BREAK = "<wbr>"  # leaves no character in what is copied
 
 
 def render_markdown(board: Board, pictures: Mapping[str, str] | None = None) -> str:
@@ -139,7 +140,7 @@ def _tables(columns: Sequence[Column]) -> list[str]:
 
 def _table(columns: Sequence[Column]) -> str:
     escaped = [
-        replace(column, name=markdown_text(column.name), cells=tuple(map(_cell, column.cells)))
+        replace(column, name=markdown_text(column.name), cells=tuple(_cells(column)))
         for column in columns
     ]
     if unbroken(columns, _UNBROKEN) != list(columns):
@@ -151,6 +152,12 @@ def _table(columns: Sequence[Column]) -> str:
         disable_numparse=True,
         colalign=[column.align for column in columns],
     )
+
+
+def _cells(column: Column) -> Iterator[str]:
+    for cell in column.cells:
+        text = _cell(cell)
+        yield text.replace(",", f",{_MAY_BREAK}") if column.is_reference else text
 
 
 def _cell(text: str) -> str:

@@ -18,6 +18,7 @@ from genbench_leaderboard.board import build_board
 from genbench_leaderboard.columns import Column
 from genbench_leaderboard.crossed import Comparison
 from genbench_leaderboard.fitting import PAGE, fitted, least_width
+from genbench_leaderboard.html import render_html
 from genbench_leaderboard.layout import sections
 from genbench_leaderboard.rows import Board, Outlier
 from genbench_leaderboard.shown import shown
@@ -51,7 +52,7 @@ def width_of(table: list[list[str]]) -> int:
     width = 0
     for cells in zip(*table, strict=True):
         kept = [cell.replace(" ±", "_±").replace("&nbsp;", "_") for cell in cells]
-        words = [word for cell in kept for word in cell.split()]
+        words = [word for cell in kept for word in cell.replace("<wbr>", " ").split()]
         width += 8 * max(map(len, words), default=1) + 26
     return width
 
@@ -62,6 +63,15 @@ def test_every_table_of_the_published_board_fits_the_page(published: Board, page
     assert {width_of(table) <= 900 for table in tables} == {True}
     for part in sections(shown(published)):  # the main tables with names alone wrapped
         assert least_width(part.table) <= PAGE
+
+
+def test_references_are_shown_to_the_letter_however_a_page_breaks_them(published: Board, page: str) -> None:
+    generators = {row.generator for group in published.groups for row in group.rows if "," in row.generator}
+    assert len(generators) >= 3
+    for generator in generators:
+        assert generator in page.replace("<wbr>", "")
+        assert generator not in page  # it may break
+        assert generator in render_html(published)
 
 
 def test_a_page_begins_with_its_headline_and_contents(page: str) -> None:

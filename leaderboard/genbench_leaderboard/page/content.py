@@ -61,6 +61,7 @@ class Head:
     name: str
     align: str
     numeric: bool
+    is_reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -266,7 +267,7 @@ def plain_table(name: str, columns: Sequence[Column], legend: str = "") -> PageT
 def _head(column: Column) -> Head:
     values = [cell for cell in column.cells if cell not in {NOTHING, UNKNOWN, "baseline", "no baseline"}]
     numeric = bool(values) and column.align == "right" and all(_NUMBER.match(cell) for cell in values)
-    return Head(column.name, column.align, numeric)
+    return Head(column.name, column.align, numeric, column.is_reference)
 
 
 def _cell(column: Column, head: Head, place: int, row: Row | None = None) -> Cell:
