@@ -14,7 +14,7 @@ from genbench.executors.failures import INTERRUPTED
 from genbench.frontier import Frontier
 from genbench.guests import guests_of
 from genbench.holders import Holder
-from genbench.outlook import kinds_of_work, longest_first, missing_steps
+from genbench.outlook import kinds_of_work, missing_steps, order_of_work
 from genbench.plan import Plan, Step
 from genbench.planner import without_failed
 from genbench.records import Record
@@ -97,11 +97,15 @@ class Walk:
         self._busy: dict[tuple[int, str], tuple[Holder, str]] = {}  # such processes, and a step of each
         self._told: set[tuple[int, str]] = set()
         self._frontier = Frontier(
-            longest_first(plan, self.missing),
+            order_of_work(plan, self.missing, self._workers_at_once()),
             {key: plan.steps[key].inputs.values() for key in self.missing},
             self._kinds(),
             self._first,
         )
+
+    def _workers_at_once(self) -> int:
+        """Return how many steps may run at once; trainings that share a worker want many seeds to be ready."""
+        return self._jobs if self._most_together == 1 else len(self.missing)
 
     def _kinds(self) -> dict[str, str]:
         """Return what kind of work the trainings are of which several may be handed over together."""
@@ -131,7 +135,7 @@ class Walk:
         return min(_PATIENCE_SECONDS, max(_LEAST_PAUSE_SECONDS / 5, until_due))
 
     def _submit_ready(self, executor: Executor) -> None:
-        """Hand over steps that are ready, the longest chain first, while there are workers for them."""
+        """Hand over steps that are ready, in their order, while there are workers for them."""
         if executor.free > 0:
             self._frontier.wake(time.monotonic())
         while executor.free > 0:

@@ -140,8 +140,7 @@ def _tables(columns: Sequence[Column]) -> list[str]:
 
 def _table(columns: Sequence[Column]) -> str:
     escaped = [
-        replace(column, name=markdown_text(column.name), cells=tuple(_cells(column)))
-        for column in columns
+        replace(column, name=markdown_text(column.name), cells=tuple(_cells(column))) for column in columns
     ]
     if unbroken(columns, _UNBROKEN) != list(columns):
         escaped = unbroken(escaped, _UNBROKEN, 0)
