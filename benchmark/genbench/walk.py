@@ -104,7 +104,7 @@ class Walk:
         )
 
     def _workers_at_once(self) -> int:
-        """Return how many steps may run at once; trainings that share a worker want many seeds to be ready."""
+        """Return how many steps may run at once: all, where trainings of several seeds share a worker."""
         return self._jobs if self._most_together == 1 else len(self.missing)
 
     def _kinds(self) -> dict[str, str]:
