@@ -53,6 +53,18 @@ def adopt(plan: Plan, store: Store, places: Iterable[Path]) -> Adopted:
         DataError: A place is not there, or what has the name of a wanted record is none.
         StoreUnwritableError: The disk is full, read-only or failing.
     """
+    told, files = told_of(plan, store, places)
+    for key, record in told.items():
+        _put(record, plan.steps[key].document, store)
+    return Adopted(len(told), files, len(plan.records))
+
+
+def told_of(plan: Plan, store: Store, places: Iterable[Path]) -> tuple[dict[str, Record], int]:
+    """Return the newest record of each evaluation that the store lacks, and how many records there are.
+
+    Raises:
+        DataError: A place is not there, or what has the name of a wanted record is none.
+    """
     places = list(places)
     for place in places:
         if not place.exists():
@@ -69,9 +81,7 @@ def adopt(plan: Plan, store: Store, places: Iterable[Path]) -> Adopted:
             continue
         if key not in newest or record.run.created > newest[key].run.created:
             newest[key] = record
-    for key, record in newest.items():
-        _put(record, plan.steps[key].document, store)
-    return Adopted(len(newest), len(files), len(plan.records))
+    return newest, len(files)
 
 
 def _put(record: Record, document: Mapping[str, Any], store: Store) -> None:

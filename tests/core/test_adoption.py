@@ -60,6 +60,23 @@ def test_the_same_plan_computes_nothing(
     assert adopt(plan, fresh, [tmp_path / "published"]).evaluations == 0  # they are there by now
 
 
+def test_a_plan_counts_what_records_tell_of_and_stores_nothing(tmp_path: Path) -> None:
+    def planned(*more: str) -> str:
+        store = str(tmp_path / "empty")
+        found = CliRunner().invoke(program, ["plan", "digits-quick", "--store", store, "-j", "1", *more])
+        assert found.exit_code == 0, found.output
+        return found.output
+
+    assert "nothing to run" not in planned()
+    told = planned("--records", str(PUBLISHED))
+    assert "nothing to run: every step is cached" in told
+    assert "taken from 105 records of an earlier run: 105 of 105 evaluations" in told
+    more = planned("--records", str(PUBLISHED), "--seeds", "6")
+    assert "105 of 126 evaluations" in more
+    assert "13 x train cnn" in more
+    assert "nothing to run" not in planned()  # the store is as empty as before
+
+
 def test_another_seed_is_added_and_the_first_is_not_measured_again(
     published: Sequence[Record], registry: Registry, fresh: Store, tmp_path: Path
 ) -> None:

@@ -68,6 +68,19 @@ def jobs_option(command: Command) -> Command:
     )(command)
 
 
+def records_option(command: Command) -> Command:
+    """Add `--records`."""
+    return click.option(
+        "--records",
+        "adopted",
+        multiple=True,
+        type=click.Path(exists=True, path_type=Path),
+        metavar="PATH",
+        help="Records of an earlier run, or folders of them: what they tell of this run's evaluations is not "
+        "measured again, whatever became of that run's store. Repeatable.",
+    )(command)
+
+
 def timeout_option(command: Command) -> Command:
     """Add `--step-timeout`."""
     return click.option(

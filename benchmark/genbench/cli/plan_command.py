@@ -16,6 +16,7 @@ from genbench.cli._options import (
     on_the_dataset,
     plugin_options,
     read_suite,
+    records_option,
     store_option,
     suite_options,
 )
@@ -57,6 +58,7 @@ _SHOWN_FAILURES = 5
     help="Workers that would share the work [default: cores, or the number of GPUs].",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the whole plan, with its cost, as JSON.")
+@records_option
 @store_option
 @plugin_options
 def command(**options: Any) -> None:
@@ -83,6 +85,7 @@ def command(**options: Any) -> None:
         echo("the plan depends on these files: `genbench run` fetches them, and then runs")
         return
     states = survey(plan, store)
+    adopted = _adopted(plan, store, states, options["adopted"])
     todo = due_steps(plan, states)
     cost = _cost(plan, store, registry, todo, options)
     failing = [str(problem) for problem in would_fail(plan, todo, store, registry)]
@@ -97,7 +100,7 @@ def command(**options: Any) -> None:
             echo("\n" + as_wide(prospects))
         for problem in failing:
             echo(as_wide(f"would fail: {problem}"))
-        notes = (on_the_dataset(options, suite), *changes, *remarks(plan, todo, store, registry))
+        notes = (on_the_dataset(options, suite), *changes, adopted, *remarks(plan, todo, store, registry))
         for remark in notes:
             if remark:
                 echo(as_wide(f"note: {remark}"))
@@ -234,6 +237,17 @@ def _as_text(plan: "Plan", states: "Mapping[str, State]", store: "Store") -> Ite
         yield f"... and {len(failed) - _SHOWN_FAILURES} more failed steps (genbench why CELL has each reason)"
     if any(state == "stale" for state in states.values()):
         yield "stale: results of another component version exist; `genbench why CELL` names it"
+
+
+def _adopted(plan: "Plan", store: "Store", states: "dict[str, State]", places: Sequence[Path]) -> str:
+    """Take evaluations that records tell of as cached, and say how many they are; nothing is stored."""
+    if not places:
+        return ""
+    from genbench.adoption import Adopted, told_of
+
+    told, files = told_of(plan, store, places)
+    states.update(dict.fromkeys(told, "cached"))
+    return Adopted(len(told), files, len(plan.records)).remark
 
 
 def _prospects(plan: "Plan", store: "Store") -> Iterator[str]:

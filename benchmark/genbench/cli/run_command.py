@@ -21,6 +21,7 @@ from genbench.cli._options import (
     on_the_dataset,
     plugin_options,
     read_suite,
+    records_option,
     store_option,
     suite_options,
     suite_path,
@@ -91,15 +92,7 @@ from genbench.request import settled, shell_line
     help="Keep code of plugins from all files and networks but its inputs. auto: where this machine can; "
     "require: fail where it cannot; all: like require, for built-in components, too; off: no limits.",
 )
-@click.option(
-    "--records",
-    "adopted",
-    multiple=True,
-    type=click.Path(exists=True, path_type=Path),
-    metavar="PATH",
-    help="Records of an earlier run, or folders of them: what they tell of this run's evaluations is not "
-    "measured again, whatever became of that run's store. Repeatable.",
-)
+@records_option
 @click.option("--profile", is_flag=True, help="Trace trainings, and print where their time goes.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures and the leaderboard only.")
 @log_format_option
