@@ -114,8 +114,9 @@ def _plan_notes(group: Group) -> list[str]:
         )
     if group.unplanned_looks:
         before = listed([str(look) for look in group.unplanned_looks])
+        seeds = "seed" if group.unplanned_looks == (1,) else "seeds"
         found.append(
-            f"test was read before, after {before} seeds, which this suite had not planned: "
+            f"test was read before, after {before} {seeds}, which this suite had not planned: "
             f"its families are held to {alpha:.3g} instead."
         )
     return found

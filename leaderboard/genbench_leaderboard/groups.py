@@ -21,7 +21,7 @@ from genbench.records import Component, Declaration, Protocol, Record, Result
 from genbench.roles import FREE, OFF, STRONG, Role, RowKind, roles_of
 from genbench_leaderboard.crossed import Answers, Comparison, compare
 from genbench_leaderboard.rows import BASELINE, Failure
-from genbench_leaderboard.statistics import level_of_look
+from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT, level_of_look
 
 _DATA_OF_MIX = ("ratio", "mode", "augment", "augment_version", "batch_fraction")
 
@@ -241,7 +241,8 @@ def make_groups(records: Sequence[Record], family: str = "") -> list[RawGroup]:
     """Sort settled records of cells into groups and entries.
 
     A cell that several suites declared stands in a group of each, so that no suite changes what another one
-    concluded. What is left of a suite whose other cells are elsewhere is left out where a whole one shows it.
+    concluded. What is left of a suite whose other cells are elsewhere is left out where a whole one shows it,
+    and so is a trial, of fewer seeds than a verdict takes, where a larger suite shows its cells and says so.
 
     Args:
         records: One per key.
@@ -275,18 +276,21 @@ def make_groups(records: Sequence[Record], family: str = "") -> list[RawGroup]:
 
 
 def _without_remains(groups: Collection[RawGroup]) -> list[RawGroup]:
-    """Leave out what is left of a suite where a whole one of the same kind shows its cells."""
+    """Leave out what another group of the same kind shows: remains where it is whole, and trials."""
     whole: dict[tuple[str, float], list[RawGroup]] = defaultdict(list)
-    remains = []
+    larger: dict[tuple[str, float], list[RawGroup]] = defaultdict(list)
     for group in groups:
         if _is_whole(group):
             whole[group.kind].append(group)
-        else:
-            remains.append(group)
-    shown_elsewhere = {
-        id(group) for group in remains if any(group.keys <= one.keys for one in whole.get(group.kind, ()))
-    }
-    return [group for group in groups if id(group) not in shown_elsewhere]
+        if not _is_trial(group):
+            larger[group.kind].append(group)
+
+    def is_shown_elsewhere(group: RawGroup) -> bool:
+        others = [] if _is_whole(group) else whole[group.kind]
+        others = others + larger[group.kind] if _is_trial(group) else others
+        return any(group.keys <= one.keys for one in others)
+
+    return [group for group in groups if not is_shown_elsewhere(group)]
 
 
 def _place(record: Record, group: RawGroup, names: Remembered) -> None:
@@ -323,6 +327,11 @@ def _is_whole(group: RawGroup) -> bool:
     contenders = any(entry.role == "contender" for entry in entries) or not group.declared.helps
     seeds = all(len(entry.measured) == entry.planned for entry in entries)
     return contenders and seeds and any(entry.is_baseline for entry in entries)
+
+
+def _is_trial(group: RawGroup) -> bool:
+    """Say whether a suite planned fewer seeds than a verdict takes: test was read, and that is all."""
+    return group.declared is not None and group.declared.seeds < SEEDS_FOR_VERDICT
 
 
 def _settle_entries(group: RawGroup) -> None:

@@ -145,6 +145,29 @@ def test_what_is_left_of_a_suite_is_shown_where_no_whole_one_shows_it() -> None:
     assert [group.declared.suite for group in build_board(left).groups if group.declared] == ["part"]
 
 
+def test_a_trial_of_one_seed_is_a_remark_where_a_larger_suite_shows_its_cells() -> None:
+    trial = [declared(role, family="cd" * 32, suite="trial", seeds=1) for role in ("baseline", "contender")]
+    large = [declared(role, suite="large", helps=1) for role in ("baseline", "contender")]
+    first = arm("none", BASE[:1], trial[0], large[0]) + arm("ddpm", BETTER[:1], trial[1], large[1])
+    rest = arm("none", BASE, large[0])[1:] + arm("ddpm", BETTER, large[1])[1:]
+    board = build_board(first + rest)
+    assert [group.declared.suite for group in board.groups if group.declared] == ["large"]
+    assert board.groups[0].title == "digits, cnn"
+    assert board.groups[0].unplanned_looks == (1,)
+    assert "test was read before, after 1 seed, which this suite had not planned" in render_markdown(board)
+
+
+def test_a_trial_of_other_cells_stays() -> None:
+    trial = [declared(role, family="cd" * 32, suite="trial", seeds=1) for role in ("baseline", "contender")]
+    large = [declared(role, suite="large", helps=1) for role in ("baseline", "contender")]
+    cells = arm("none", BASE[:1], trial[0], large[0]) + arm("none", BASE, large[0])[1:]
+    cells += arm("ddpm", BETTER, large[1]) + arm("cvae", SAME[:1], trial[1])
+    board = build_board(cells)
+    assert {group.declared.suite for group in board.groups if group.declared} == {"large", "trial"}
+    alone = build_board(arm("none", BASE[:1], trial[0]) + arm("ddpm", BETTER[:1], trial[1]))
+    assert [group.declared.suite for group in alone.groups if group.declared] == ["trial"]
+
+
 def test_records_that_contradict_each_other_have_no_verdict() -> None:
     odd = arm("none", BASE[:1], declared("baseline", helps=40)) + arm("none", BASE, declared("baseline"))[1:]
     board = build_board(odd + arm("ddpm", BETTER, declared("contender")))
