@@ -20,6 +20,8 @@ Bounds = tuple[float | None, float | None]
 #: Splits whose name is left out of a label: what a cell and an image set are usually measured on.
 USUAL_SPLITS = ("", "test", "synthetic")
 #: Every split that is no shift. A shift is a test set from another distribution, and has a name of its own.
+#: The table in which an evaluator of suites may give the ends of intervals: `{metric's label: [low, high]}`.
+INTERVALS = "intervals"
 STANDARD_SPLITS = frozenset({"", "train", "val", "test", "reserve", "synthetic"})
 _BOUNDS_OF_UNIT: dict[str, Bounds] = {"%": (0, 100)}  # a percentage is a share
 _SUFFIX_OF_ROLE: dict[Role, str] = {"floor": "_floor", "p_value": "_p"}

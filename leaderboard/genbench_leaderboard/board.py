@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from genbench.digest import Remembered, canonical_json
 from genbench.levels import LEVELS, Checked, Level, level_of, level_of_record, record_mark
-from genbench.records import Record
+from genbench.metrics import INTERVALS
+from genbench.records import Record, Result
 from genbench_leaderboard.classes import class_gains
 from genbench_leaderboard.contrasts import (
     Judgements,
@@ -359,12 +360,39 @@ def _other_failures(records: Iterable[Record]) -> tuple[Failure, ...]:
     return tuple(sorted(found, key=_failure_order))
 
 
+def _intervals(result: Result) -> dict[str, tuple[float, float]]:
+    """Return the intervals that an evaluator gave as numbers, by the label of their metric."""
+    given = result.tables.get(INTERVALS)
+    found = {}
+    for label, ends in given.items() if isinstance(given, Mapping) else ():
+        match ends:
+            case [int() | float() as low, int() | float() as high] if -math.inf < low <= high < math.inf:
+                found[str(label)] = (float(low), float(high))
+            case _:
+                pass
+    return found
+
+
 def _findings(records: Iterable[Record]) -> tuple[Finding, ...]:
     """Return what was found across the rows, in the order of dataset and evaluator."""
     found = []
     for record in records:
         result = record.result
         if result.subject == "suite" and result.status == "ok":
-            names = (result.dataset.name, result.evaluator.name)
-            found += [Finding(*names, one.label, one.value, one.unit, one.note) for one in result.metrics]
+            ends = _intervals(result)
+            found += [
+                Finding(
+                    result.dataset.name,
+                    result.evaluator.name,
+                    one.label,
+                    one.value,
+                    one.unit,
+                    one.note,
+                    name=one.name,
+                    about=tuple(one.qualifiers),
+                    interval=ends.get(one.label),
+                    source=result.key,
+                )
+                for one in result.metrics
+            ]
     return tuple(sorted(found, key=lambda one: (one.dataset, one.evaluator, one.metric)))

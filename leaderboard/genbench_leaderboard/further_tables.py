@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import filterfalse
 from typing import Literal
 
 from genbench.metrics import MetricIdentity, shown_range
 from genbench_leaderboard.columns import NOTHING, Column, Table, number
 from genbench_leaderboard.crossed import ALPHA, Comparison
+from genbench_leaderboard.predictors import is_about_a_metric
 from genbench_leaderboard.rows import (
     BASELINE,
     Board,
@@ -227,12 +229,12 @@ def _n_column(rows: Sequence[Row], order: Sequence[tuple[MetricIdentity, str]]) 
 
 
 def findings_table(board: Board, most: int | None = None) -> tuple[Column, ...]:
-    """Lay out what was found across the rows; of more than `most` the largest values.
+    """Lay out what else than `predictors` was found across the rows; of more than `most` the largest values.
 
     Metrics without a value, for one and the same reason, share a line.
     """
     lines: dict[tuple[str, ...], list[float | None]] = {}
-    for one in board.findings:
+    for one in filterfalse(is_about_a_metric, board.findings):
         named = ("", "") if one.value is None else (one.metric, one.unit)
         key = (one.dataset, one.evaluator, *named, one.note)
         lines.setdefault(key, []).append(one.value)

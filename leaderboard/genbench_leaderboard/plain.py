@@ -12,6 +12,7 @@ from genbench_leaderboard.columns import NOTHING, Column, Table
 from genbench_leaderboard.further_tables import findings_table
 from genbench_leaderboard.headline import headline
 from genbench_leaderboard.layout import Section, sections
+from genbench_leaderboard.predictors import predictors
 from genbench_leaderboard.rows import Board
 from genbench_leaderboard.sentences import failure_lines, summary
 from genbench_leaderboard.shown import shown
@@ -39,8 +40,11 @@ def render_terminal(board: Board, width: int | None = None, *, with_headline: bo
     parts = sections(board)
     for part in parts:
         blocks += _terminal_section(part, width, said=said.startswith(part.headline))
-    if board.findings:
-        whole = findings_table(board)
+    for one in predictors(board):
+        table = _terminal_table(one.columns, width)
+        blocks.append(f"{one.title}\n{_filled(one.sentence, width)}\n{table}")
+    whole = findings_table(board)
+    if whole:
         table = _terminal_table(findings_table(board, _SHOWN_FINDINGS), width)
         left_out = len(whole[0].cells) - _SHOWN_FINDINGS
         more = f"{left_out} more, with smaller values, are in the Markdown." if left_out > 0 else ""

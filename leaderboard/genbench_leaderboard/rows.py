@@ -185,6 +185,10 @@ class Finding:
         value: None where it cannot be computed; `note` says why.
         unit: Unit of the value.
         note: What a reader of the number needs.
+        name: Of the metric, without what tells it apart.
+        about: What tells it apart: of a correlation, the metric that it is about.
+        interval: Its ends, where the evaluator gave them as numbers (`genbench.metrics.INTERVALS`).
+        source: Key of the evaluation.
     """
 
     dataset: str
@@ -193,6 +197,10 @@ class Finding:
     value: float | None
     unit: str
     note: str
+    name: str = ""
+    about: tuple[str, ...] = ()
+    interval: tuple[float, float] | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from genbench_leaderboard.headline import headline
 from genbench_leaderboard.latex import render_latex
 from genbench_leaderboard.layout import Section, sections
 from genbench_leaderboard.plain import NO_RECORDS, render_terminal
+from genbench_leaderboard.predictors import predictors
 from genbench_leaderboard.rows import Board
 from genbench_leaderboard.sentences import failure_lines, summary
 from genbench_leaderboard.shown import shown
@@ -30,6 +31,7 @@ __all__ = ["render_csv", "render_json", "render_latex", "render_markdown", "rend
 
 _OPEN = ("More than what is simpler?",)  # further tables that are not folded
 _TERMS, _HOW = "Terms", "How it was measured, and how to repeat it"
+_ACROSS = "Across the rows"
 _UNBROKEN = "&nbsp;"
 _MAY_BREAK = "<wbr>"  # leaves no character in what is copied
 
@@ -42,6 +44,7 @@ def render_markdown(board: Board, pictures: Mapping[str, str] | None = None) -> 
         pictures: Path of a strip of synthetic images, as seen from the page, by `Row.images_id`.
     """
     board = shown(board)
+    told, across = predictors(board), findings_table(board)
     blocks = ["# Leaderboard"]
     if not board.groups:
         blocks.append(NO_RECORDS)
@@ -49,25 +52,30 @@ def render_markdown(board: Board, pictures: Mapping[str, str] | None = None) -> 
         parts = sections(board, pictures)
         said = headline(board)
         blocks += [markdown_text(said), f"{summary(board)} [What the words mean](#terms)."]
-        blocks += _contents(parts)
+        further = [(one.title, one.result) for one in told] + [(_ACROSS, "what else was found")] * bool(
+            across
+        )
+        blocks += _contents([*((part.title, part.result) for part in parts), *further])
         for part in parts:
             blocks += _section(part, said=said.startswith(part.headline))
-    if board.findings:
-        blocks += ["## Across the rows", *_tables(findings_table(board))]
+    for one in told:
+        blocks += [f"## {markdown_text(one.title)}", markdown_text(one.sentence), *_tables(one.columns)]
+    if across:
+        blocks += [f"## {_ACROSS}", *_tables(across)]
     blocks += _list("Failed besides", failure_lines(board.failures))
     blocks += _list("Notes on the records", board.notes)
     blocks += _terms(board)
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _contents(parts: Sequence[Section]) -> list[str]:
-    """Return a list of contents where there are several groups."""
+def _contents(parts: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a list of contents, where there are several: titles, and what came out in a few words."""
     if len(parts) < 2:
         return []
-    links = anchors(part.title for part in parts)
+    links = anchors(title for title, _ in parts)
     lines = [
-        f"- [{markdown_link(part.title)}](#{link}): {part.result}"
-        for part, link in zip(parts, links, strict=True)
+        f"- [{markdown_link(title)}](#{link}): {result}"
+        for (title, result), link in zip(parts, links, strict=True)
     ]
     return ["\n".join(lines)]
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from genbench_leaderboard.footnotes import alpha_of
+from genbench_leaderboard.predictors import is_about_a_metric
 from genbench_leaderboard.rows import Board, Group, Row
 from genbench_leaderboard.sentences import FINDINGS_LEGEND
 
@@ -160,6 +161,6 @@ _TERMS: tuple[tuple[Term, Callable[[Board], bool]], ...] = (
     ),
     (
         Term("Across the rows", FINDINGS_LEGEND),
-        lambda board: bool(board.findings),
+        lambda board: not all(map(is_about_a_metric, board.findings)),
     ),
 )

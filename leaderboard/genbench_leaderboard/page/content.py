@@ -15,6 +15,7 @@ from genbench_leaderboard.layout import Section, in_order, result_of, section
 from genbench_leaderboard.page.drawings import Drawing, group_drawings, size_drawings
 from genbench_leaderboard.page.opened import Opened, Opener
 from genbench_leaderboard.page.pictures import Picture
+from genbench_leaderboard.predictors import predictors
 from genbench_leaderboard.rows import Board, Group, Row
 from genbench_leaderboard.sentences import failure_lines
 from genbench_leaderboard.terms import Term, terms
@@ -129,6 +130,7 @@ class Page:
     summary: str
     groups: tuple[PageGroup, ...]
     sizes: tuple[Drawing, ...]
+    predictors: tuple[PageTable, ...]
     findings: PageTable | None
     failures: tuple[str, ...]
     notes: tuple[str, ...]
@@ -154,6 +156,7 @@ def page_of(
     ordered = in_order(board)
     count = _that_fit([len(group.rows) for group, _ in ordered])
     groups = tuple(_group(group, section(group, board, title), opener) for group, title in ordered[:count])
+    across = findings_table(board)
     left_out = [Entry("", title, result_of(group)) for group, title in ordered[count:]]
     return Page(
         title=groups[0].title if len(groups) == 1 else "Leaderboard",
@@ -161,7 +164,8 @@ def page_of(
         summary=sentences.summary(board) + ("" if board.verified or is_own else f" {_UNVERIFIED}"),
         groups=groups,
         sizes=size_drawings(board),
-        findings=plain_table("Across the rows", findings_table(board)) if board.findings else None,
+        predictors=tuple(plain_table(one.title, one.columns, one.sentence) for one in predictors(board)),
+        findings=plain_table("Across the rows", across) if across else None,
         failures=tuple(failure_lines(board.failures)),
         notes=board.notes,
         notes_on_size=f"{_on_size(ordered, count)} {opener.left_out}".strip(),

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from genbench.metrics import Metric, average
+from genbench.metrics import INTERVALS, Metric, average
 from genbench.protocols import Evaluation, RunContext, SuiteEvaluator
 from genbench.records import Record
 from genbench_evaluators._rows import SuiteRow, images_key, suite_rows, void_images
@@ -70,13 +70,14 @@ class Usefulness(SuiteEvaluator):
         every = suite_rows(records)
         rows = [row for row in every if row.images not in void]
         gone = [row for row in every if row.images in void]
-        metrics, tables = [], {}
+        metrics, tables = [], dict[str, Any]()
+        intervals: dict[str, list[float]] = {}
         for label in sorted(cheap):
             groups = _groups(rows, cheap[label])
             left_out = _size(_groups(gone, cheap[label]))
             if not groups and not left_out:
                 continue
-            found, note = self._correlated(groups, np.random.default_rng(ctx.seed(label)))
+            found, note, ends = self._correlated(groups, np.random.default_rng(ctx.seed(label)))
             note += f"; without {_counted(left_out, 'row')} void for copies of test" if left_out else ""
             sizes = _size(groups)
             metrics.append(
@@ -86,28 +87,31 @@ class Usefulness(SuiteEvaluator):
                 )
             )  # fmt: skip
             tables[metrics[-1].label] = [_table(one) for one in groups]
-        return Evaluation(metrics, tables)
+            intervals |= {metrics[-1].label: list(ends)} if ends else {}
+        return Evaluation(metrics, {**tables, INTERVALS: intervals})
 
-    def _correlated(self, groups: Sequence[Pairs], rng: np.random.Generator) -> tuple[float | None, str]:
-        """Return the correlation, or None, and what a reader must know of it."""
+    def _correlated(
+        self, groups: Sequence[Pairs], rng: np.random.Generator
+    ) -> tuple[float | None, str, tuple[float, float] | None]:
+        """Return the correlation, or None, what a reader must know of it, and its interval, if it has one."""
         count = _size(groups)
         if count < self.config.fewest_rows:
             have = "1 row has" if count == 1 else f"{count} rows have"
-            return None, f"only {have} both; {self.config.fewest_rows} are needed"
+            return None, f"only {have} both; {self.config.fewest_rows} are needed", None
         usable = [one for one in groups if len(one.gains) >= _FEWEST_OF_GROUP]
         if not usable:
-            return None, f"no baseline has {_FEWEST_OF_GROUP} rows that have both"
+            return None, f"no baseline has {_FEWEST_OF_GROUP} rows that have both", None
         found = pooled(usable)
         if found is None:
-            return None, f"all {count} rows have the same value"
+            return None, f"all {count} rows have the same value", None
         makers = len({int(one) for group in usable for one in group.makers})
         rows = sum(len(one.gains) for one in usable)
         about = f"with the gain, {rows} rows of {_counted(makers, 'generator')}"
         about += f", within {len(usable)} baselines" if len(usable) > 1 else ""
         if makers < _FEWEST_MAKERS:
-            return found, f"{about}; no interval: {_FEWEST_MAKERS} generators are needed"
+            return found, f"{about}; no interval: {_FEWEST_MAKERS} generators are needed", None
         low, high = interval(usable, found, makers, self.config.resamples, rng)
-        return found, f"{about}; 95 % interval over generators {low:.2f} to {high:.2f}"
+        return found, f"{about}; 95 % interval over generators {low:.2f} to {high:.2f}", (low, high)
 
 
 def spearman(left: Floats, right: Floats) -> float | None:
