@@ -77,7 +77,10 @@ class DdpmConfig(GeneratorConfig):
             "learning_rate": 2e-3,
             "ema_decay": 0.998,
             "precision": "bf16",
-            "sampling_steps": 20,
+            "sampler": "dpmpp-sde",
+            "sampling_steps": 10,
+            "guidance_scale": 4.0,
+            "guidance_interval": (0.0, 1.0),
         },
         "paper": {
             "channels": 128,
