@@ -169,6 +169,12 @@ def _warnings(group: Group, rows: Rows) -> list[str]:
         rows,
         _duplicates,
     )
+    found += _per_row(
+        "warning: synthetic images in which a network trained on real ones sees their class less than half "
+        "as often as in real ones",
+        rows,
+        _unlike_their_labels,
+    )
     found += [
         f"no room: not even a network without a mistake could be better than {name} here."
         for name, row in rows
@@ -272,6 +278,17 @@ def _blank(row: Row) -> str | None:
 def _duplicates(row: Row) -> str | None:
     is_meant = row.generator.partition(":")[0] in CONTROLS
     return f"{row.duplicates:,} of {row.of_images:,}" if row.duplicates and not is_meant else None
+
+
+def _unlike_their_labels(row: Row) -> str | None:
+    """Return how often images show the class of their label, and how often real ones do, if that is rare."""
+    shares = {
+        one.value.identity.role: one.value.value
+        for one in row.measures
+        if one.value.identity.name == "label_fidelity" and not one.by
+    }
+    made, real = shares.get("score"), shares.get("floor")
+    return None if made is None or real is None or made >= real / 2 else f"{made:.0f} instead of {real:.0f} %"
 
 
 def _no_images(row: Row) -> bool:

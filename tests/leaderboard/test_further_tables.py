@@ -202,3 +202,24 @@ def test_findings_without_a_value_share_a_line() -> None:
         assert "-0.700" in page
         across = page[page.index("Across the rows") :]
         assert "dataset" not in across.splitlines()[2]  # there is one alone
+
+
+@pytest.mark.parametrize(
+    ("made", "real", "is_said"),
+    [(24.0, 69.0, True), (34.4, 69.0, True), (34.5, 69.0, False), (80.0, 69.0, False)],
+)
+def test_images_that_do_not_show_their_label_are_said(made: float, real: float, *, is_said: bool) -> None:
+    def shares(index: int) -> Record:
+        about: dict[str, Any] = {"unit": "%", "extractor": "resnet32", "n": 150, "average": "pooled"}
+        of_made = Metric("label_fidelity", made, split="synthetic", **about)
+        of_real = Metric("label_fidelity", real, split="val", role="floor", **about)
+        return record(MADE, index, "label_fidelity", "image_set", [of_made, of_real])
+
+    page = render_markdown(build_board([*RECORDS, *(shares(index) for index in range(3))]))
+    assert ("sees their class less than half as often" in page) == is_said
+    assert (f"{made:.0f} instead of {real:.0f} % (DDPM)" in page) == is_said
+    alone = [
+        replace(one, result=replace(one.result, metrics=one.result.metrics[:1]))
+        for one in map(shares, range(3))
+    ]
+    assert "less than half as often" not in render_markdown(build_board([*RECORDS, *alone]))
