@@ -5,7 +5,7 @@ so two entries that people could not tell apart get a version or a few digits of
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -277,16 +277,20 @@ def make_groups(records: Sequence[Record], family: str = "") -> list[RawGroup]:
 
 def _without_remains(groups: Collection[RawGroup]) -> list[RawGroup]:
     """Leave out what another group of the same kind shows: remains where it is whole, and trials."""
+    there = Counter[str]()  # contenders of a family, which may be in several groups
+    for group in groups:
+        there[_family_of(group)] += sum(entry.role == "contender" for entry in group.entries.values())
+    complete = {id(group) for group in groups if _is_whole(group, there[_family_of(group)])}
     whole: dict[tuple[str, float], list[RawGroup]] = defaultdict(list)
     larger: dict[tuple[str, float], list[RawGroup]] = defaultdict(list)
     for group in groups:
-        if _is_whole(group):
+        if id(group) in complete:
             whole[group.kind].append(group)
         if not _is_trial(group):
             larger[group.kind].append(group)
 
     def is_shown_elsewhere(group: RawGroup) -> bool:
-        others = [] if _is_whole(group) else whole[group.kind]
+        others = [] if id(group) in complete else whole[group.kind]
         others = others + larger[group.kind] if _is_trial(group) else others
         return any(group.keys <= one.keys for one in others)
 
@@ -319,12 +323,22 @@ def _families(record: Record, only: str) -> list[Declaration | None]:
     return list(latest.values()) or [None]
 
 
-def _is_whole(group: RawGroup) -> bool:
-    """Say whether all is there that a suite planned here: a baseline, and every seed of every row."""
+def _family_of(group: RawGroup) -> str:
+    return group.declared.family if group.declared else ""
+
+
+def _is_whole(group: RawGroup, contenders_there: int) -> bool:
+    """Say whether all is there that a suite planned here: a baseline, and every seed of every row.
+
+    Args:
+        group: Of one suite.
+        contenders_there: How many contenders of its family there are, in this group and others.
+    """
     if group.declared is None:
         return True
     entries = group.entries.values()
     contenders = any(entry.role == "contender" for entry in entries) or not group.declared.helps
+    contenders = contenders and contenders_there >= group.declared.helps
     seeds = all(len(entry.measured) == entry.planned for entry in entries)
     return contenders and seeds and any(entry.is_baseline for entry in entries)
 
@@ -409,7 +423,10 @@ def check_recipe(entry: Entry, group: RawGroup, groups: Sequence[RawGroup]) -> N
         if other is group or baseline is None:
             continue
         theirs = {"classifier": other.classifier.identity, "protocol": other.protocol.identity}
-        path, found, expected = differences(mine, theirs)[0]
+        differing = differences(mine, theirs)
+        if not differing:  # of another suite, whose baseline has no part in what this one declared
+            continue
+        path, found, expected = differing[0]
         raise ProtocolError(
             f"{entry.label} on {group.dataset.name} cannot be compared with its baseline "
             f"({baseline.label}): {path} is {found!r}, not {expected!r}; "

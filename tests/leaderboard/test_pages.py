@@ -20,6 +20,7 @@ from genbench_leaderboard.crossed import Comparison
 from genbench_leaderboard.fitting import PAGE, fitted, least_width
 from genbench_leaderboard.html import render_html
 from genbench_leaderboard.layout import sections
+from genbench_leaderboard.predictors import TITLE
 from genbench_leaderboard.rows import Board, Outlier
 from genbench_leaderboard.shown import shown
 from genbench_leaderboard.tables import anchors, render_csv, render_json, render_latex, render_markdown
@@ -67,7 +68,7 @@ def test_every_table_of_the_published_board_fits_the_page(published: Board, page
 
 def test_references_are_shown_to_the_letter_however_a_page_breaks_them(published: Board, page: str) -> None:
     generators = {row.generator for group in published.groups for row in group.rows if "," in row.generator}
-    assert len(generators) >= 3
+    assert len(generators) >= 2
     for generator in generators:
         assert generator in page.replace("<wbr>", "")
         assert generator not in page  # it may break
@@ -85,8 +86,8 @@ def test_a_page_begins_with_its_headline_and_contents(page: str) -> None:
     assert [title for title, _ in links] == headings[:-1], "all but the terms, in their order"
     assert [link for _, link in links] == anchors(headings[:-1])
     assert headings[0] == "CIFAR-10, 5,000 training images, small CNN", "groups that have verdicts come first"
-    assert headings[-3:] == ["CIFAR-10, small CNN", "Across the rows", "Terms"], "a baseline alone comes last"
-    alone = page[page.index("## CIFAR-10, small CNN") : page.index("## Across")]
+    assert headings[-3:] == ["CIFAR-10, small CNN", TITLE, "Terms"], "a baseline alone comes last"
+    alone = page[page.index("## CIFAR-10, small CNN") : page.index(f"## {TITLE}")]
     assert alone.index("| images") > alone.index("<details>"), "and is short"
 
 
