@@ -80,6 +80,7 @@ def _preempt(job: str) -> None:
 def run_with(site: Site, tmp_path: Path) -> Iterator[Callable[..., "Run"]]:
     """Build executors of the probe, with lines of a profile and fields of the setup."""
     made: list[Run] = []
+    eventually(lambda: not jobs_at_work())  # those of an earlier test may take a moment to leave the queue
 
     def make(lines: str = "", *, shared: bool = False, **fields: Any) -> Run:
         usual = "".join(one for one in PROFILE.splitlines(True) if one.split()[0] not in lines)

@@ -369,9 +369,13 @@ def _write_mark(folder: Path, run: Run) -> None:
 
 
 def _is_marked(folder: Path, run: Run) -> bool:
-    """Say whether a folder has the mark of this very attempt."""
+    """Say whether a folder has the mark of this very attempt; two may begin in the same millisecond."""
     held = read_run(folder)
-    return held is not None and (held.id, held.began) == (run.id, run.began)
+    return held is not None and _attempt(held) == _attempt(run)
+
+
+def _attempt(run: Run) -> tuple[object, ...]:
+    return run.id, run.began, run.host, run.pid, run.scope
 
 
 def new_run(

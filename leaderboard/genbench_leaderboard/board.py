@@ -361,7 +361,10 @@ def _other_failures(records: Iterable[Record]) -> tuple[Failure, ...]:
 
 
 def _intervals(result: Result) -> dict[str, tuple[float, float]]:
-    """Return the intervals that an evaluator gave as numbers, by the label of their metric."""
+    """Return the intervals that an evaluator gave as numbers, by the label of their metric.
+
+    Where an index stands in for records, this reads the file of one: a suite has few such evaluations.
+    """
     given = result.tables.get(INTERVALS)
     found = {}
     for label, ends in given.items() if isinstance(given, Mapping) else ():

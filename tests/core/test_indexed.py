@@ -68,7 +68,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def test_the_published_boards_are_the_same_by_an_index(reads: Reads) -> None:
-    """Byte for byte, and the second board reads no file of a record."""
+    """Byte for byte, and the second board reads no file but of a whole suite's intervals, which are few."""
     plain = list(read_records([PUBLISHED]))
     wanted = build_board(plain)
     assert len(_all(PUBLISHED)) == len(reads) == len(plain)
@@ -77,7 +77,8 @@ def test_the_published_boards_are_the_same_by_an_index(reads: Reads) -> None:
     board = build_board(again)
     assert render_markdown(board) == render_markdown(wanted)
     assert render_json(board) == render_json(wanted)
-    assert reads == []
+    assert {path.name.partition("-")[0] for path in reads} <= {"suite"}
+    assert len(reads) <= 1
     assert [one.result_digest for one in again] == [one.result_digest for one in plain]
     assert [one.run_digest for one in again] == [one.run_digest for one in plain]
 

@@ -240,10 +240,13 @@ def test_a_smaller_run_that_ends_later_leaves_the_larger_board_alone(
     assert published.run.id != held.id
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 def test_a_run_that_is_stopped_or_fails_leaves_what_a_larger_one_wrote_alone(
-    registry: Registry, store: Store, tmp_path: Path
+    registry: Registry, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, at_once: bool
 ) -> None:
     """Both had a new folder; it is removed again where nothing else was written, and only there."""
+    if at_once:
+        monkeypatch.setattr("genbench.runs.now", lambda: "2026-01-01T00:00:00.000+00:00")
 
     def overtaken(problem: GenbenchError, *larger: Publication) -> None:
         smaller = prepared(registry, store, out)
