@@ -19,9 +19,9 @@ Bounds = tuple[float | None, float | None]
 
 #: Splits whose name is left out of a label: what a cell and an image set are usually measured on.
 USUAL_SPLITS = ("", "test", "synthetic")
-#: Every split that is no shift. A shift is a test set from another distribution, and has a name of its own.
 #: The table in which an evaluator of suites may give the ends of intervals: `{metric's label: [low, high]}`.
 INTERVALS = "intervals"
+#: Every split that is no shift. A shift is a test set from another distribution, and has a name of its own.
 STANDARD_SPLITS = frozenset({"", "train", "val", "test", "reserve", "synthetic"})
 _BOUNDS_OF_UNIT: dict[str, Bounds] = {"%": (0, 100)}  # a percentage is a share
 _SUFFIX_OF_ROLE: dict[Role, str] = {"floor": "_floor", "p_value": "_p"}
@@ -149,6 +149,19 @@ class Averaged(NamedTuple):
     value: float
     seeds: int
     n: tuple[int, int] | None
+
+
+def unlike_their_labels(measured: Iterable[tuple[str, Role, float | None]]) -> tuple[float, float] | None:
+    """Return how often a judge sees their class in images, and in real ones, in %, if that is less than half.
+
+    None where it is not, or was not measured.
+
+    Args:
+        measured: Name, role and value of the metrics of an image set: its `label_fidelity` is looked at.
+    """
+    shares = {role: value for name, role, value in measured if name == "label_fidelity" and value is not None}
+    made, real = shares.get("score"), shares.get("floor")
+    return None if made is None or real is None or made >= real / 2 else (made, real)
 
 
 def shown_range(sizes: Iterable[int]) -> str:

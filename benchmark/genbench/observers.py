@@ -1,4 +1,4 @@
-"""Observers of one run together, and the one that tells plugins: MLflow and its like learn of a run by it."""
+"""Observers of one run together: what tells plugins, such as MLflow, and what looks at the first images."""
 
 import contextlib
 import copy
@@ -6,6 +6,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from genbench.compose import Composer
 from genbench.escaping import exception_text
 from genbench.executors import Event
 from genbench.interrupts import saving
+from genbench.metrics import unlike_their_labels
 from genbench.plan import Plan, Step
 from genbench.records import Record
 from genbench.registry import Registry
@@ -83,6 +85,36 @@ def with_plugins(observer: Observer, plan: Plan, store: Store, registry: Registr
         observer.ended(end)
 
     return Observer(observer.planned, event, observer.notice, observer.waiting, started, ended)
+
+
+def with_first_look(observer: Observer, plan: Plan, store: Store) -> Observer:
+    """Return an observer that warns at once of images that do not show what their labels say.
+
+    Only those of the first seed are looked at: the others have the same generator and the same options.
+    """
+    composer: Composer | None = None
+    judged = [key for key, one in plan.records.items() if one.subject == "image_set"]
+    first = min((plan.records[key].arm.index for key in judged), default=0)
+    looked_at = {key for key in judged if plan.records[key].arm.index == first}
+
+    def event(step: Step, news: Event) -> None:
+        nonlocal composer
+        observer.event(step, news)
+        if step.key not in looked_at or news.status != "done":
+            return
+        composer = composer or Composer(plan, store, "", keep=False)
+        record = composer.record(step.key)
+        metrics = record.result.metrics if record else ()
+        found = unlike_their_labels((one.name, one.role, one.value) for one in metrics)
+        if found:
+            arm = plan.records[step.key].arm
+            observer.notice(
+                f"{arm.generator.label} for {arm.dataset.label}: a network trained on real images sees the "
+                f"class of the label in {found[0]:.0f} % of these images, in {found[1]:.0f} % of real ones. "
+                "Look at them before you go on (genbench preview): trainings on them tell little"
+            )
+
+    return replace(observer, event=event)
 
 
 class _Plugins:

@@ -67,6 +67,9 @@ def changed_code(plan: Plan, store: Store, registry: Registry) -> Iterator[str]:
 def order_of_work(plan: Plan, missing: Sequence[str], workers: int) -> list[str]:
     """Order steps seed by seed where there is work enough for that, else the longest chain first.
 
+    Either way the images of the first seed are judged as soon as they are there: who sees that they are no
+    good need not wait for the trainings.
+
     Seed by seed, a run that is stopped leaves whole seeds, which can be compared, and not many fits without
     a training. It may cost time at the end, when all workers but one have nothing left to do: at most that of
     the longest chain of steps (R. L. Graham, Bounds on Multiprocessing Timing Anomalies, 1969). This is
@@ -89,10 +92,24 @@ def order_of_work(plan: Plan, missing: Sequence[str], workers: int) -> list[str]
             hangs_on[needed] = max(hangs_on.get(needed, 0.0), hangs_on[key])
             if key in seeds:
                 seeds[needed] = min(seeds.get(needed, seeds[key]), seeds[key])
+    early = _of_first_images(plan, missing)
     work = sum(_USUAL_SECONDS[plan.steps[key].stage] for key in missing)
     if work < _CHAINS_PER_WORKER * workers * max(hangs_on.values(), default=0.0):
-        return sorted(missing, key=lambda key: -hangs_on[key])
-    return sorted(missing, key=lambda key: (seeds.get(key, math.inf), -hangs_on[key]))
+        before = max((hangs_on[key] for key in missing if plan.steps[key].stage == "train"), default=0.0)
+        urgency = {key: max(hangs_on[key], before) if key in early else hangs_on[key] for key in missing}
+        return sorted(missing, key=lambda key: (-urgency[key], key not in early))
+    return sorted(missing, key=lambda key: (seeds.get(key, math.inf), key not in early, -hangs_on[key]))
+
+
+def _of_first_images(plan: Plan, missing: Sequence[str]) -> set[str]:
+    """Return the steps that it takes to judge the images of the first seed."""
+    judged = {key: one.arm.index for key, one in plan.records.items() if one.subject == "image_set"}
+    first = min(judged.values(), default=0)
+    found = {key for key, index in judged.items() if index == first}
+    for key in reversed(missing):
+        if key in found:
+            found |= set(plan.steps[key].inputs.values())
+    return found
 
 
 def missing_steps(plan: Plan, store: Store) -> list[str]:

@@ -13,7 +13,7 @@ from genbench.executors.config import ExecutorConfig
 from genbench.executors.making import engine_named, has_workers, make_executor
 from genbench.interrupts import cleaning, heeded, saving
 from genbench.needs import needs_of
-from genbench.observers import facts_of, told, with_plugins
+from genbench.observers import facts_of, told, with_first_look, with_plugins
 from genbench.outlook import changed_code
 from genbench.parcels import Parcel
 from genbench.plan import Plan
@@ -45,7 +45,8 @@ def run(
             that cannot be loaded.
     """
     _check_confinement(options.confine)
-    watcher = with_plugins(observer or Observer(), plan, store, registry, options.command)
+    watcher = with_first_look(observer or Observer(), plan, store)
+    watcher = with_plugins(watcher, plan, store, registry, options.command)
     with heeded(), contextlib.ExitStack() as held:
         try:
             # The mark comes before the look at the store: what is there now, `store gc` spares.

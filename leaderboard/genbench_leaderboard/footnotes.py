@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from genbench.digest import differences
+from genbench.metrics import unlike_their_labels
 from genbench.roles import CONTROLS
 from genbench_leaderboard.crossed import ALPHA, POWER, Comparison
 from genbench_leaderboard.group_headline import winning_lines, without
@@ -282,13 +283,9 @@ def _duplicates(row: Row) -> str | None:
 
 def _unlike_their_labels(row: Row) -> str | None:
     """Return how often images show the class of their label, and how often real ones do, if that is rare."""
-    shares = {
-        one.value.identity.role: one.value.value
-        for one in row.measures
-        if one.value.identity.name == "label_fidelity" and not one.by
-    }
-    made, real = shares.get("score"), shares.get("floor")
-    return None if made is None or real is None or made >= real / 2 else f"{made:.0f} instead of {real:.0f} %"
+    measures = (one.value for one in row.measures if not one.by)
+    found = unlike_their_labels((one.identity.name, one.identity.role, one.value) for one in measures)
+    return f"{found[0]:.0f} instead of {found[1]:.0f} %" if found else None
 
 
 def _no_images(row: Row) -> bool:

@@ -29,9 +29,10 @@ def test_few_workers_finish_seed_by_seed_and_many_begin_with_the_longest_chains(
     assert in_turn == sorted(in_turn)
     assert set(in_turn) == set(range(12))
     many = order_of_work(plan, list(plan.steps), 12)
-    stages = [plan.steps[key].stage for key in many]
-    assert stages.count("fit") == 12
-    assert stages.index("train") > max(place for place, stage in enumerate(stages) if stage == "fit")
+    trained = {cell.train for cell in plan.cells}
+    fits = [place for place, key in enumerate(many) if plan.steps[key].stage == "fit"]
+    assert len(fits) == 12
+    assert min(place for place, key in enumerate(many) if key in trained) > max(fits)
 
 
 def test_a_seed_is_whole_before_the_next_one_begins(registry: Registry, store: Store) -> None:
@@ -58,6 +59,27 @@ def test_what_reads_all_records_of_a_suite_comes_last_and_moves_nothing(
     assert in_turn == sorted(in_turn)
 
 
+@pytest.mark.parametrize("workers", [1, 12])
+def test_the_first_seeds_images_are_judged_before_anything_else_can_be(
+    registry: Registry, store: Store, workers: int
+) -> None:
+    plan = toy_plan(registry, store, seeds=12)
+    ordered = order_of_work(plan, list(plan.steps), workers)
+    first, others = (
+        [
+            ordered.index(key)
+            for key, one in plan.records.items()
+            if one.subject == "image_set" and (one.arm.index == 0) is is_first
+        ]
+        for is_first in (True, False)
+    )
+    trained = [ordered.index(cell.train) for cell in plan.cells]
+    assert len(first) == 2, "fid and copies"
+    assert len(others) == 22
+    assert max(first) < min(trained)
+    assert min(others) > min(trained), "those of other seeds wait for their turn"
+
+
 @pytest.mark.parametrize(("vectorize", "fits_before"), [("off", 1), ("on", 12)])
 def test_trainings_that_may_share_a_worker_are_made_ready_together(
     registry: Registry, store: Store, vectorize: Literal["on", "off"], fits_before: int
@@ -65,5 +87,5 @@ def test_trainings_that_may_share_a_worker_are_made_ready_together(
     plan = toy_plan(registry, store, seeds=12)
     walk = Walk(plan, store, registry, Observer(), RunOptions(jobs=1, vectorize=vectorize))
     rank = walk._frontier._rank  # what a walk decides before its first step
-    first = min(rank[key] for key, step in plan.steps.items() if step.stage == "train")
+    first = min(rank[cell.train] for cell in plan.cells)
     assert sum(rank[key] < first for key, step in plan.steps.items() if step.stage == "fit") == fits_before

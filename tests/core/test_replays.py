@@ -23,9 +23,10 @@ from genbench.planner import make_plan
 from genbench.recipe import TrainRecipe, total_steps
 from genbench.registry import PluginSource, Registry
 from genbench.replays.columns import rows_of, suite_of
+from genbench.replays.conclusions import concluded, conclusions_markdown, conclusions_text
 from genbench.replays.experiment import Experiment, experiments, load_experiment, replaced, scaled
 from genbench.replays.listed import docs_rows, list_text
-from genbench.replays.runs import How, Replayed, replay, state_of
+from genbench.replays.runs import How, Replayed, replay
 from genbench.replays.shown import RENDERED, as_text
 from genbench.spec import resolve, resolve_suite
 from genbench.store import Store
@@ -238,6 +239,9 @@ def test_the_list_of_experiments_says_what_was_run(tmp_path: Path) -> None:
     states = {row["experiment"]: row["results"] for row in json.loads(printed)}
     assert (states["s4-mmd"], states["s1-vit"]) == ("scaled", "not run")
     assert len(states) == len(experiments())
+    printed = CliRunner().invoke(program, ["replay", "-o", str(tmp_path)]).output
+    assert "replay.json is not what a replay leaves" in printed.replace("\n", " ")
+    assert "`genbench replay s4-mmd --scale`" in printed.replace("\n", " ")
 
 
 def test_the_list_keeps_names_whole_and_what_cannot_be_run_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,8 +414,13 @@ def test_a_replay_is_resumed_and_its_files_say_what_was_printed(
     left = [(one.cells, one.cells_to_run, one.steps_to_run) for one in planned.plan.columns]
     assert left == [(10, 0, 0), (4, 0, 0)], "everything is cached"
     assert all(one.steps_cached for one in planned.plan.columns)
-    assert state_of(folder.parent, "toys") == "whole"
-    assert state_of(folder.parent, "other") == "not run"
+    (left_behind,) = concluded(folder.parent, ["other", "toys"])
+    assert (left_behind.name, left_behind.version) == ("toys", "whole")
+    assert left_behind.conclusions == whole.conclusions, "what was read is what was computed"
+    text, page = conclusions_text([left_behind]), conclusions_markdown([left_behind], folder.parent)
+    assert "Of 1 reported effect, as controlled: 1 cannot be told." in text
+    assert "cannot tell (2 of 5 seeds): " in page
+    assert "[toys](toys-replay/replay.md), whole" in page
 
 
 def test_one_column_alone_leaves_the_other_one_not_run(run_toys: Run) -> None:

@@ -11,12 +11,20 @@ from scipy.stats import entropy
 from sklearn.neighbors import NearestNeighbors
 
 from genbench.errors import DataError
+from genbench.executors import Event
 from genbench.images import Subset, TensorImages
-from genbench.plan import Plan
+from genbench.plan import Plan, Step
+from genbench.planner import make_plan
 from genbench.protocols import Evaluation, ImageSet, RunContext
-from genbench.runner import RunSummary
+from genbench.registry import Registry
+from genbench.runner import RunSummary, run
 from genbench.seeding import generator
+from genbench.spec import resolve_suite
+from genbench.store import Store
+from genbench.suite import make_suite
 from genbench.testing.suites import EvaluatorConformance
+from genbench.walk import Observer
+from genbench.worker import RunOptions
 from genbench_evaluators import _neighbours as neighbours
 from genbench_evaluators._neighbours import nearest
 from genbench_evaluators.configs.fid import FidConfig
@@ -472,3 +480,38 @@ def test_all_of_them_run_on_digits_and_share_their_embeddings(run_cells: RunCell
         if record.result.evaluator.use == "label_fidelity"
     }
     assert (judged["copies"] or 0) > 50
+
+
+def test_a_run_says_at_once_that_images_do_not_show_their_class(registry: Registry, store: Store) -> None:
+    entries = {
+        "preset": "smoke",
+        "seeds": 2,
+        "datasets": ["digits:limit_train=200"],
+        "generators": ["copies", "cvae:fit_steps=1"],
+        "classifiers": ["mlp"],
+        "reference": "mlp",
+        "evaluators": ["accuracy", "label_fidelity:judge=mlp"],
+    }
+    plan = make_plan(resolve_suite(registry, make_suite(entries, "test"), store.fingerprint))
+    heard: list[str] = []
+    trained = 0
+
+    def event(step: Step, news: Event) -> None:
+        nonlocal trained
+        trained += news.status == "done" and step.key in {cell.train for cell in plan.cells}
+
+    def notice(message: str) -> None:
+        heard.append(f"after {trained} trainings: {message}")
+
+    outcome = run(plan, store, registry, RunOptions(jobs=0), Observer(event=event, notice=notice))
+    assert outcome.failed == {}
+    (warning,) = (one for one in heard if "sees the class" in one)
+    shares = [
+        {metric.role: metric.value for metric in record.result.metrics}
+        for record in outcome.records
+        if (record.result.evaluator.use, record.result.generator.use, record.result.index)
+        == ("label_fidelity", "cvae", 0)
+    ]
+    assert f"{shares[0]['score']:.0f} % of these images, in {shares[0]['floor']:.0f} % of real" in warning
+    assert "cvae:fit_steps=1 for digits:limit_train=200" in warning
+    assert warning.startswith("after 0 trainings"), "before anything is trained on them"

@@ -125,12 +125,20 @@ def _progress(*, quiet: bool) -> Any:
 
 def _list_all(form: str, out: Path) -> None:
     """Print all experiments."""
+    from genbench.replays import conclusions as ended
     from genbench.replays.experiment import experiments, load_experiment
     from genbench.replays.listed import list_json, list_markdown, list_text
-    from genbench.replays.runs import state_of
 
     found = {name: load_experiment(name)[1] for name in experiments()}
-    render = {"text": list_text, "markdown": list_markdown, "json": list_json}[form]
-    echo(render(found, {name: state_of(out, name) for name in found}))
+    results = ended.concluded(out, list(found))
+    states = ended.states(results)
+    if form == "json":
+        echo(list_json(found, states, ended.conclusions_entries(results)))
+        return
+    if form == "markdown":
+        blocks = [ended.conclusions_markdown(results, out), list_markdown(found, states)]
+    else:
+        blocks = [list_text(found, states), ended.conclusions_text(results)]
+    echo("\n\n".join(block for block in blocks if block))
     if form == "text":
         echo("\ngenbench replay NAME runs one, with --scale in minutes on a CPU (genbench docs replay)")

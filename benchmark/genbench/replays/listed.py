@@ -65,9 +65,14 @@ def list_markdown(found: Mapping[str, Experiment], states: Mapping[str, str]) ->
     return markdown(Table(tuple(entries(found, states)[0]), tuple(rows)))
 
 
-def list_json(found: Mapping[str, Experiment], states: Mapping[str, str]) -> str:
-    """Return the list as JSON."""
-    return json.dumps(entries(found, states), indent=1)
+def list_json(
+    found: Mapping[str, Experiment],
+    states: Mapping[str, str],
+    effects: Mapping[str, list[dict[str, str]]],
+) -> str:
+    """Return the list as JSON; an experiment that was run has its `effects`, too."""
+    rows = [{**row, "effects": effects.get(row["experiment"], [])} for row in entries(found, states)]
+    return json.dumps(rows, indent=1, ensure_ascii=False)
 
 
 def _in_order(found: Mapping[str, Experiment]) -> Mapping[str, Experiment]:

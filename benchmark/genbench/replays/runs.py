@@ -18,6 +18,7 @@ from genbench.escaping import markdown_text
 from genbench.records import Record, read_records
 from genbench.registry import Registry
 from genbench.replays.columns import suite_of
+from genbench.replays.conclusions import TABLES, folder_of
 from genbench.replays.experiment import Experiment, scaled
 from genbench.replays.outcome import Outcome, outcome_of, stored_outcome
 from genbench.replays.planned import PlannedReplay, planned
@@ -26,8 +27,6 @@ from genbench.replays.stored import recomputed
 from genbench.runner import Observer
 from genbench.runs import BOARDS
 from genbench.store import Store
-
-TABLES = ("replay.md", "replay.json")
 
 
 class Progress(Protocol):
@@ -70,7 +69,7 @@ class How:
 
     def folder(self, name: str) -> Path:
         """Return the folder of an experiment."""
-        return self.out / (f"{name}-replay-scaled" if self.is_scaled else f"{name}-replay")
+        return folder_of(self.out, name, is_scaled=self.is_scaled)
 
 
 @dataclass(frozen=True)
@@ -129,15 +128,6 @@ def _planned(chosen: Experiment, how: How) -> PlannedReplay:
         only=how.planned_columns,
         command=how.command,
     )
-
-
-def state_of(out: Path, name: str) -> str:
-    """Say which versions of an experiment were run, by the tables that lie in a folder of results."""
-    found = {
-        "whole": (out / f"{name}-replay" / TABLES[1]).is_file(),
-        "scaled": (out / f"{name}-replay-scaled" / TABLES[1]).is_file(),
-    }
-    return ", ".join(what for what, is_there in found.items() if is_there) or "not run"
 
 
 def _check_columns(name: str, experiment: Experiment, wanted: Sequence[str] | None) -> None:

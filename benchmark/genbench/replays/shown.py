@@ -57,10 +57,10 @@ def effects_table(outcome: Outcome) -> Table:
     rows = tuple(
         (
             one.effect.name,
-            _reported_effect(one),
-            _difference(one.replayed, one.effect.unit),
+            reported_effect(one),
+            difference_text(one.replayed, one.effect.unit),
             _judged(one.replayed),
-            _difference(one.controlled, one.effect.unit),
+            difference_text(one.controlled, one.effect.unit),
             _judged(one.controlled),
         )
         for one in outcome.conclusions
@@ -194,7 +194,7 @@ def _places(outcome: Outcome) -> Table:
         runs = terminal.count(one.runs, "run") if one.runs else "runs not told"
         rows.append((one.name, printed(one), f"{one.split}, {images}, {runs}", one.where))
     rows += [
-        (one.effect.name, _reported_effect(one), "effect", one.effect.where) for one in outcome.conclusions
+        (one.effect.name, reported_effect(one), "effect", one.effect.where) for one in outcome.conclusions
     ]
     return Table(("number", "value", "measured on", "where"), tuple(rows), ())
 
@@ -233,14 +233,16 @@ def _agreement(one: Numbers, *, is_stored: bool) -> str:
     return f"{word} [{interval.low:.4g}, {interval.high:.4g}]"
 
 
-def _reported_effect(one: Conclusion) -> str:
+def reported_effect(one: Conclusion) -> str:
+    """Write an effect as its source reports it: its size, or its direction in a word."""
     effect = one.effect
     if effect.value is None:
         return (_SIGNS if effect.unit == "points" else _SIZES)[effect.sign]
     return f"{effect.value:+g}"
 
 
-def _difference(judged: "Judged | None", unit: str) -> str:
+def difference_text(judged: "Judged | None", unit: str) -> str:
+    """Write a difference of two arms with the half-width of its interval."""
     found = judged.found if judged else None
     if found is None:
         return _NOTHING

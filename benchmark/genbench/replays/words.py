@@ -87,10 +87,10 @@ def _summary(outcome: Outcome) -> Iterator[str]:
     words = [verdict_of(one) for one in reported]
     models = {one.reported.stored.model for one in reported if one.reported and one.reported.stored}
     of = f" ({len(reported)}, of {terminal.count(len(models), 'model')})" if models else ""
-    said = [_counted(f"Reported numbers{of}", words)] if words else ["No number was reported."]
+    said = [counted(f"Reported numbers{of}", words)] if words else ["No number was reported."]
     for column in ("replayed", "controlled"):
         judged = [one.word for each in outcome.conclusions if (one := getattr(each, column))]
-        said += [_counted(f"Effects {column}", [(word, "") for word in judged])] if judged else []
+        said += [counted(f"Effects {column}", [(word, "") for word in judged])] if judged else []
     yield " ".join(said)
     doubts = [text for source, text in _DOUBTED.items() if any(one[1] == _DOUBTS[source] for one in words)]
     if doubts:
@@ -114,7 +114,7 @@ def in_words(word: str, doubt: str) -> str:
     return f"{word} ({doubt})" if doubt else word
 
 
-def _counted(what: str, words: Sequence[tuple[str, str]]) -> str:
+def counted(what: str, words: Sequence[tuple[str, str]]) -> str:
     """Count verdicts, those on numbers that were looked up first."""
     counts = sorted(Counter(words).items(), key=lambda one: bool(one[0][1]))
     said = [
