@@ -23,6 +23,13 @@ TABLES = ("replay.md", "replay.json")
 _MOST_BYTES = 16 * 2**20
 _DEPTH = 16
 _COLUMNS = ("replayed", "controlled")
+_INTRODUCTION = (
+    "`replayed` is the source's own protocol, as far as it is known, over several seeds; `controlled` has "
+    "equal optimizer steps, the last weights, test read once, and the same free augmentation in all arms. A "
+    "difference is in points, ± the half-width of its 95 % interval over new seeds and new test images. "
+    "*scaled*: the same comparison, made small enough for a CPU: the direction of an effect is judged, not "
+    "its size."
+)
 
 
 @dataclass(frozen=True)
@@ -76,14 +83,24 @@ def conclusions_text(found: Sequence[Concluded]) -> str:
 
 
 def conclusions_markdown(found: Sequence[Concluded], out: Path) -> str:
-    """Return the conclusions as Markdown, with links from `out` to their pages; nothing without any."""
+    """Return the conclusions as a Markdown page with links from `out`; nothing where none was replayed."""
+    if not found:
+        return ""
     pages = [
         f"* [{one.name}]({(one.folder / TABLES[0]).relative_to(out).as_posix()}), {one.version}"
         for one in found
     ]
-    blocks = ["\n".join(markdown_text(line) for line in _summary(found))]
-    blocks += [markdown(table) for table in [_table(found)] if table.rows]
-    return "\n\n".join(block for block in [*blocks, "\n".join(pages)] if block)
+    table = _table(found)
+    blocks = [
+        "# Published conclusions, replayed",
+        _INTRODUCTION,
+        "\n".join(f"* {markdown_text(line)}" for line in _summary(found)),
+        markdown(table) if table.rows else "",
+        "What was measured, what the sources left open, and what was done otherwise:",
+        "\n".join(pages),
+        "## All experiments",
+    ]
+    return "\n\n".join(block for block in blocks if block)
 
 
 def conclusions_entries(found: Sequence[Concluded]) -> Mapping[str, list[dict[str, str]]]:
