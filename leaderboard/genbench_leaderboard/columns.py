@@ -34,6 +34,23 @@ class Table:
     legend: str
 
 
+@dataclass(frozen=True)
+class Across:
+    """A table over several groups, a section of its own.
+
+    Attributes:
+        title: Of the section.
+        sentence: What the table says.
+        columns: The table.
+        result: In a few words, for contents.
+    """
+
+    title: str
+    sentence: str
+    columns: tuple[Column, ...]
+    result: str
+
+
 def number(value: float) -> str:
     """Write a distance with three significant digits, more before the point.
 

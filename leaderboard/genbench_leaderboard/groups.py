@@ -172,10 +172,11 @@ class RawGroup:
         return (self.kin, self.budget_scale)
 
     @property
-    def order(self) -> tuple[str, str, str, float, str, str]:
-        """Where it stands on the board."""
+    def order(self) -> tuple[str, str, str, float, str, int, str]:
+        """Where it stands on the board: of several suites with the same networks, the larger one first."""
         family = self.declared.family if self.declared else ""
-        return (self.dataset.name, self.classifier.name, self.budget, self.budget_scale, self.kin, family)
+        place = (self.dataset.name, self.classifier.name, self.budget, self.budget_scale, self.kin)
+        return (*place, -len(self.entries), family)
 
     def has_further_question(self, entry: Entry) -> bool:
         """Say whether it is asked if an entry is more than copies, and more than free augmentation."""

@@ -4,7 +4,7 @@ Plain text, in one line, not yet escaped for Markdown, HTML or LaTeX.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -117,16 +117,24 @@ class _Judged:
 
     def _counted(self) -> str:
         """Count the verdicts: `Of 12 contenders in 3 comparisons, 1 helped, 2 hurt, and ...`."""
-        better, worse, open_ = (
-            sum(len(one.said.with_verdict(verdict)) for one in self.told) for verdict in JUDGED
-        )
-        what = f"{better + worse + open_} contenders with a verdict, in {len(self.told)} comparisons"
+        better, worse, open_ = (self._contenders(verdict) for verdict in JUDGED)
+        what = f"{better + worse + open_} contenders with a verdict, in {_places(self.told)} comparisons"
         parts = [
             f"{better} helped" if better else "none was shown to help" + ("" if worse else " or to hurt")
         ]
         parts += [f"{worse} hurt"] if worse else []
         parts += [f"for {open_} the data cannot tell"] if open_ and better + worse else []
         return f"Of {what}, {listed(parts)}."
+
+    def _contenders(self, verdict: Verdict) -> int:
+        """Count the contenders with a verdict; one that several suites judge alike counts once."""
+        return len(
+            {
+                (_question(one.said.group, row), one.said.group.protocol.base_seed)
+                for one in self.told
+                for row in one.said.with_verdict(verdict)
+            }
+        )
 
     def _contradictions(self) -> Iterator[str]:
         """Name what was asked more than once, as with several base seeds, with different verdicts."""
@@ -176,7 +184,7 @@ class _Judged:
         if any(one.title not in told for one in self.winners):
             lines = [row for one in self.winners for row in winning_lines(one.said.group)]
             yield (
-                f"Reference lines {without(lines)} helped in {len(self.winners)} of {len(self.told)} "
+                f"Reference lines {without(lines)} helped in {_places(self.winners)} of {_places(self.told)} "
                 "comparisons."
             )
 
@@ -187,17 +195,23 @@ class _Judged:
 
     def _doubts(self) -> str:
         """Count the comparisons that should make a reader careful."""
-        doubts: dict[str, Sequence[object]] = {
-            "a baseline leaves no room to be better": [one.said.hopeless for one in self.told],
-            "nothing could be tested for some rows": [one.said.detectable()[1] for one in self.told],
-            "some seeds stand apart from the others": [one.said.apart for one in self.told],
-            "the training may be too short to judge": [one.said.limits for one in self.told],
+        doubts: dict[str, Callable[[Said], object]] = {
+            "a baseline leaves no room to be better": lambda said: said.hopeless,
+            "nothing could be tested for some rows": lambda said: said.detectable()[1],
+            "some seeds stand apart from the others": lambda said: said.apart,
+            "the training may be too short to judge": lambda said: said.limits,
         }
         parts = []
         for what, found in doubts.items():
-            times = sum(map(bool, found))
+            times = _places([one for one in self.told if found(one.said)])
             parts += [f"in {times} {what}"] if times else []
-        return f"Of the {len(self.told)} comparisons, {listed(parts)}." if parts else ""
+        return f"Of the {_places(self.told)} comparisons, {listed(parts)}." if parts else ""
+
+
+def _places(told: Sequence[_Told]) -> int:
+    """Count groups; those of several suites with the same dataset, classifier, budget and seeds are one."""
+    groups = [one.said.group for one in told]
+    return len({(_place(group), group.protocol.base_seed) for group in groups})
 
 
 def _mean(row: Row) -> float:
@@ -205,13 +219,14 @@ def _mean(row: Row) -> float:
     return found.mean if found else 0.0
 
 
+def _place(group: Group) -> str:
+    """Return what groups share that differ in base seed, suite and number of seeds alone."""
+    parts = (group.dataset_component, group.classifier_component)
+    rules = (group.protocol.version, group.protocol.preset, group.budget, group.budget_scale)
+    return digest([[part.identity for part in parts], list(rules)])
+
+
 def _question(group: Group, row: Row) -> str:
     """Return what rows share that differ in base seed, suite and number of seeds alone."""
-    parts = (
-        group.dataset_component,
-        group.classifier_component,
-        row.generator_component,
-        row.filter_component,
-    )
-    rules = (group.protocol.version, group.protocol.preset, group.budget, group.budget_scale)
-    return digest([[part.identity for part in parts], list(rules), dict(row.mix_values)])
+    parts = (row.generator_component, row.filter_component)
+    return digest([_place(group), [part.identity for part in parts], dict(row.mix_values)])

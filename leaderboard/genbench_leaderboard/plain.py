@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from genbench import terminal
-from genbench_leaderboard.columns import NOTHING, Column, Table
+from genbench_leaderboard.columns import NOTHING, Across, Column, Table
 from genbench_leaderboard.further_tables import findings_table
 from genbench_leaderboard.headline import headline
 from genbench_leaderboard.layout import Section, sections
@@ -16,6 +16,7 @@ from genbench_leaderboard.predictors import predictors
 from genbench_leaderboard.rows import Board
 from genbench_leaderboard.sentences import failure_lines, summary
 from genbench_leaderboard.shown import shown
+from genbench_leaderboard.side_by_side import side_by_side
 from genbench_leaderboard.terms import terms
 
 NO_RECORDS = "No records of cells: run a suite first (genbench run)."
@@ -38,11 +39,10 @@ def render_terminal(board: Board, width: int | None = None, *, with_headline: bo
     begin = [said * with_headline, summary(board)] if board.groups else [NO_RECORDS]
     blocks = [_filled(text, width) for text in begin]
     parts = sections(board)
+    blocks += [_terminal_across(one, width) for one in side_by_side(board)]
     for part in parts:
         blocks += _terminal_section(part, width, said=said.startswith(part.headline))
-    for one in predictors(board):
-        table = _terminal_table(one.columns, width)
-        blocks.append(f"{one.title}\n{_filled(one.sentence, width)}\n{table}")
+    blocks += [_terminal_across(one, width) for one in predictors(board)]
     whole = findings_table(board)
     if whole:
         table = _terminal_table(findings_table(board, _SHOWN_FINDINGS), width)
@@ -53,6 +53,11 @@ def render_terminal(board: Board, width: int | None = None, *, with_headline: bo
     blocks += _terminal_list("Notes on the records", board.notes, width)
     blocks += _terminal_list("Terms", (f"{term.name}: {term.meaning}" for term in terms(board)), width)
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _terminal_across(one: Across, width: int) -> str:
+    table = _terminal_table(one.columns, width)
+    return f"{_filled(one.title, width)}\n{_filled(one.sentence, width)}\n{table}"
 
 
 def _terminal_section(part: Section, width: int, *, said: bool) -> list[str]:

@@ -3,9 +3,8 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
-from genbench_leaderboard.columns import NOTHING, Column
+from genbench_leaderboard.columns import NOTHING, Across, Column
 from genbench_leaderboard.rows import Board, Finding
 from genbench_leaderboard.sentences import count
 from genbench_leaderboard.wording import listed
@@ -16,28 +15,12 @@ _LABEL = re.compile(r"(?P<name>[^\[]*)(?:\[(?P<inside>.*)\])?", re.DOTALL)
 _NAMED = 3  # in the sentence
 
 
-class Predictors(NamedTuple):
-    """What one evaluation says of the metrics.
-
-    Attributes:
-        title: Of the section; names the dataset where there are several.
-        sentence: What the table says.
-        columns: Of the table, the closest relation first.
-        result: In a few words, for contents.
-    """
-
-    title: str
-    sentence: str
-    columns: tuple[Column, ...]
-    result: str
-
-
 def is_about_a_metric(one: Finding) -> bool:
     """Say whether it is a rank correlation with an interval, which has a table of its own."""
     return one.name == "spearman" and one.interval is not None and one.value is not None and bool(one.about)
 
 
-def predictors(board: Board) -> tuple[Predictors, ...]:
+def predictors(board: Board) -> tuple[Across, ...]:
     """Lay out what was found, one table for each evaluation; empty where nobody asked."""
     found: dict[str, list[Finding]] = defaultdict(list)
     for one in board.findings:
@@ -46,7 +29,7 @@ def predictors(board: Board) -> tuple[Predictors, ...]:
     return tuple(_laid_out(own, several=len(found) > 1) for own in found.values())
 
 
-def _laid_out(own: Sequence[Finding], *, several: bool) -> Predictors:
+def _laid_out(own: Sequence[Finding], *, several: bool) -> Across:
     ordered = sorted(own, key=lambda one: (-abs(one.value or 0.0), one.metric))
     related = [one for one in ordered if _leaves_out_zero(one)]
     notes = [one.note.partition("; 95 %")[0].removeprefix("with the gain, ") for one in ordered]
@@ -61,7 +44,7 @@ def _laid_out(own: Sequence[Finding], *, several: bool) -> Predictors:
         for title, cells in zip(titles, zip(*lines, strict=True), strict=False)
     )
     over = f", over {notes[0]}" if is_same else ""
-    return Predictors(
+    return Across(
         TITLE + (f" {own[0].dataset}" if several else ""),
         " ".join(_sentences(ordered, related, over)),
         columns,

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from tabulate import tabulate
 
 from genbench.escaping import markdown_block, markdown_link, markdown_text
-from genbench_leaderboard.columns import NOTHING, Column, Table
+from genbench_leaderboard.columns import NOTHING, Across, Column, Table
 from genbench_leaderboard.export import render_csv, render_json
 from genbench_leaderboard.fitting import fitted, unbroken
 from genbench_leaderboard.further_tables import findings_table
@@ -25,6 +25,7 @@ from genbench_leaderboard.predictors import predictors
 from genbench_leaderboard.rows import Board
 from genbench_leaderboard.sentences import failure_lines, summary
 from genbench_leaderboard.shown import shown
+from genbench_leaderboard.side_by_side import side_by_side
 from genbench_leaderboard.terms import terms
 
 __all__ = ["render_csv", "render_json", "render_latex", "render_markdown", "render_terminal"]
@@ -49,23 +50,28 @@ def render_markdown(board: Board, pictures: Mapping[str, str] | None = None) -> 
     if not board.groups:
         blocks.append(NO_RECORDS)
     else:
-        parts = sections(board, pictures)
+        parts, overview = sections(board, pictures), side_by_side(board)
         said = headline(board)
         blocks += [markdown_text(said), f"{summary(board)} [What the words mean](#terms)."]
         further = [(one.title, one.result) for one in told] + [(_ACROSS, "what else was found")] * bool(
             across
         )
-        blocks += _contents([*((part.title, part.result) for part in parts), *further])
+        before = [(one.title, one.result) for one in overview]
+        blocks += _contents([*before, *((part.title, part.result) for part in parts), *further])
+        blocks += [block for one in overview for block in _across(one)]
         for part in parts:
             blocks += _section(part, said=said.startswith(part.headline))
-    for one in told:
-        blocks += [f"## {markdown_text(one.title)}", markdown_text(one.sentence), *_tables(one.columns)]
+    blocks += [block for one in told for block in _across(one)]
     if across:
         blocks += [f"## {_ACROSS}", *_tables(across)]
     blocks += _list("Failed besides", failure_lines(board.failures))
     blocks += _list("Notes on the records", board.notes)
     blocks += _terms(board)
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _across(one: Across) -> list[str]:
+    return [f"## {markdown_text(one.title)}", markdown_text(one.sentence), *_tables(one.columns)]
 
 
 def _contents(parts: Sequence[tuple[str, str]]) -> list[str]:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,7 +69,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def test_the_published_boards_are_the_same_by_an_index(reads: Reads) -> None:
-    """Byte for byte, and the second board reads no file but of a whole suite's intervals, which are few."""
+    """Byte for byte, and the second board reads few files: a suite's intervals, and cells that two runs tell of.
+
+    The latter are compared, so that it can say which are not reproducible.
+    """
     plain = list(read_records([PUBLISHED]))
     wanted = build_board(plain)
     assert len(_all(PUBLISHED)) == len(reads) == len(plain)
@@ -77,8 +81,12 @@ def test_the_published_boards_are_the_same_by_an_index(reads: Reads) -> None:
     board = build_board(again)
     assert render_markdown(board) == render_markdown(wanted)
     assert render_json(board) == render_json(wanted)
-    assert {path.name.partition("-")[0] for path in reads} <= {"suite"}
-    assert len(reads) <= 1
+    attempts = Counter(one.result.key[:16] for one in plain)
+    subjects = Counter(
+        path.name.partition("-")[0] for path in reads if attempts[path.name.split("-")[1]] == 1
+    )
+    assert subjects.keys() <= {"suite"}
+    assert subjects.total() <= 1
     assert [one.result_digest for one in again] == [one.result_digest for one in plain]
     assert [one.run_digest for one in again] == [one.run_digest for one in plain]
 

@@ -119,7 +119,7 @@ def test_a_later_and_larger_suite_leaves_an_earlier_verdict_alone() -> None:
     assert [group.title for group in grown.groups] == [
         "digits, cnn, suite second",
         "digits, cnn, suite first",
-    ][::-1]
+    ], "the larger one first"
     kept = next(group for group in grown.groups if group.declared and group.declared.suite == "first")
     assert [row.contrast for row in kept.rows if row.contrast] == [contrast(alone, "ddpm")]
     only = build_board(arm("none", BASE, *first[:1], second[0]) + arm("ddpm", BETTER, first[1], second[1]),

@@ -79,13 +79,14 @@ def test_a_page_begins_with_its_headline_and_contents(page: str) -> None:
     lines = page.splitlines()
     assert lines[0] == "# Leaderboard"
     assert lines[2].startswith(
-        "Of 7 contenders with a verdict, in 2 comparisons, none was shown to help, 5 hurt"
+        "Of 13 contenders with a verdict, in 5 comparisons, none was shown to help, 10 hurt"
     )
     headings = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
     links = re.findall(r"^- \[(.*)\]\(#(.*)\): ", page, re.MULTILINE)
     assert [title for title, _ in links] == headings[:-1], "all but the terms, in their order"
     assert [link for _, link in links] == anchors(headings[:-1])
-    assert headings[0] == "CIFAR-10, 5,000 training images, small CNN", "groups that have verdicts come first"
+    assert headings[0] == "CIFAR-10, 5,000 training images: 4 classifiers side by side"
+    assert headings[1] == "CIFAR-10, 5,000 training images, small CNN, suite cifar10-5k", "the largest group"
     assert headings[-3:] == ["CIFAR-10, small CNN", TITLE, "Terms"], "a baseline alone comes last"
     alone = page[page.index("## CIFAR-10, small CNN") : page.index(f"## {TITLE}")]
     assert alone.index("| images") > alone.index("<details>"), "and is short"

@@ -1,5 +1,6 @@
 """The house: what importing costs, where files lie, and documentation that cannot drift."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from genbench.cli import COMMANDS, program
 from genbench.hookspecs import Hooks
 from genbench.registry import PluginSource, Registry
+from genbench.store import Store
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {
@@ -277,6 +280,33 @@ def test_the_published_board_is_rendered_from_the_published_records() -> None:
     assert records
     strips = _strips(places, page)
     assert page.read_text(encoding="utf-8") == render_markdown(build_board(records), strips)
+
+
+def test_published_replays_are_rendered_from_their_records(registry: Registry, store: Store) -> None:
+    from genbench.replays.conclusions import concluded
+    from genbench.replays.experiment import experiments, load_experiment
+    from genbench.replays.runs import How, replay
+    from genbench.replays.shown import as_json, as_markdown
+
+    place = ROOT / "leaderboard" / "replays"
+    published = concluded(place, experiments())
+    assert published
+    assert {one.folder for one in published} == {one for one in place.iterdir() if one.is_dir()}
+    for one in published:
+        is_scaled = one.version == "scaled"
+        how = How(
+            registry,
+            store,
+            place,
+            f"genbench replay {one.name}{' --scale' * is_scaled}",
+            is_scaled,
+            columns=(),
+        )
+        found = replay(one.name, load_experiment(one.name)[1], how, contextlib.nullcontext).found
+        assert (one.folder / "replay.md").read_text(encoding="utf-8") == as_markdown(found), one.name
+        assert (one.folder / "replay.json").read_text(encoding="utf-8") == as_json(found), one.name
+    listed = CliRunner().invoke(program, ["replay", "--format", "markdown", "-o", str(place)])
+    assert (place / "README.md").read_text(encoding="utf-8") == listed.output
 
 
 def test_nothing_escapes_text_by_hand_and_everything_is_printed_by_one_function() -> None:

@@ -18,6 +18,7 @@ from genbench_leaderboard.page.pictures import Picture
 from genbench_leaderboard.predictors import predictors
 from genbench_leaderboard.rows import Board, Group, Row
 from genbench_leaderboard.sentences import failure_lines
+from genbench_leaderboard.side_by_side import side_by_side
 from genbench_leaderboard.terms import Term, terms
 from genbench_leaderboard.titles import (
     RowTitle,
@@ -32,7 +33,7 @@ _FOOTER = (
     "no real image is among them."
 )
 _UNVERIFIED = "Nobody verified these records: every row is as its author reported it."
-_NUMBER = re.compile(r"\s*[<>]?\s*([-+\u2212]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)")
+_NUMBER = re.compile(r"\s*[<>▲▼]?\s*([-+\u2212]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)")
 #: What the title of a row says already.
 _IN_TITLE = frozenset({"generator", "filter", "images", "mix", "augmentation", "synthetic per real"})
 #: What a phone shows without scrolling comes first.
@@ -130,6 +131,7 @@ class Page:
     summary: str
     groups: tuple[PageGroup, ...]
     sizes: tuple[Drawing, ...]
+    overviews: tuple[PageTable, ...]
     predictors: tuple[PageTable, ...]
     findings: PageTable | None
     failures: tuple[str, ...]
@@ -156,7 +158,8 @@ def page_of(
     ordered = in_order(board)
     count = _that_fit([len(group.rows) for group, _ in ordered])
     groups = tuple(_group(group, section(group, board, title), opener) for group, title in ordered[:count])
-    across = findings_table(board)
+    across, overview = findings_table(board), side_by_side(board)
+    before = [Entry(f"overview-{place}", one.title, one.result) for place, one in enumerate(overview, 1)]
     left_out = [Entry("", title, result_of(group)) for group, title in ordered[count:]]
     return Page(
         title=groups[0].title if len(groups) == 1 else "Leaderboard",
@@ -164,12 +167,13 @@ def page_of(
         summary=sentences.summary(board) + ("" if board.verified or is_own else f" {_UNVERIFIED}"),
         groups=groups,
         sizes=size_drawings(board),
+        overviews=tuple(plain_table(one.title, one.columns, one.sentence) for one in overview),
         predictors=tuple(plain_table(one.title, one.columns, one.sentence) for one in predictors(board)),
         findings=plain_table("Across the rows", across) if across else None,
         failures=tuple(failure_lines(board.failures)),
         notes=board.notes,
         notes_on_size=f"{_on_size(ordered, count)} {opener.left_out}".strip(),
-        contents=(*(Entry(one.id, one.title, one.result) for one in groups), *left_out)
+        contents=(*before, *(Entry(one.id, one.title, one.result) for one in groups), *left_out)
         if len(ordered) > 1
         else (),
         terms=terms(board),
