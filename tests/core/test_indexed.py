@@ -69,7 +69,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def test_the_published_boards_are_the_same_by_an_index(reads: Reads) -> None:
-    """Byte for byte, and the second board reads few files: a suite's intervals, and cells that two runs tell of.
+    """Byte for byte, and the second board reads few files: a suite's intervals, and cells that two runs tell.
 
     The latter are compared, so that it can say which are not reproducible.
     """

@@ -1,5 +1,6 @@
 """The same images under several classifiers, side by side."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -60,8 +61,9 @@ def test_what_helps_one_network_is_seen_beside_the_others() -> None:
     assert "CVAE: for both classifiers the data cannot tell." in table.sentence
     assert "SDEdit" not in table.sentence, "one classifier alone was trained on it"
     assert table.result == "1 helped, 1 hurt, 2 cannot tell"
-    for text in (render_markdown(board), render_terminal(board, width=120), render_page(board)):
+    for text in (render_markdown(board), render_terminal(board, width=120), page := render_page(board)):
         assert table.title in text
+    assert re.search(r'data-v="\+5\.\d+"[^>]*>\s*▲ \+5\.', page), "a mark does not hinder sorting"
 
 
 def test_one_classifier_or_no_verdict_has_no_such_table() -> None:
