@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -17,6 +18,7 @@ from genbench.cli import COMMANDS, program
 from genbench.hookspecs import Hooks
 from genbench.registry import PluginSource, Registry
 from genbench.store import Store
+from genbench.walk import Observer
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {
@@ -282,31 +284,55 @@ def test_the_published_board_is_rendered_from_the_published_records() -> None:
     assert page.read_text(encoding="utf-8") == render_markdown(build_board(records), strips)
 
 
-def test_published_replays_are_rendered_from_their_records(registry: Registry, store: Store) -> None:
+REPLAYS = ROOT / "leaderboard" / "replays"
+
+
+def test_published_replays_are_rendered_from_their_records(
+    registry: Registry, store: Store, hub_mirror: Path
+) -> None:
     from genbench.replays.conclusions import concluded
-    from genbench.replays.experiment import experiments, load_experiment
+    from genbench.replays.experiment import experiments
+
+    published = concluded(REPLAYS, list(experiments()))
+    assert {one.folder for one in published} == {one for one in REPLAYS.iterdir() if one.is_dir()}
+    with_records = [one for one in published if any(one.folder.rglob("records"))]
+    assert with_records
+    for one in with_records:
+        _check_replay(one.name, registry, store, one.folder, is_scaled=one.version == "scaled")
+    listed = CliRunner().invoke(program, ["replay", "--format", "markdown", "-o", str(REPLAYS)])
+    assert (REPLAYS / "README.md").read_text(encoding="utf-8") == listed.output
+
+
+def test_published_predictions_are_counted_as_published(
+    registry: Registry, store: Store, hub_mirror: Path
+) -> None:
+    _check_replay("recht-c10.1", registry, store, REPLAYS / "recht-c10.1-replay", columns=None)
+
+
+def _no_progress() -> contextlib.nullcontext[SimpleNamespace]:
+    return contextlib.nullcontext(SimpleNamespace(observer=Observer()))
+
+
+def _check_replay(
+    name: str,
+    registry: Registry,
+    store: Store,
+    folder: Path,
+    *,
+    is_scaled: bool = False,
+    columns: tuple[str, ...] | None = (),
+) -> None:
+    """Check that the tables of a replay are what its records, or the predictions of others, say today."""
+    from genbench.replays.experiment import load_experiment
     from genbench.replays.runs import How, replay
     from genbench.replays.shown import as_json, as_markdown
 
-    place = ROOT / "leaderboard" / "replays"
-    published = concluded(place, experiments())
-    assert published
-    assert {one.folder for one in published} == {one for one in place.iterdir() if one.is_dir()}
-    for one in published:
-        is_scaled = one.version == "scaled"
-        how = How(
-            registry,
-            store,
-            place,
-            f"genbench replay {one.name}{' --scale' * is_scaled}",
-            is_scaled,
-            columns=(),
-        )
-        found = replay(one.name, load_experiment(one.name)[1], how, contextlib.nullcontext).found
-        assert (one.folder / "replay.md").read_text(encoding="utf-8") == as_markdown(found), one.name
-        assert (one.folder / "replay.json").read_text(encoding="utf-8") == as_json(found), one.name
-    listed = CliRunner().invoke(program, ["replay", "--format", "markdown", "-o", str(place)])
-    assert (place / "README.md").read_text(encoding="utf-8") == listed.output
+    place = folder.parent if columns is not None else store.root / "replays"
+    command = f"genbench replay {name}{' --scale' * is_scaled}"
+    how = How(registry, store, place, command, is_scaled=is_scaled, columns=columns)
+    found = replay(name, load_experiment(name)[1], how, _no_progress).found
+    assert (folder / "replay.md").read_text(encoding="utf-8") == as_markdown(found), name
+    assert (folder / "replay.json").read_text(encoding="utf-8") == as_json(found), name
 
 
 def test_nothing_escapes_text_by_hand_and_everything_is_printed_by_one_function() -> None:
