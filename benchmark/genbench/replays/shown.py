@@ -68,6 +68,11 @@ def effects_table(outcome: Outcome) -> Table:
     return _saying(header, rows, (1, 2, 4))
 
 
+def _tables(outcome: Outcome) -> list[Table]:
+    """Return the tables that have rows: what was reported in words alone has no numbers before a run."""
+    return [table for table in (numbers_table(outcome), effects_table(outcome)) if table.rows]
+
+
 def _saying(header: tuple[str, ...], rows: tuple[tuple[str, ...], ...], right: tuple[int, ...]) -> Table:
     """Return a table without the columns in which no row says anything."""
     kept = [
@@ -98,9 +103,7 @@ def as_text(outcome: Outcome, plan: PlannedReplay | None = None) -> str:
     title, *lines = headline(outcome, is_planned=plan is not None)
     blocks = ["\n".join(terminal.filled(line) for line in (title, *lines))]
     blocks += plan_lines(plan) if plan else ()
-    blocks.append(plain(numbers_table(outcome)))
-    if outcome.conclusions:
-        blocks.append(plain(effects_table(outcome)))
+    blocks += [plain(table) for table in _tables(outcome)]
     blocks += [
         f"{heading}\n" + "\n".join(terminal.filled(one, "    ", "  * ") for one in entries)
         for heading, entries in remarks(outcome)
@@ -118,9 +121,7 @@ def as_markdown(outcome: Outcome, plan: PlannedReplay | None = None) -> str:
     blocks = [f"# {markdown_text(title)}", *map(markdown_text, lines)]
     if plan:
         blocks.append("\n".join(f"* {markdown_text(point)}" for point in plan_points(plan)))
-    blocks.append(markdown(numbers_table(outcome)))
-    if outcome.conclusions:
-        blocks.append(markdown(effects_table(outcome)))
+    blocks += [markdown(table) for table in _tables(outcome)]
     blocks += [
         f"**{heading[0].upper()}{heading[1:]}**\n\n" + "\n".join(f"* {markdown_text(one)}" for one in entries)
         for heading, entries in remarks(outcome)
