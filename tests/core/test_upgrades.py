@@ -71,8 +71,8 @@ def test_an_edited_record_of_schema_1_is_refused() -> None:
         Record.from_json(edited, "old.json")
 
 
-@pytest.mark.parametrize("suite", ["cifar10-cnn", "s4-catsdogs"])  # digits-quick was run again since
-def test_the_board_of_schema_1_is_the_board_of_the_published_records(suite: str) -> None:
+def test_the_board_of_schema_1_is_the_board_of_the_published_records() -> None:
+    suite = "cifar10-cnn"  # the others were run again since
     old, new = (build_board(list(read_records([folder / suite]))) for folder in (OLD, PUBLISHED))
     assert old.cells > 0
     assert render_markdown(old) == render_markdown(new)
@@ -80,6 +80,14 @@ def test_the_board_of_schema_1_is_the_board_of_the_published_records(suite: str)
     for row in (row for board in written for group in board["groups"] for row in group["rows"]):
         assert len(row.pop("results")) == row["top1"]["n"]  # digests of the files, which say more now
     assert written[0] == written[1]
+
+
+def test_rows_of_schema_1_keep_the_numbers_they_were_published_with() -> None:
+    """Those of s4-catsdogs with three seeds, as the board had them until they were run again."""
+    page = render_markdown(build_board(list(read_records([OLD / "s4-catsdogs"]))))
+    rows = [" ".join(line.split()) for line in page.splitlines() if line.startswith(("| real", "| style"))]
+    assert "| real images alone | 67.63 ±7.78 | baseline | 5.7 min |" in rows
+    assert "| style transfer (AdaIN) | 63.91 ±2.47 | -3.72 ±7.72 | 19.4 min |" in rows
 
 
 # -------------------------------------------------------------------------- the fields that evaluators write
