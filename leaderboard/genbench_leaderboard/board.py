@@ -37,6 +37,7 @@ from genbench_leaderboard.rows import (
     Failure,
     Finding,
     Group,
+    Reading,
     Row,
 )
 from genbench_leaderboard.settled import settle
@@ -128,10 +129,11 @@ def _group(sources: _Sources, title: str) -> Group:
     helps, adds = ({key: tuple(found) for key, found in sources.of(one).items()} for one in ("helps", "adds"))
     first = {key: found[0] for key, found in helps.items()}
     ranking, environments = rank_entries(group, first), _environments(group, sources.names)
-    rows = [
-        _row(sources, environments, entry, first.get(key), adds.get(key, ()), ranking.by_entry.get(key))
+    made = {
+        key: _row(sources, environments, entry, first.get(key), adds.get(key, ()), ranking.by_entry.get(key))
         for key, entry in group.entries.items()
-    ]
+    }
+    rows = tuple(sorted(made.values(), key=_row_order))
     return Group(
         title=title,
         dataset=group.dataset.name,
@@ -141,8 +143,12 @@ def _group(sources: _Sources, title: str) -> Group:
         protocol=group.protocol,
         declared=group.declared,
         unplanned_looks=tuple(sorted(group.looks_before)),
+        read_before=tuple(
+            Reading(suite, seeds, tuple(row.name for row in rows if row in [made[key] for key in keys]))
+            for (suite, seeds), keys in sorted(group.read_before.items())
+        ),
         hopeless=hopeless_baselines(group, first),
-        rows=tuple(sorted(rows, key=_row_order)),
+        rows=rows,
         ranked_pairs=ranking.pairs,
         failures=tuple(sorted(group.failures, key=_failure_order)),
         environments=environments,

@@ -11,7 +11,7 @@ from genbench_leaderboard.rows import Contrast, Group, Row
 from genbench_leaderboard.sentences import count, pairs_done, plain
 from genbench_leaderboard.statistics import SEEDS_FOR_VERDICT, Verdict
 from genbench_leaderboard.titles import short_titles
-from genbench_leaderboard.wording import listed
+from genbench_leaderboard.wording import listed, named
 
 MIXED, LIMITED, EXTERNAL = "†", "‡", "§"
 
@@ -23,7 +23,13 @@ def notes(group: Group) -> tuple[str, ...]:
     """Return the footnotes: marks first, then what was planned, then what verdicts leave open."""
     names = short_titles(group)
     rows = [(names[row.name], row) for row in group.rows]
-    found = [*_mark_notes(group), *_plan_notes(group), *_verdict_notes(group, rows), *_warnings(group, rows)]
+    found = [
+        *_mark_notes(group),
+        *_plan_notes(group),
+        *_reading_notes(group, rows),
+        *_verdict_notes(group, rows),
+        *_warnings(group, rows),
+    ]
     found += _per_row("points gained per extra minute", rows, _gain)
     found += _per_row("synthetic images that are test images, pixel for pixel", rows, _copies)
     found += _per_row(
@@ -121,6 +127,24 @@ def _plan_notes(group: Group) -> list[str]:
             f"its families are held to {alpha:.3g} instead."
         )
     return found
+
+
+def _reading_notes(group: Group, rows: Rows) -> list[str]:
+    """Say of which rows test was known when the suite was declared: they may have been chosen by it."""
+    titles = {row.name: title for title, row in rows}
+    here = group.declared.suite if group.declared else ""
+    read = []
+    for one in group.read_before:
+        all_rows = len(one.rows) == len(rows)
+        which = "all rows" if all_rows else named([titles[name] for name in one.rows])
+        suite = f"an earlier form of {here}" if one.suite == here else f"the suite {one.suite}"
+        read.append(f"of {which}, for {suite} ({count(one.seeds, 'seed', 'seeds')})")
+    if not read:
+        return []
+    return [
+        f"test was read before this suite was declared: {'; '.join(read)}. What was chosen by it, such as "
+        "the number of steps, may favour what it was chosen by."
+    ]
 
 
 def _verdict_notes(group: Group, rows: Rows) -> list[str]:

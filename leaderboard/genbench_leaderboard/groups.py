@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -145,6 +146,7 @@ class RawGroup:
         kin: Digest of all that but the budget's scale.
         declared: What the suite declared, at its latest look; None where records know no declaration.
         looks_before: Numbers of seeds at which test of a contender was read before, unplanned.
+        read_before: Entries of which test was read for an earlier plan, by its suite and number of seeds.
         helps: The most contrasts with real images alone that were ever declared of its contenders.
         adds: The most with what is simpler.
         contradiction: How its records contradict each other about what was declared; empty where they agree.
@@ -159,6 +161,7 @@ class RawGroup:
     budget_scale: float
     declared: Declaration | None = None
     looks_before: set[int] = field(default_factory=set)
+    read_before: dict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
     helps: int = 0
     adds: int = 0
     contradiction: str = ""
@@ -377,8 +380,10 @@ def _look_back(group: RawGroup, declared: Declaration) -> None:
         facts |= {(one.seeds, one.looks, one.choosing_seeds, one.helps, one.adds) for one in own}
         if len({one.role for one in own}) > 1:
             group.contradiction = f"its records contradict each other about the role of {entry.label}"
-        if entry.role == "contender":
-            for record in cells:
+        for record in cells:
+            for one in takewhile(lambda one: one.family != declared.family, record.run.declared):
+                group.read_before[one.suite, one.look].add(entry.key)
+            if entry.role == "contender":
                 _look_back_at(record, group, declared)
     if len(facts) > 1:
         group.contradiction = "its records contradict each other about what the suite declared"

@@ -18,8 +18,10 @@ Holm family, in which one that answers several effects counts once. With a signi
 *stands* or is *reversed* by its sign; it *stands, smaller than reported* where the interval, held to alpha
 over the number of contrasts, excludes an effect as large as reported, less what the reported size may be
 off. Without a significant difference it *does not stand* where the same is excluded, and nobody *can tell*
-where it is not. Fewer than five seeds tell nothing; who looked at test before, at another number of seeds,
-is held to a lower alpha (`statistics.level_of_look`).
+where it is not. Of a smaller version of the experiment, which has no size to compare, the same test tells
+the *same direction* or the *other direction*, or *a difference* where none was reported. Fewer than five
+seeds tell nothing; who looked at test before, at another number of seeds, is held to a lower alpha
+(`statistics.level_of_look`).
 """
 
 import math
@@ -44,8 +46,13 @@ __all__ = ["SEEDS_FOR_VERDICT", "Agreement", "Asked", "Found", "Judged", "agreem
 
 AgreementWord = Literal["agrees", "differs", "not run", "cannot be checked"]
 EffectWord = Literal[
-    "stands", "stands, smaller than reported", "does not stand", "cannot tell", "reversed", "not run"
-]
+    "stands", "stands, smaller than reported", "does not stand", "cannot tell", "reversed", "not run",
+    "same direction", "other direction", "a difference",
+]  # fmt: skip
+#: What is said of a smaller version of an experiment, which neither confirms nor refutes the source.
+_IN_SMALL: Mapping[EffectWord, EffectWord] = {
+    "stands": "same direction", "reversed": "other direction", "does not stand": "a difference",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,7 @@ class Asked:
         error: How far the size may be off, by rounding or by reading a plot.
         is_copied: Whether there are test images with near copies: without any, `clean` says nothing.
         contrast: What is compared with what: equal ones count once in the family; empty: this one alone.
+        is_scaled: Whether a smaller version of the experiment was run.
     """
 
     sign: int
@@ -124,6 +132,7 @@ class Asked:
     error: float = 0.0
     is_copied: bool = False
     contrast: str = ""
+    is_scaled: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,7 +201,7 @@ def _one(asked: Asked, adjusted_p: float, alpha: float, family: int) -> Judged:
         word = "reversed"
     elif adjusted_p < alpha:
         word = "stands, smaller than reported" if is_smaller else "stands"
-    return Judged(word, found, adjusted_p, interval)
+    return Judged(_IN_SMALL.get(word, word) if asked.is_scaled else word, found, adjusted_p, interval)
 
 
 def _excludes_size(interval: Interval | None, asked: Asked) -> bool:

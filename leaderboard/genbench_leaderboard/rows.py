@@ -340,12 +340,28 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """Rows whose accuracy on test was known when what is judged here was declared.
+
+    Attributes:
+        suite: For which they had been measured.
+        seeds: Over how many seeds.
+        rows: Their names, in the order of the table.
+    """
+
+    suite: str
+    seeds: int
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Group:
     """Rows that may be compared: same dataset, protocol, budget, classifier and declaration.
 
     Attributes:
         declared: What the suite declared; None for records that know no declaration.
         unplanned_looks: Numbers of seeds at which test was read before.
+        read_before: For which earlier suites test was read, and of which rows.
         hopeless: Names of baselines so good that not even a perfect classifier could be *better*.
         ranked_pairs: Size of the Holm family of the ranks, all pools together.
         environments: The most common first.
@@ -363,6 +379,7 @@ class Group:
     protocol: Protocol
     declared: Declaration | None
     unplanned_looks: tuple[int, ...]
+    read_before: tuple[Reading, ...]
     hopeless: tuple[str, ...]
     rows: tuple[Row, ...]
     ranked_pairs: int

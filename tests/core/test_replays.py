@@ -448,6 +448,27 @@ def test_one_column_alone_leaves_the_other_one_not_run(run_toys: Run) -> None:
     assert found.conclusions[0].replayed.word == "not run"
 
 
+@pytest.mark.parametrize(
+    ("sign", "difference", "word"),
+    [(1, 2.0, "same direction"), (-1, 2.0, "other direction"), (0, 2.0, "a difference"),
+     (1, 0.01, "cannot tell"), (0, 0.01, "cannot tell")],
+)  # fmt: skip
+def test_a_smaller_version_confirms_and_refutes_nothing(sign: int, difference: float, word: str) -> None:
+    asked = Asked(sign, None, found(difference, 0.2), is_scaled=True)
+    (judged,) = judge([asked])
+    (whole,) = judge([replace(asked, is_scaled=False)])
+    assert judged.word == word
+    assert (judged.word == whole.word) == (word == "cannot tell")
+
+
+def test_the_words_of_a_scaled_replay_are_those_that_it_can_say(run_toys: Run) -> None:
+    small, whole = (as_text(run_toys(is_scaled=one).found) for one in (True, False))
+    assert "same direction, other direction: " in small
+    assert "does not stand" not in small
+    assert "stands, reversed: " in whole
+    assert "direction" not in whole
+
+
 def test_a_scaled_replay_compares_no_absolute_number(
     run_toys: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -156,7 +156,29 @@ def test_a_trial_of_one_seed_is_a_remark_where_a_larger_suite_shows_its_cells() 
     assert [group.declared.suite for group in board.groups if group.declared] == ["large"]
     assert board.groups[0].title == "digits, cnn"
     assert board.groups[0].unplanned_looks == (1,)
-    assert "test was read before, after 1 seed, which this suite had not planned" in render_markdown(board)
+    page = render_markdown(board)
+    assert "test was read before, after 1 seed, which this suite had not planned" in page
+    assert "test was read before this suite was declared: of all rows, for the suite trial (1 seed)." in page
+
+
+def test_rows_that_were_read_before_are_named_whatever_their_role() -> None:
+    """Who chooses the number of steps by real images alone has read test, too; who reads later has not."""
+    large = [declared(role, suite="large", helps=1) for role in ("baseline", "contender")]
+    trial = declared("baseline", family="cd" * 32, suite="trial", seeds=1)
+    earlier = declared("baseline", family="ef" * 32, suite="large", helps=1)
+    later = declared("contender", family="12" * 32, suite="later", seeds=1)
+    first = arm("none", BASE[:1], trial, earlier, large[0])
+    rest = arm("none", BASE, earlier, large[0])[1:] + arm("ddpm", BETTER, large[1], later)
+    board = build_board(first + rest, family=large[0].family)
+    (group,) = board.groups
+    assert [(one.suite, one.seeds, one.rows) for one in group.read_before] == [
+        ("large", earlier.look, ("none, standard",)), ("trial", 1, ("none, standard",)),
+    ]  # fmt: skip
+    assert (
+        "of real images alone, for an earlier form of large (8 seeds); of real images alone, for the suite "
+        "trial (1 seed). What was chosen by it" in render_markdown(board)
+    )
+    assert group.unplanned_looks == ()
 
 
 def test_a_trial_of_other_cells_stays() -> None:

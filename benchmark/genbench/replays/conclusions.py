@@ -27,8 +27,8 @@ _INTRODUCTION = (
     "`replayed` is the source's own protocol, as far as it is known, over several seeds; `controlled` has "
     "equal optimizer steps, the last weights, test read once, and the same free augmentation in all arms. A "
     "difference is in points, ± the half-width of its 95 % interval over new seeds and new test images. "
-    "*scaled*: the same comparison, made small enough for a CPU: the direction of an effect is judged, not "
-    "its size."
+    "*scaled*: the same comparison with fewer and smaller images and smaller models, which a CPU can run. It "
+    "shows a direction, and neither confirms nor refutes the source."
 )
 
 

@@ -122,7 +122,9 @@ class _Measured:
             found = Asked(0, None, difference(*sides), void)
         contrast = canonical_json(sorted(self.rows[arm].measures for arm in (effect.of, effect.over)))
         size = None if is_scaled else effect.value
-        return replace(found, sign=effect.sign, size=size, error=error, contrast=contrast)
+        return replace(
+            found, sign=effect.sign, size=size, error=error, contrast=contrast, is_scaled=is_scaled
+        )
 
 
 def outcome_of(

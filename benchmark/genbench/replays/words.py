@@ -19,10 +19,19 @@ _PLURAL = {
     "stands": "stand",
     "does not stand": "do not stand",
     "stands, smaller than reported": "stand, smaller than reported",
+    "same direction": "show the same direction",
+    "other direction": "show the other direction",
+    "a difference": "show a difference",
     "cannot tell": "cannot be told",
     NOT_RUN: "were not run",
 }
-_SINGULAR = {"cannot tell": "cannot be told", NOT_RUN: "was not run"}
+_SINGULAR = {
+    "same direction": "shows the same direction",
+    "other direction": "shows the other direction",
+    "a difference": "shows a difference",
+    "cannot tell": "cannot be told",
+    NOT_RUN: "was not run",
+}
 #: What is said beside a verdict on a number that nobody read in the source, and what that means.
 _DOUBTS = {"quoted from memory": "unverified", "recounted": "recount"}
 _DOUBTED = {
@@ -30,7 +39,7 @@ _DOUBTED = {
     "recounted": "recount: the source does not print it, another program counted the same predictions",
 }
 _HOW = (
-    "replayed: the source's own protocol, as far as it is known, over several seeds. controlled: equal "
+    "replayed: {protocol}, as far as it is known, over several seeds. controlled: equal "
     "optimizer steps, last weights, test read once, with controls. ± is the half-width of the 95 % interval "
     "of the mean over seeds, for effects over new seeds and new test images."
 )
@@ -50,6 +59,12 @@ _EFFECTS = (
     "contrasts of the column); stands, smaller than reported: and one as large as reported is excluded, "
     "whatever it was rounded or read from; does not stand: no significant difference, and one as large as "
     "reported is excluded; cannot tell: neither, or fewer than five seeds, or copies of test."
+)
+_DIRECTIONS = (
+    "same direction, other direction: a significant difference of the reported sign, or of the other one "
+    "(Holm over the contrasts of the column); a difference: a significant one where none was reported; "
+    "cannot tell: no significant one, or fewer than five seeds, or copies of test. Nothing this small "
+    "confirms or refutes the source: sizes are not compared, and a direction may change with size."
 )
 
 
@@ -143,8 +158,9 @@ def legend(outcome: Outcome) -> Iterator[str]:
     if is_stored:
         yield _RECOUNTED
         return
-    yield _HOW
+    in_small = "the source's own protocol, made smaller" if outcome.is_scaled else "the source's own protocol"
+    yield _HOW.format(protocol=in_small)
     if not outcome.is_scaled:
         yield _NUMBERS
     if outcome.conclusions:
-        yield _EFFECTS
+        yield _DIRECTIONS if outcome.is_scaled else _EFFECTS
