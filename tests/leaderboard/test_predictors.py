@@ -52,7 +52,7 @@ def test_the_closest_relation_comes_first_and_zero_decides() -> None:
     assert told.title == TITLE
     assert told.sentence.startswith(
         "Of 3 metrics of the images, over 8 rows of 8 generators, 2 are related to the gain: their intervals "
-        "leave out 0. The closest: inception score (cnn) (+0.98) and FID (reference, val) (-0.93)."
+        "leave out 0. The closest: inception score (cnn) (+0.98) and FID (reference, val) (-0.93). "
     )
     assert told.result == "2 of 3 metrics are related to it"
     cells = {column.name: column.cells for column in told.columns}
@@ -69,6 +69,15 @@ def test_an_interval_that_holds_zero_shows_nothing(ends: tuple[float, float]) ->
     (told,) = predictors(board_with([finding("fid", 0.5, ends)]))
     assert "none was shown to be related to the gain" in told.sentence
     assert told.result == "0 of 1 metric is related to it"
+
+
+def test_the_closest_are_of_different_metrics() -> None:
+    """Distances to train and to val say nearly the same."""
+    found = [
+        finding("fid[reference,train]", -0.9, (-1.0, -0.4)), OPPOSED, finding("kid[x]", -0.8, (-1.0, -0.1))
+    ]  # fmt: skip
+    (told,) = predictors(board_with(found))
+    assert "The closest: FID (reference, val) (-0.93) and KID (x) (-0.80)." in told.sentence
 
 
 def test_rows_are_told_line_by_line_where_they_differ() -> None:

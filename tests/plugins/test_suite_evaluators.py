@@ -1,5 +1,6 @@
 """Evaluators of a whole suite: against scipy, against a line drawn by hand, and through a run."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -104,12 +105,40 @@ def test_a_metric_that_orders_the_gains_has_correlation_minus_one(ctx: RunContex
     assert metric.n == 5
     assert metric.value == pytest.approx(-1)
     assert (
-        metric.note == "with the gain, 5 rows of 5 generators; 95 % interval over generators -1.00 to -1.00"
+        metric.note == "with the gain, 5 rows of 5 generators; 95 % interval over generators -1.00 to -0.16"
     )
     (group,) = found.tables[metric.label]
     assert (group["group"], group["spearman"]) == ("digits, cnn, standard", pytest.approx(-1))
     pairs = {pair["row"]: (pair["value"], pair["gain"]) for pair in group["rows"]}
     assert pairs["g0, +1.0x standard"] == (1.5, 3.0)  # means over the two seeds
+
+
+@pytest.mark.parametrize("makers", [4, 5, 8, 12])
+def test_a_perfect_order_of_few_is_no_certainty(ctx: RunContext, makers: int) -> None:
+    """Five sets are in perfect order, one way or the other, once in 60 times by chance."""
+    gains = [n / 4 for n in range(makers)]
+    (metric,) = Usefulness(UsefulnessConfig(fewest_rows=4)).evaluate(suite(gains, gains), ctx).metrics
+    r = 1 - 6 / (makers**3 - makers)
+    low = math.tanh(math.atanh(r) - 1.959964 * math.sqrt((1 + r * r / 2) / (makers - 3)))
+    assert (low > 0) == (makers > 4)
+    assert bounds(metric) == (pytest.approx(low, abs=0.005), 1.0)
+
+
+def test_real_images_say_nothing_of_generated_ones(ctx: RunContext) -> None:
+    """Copies have no distance and no gain, and more real images both: their ranks are known beforehand."""
+    records = suite([-3, -1, -2, -5, -4], [1, 2, 3, 4, 5])
+    alone = Usefulness(UsefulnessConfig()).evaluate(records, ctx).metrics[0]
+    for control, gain in (("copies", -0.1), ("real_extra", 1.0), ("classical", -0.2)):
+        records.append(record(control, top1=90.0 + gain))
+        records.append(record(control, subject="image_set", fid=0.0))
+    left_out, taken_in = (
+        Usefulness(UsefulnessConfig(controls=one)).evaluate(records, ctx).metrics[0] for one in (False, True)
+    )
+    assert left_out == alone
+    assert (taken_in.n, left_out.n) == (8, 5)
+    assert taken_in.value is not None
+    assert left_out.value is not None
+    assert taken_in.value < left_out.value
 
 
 def test_an_unrelated_metric_has_an_interval_that_says_so(ctx: RunContext) -> None:
@@ -396,7 +425,7 @@ def test_a_run_leaves_suite_records_and_the_board_shows_them(run_cells: RunCells
     entries = {
         "generators": ["toy", "copies", "classical"],
         "datasets": ["digits:limit_train=60"],
-        "evaluators": ["accuracy", "fid:extractor=pixels", "usefulness:fewest_rows=3"],
+        "evaluators": ["accuracy", "fid:extractor=pixels", "usefulness:fewest_rows=3,controls=true"],
     }
     _, outcome = run_cells(**entries)
     assert outcome.failed == {}
@@ -407,7 +436,7 @@ def test_a_run_leaves_suite_records_and_the_board_shows_them(run_cells: RunCells
     board = build_board(outcome.records)
     for page in (render_markdown(board), render_terminal(board)):
         assert "Across the rows" in page
-        assert "usefulness:fewest\\_rows=3" in page or "usefulness:fewest_rows=3" in page
+        assert "controls=true" in page, page[-3000:]
     _, again = run_cells(**entries)
     (same,) = [one for one in again.records if one.result.subject == "suite"]
     assert same.result_digest == found.result_digest

@@ -13,6 +13,7 @@ from genbench.errors import ProtocolError
 from genbench.metrics import STANDARD_SPLITS
 from genbench.recipe import Mix
 from genbench.records import Component, Record, Result
+from genbench.roles import CONTROLS, FREE
 
 BASELINE = "none"
 
@@ -31,6 +32,7 @@ class SuiteRow:
         family: The classifier's component.
         external_data: What its classifier, generator or filter learned from elsewhere.
         images: What names its image set, or an empty string for real images alone.
+        is_control: Whether its images are real ones again: more of them, or copies.
         top1: In %, by split (`val`, `test` or a shift) and seed index.
         gain: Of top-1 on test over the paired baseline, in points, mean over seeds; None without a pair.
     """
@@ -43,6 +45,7 @@ class SuiteRow:
     family: str
     external_data: tuple[str, ...]
     images: str
+    is_control: bool
     top1: Mapping[str, Mapping[int, float]]
     gain: float | None
 
@@ -87,6 +90,7 @@ def _row(records: Sequence[Record], baseline: Mapping[int, float]) -> SuiteRow:
         family=first.classifier.use,
         external_data=tuple(dict.fromkeys(known)),
         images="" if is_real else images_key(records[0]),
+        is_control=first.generator.use in {*CONTROLS, FREE},
         top1=top1,
         gain=float(np.mean(pairs)) if pairs and not is_real else None,
     )

@@ -36,7 +36,7 @@ def genbench_evaluators() -> Sequence[ComponentSpec]:
             name="usefulness",
             target="genbench_evaluators.usefulness:Usefulness",
             config="genbench_evaluators.configs.usefulness:UsefulnessConfig",
-            version=4,
+            version=5,
             summary="across a suite: does a cheap metric of the images predict the gain of training on them",
         ),
         ComponentSpec(

@@ -12,9 +12,13 @@ rows rise and fall together. What varies independently is the generator (with it
 are few. The interval is therefore the wider, at each end, of two: a percentile bootstrap that draws
 generators with all their rows, which is too narrow where they are few, and that of Bonett and Wright
 (Psychometrika 65:23-28, 2000) for as many independent pairs as there are generators,
-tanh(artanh(r) +- 1.96 sqrt((1 + r^2 / 2) / (m - 3))). Below four there is none.
+tanh(artanh(r) +- 1.96 sqrt((1 + r^2 / 2) / (m - 3))). Below four there is none. That formula has no width for
+a perfect correlation, which few pairs have by chance: |r| is taken to be 1 - 6 / (m^3 - m) at most, half way
+to that of two swapped neighbours.
 
-Rows that are void for copies of test (protocol rule 5) gain by them: they are left out, and counted.
+Rows that are void for copies of test (protocol rule 5) gain by them: they are left out, and counted. Rows of
+real images, more of them or copies, are left out, too: they lie at the real end of every distance by
+construction, and it is generated images that a metric is to tell apart (`controls=true` takes them in).
 """
 
 import math
@@ -68,8 +72,9 @@ class Usefulness(SuiteEvaluator):
         cheap = _image_metrics(records)
         void = void_images(records)
         every = suite_rows(records)
-        rows = [row for row in every if row.images not in void]
-        gone = [row for row in every if row.images in void]
+        asked = [row for row in every if self.config.controls or not row.is_control]
+        rows = [row for row in asked if row.images not in void]
+        gone = [row for row in asked if row.images in void]
         metrics, tables = [], dict[str, Any]()
         intervals: dict[str, list[float]] = {}
         for label in sorted(cheap):
@@ -148,8 +153,9 @@ def interval(
     drawn = [pooled(_resampled(groups, rng.choice(names, size=makers))) for _ in range(resamples)]
     values = [one for one in drawn if one is not None] or [found]
     low, high = (float(one) for one in np.quantile(values, [0.025, 0.975]))
-    z = math.atanh(max(-1 + 1e-9, min(1 - 1e-9, found)))
-    half = _Z * math.sqrt((1 + found**2 / 2) / (makers - 3))
+    most = 1 - 6 / (makers**3 - makers)  # of a perfect one
+    r = max(-most, min(most, found))
+    z, half = math.atanh(r), _Z * math.sqrt((1 + r**2 / 2) / (makers - 3))
     return min(low, math.tanh(z - half)), max(high, math.tanh(z + half))
 
 

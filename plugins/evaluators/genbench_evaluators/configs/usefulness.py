@@ -17,6 +17,11 @@ class UsefulnessConfig(EvaluatorConfig):
     fewest_rows: int = Field(
         default=5, ge=3, le=1000, description="rows below which no correlation is reported"
     )
+    controls: bool = Field(
+        default=False,
+        description="also rows of real images (more of them, or copies), which are near to real ones by "
+        "construction",
+    )
     resamples: int = Field(
         default=1000, ge=100, le=100_000, description="bootstrap resamples of the generators"
     )
