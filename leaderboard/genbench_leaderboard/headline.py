@@ -10,6 +10,7 @@ from functools import cached_property
 
 from genbench.digest import digest
 from genbench.escaping import one_line
+from genbench.roles import CEILING
 from genbench_leaderboard.group_headline import (
     JUDGED,
     Said,
@@ -32,6 +33,7 @@ from genbench_leaderboard.wording import (
 )
 
 _REASONS = 2  #: why rows have no verdict: so many different ones are told
+_NOTHING = 0.05  #: points: what is smaller is written without a sign
 NOTHING_MEASURED = "Nothing was measured yet."
 
 
@@ -61,7 +63,7 @@ def _sentences(board: Board) -> Iterator[str]:
             f"{SEEDS_FOR_VERDICT} seeds, real images alone, and something to hold against them."
         )
     else:
-        yield from _Judged(speaking).sentences()
+        yield from _Judged(speaking, measured).sentences()
     rest = [one for one in told if one is not alone]
     if measured:
         yield _without_verdict(rest, elsewhere=alone is not None)
@@ -91,9 +93,10 @@ def _without_verdict(told: Iterable[_Told], *, elsewhere: bool) -> str:
 
 @dataclass(frozen=True)
 class _Judged:
-    """What is said of several groups that have verdicts."""
+    """What is said of several groups that have verdicts; `measured` are these and all that were measured."""
 
     told: Sequence[_Told]
+    measured: Sequence[_Told]
 
     def sentences(self) -> Iterator[str]:
         """Yield what was found, then what keeps a reader from making too much of it."""
@@ -101,6 +104,7 @@ class _Judged:
         yield from self._contradictions()
         yield from self._gains()
         yield from self._simpler()
+        yield self._more_real_images()
         yield self._power()
         yield self._doubts()
 
@@ -188,6 +192,27 @@ class _Judged:
                 "comparisons."
             )
 
+    def _more_real_images(self) -> str:
+        """Say what more real images gained: where they gain nothing, generated ones could hardly."""
+        found = {
+            digest([_place(one.said.group), one.said.group.protocol.base_seed]): row.contrast.found
+            for one in self.told
+            for row in one.said.group.rows
+            if row.generator == CEILING and row.contrast and row.contrast.found
+        }
+        means = sorted(one.mean for one in found.values())
+        if not means:
+            return ""
+        open_ = sum(one.interval is None or one.interval.low <= 0 for one in found.values())
+        low, high = (f"{mean:+.1f}" if abs(mean) >= _NOTHING else "0.0" for mean in (means[0], means[-1]))
+        sizes = f"{low} to {high} points" if low != high else f"{low} points"
+        places = "comparison" if len(means) == 1 else "comparisons"
+        said = f"More real images instead, in {len(means)} {places}: {sizes}"
+        if not open_:
+            return f"{said}."
+        where = "" if len(means) == 1 else f" in {open_} of them"
+        return f"{said};{where} they were not shown to help either, so there is little to gain."
+
     def _power(self) -> str:
         known = [effect for one in self.told for effect in one.said.detectable()[0]]
         others = any(one.said.hopeless or one.said.detectable()[1] for one in self.told)
@@ -205,7 +230,13 @@ class _Judged:
         for what, found in doubts.items():
             times = _places([one for one in self.told if found(one.said)])
             parts += [f"in {times} {what}"] if times else []
+        untried = len({_network(one.said.group) for one in self.told} - self._tried_longer())
+        parts += [f"in {untried} no longer training was tried"] if untried and self._tried_longer() else []
         return f"Of the {_places(self.told)} comparisons, {listed(parts)}." if parts else ""
+
+    def _tried_longer(self) -> set[str]:
+        """Return the networks and datasets for which there is a larger budget to look at."""
+        return {_network(one.said.group) for one in self.measured if one.said.group.budget_scale > 1}
 
 
 def _places(told: Sequence[_Told]) -> int:
@@ -224,6 +255,12 @@ def _place(group: Group) -> str:
     parts = (group.dataset_component, group.classifier_component)
     rules = (group.protocol.version, group.protocol.preset, group.budget, group.budget_scale)
     return digest([[part.identity for part in parts], list(rules)])
+
+
+def _network(group: Group) -> str:
+    """Return what groups share that differ in base seed, suite, number of seeds and budget alone."""
+    parts = (group.dataset_component, group.classifier_component)
+    return digest([[part.identity for part in parts], group.protocol.version])
 
 
 def _question(group: Group, row: Row) -> str:

@@ -526,6 +526,44 @@ def test_a_whole_board_keeps_the_doubts_of_its_groups(changes: dict[str, Any], s
     assert says in headline(replace(board, groups=tuple(groups)))
 
 
+def with_more_real(gain: int) -> list[Record]:
+    """Return a board with a ceiling: more real images, so many more right than real images alone."""
+    more = [right + gain + (-1) ** index for index, right in enumerate(BASE)]
+    return [*board_of({"ddpm": SAME}), *arm("real_extra", more, roles()[2])]
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "says"),
+    [
+        (40, 60, "More real images instead, in 2 comparisons: +4.0 to +6.0 points."),
+        (0, 60, "More real images instead, in 2 comparisons: 0.0 to +6.0 points; in 1 of them they were not "
+         "shown to help either, so there is little to gain."),
+        (0, None, "More real images instead, in 1 comparison: 0.0 points; they were not shown to help "
+         "either, so there is little to gain."),
+        (None, None, ""),
+    ],
+)  # fmt: skip
+def test_a_whole_board_says_what_more_real_images_gain(
+    here: int | None, there: int | None, says: str
+) -> None:
+    """Where they gain nothing, a generator could not either: its row tells nothing of its images."""
+    one, two = (board_of({"ddpm": SAME}) if gain is None else with_more_real(gain) for gain in (here, there))
+    found = headline(build_board([*one, *elsewhere(two)]))
+    assert says in found
+    assert ("More real images" in found) == bool(says)
+
+
+def test_a_whole_board_says_where_no_longer_training_was_tried() -> None:
+    plain = [*board_of({"ddpm": BETTER}), *elsewhere(board_of({"ddpm": SAME}))]
+    longer = []
+    for number, one in enumerate(arm("none", BASE, declared("baseline", family="34" * 32))):
+        assert one.result.mix is not None
+        mix = one.result.mix.model_copy(update={"budget_scale": 2.0})
+        longer.append(replace(one, result=replace(one.result, mix=mix, key=f"{number:064x}")))
+    assert "no longer training" not in headline(build_board(plain))
+    assert "in 1 no longer training was tried." in headline(build_board([*plain, *longer]))
+
+
 @pytest.mark.parametrize(
     ("other", "says"),
     [
