@@ -122,7 +122,10 @@ class _Judged:
     def _counted(self) -> str:
         """Count the verdicts: `Of 12 contenders in 3 comparisons, 1 helped, 2 hurt, and ...`."""
         better, worse, open_ = (self._contenders(verdict) for verdict in JUDGED)
-        what = f"{better + worse + open_} contenders with a verdict, in {_places(self.told)} comparisons"
+        asked = better + worse + open_
+        rows = sum(len(one.said.with_verdict(verdict)) for one in self.told for verdict in JUDGED)
+        once = " (what several suites measured counts once)" if rows > asked else ""
+        what = f"{asked} contenders with a verdict{once}, in {_places(self.told)} comparisons"
         parts = [
             f"{better} helped" if better else "none was shown to help" + ("" if worse else " or to hurt")
         ]
