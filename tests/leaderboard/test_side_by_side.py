@@ -90,7 +90,8 @@ def test_cells_of_two_suites_are_counted_once() -> None:
     suites = [group.declared.suite for group in board.groups if group.declared]
     assert suites == ["mine", "smaller", "mine"], "of the same networks, the larger suite comes first"
     assert headline(board).startswith(
-        "Of 3 contenders with a verdict (what several suites measured counts once), in 2 comparisons, 3 helped."
+        "Of 3 contenders with a verdict (what several suites measured counts once), in 2 comparisons, 3 "
+        "helped."
     )
     (table,) = side_by_side(board)
     assert table.result == "2 helped"
