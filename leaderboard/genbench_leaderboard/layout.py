@@ -1,5 +1,6 @@
 """What a page says, before it is Markdown or plain text: columns, sentences, footnotes."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -67,9 +68,12 @@ def sections(board: Board, pictures: Mapping[str, str] | None = None) -> tuple[S
 
 
 def in_order(board: Board) -> list[tuple[Group, str]]:
-    """Return the groups with their titles, in the order of pages."""
+    """Return the groups with their titles, in the order of pages: verdicts first, most of them before all."""
     titled = list(zip(board.groups, group_titles(board), strict=True))
-    return sorted(titled, key=lambda one: _place(one[0]))
+    judged = Counter[str]()
+    for group in board.groups:
+        judged[group.dataset] += sum(map(is_judged, group.rows))
+    return sorted(titled, key=lambda one: (_place(one[0]), -judged[one[0].dataset]))
 
 
 def section(group: Group, board: Board, title: str = "") -> Section:
