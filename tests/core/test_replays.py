@@ -27,7 +27,7 @@ from genbench.replays.conclusions import concluded, conclusions_markdown, conclu
 from genbench.replays.experiment import Experiment, experiments, load_experiment, replaced, scaled
 from genbench.replays.listed import docs_rows, list_text
 from genbench.replays.runs import How, Replayed, replay
-from genbench.replays.shown import RENDERED, as_text
+from genbench.replays.shown import RENDERED, as_text, numbers_table
 from genbench.spec import resolve, resolve_suite
 from genbench.store import Store
 from genbench.suite import make_suite
@@ -279,6 +279,40 @@ def test_a_dry_run_prints_a_plan_and_no_empty_table(toy_registry: Registry, tmp_
         assert one["steps_cached"] == 0
     assert "* controlled: 3 arms" in RENDERED["markdown"](dry.found, dry.plan)
     assert list(tmp_path.glob("out/*")) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("https://github.com/a/b", "<https://github.com/a/b>"),
+        ("https://a.b/<img>", None),
+        ("javascript:x", None),
+    ],
+)
+def test_the_address_of_a_source_can_be_followed_and_copied(
+    address: str, line: str | None, toy_registry: Registry, tmp_path: Path
+) -> None:
+    name, experiment = written(tmp_path)
+    how = How(toy_registry, Store(tmp_path / "store"), tmp_path / "out", "genbench replay toys",
+              is_scaled=False, columns=())  # fmt: skip
+    found = replay(name, experiment.model_copy(update={"url": address}), how, Silent).found
+    page = RENDERED["markdown"](found)
+    assert ("\n<https://" in page) == (line is not None)
+    assert line is None or line in page.splitlines()
+    assert "<img>" not in page.replace("\\<img>", "")
+    assert address in RENDERED["text"](found)
+
+
+def test_numbers_that_somebody_looked_up_come_first(toy_registry: Registry, tmp_path: Path) -> None:
+    name, experiment = written(tmp_path)
+    first, *others = experiment.reported
+    doubtful = first.model_copy(update={"source": "quoted from memory"})
+    how = How(toy_registry, Store(tmp_path / "store"), tmp_path / "out", "genbench replay toys",
+              is_scaled=False, columns=())  # fmt: skip
+    found = replay(name, experiment.model_copy(update={"reported": (doubtful, *others)}), how, Silent).found
+    names = [row[0] for row in numbers_table(found).rows]
+    assert names[: len(others)] == [one.name for one in others]
+    assert names[len(others)] == first.name
 
 
 def test_a_dry_run_of_what_was_reported_in_words_alone_has_one_table(

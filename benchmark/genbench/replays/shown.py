@@ -1,6 +1,7 @@
 """What is shown of an experiment: a table of numbers and one of effects, and what explains them."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from genbench_leaderboard.statistics import Estimate
 
 _NOTHING = "-"
+_ADDRESS = re.compile(r"https://[\w./~-]+")  # with nothing in it that Markdown or HTML would read otherwise
 #: How an effect is written that was reported in words alone: of an accuracy, and of any other number.
 _SIGNS = {1: "better", 0: "no different", -1: "worse"}
 _SIZES = {1: "larger", 0: "no different", -1: "smaller"}
@@ -45,10 +47,15 @@ def numbers_table(outcome: Outcome) -> Table:
             _agreement(one, is_stored=is_stored),
             _estimate(one.controlled, one.unit),
         )
-        for one in outcome.numbers
+        for one in sorted(outcome.numbers, key=_is_doubtful)
         if one.reported or was_run(outcome)
     )
     return _saying(header, rows, (1, 2, 4))
+
+
+def _is_doubtful(one: Numbers) -> bool:
+    """Say whether nobody read a number in its source: those that somebody did come first."""
+    return bool(one.reported and doubt_of(one.reported))
 
 
 def effects_table(outcome: Outcome) -> Table:
@@ -117,8 +124,10 @@ def as_text(outcome: Outcome, plan: PlannedReplay | None = None) -> str:
 
 def as_markdown(outcome: Outcome, plan: PlannedReplay | None = None) -> str:
     """Return an outcome as Markdown; of a dry run, with what it would have run."""
-    title, *lines = headline(outcome, is_planned=plan is not None)
-    blocks = [f"# {markdown_text(title)}", *map(markdown_text, lines)]
+    address = outcome.experiment.url
+    is_link = bool(_ADDRESS.fullmatch(address))
+    title, *lines = headline(outcome, is_planned=plan is not None, has_address=not is_link)
+    blocks = [f"# {markdown_text(title)}", *([f"<{address}>"] if is_link else []), *map(markdown_text, lines)]
     if plan:
         blocks.append("\n".join(f"* {markdown_text(point)}" for point in plan_points(plan)))
     blocks += [markdown(table) for table in _tables(outcome)]

@@ -76,11 +76,17 @@ def was_run(outcome: Outcome) -> bool:
     )
 
 
-def headline(outcome: Outcome, *, is_planned: bool = False) -> Iterator[str]:
-    """Yield the lines that stand above the tables; a plan says itself what is scaled."""
+def headline(outcome: Outcome, *, is_planned: bool = False, has_address: bool = True) -> Iterator[str]:
+    """Yield the lines that stand above the tables; a plan says itself what is scaled.
+
+    Args:
+        outcome: What came out.
+        is_planned: Whether it is a plan.
+        has_address: Whether the source's address is part of a line, and not beside it as a link.
+    """
     experiment = outcome.experiment
     yield f"{outcome.name}: {experiment.title}"
-    place = f" ({experiment.url})" if experiment.url else ""
+    place = f" ({experiment.url})" if experiment.url and has_address else ""
     yield f"Source {experiment.source}: {experiment.paper}{place}. As published: {_KNOWN[experiment.known]}."
     if outcome.is_scaled and experiment.scale and not is_planned:
         yield (
