@@ -368,6 +368,17 @@ def test_every_number_of_the_sources_stands_in_an_experiment() -> None:
         ('known = "partly"', 'known = "surely"', "'replayable', 'partly' or 'claim only'"),
         ("core_minutes = 1", "core_minutes = 1\ncor_minutes = 2", r"unknown option 'scale\.cor_minutes'"),
         ('title = "noise added', 'title = "noise \u0000', "cannot read experiment"),
+        ('over = "none"', 'over = "noise"', "the arm 'noise' cannot be held against itself"),
+        (
+            'generators = ["noise"]',
+            "generators = []",
+            r"arm 'noise' of \[replayed\] uses 'noise', which is not among its generators: nothing",
+        ),
+        (
+            'with_generators = ["copies"]',
+            "",
+            r"arm 'copies' of \[controlled\] uses 'copies', which is not among its generators: noise",
+        ),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_in_words(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -377,6 +388,50 @@ def test_a_file_that_is_wrong_is_refused_in_words(tmp_path: Path, old: str, new:
     path.write_text(content.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(UsageError, match=message):
         load_experiment(str(path))
+
+
+def test_a_file_of_yours_does_not_pass_for_a_published_experiment(tmp_path: Path) -> None:
+    path = tmp_path / "s3-ddpm-cnn.toml"
+    path.write_text(CONTENT, encoding="utf-8")
+    with pytest.raises(
+        UsageError, match=r"another content: what it finds would pass for a replay of s3-ddpm-cnn"
+    ):
+        load_experiment(str(path))
+    path.write_bytes(experiments()["s3-ddpm-cnn"].read_bytes())
+    assert load_experiment(str(path)) == load_experiment("s3-ddpm-cnn")
+    other = path.rename(tmp_path / "s3-ddpm-cnn.txt")
+    with pytest.raises(
+        UsageError, match=r"s3-ddpm-cnn\.txt is no experiment: the name of its file does not end in"
+    ):
+        load_experiment(str(other))
+
+
+@pytest.mark.parametrize(
+    ("arm", "says"),
+    [('metric = "fidd"', "arm 'noise' asks for fidd of test (score); its records have balanced_accuracy, "),
+     ('split = "tset"', "arm 'noise' asks for top1 of tset (score); its records have top1 of noisy, top1 of "
+      "test, top1 of val")],
+)  # fmt: skip
+def test_a_number_that_no_record_has_is_told(tmp_path: Path, arm: str, says: str) -> None:
+    path = tmp_path / "odd.toml"
+    old = 'noise = { classifier = "net", generator = "noise", mix = "concat"'
+    path.write_text(CONTENT.replace(old, f"{old}, {arm}", 1), encoding="utf-8")
+    options = [
+        "--scale",
+        "--plugin",
+        str(TOY),
+        "--store",
+        str(tmp_path / "store"),
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    done = CliRunner().invoke(program, ["replay", str(path), *options, "-q", "--only", "replayed"])
+    assert isinstance(done.exception, DataError)
+    assert says in str(done.exception)
+    assert says in " ".join(done.output.split())
+    assert "asked for and not found" in done.output
+    dry = CliRunner().invoke(program, ["replay", str(path), *options, "-q", "--dry-run"])
+    assert dry.exit_code == 0, "a dry run tells what would be run"
 
 
 def test_an_arm_has_one_title(tmp_path: Path) -> None:

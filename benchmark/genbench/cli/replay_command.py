@@ -18,7 +18,7 @@ from genbench.cli._options import (
     timeout_option,
 )
 from genbench.cli._output import echo
-from genbench.errors import ExitCode
+from genbench.errors import DataError, ExitCode
 from genbench.request import shell_line
 
 _RESULTS = Path("genbench-results")
@@ -109,12 +109,17 @@ def command(name: str | None, form: str, **options: Any) -> None:
     echo(RENDERED[form](outcome.found, outcome.plan).rstrip("\n"))
     for line in outcome.lines:
         echo(line, err=form != "text")
+    if options["dry_run"]:
+        return
     if any(outcome.found.failed.values()):
         echo(
             f"some evaluations failed; `genbench retry` clears failures, logs are in {how.store.root}/logs",
             err=True,
         )
         sys.exit(ExitCode.CELLS_FAILED)
+    if outcome.found.unfound:
+        hint = "genbench docs replay   (metric, split, role and against of an arm, evaluators of a column)"
+        raise DataError(f"{stem}: {'; '.join(outcome.found.unfound)}", hint=hint)
 
 
 def _progress(*, quiet: bool) -> Any:

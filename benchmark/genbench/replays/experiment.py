@@ -104,12 +104,16 @@ class Column(Options):
 
     def with_arms_that_run(self) -> "Column":
         """Return the same without the arms of which a component is not in its lists."""
-        arms = {
-            name: arm
-            for name, arm in self.arms.items()
-            if all(part in getattr(self, kind) for kind in _ALL_KINDS for part in arm.named(kind))
-        }
-        return self.model_copy(update={"arms": arms})
+        without = {arm for arm, _, _ in self.unlisted()}
+        return self.model_copy(
+            update={"arms": {name: arm for name, arm in self.arms.items() if name not in without}}
+        )
+
+    def unlisted(self) -> Iterator[tuple[str, str, str]]:
+        """Yield what arms use and its lists do not have: arm, kind and name."""
+        for name, arm in self.arms.items():
+            for kind in _ALL_KINDS:
+                yield from ((name, kind, part) for part in arm.named(kind) if part not in getattr(self, kind))
 
 
 class StoredValue(Options):
@@ -170,6 +174,8 @@ class Effect(Options):
     def _consistent(self) -> Self:
         if self.value is not None and self.sign and self.value * self.sign <= 0:
             raise ValueError(f"sign {self.sign} contradicts the value {self.value:g}")
+        if self.of == self.over:
+            raise ValueError(f"the arm {self.of!r} cannot be held against itself")
         return self
 
 
@@ -265,6 +271,7 @@ class Experiment(Options):
         _check((name for one in self.effects for name in (one.of, one.over)), arms, "arms")
         self._check_sizes()
         _check_titles(whole)
+        self._check_arms()
         if any(one.stored for one in self.reported) and self.stored is None:
             raise ValueError("a reported number says `stored`, and there is no table [stored]")
         if self.scale is not None:
@@ -291,6 +298,18 @@ class Experiment(Options):
                     f"effect {one.name!r}: say in `error` how far {one.value:g} may be off: its arms have no "
                     "reported numbers whose errors would say it"
                 )
+
+    def _check_arms(self) -> None:
+        """Refuse an arm that no version would run: of a component that its column nowhere lists."""
+        for name in COLUMNS:
+            column: Column | None = getattr(self, name)
+            added = getattr(self.scale, name).with_generators if self.scale else ()
+            for arm, kind, part in column.unlisted() if column else ():
+                if kind != "generators" or part not in added:
+                    listed = ", ".join(getattr(column, kind)) or "nothing"
+                    raise ValueError(
+                        f"arm {arm!r} of [{name}] uses {part!r}, which is not among its {kind}: {listed}"
+                    )
 
     def _check_scale(self, scale: Scale) -> None:
         """Refuse names in the scaled version that the whole one does not have."""
@@ -341,7 +360,12 @@ def load_experiment(name: str) -> tuple[str, Experiment]:
     """
     ready = experiments()
     path = ready.get(name) or Path(name)
-    if path.suffix != ".toml" or not path.is_file():
+    if path.is_file() and path.suffix != ".toml":
+        raise UsageError(
+            f"{path} is no experiment: the name of its file does not end in .toml",
+            hint="genbench docs replay",
+        )
+    if not path.is_file():
         raise UsageError(
             f"no experiment {name!r}: neither a file nor one that comes with genbench."
             + _nearest(name, ready),
@@ -351,6 +375,13 @@ def load_experiment(name: str) -> tuple[str, Experiment]:
         content = parse_toml(read_text(path, MOST_SUITE_BYTES), DEEPEST_SUITE)
     except ValueError as problem:
         raise UsageError(f"cannot read experiment {path}: {problem}", hint="genbench replay") from problem
+    own = ready.get(path.stem, path)
+    if own != path and content != parse_toml(read_text(own, MOST_SUITE_BYTES), DEEPEST_SUITE):
+        raise UsageError(
+            f"{path} has the name of an experiment that comes with genbench, and another content: what it "
+            f"finds would pass for a replay of {path.stem}",
+            hint=f"mv {path} {path.with_name(f'my-{path.name}')}   (or any other name)",
+        )
     try:
         return path.stem, Experiment.model_validate(content)
     except ValidationError as problem:

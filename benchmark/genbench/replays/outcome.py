@@ -1,6 +1,6 @@
 """What came out of an experiment: numbers and effects in every column, and their verdicts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -58,8 +58,9 @@ class Outcome:
         is_scaled: Whether it was.
         numbers: One per reported number, then rows of ours.
         conclusions: One per reported effect.
-        seeds: Seeds that were planned, by column.
+        seeds: Seeds that were measured, by column that was run.
         failed: Evaluations that failed, by column.
+        unfound: Arms of which there are records, none of which has the number that is asked for, in words.
         commands: What repeats it.
     """
 
@@ -70,6 +71,7 @@ class Outcome:
     conclusions: tuple[Conclusion, ...]
     seeds: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)
+    unfound: tuple[str, ...] = ()
     command: str = ""
 
 
@@ -99,6 +101,19 @@ class _Measured:
 
         values = [value for value, _ in self.values(arm).values()]
         return estimate(values) if values else None
+
+    def unfound(self) -> Iterator[str]:
+        """Say of which arms the records do not have the number, and which numbers they have."""
+        for name, row in self.rows.items():
+            records = self._records[name]
+            if records and not self.values(name):
+                metrics = [one for record in records for one in record.result.metrics]
+                alike = [one for one in metrics if (one.name, one.role) == (row.arm.metric, row.arm.role)]
+                had = sorted({f"{one.name} of {one.split}" for one in alike} or {one.name for one in metrics})
+                asked = f"{row.arm.metric} of {row.arm.split}"
+                asked += f" against {row.arm.against}" if row.arm.against else ""
+                known = ", ".join(had) or "no number"
+                yield f"arm {name!r} asks for {asked} ({row.arm.role}); its records have {known}"
 
     def asked(self, effect: Effect, error: float, *, is_scaled: bool) -> "Asked":
         """Return a conclusion with the comparison of its arms; a size means nothing where all is smaller.
@@ -162,7 +177,11 @@ def outcome_of(
         is_scaled,
         (*numbers, *_own_rows(experiment, measured)),
         _conclusions(experiment, measured, is_scaled),
-        seeds={name: column.seeds for name, column in experiment.columns.items()},
+        seeds={
+            column: len({one.result.index for one in found if one.result.subject != "suite"})
+            for column, found in records.items()
+        },
+        unfound=tuple(f"{column}: {told}" for column, found in measured.items() for told in found.unfound()),
         failed={
             column: len({one.result.key for one in found if one.result.status == "failed"})
             for column, found in records.items()

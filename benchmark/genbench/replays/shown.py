@@ -103,6 +103,7 @@ def remarks(outcome: Outcome) -> Iterator[tuple[str, Sequence[str]]]:
     yield "what a run would need", () if outcome.is_scaled else experiment.needs
     failures = [f"{name}: {terminal.count(n, 'evaluation')}" for name, n in outcome.failed.items() if n]
     yield "failed", failures
+    yield "asked for and not found", outcome.unfound
 
 
 def as_text(outcome: Outcome, plan: PlannedReplay | None = None) -> str:
@@ -160,6 +161,7 @@ def as_json(outcome: Outcome, plan: PlannedReplay | None = None) -> str:
         else {},
         "seeds": dict(outcome.seeds),
         "failed": dict(outcome.failed),
+        "unfound": list(outcome.unfound),
         "numbers": [_number_entry(one) for one in outcome.numbers],
         "effects": [
             {

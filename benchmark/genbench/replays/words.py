@@ -103,7 +103,12 @@ def _summary(outcome: Outcome) -> Iterator[str]:
     reported = [one for one in outcome.numbers if one.reported]
     if not was_run(outcome):
         effects = terminal.count(len(outcome.conclusions), "effect")
-        yield f"Reported: {terminal.count(len(reported), 'number')}, {effects}. Nothing was run yet."
+        so_far = "Nothing was run yet."
+        if any(outcome.failed.values()):
+            so_far = "It was run, and failed."
+        elif outcome.unfound:
+            so_far = "It was run, and no record has a number that an arm asks for."
+        yield f"Reported: {terminal.count(len(reported), 'number')}, {effects}. {so_far}"
         return
     words = [verdict_of(one) for one in reported]
     models = {one.reported.stored.model for one in reported if one.reported and one.reported.stored}
