@@ -220,3 +220,25 @@ def test_a_board_of_failures_alone_names_them(toys: Run, tmp_path: Path) -> None
     said = CliRunner().invoke(program, ["leaderboard", str(tmp_path)])
     assert said.exit_code == 1
     assert "there is no board: every evaluation failed\n  the disk was eaten\n" in said.output
+
+
+def test_a_board_needs_a_measured_cell_and_replaces_no_other_without_one(toys: Run, tmp_path: Path) -> None:
+    found = tmp_path / "records"
+    found.mkdir()
+    board = tmp_path / "board.md"
+    board.write_text("an older board")
+    cell = next(one for one in toys.records.values() if one.result.subject == "cell")
+    judge = replace(cell.result.evaluator, use="frechet")
+    about = {"subject": "image_set", "classifier": None, "mix": None, "metrics": (), "evaluator": judge}
+    images = replace(cell.result, tables={}, **about)  # type: ignore[arg-type]
+    (found / "image_set-x.json").write_text(replace(cell, result=images).to_json())
+    said = CliRunner().invoke(program, ["leaderboard", str(found), "-o", str(board)])
+    assert said.exit_code != 0
+    assert board.read_text() == "an older board"
+    assert "records of image sets alone" in str(said.exception)
+    failed = replace(cell.result, status="failed", reason="the disk was eaten", metrics=())
+    (found / "cell-x.json").write_text(replace(cell, result=failed).to_json())
+    said = CliRunner().invoke(program, ["leaderboard", str(found), "-o", str(board)])
+    assert said.exit_code == 1
+    assert "there is no board: no cell was measured\n  the disk was eaten\n" in said.output
+    assert board.read_text() == "an older board"

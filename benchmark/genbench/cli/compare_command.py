@@ -41,7 +41,7 @@ def command(a: str, b: str, form: str | None, out: Path | None, store_folder: st
     genbench compare leaderboard/records/digits-quick genbench-results/digits-quick --format markdown
     """
     if out is not None:
-        form = form_of_file(out, form, _BY_SUFFIX)
+        form = form_of_file(out, form, _BY_SUFFIX, "a comparison")
         check_file(out, "--out")
     from genbench_leaderboard.versus import compare_sides, render
 

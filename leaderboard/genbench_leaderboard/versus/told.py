@@ -20,9 +20,10 @@ _MOST_DIFFERENCES = 40  # of a group, in text and Markdown; JSON has all
 _HEADS = ("row", "of", "A", "B", "B - A", "n", "p (Holm)", "told apart?")
 _LEGEND = (
     "gain: difference in top-1 to real images alone with the same augmentation, in points; top-1: in %. "
-    "B - A: in points, with half a 95 % interval, unadjusted; n: the seeds that it rests on. Told apart where "
-    "p < {alpha:g} after Holm over the rows of this table; fewer than {seeds} seeds tell nothing, void rows "
-    "neither: they are not among Holm's. Exploratory: no suite declared this comparison before test was read."
+    "B - A: in points, with half a 95 % interval, unadjusted; n: the seeds that it rests on. Told apart "
+    "where p < {alpha:g} after Holm over the rows of this table; fewer than {seeds} seeds tell nothing, void "
+    "rows neither: they are not among Holm's. Exploratory: no suite declared this comparison before test "
+    "was read."
 )
 
 
