@@ -1,6 +1,7 @@
 """Pictures, exports and explanations of a run that is named by its folder, a row or a record."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -220,3 +221,53 @@ def test_a_board_of_failures_alone_names_them(toys: Run, tmp_path: Path) -> None
     said = CliRunner().invoke(program, ["leaderboard", str(tmp_path)])
     assert said.exit_code == 1
     assert "there is no board: every evaluation failed\n  the disk was eaten\n" in said.output
+
+
+def test_a_board_needs_a_measured_cell_and_replaces_no_other_without_one(toys: Run, tmp_path: Path) -> None:
+    found = tmp_path / "records"
+    found.mkdir()
+    board = tmp_path / "board.md"
+    board.write_text("an older board")
+    cell = next(one for one in toys.records.values() if one.result.subject == "cell")
+    judge = replace(cell.result.evaluator, use="frechet")
+    about = {"subject": "image_set", "classifier": None, "mix": None, "metrics": (), "evaluator": judge}
+    images = replace(cell.result, tables={}, **about)  # type: ignore[arg-type]
+    (found / "image_set-x.json").write_text(replace(cell, result=images).to_json())
+    said = CliRunner().invoke(program, ["leaderboard", str(found), "-o", str(board)])
+    assert said.exit_code != 0
+    assert board.read_text() == "an older board"
+    assert "records of image sets alone" in str(said.exception)
+    failed = replace(cell.result, status="failed", reason="the disk was eaten", metrics=())
+    (found / "cell-x.json").write_text(replace(cell, result=failed).to_json())
+    said = CliRunner().invoke(program, ["leaderboard", str(found), "-o", str(board)])
+    assert said.exit_code == 1
+    assert "there is no board: no cell was measured\n  the disk was eaten\n" in said.output
+    assert board.read_text() == "an older board"
+
+
+ENDS = [
+    ({"state": "stopped"}, "was stopped before it ended", "goes on with it"),
+    ({"state": "done", "measured": 0, "failed": 2}, r"without a measured cell \(2 of", "goes on with it"),
+    ({"state": "running", "host": "elsewhere"}, "is still at work", "genbench status"),
+]
+
+
+@pytest.mark.parametrize(("about", "said", "hint"), ENDS)
+def test_a_run_that_left_no_suite_is_called_a_run_and_how_it_goes_on(
+    toys: Run, tmp_path: Path, about: dict[str, Any], said: str, hint: str
+) -> None:
+    folder = tmp_path / "unfinished"
+    folder.mkdir()
+    before = json.loads((toys.folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**before, "command": "genbench run as-typed", **about}))
+    for words in (
+        ["report", str(folder)],
+        ["report", str(folder / "run.json")],
+        ["compare", str(folder), str(folder)],
+        ["leaderboard", "submit", "--run", str(folder)],
+    ):
+        problem = CliRunner().invoke(program, words).exception
+        assert isinstance(problem, GenbenchError), words
+        assert re.search(said, problem.message)
+        assert hint in problem.hint
+        assert ("genbench run as-typed" in problem.hint) == (about["state"] != "running")

@@ -98,6 +98,10 @@ def test_two_runs_are_compared_whatever_names_them(here: Program, run: Path, tmp
             ("compare", "RUN", "RUN", "-o", "x.md", "--format", "json"),
             r"--format json contradicts --out x.md",
         ),
+        (
+            ("compare", "RUN", "RUN", "-o", "x.html"),
+            r"no form of a comparison is called \.html; known are \.md, .*\n  add --format .* -o x\.md",
+        ),
         (("report", "RUN", "-o", "page.pdf"), r"the report is a page of HTML\n  -o page.html"),
         (("compare", "RUN", "store"), r"store has no records of measured cells\n  name a run"),
         (("compare", "RUN", "odd.json"), r"odd.json is not the JSON of a board"),

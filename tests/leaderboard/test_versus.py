@@ -87,6 +87,23 @@ def test_gains_of_the_same_seeds_and_images_are_paired() -> None:
     assert "Paired: both sides have the same seeds and test images." in text
 
 
+def test_seeds_that_only_one_side_has_are_told_apart_from_those_that_both_have() -> None:
+    few = [one for one in changed(suite()) if one.result.index < 2]
+    found = versus(few, changed(suite([right + 30 for right in made_records.BETTER])))
+    ddpm = outcome(found, "ddpm")
+    assert (ddpm.paired, ddpm.n) == (True, 2)
+    for form in ("text", "markdown"):
+        told = " ".join(render(found, form).split())
+        assert "B - A is over the n seeds that both have; A and B are over all their own." in told
+        assert "n: the seeds that it rests on" in told
+        assert "2 (A 2, B 8)" in told
+        assert "both sides have the same seeds" not in told
+    apart = versus(few, [one for one in changed(suite()) if one.result.index >= 2])
+    told = " ".join(render(apart, "text").split())
+    assert "Not paired, since no seed is known on both sides" in told
+    assert "Paired: both sides" not in told
+
+
 def test_cells_that_both_have_are_the_same_and_prove_nothing() -> None:
     records = changed(suite())
     assert {one.verdict for one in versus(records, records).groups[0].outcomes} == {"the same cells"}

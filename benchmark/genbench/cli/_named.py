@@ -114,6 +114,8 @@ def run_folder(what: str, store: "Store") -> Path:
         below = (place.parent, place.parent.parent)  # also records, pictures and what is shown
         found = next((folder for folder in below if (folder / _SUITE).is_file()), None)
         if found is None:
+            for folder in below:
+                check_finished(folder)
             raise _no_file_of_a_run(what)
         return found
     if place.is_dir():
@@ -135,6 +137,36 @@ def run_folder(what: str, store: "Store") -> Path:
     raise UsageError(
         f"there is no run, folder or file {what!r}.{meant}{there}", hint="genbench runs   lists them"
     )
+
+
+def check_finished(folder: Path) -> None:
+    """Refuse the folder of a run that left no suite: it is at work, was stopped, or measured nothing.
+
+    Args:
+        folder: Any folder; one without a readable `run.json` is left to the caller.
+
+    Raises:
+        UsageError: It is one; the message says what became of it, and what goes on with it.
+    """
+    from genbench.runs import Listed, read_run
+
+    run = read_run(folder)
+    if run is None or (folder / _SUITE).is_file():
+        return
+    state = Listed(run, folder, is_there=True).state
+    told = {
+        "running": "is still at work",
+        "stopped": "was stopped before it ended",
+        "done": f"ended without a measured cell ({run.failed} of {run.cells} failed)",
+    }[state]
+    if state == "done" and run.measured:
+        told = "ended, and what it wrote was changed since"
+    place = (folder / run.typed_in).resolve()
+    moved = "" if place == Path.cwd() or not run.typed_in else f"cd {shlex.quote(str(place))} && "
+    hint = f"genbench status {shlex.quote(str(folder))}   says how far it is"
+    if state != "running":
+        hint = f"{moved}{run.command}   goes on with it, and names what fails"
+    raise UsageError(f"{folder}: the run {run.name} {told}, and its folder has no {_SUITE}", hint=hint)
 
 
 def row_name(cell: "Cell") -> str:
@@ -178,6 +210,7 @@ def _suite_of(folder: Path) -> Path:
     for place in (folder, *([folder.parent] if folder.name == _RECORDS else [])):
         if (place / _SUITE).is_file():
             return place / _SUITE
+        check_finished(place)
     runs = sorted(one.parent.name for one in folder.glob(f"*/{_SUITE}"))
     inside = f" It holds {', '.join(runs[:_SHOWN_ROWS])}: name one of these." if runs else ""
     raise UsageError(

@@ -51,19 +51,26 @@ def warn(message: str) -> None:
     echo(message, err=True)
 
 
-def form_of_file(out: Path, typed: str | None, by_suffix: Mapping[str, str]) -> str:
+def form_of_file(out: Path, typed: str | None, by_suffix: Mapping[str, str], what: str) -> str:
     """Return the form that a file is written in: what was typed, else what its suffix stands for, else text.
 
     Args:
         out: The file.
         typed: The value of `--format`; None where it was left out.
         by_suffix: Forms by suffix, in small letters with the dot.
+        what: What is written, such as `a board`.
 
     Raises:
-        UsageError: The suffix stands for another form than was typed.
+        UsageError: The suffix stands for no form and none was typed, or it stands for another one.
     """
     suffix = out.suffix.lower()
     said = by_suffix.get(suffix)
+    if typed is None and suffix and said is None:
+        forms = "|".join(dict.fromkeys(by_suffix.values()))
+        raise UsageError(
+            f"--out {out}: no form of {what} is called {suffix}; known are {', '.join(by_suffix)}",
+            hint=f"add --format {forms}   or -o {out.with_suffix('.md')}",
+        )
     if typed is not None and said is not None and typed != said:
         fitting = next(one for one, form in by_suffix.items() if form == typed)
         raise UsageError(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from genbench.cli._named import run_folder
+from genbench.cli._named import check_finished, run_folder
 from genbench.cli._options import make_store, store_option
 from genbench.cli._output import echo, form_of_file
 from genbench.disk import check_file, write_output, writing_output
@@ -41,7 +41,7 @@ def command(a: str, b: str, form: str | None, out: Path | None, store_folder: st
     genbench compare leaderboard/records/digits-quick genbench-results/digits-quick --format markdown
     """
     if out is not None:
-        form = form_of_file(out, form, _BY_SUFFIX)
+        form = form_of_file(out, form, _BY_SUFFIX, "a comparison")
         check_file(out, "--out")
     from genbench_leaderboard.versus import compare_sides, render
 
@@ -76,6 +76,8 @@ def _side(name: str, store: "Store") -> "Side":
 
     records = list(read_records([folder])) if folder.is_dir() else []
     if not any(record.result.subject == "cell" and record.result.status == "ok" for record in records):
+        for one in (folder, folder.parent):
+            check_finished(one)
         raise UsageError(
             f"{name} has no records of measured cells",
             hint="name a run (genbench runs lists them), a folder of records, or the JSON of a board",

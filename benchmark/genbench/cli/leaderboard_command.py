@@ -122,13 +122,13 @@ def command(
     from genbench_leaderboard.verification import read_verified
 
     if out is not None:
-        form = _form_of(out, form)
+        form = form_of_file(out, form, _BY_SUFFIX, "a board")
         check_file(out, "--out")
     with collector_paused():  # of 100,000 records it would take a sixth of the time, and find 2 % of memory
         found = list(indexed_records(records)) if records else list(_saved(make_store(store_folder)))
         if not found:
             raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
-        _refuse_failures(found, records)
+        _refuse_unmeasured(found, records)
         found = _with_findings(evaluators, found)
         board = build_board(found, read_verified(verified))
         content = _rendered(found, board, form or "text", records, out)
@@ -197,32 +197,34 @@ def _strips(places: Sequence[Path], out: Path | None) -> dict[str, str]:
     }
 
 
-def _refuse_failures(found: "Sequence[Record]", places: Sequence[Path]) -> None:
-    """Refuse records of failures alone, of which there is no board: say what failed, and end with 1."""
-    if any(record.result.status == "ok" for record in found):
+def _refuse_unmeasured(found: "Sequence[Record]", places: Sequence[Path]) -> None:
+    """Refuse records without a measured cell, of which there is no board; findings of suites may stand alone.
+
+    Where anything failed, it is said what did, and the command ends with 1.
+
+    Raises:
+        UsageError: There are records of image sets alone.
+    """
+    cells = [record for record in found if record.result.subject == "cell"]
+    judged = cells or [record for record in found if record.result.subject == "suite"]
+    if any(record.result.status == "ok" for record in judged):
         return
-    said = Counter(one_line(record.result.reason, LONGEST_SENTENCE) for record in found)
-    echo("nothing was measured, and there is no board: every evaluation failed", err=True)
+    said = Counter(
+        one_line(record.result.reason, LONGEST_SENTENCE) for record in found if record.result.status != "ok"
+    )
+    if not said:
+        raise UsageError(
+            "there are records of image sets alone, and none of a cell: nothing was trained, and there is no "
+            "board",
+            hint="name the folder that has records of cells, too: genbench runs   lists them",
+        )
+    scope = "every evaluation failed" if said.total() == len(found) else "no cell was measured"
+    echo(f"nothing was measured, and there is no board: {scope}", err=True)
     for reason, times in said.most_common(_SHOWN_FAILURES):
         echo(f"  {reason}" + (f"   ({times} times)" if times > 1 else ""), err=True)
     if len(said) > _SHOWN_FAILURES:
         echo(f"  and {len(said) - _SHOWN_FAILURES} other reasons, in {', '.join(map(str, places))}", err=True)
     sys.exit(ExitCode.CELLS_FAILED)
-
-
-def _form_of(out: Path, typed: str | None) -> str:
-    """Return the form of a file: what was typed, or what its suffix stands for; without either, it is text.
-
-    Raises:
-        UsageError: The suffix stands for none, or for another one than was typed.
-    """
-    suffix = out.suffix.lower()
-    if typed is None and suffix and suffix not in _BY_SUFFIX:
-        raise UsageError(
-            f"--out {out}: no form of a board is called {suffix}; known are {', '.join(_BY_SUFFIX)}",
-            hint=f"genbench leaderboard ... --format {'|'.join(_FORMATS)} -o {out}",
-        )
-    return form_of_file(out, typed, _BY_SUFFIX)
 
 
 def _saved(store: "Store") -> "Iterator[Record]":

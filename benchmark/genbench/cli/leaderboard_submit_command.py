@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from genbench.cli._named import check_finished
 from genbench.cli._options import (
     make_plan_of,
     make_registry,
@@ -85,6 +86,7 @@ def _suite_file(named: Path | None) -> Path:
         found = named / "suite.toml" if named.is_dir() else named
         if found.is_file():
             return found
+        check_finished(found.parent)
         raise UsageError(f"{named} holds no suite.toml: no folder of a run", hint="genbench run writes one")
     suites = sorted(_RESULTS.glob("*/suite.toml"), key=lambda path: path.stat().st_mtime_ns)
     if not suites:

@@ -20,9 +20,10 @@ _MOST_DIFFERENCES = 40  # of a group, in text and Markdown; JSON has all
 _HEADS = ("row", "of", "A", "B", "B - A", "n", "p (Holm)", "told apart?")
 _LEGEND = (
     "gain: difference in top-1 to real images alone with the same augmentation, in points; top-1: in %. "
-    "B - A: in points, with half a 95 % interval, unadjusted. Told apart where p < {alpha:g} after Holm over "
-    "the rows of this table; fewer than {seeds} seeds tell nothing, void rows neither: they are not among "
-    "Holm's. Exploratory: no suite declared this comparison before test was read."
+    "B - A: in points, with half a 95 % interval, unadjusted; n: the seeds that it rests on. Told apart "
+    "where p < {alpha:g} after Holm over the rows of this table; fewer than {seeds} seeds tell nothing, void "
+    "rows neither: they are not among Holm's. Exploratory: no suite declared this comparison before test "
+    "was read."
 )
 
 
@@ -132,11 +133,41 @@ def _legend(group: GroupVersus) -> str:
             f"differ throughout. {told}"
         )
     if not group.why_unpaired:
-        return f"Paired: both sides have the same seeds and test images. {told}"
+        return f"{_how_paired(group.outcomes)} {told}"
     return (
         f"Not paired ({group.why_unpaired}): the two sides are taken as independent runs, which is on the "
-        f"safe side. {told}"
+        f"safe side; n is that of the side with fewer. {told}"
     )
+
+
+def _how_paired(outcomes: Iterable[Outcome]) -> str:
+    """Say over which seeds the rows of a group are compared whose seeds and test images are the same."""
+    compared = [one for one in outcomes if one.mean is not None]
+    lines = []
+    if any(one.paired and _is_partial(one) for one in compared):
+        lines.append(
+            "Paired by seeds and test images: B - A is over the n seeds that both have; A and B are over all "
+            "their own."
+        )
+    elif all(one.paired for one in compared):
+        return "Paired: both sides have the same seeds and test images."
+    elif any(one.paired for one in compared):
+        lines.append("Paired by seeds and test images.")
+    if not all(one.paired for one in compared):
+        alone = ", ".join(one_line(one.a.name) for one in compared if not one.paired)
+        lines.append(f"Not paired, since no seed is known on both sides, but as independent runs: {alone}.")
+    return " ".join(lines)
+
+
+def _is_partial(one: Outcome) -> bool:
+    """Say whether a side has seeds beside those that the comparison rests on."""
+    return any(count > one.n for count in _seeds(one))
+
+
+def _seeds(one: Outcome) -> tuple[int, int]:
+    """Return the number of seeds behind the numbers of A and of B."""
+    a, b = ((row.gain.n if row.gain is not None else len(row.keys)) for row in (one.a, one.b))
+    return a, b
 
 
 def _cells(one: Outcome) -> tuple[str, ...]:
@@ -145,6 +176,8 @@ def _cells(one: Outcome) -> tuple[str, ...]:
     mean = _NOTHING if one.mean is None else f"{one.mean:+.2f}"
     half = "" if one.half_width is None else f" ±{one.half_width:.2f}"
     seeds = str(one.n or _NOTHING)
+    if one.n and _is_partial(one):
+        seeds += " (A {}, B {})".format(*_seeds(one))
     p = (
         _NOTHING
         if one.adjusted_p is None
