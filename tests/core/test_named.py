@@ -295,3 +295,12 @@ def test_a_folder_without_records_is_named_beside_one_that_has_them(toys: Run, t
     both = ["--verified", str(empty), "--verified", str(tmp_path / "found")]
     problem = CliRunner().invoke(program, ["leaderboard", str(toys.folder), *both]).exception
     assert "x.json" in str(problem)  # it is read: an empty folder beside others is a new repository's
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tex"])
+def test_a_form_that_would_lose_findings_is_refused(toys: Run, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"board.{suffix}"
+    words = ["leaderboard", str(toys.folder), "--evaluate", "usefulness", "-o", str(out)]
+    problem = CliRunner().invoke(program, words).exception
+    assert "would lose what it finds" in str(problem)
+    assert not out.exists()

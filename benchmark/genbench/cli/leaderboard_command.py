@@ -34,6 +34,7 @@ _BY_SUFFIX = {
     ".json": "json",
     ".txt": "text",
 }
+_WITHOUT_FINDINGS = ("csv", "latex")  #: what suite evaluators say has no place in these
 _SHOWN_FAILURES = 10  #: reasons
 _COMMANDS = {
     "submit": "Pack records, predictions and the plan of a run, for others to verify.",
@@ -125,6 +126,11 @@ def command(
     if out is not None:
         form = form_of_file(out, form, _BY_SUFFIX, "a board")
         check_file(out, "--out")
+    if evaluators and form in _WITHOUT_FINDINGS:
+        raise UsageError(
+            f"--evaluate {evaluators[0]}: {form} holds rows alone, and would lose what it finds",
+            hint="--format text|markdown|html|json   shows findings",
+        )
     with collector_paused():  # of 100,000 records it would take a sixth of the time, and find 2 % of memory
         found = list(indexed_records(records)) if records else list(_saved(make_store(store_folder)))
         _check_places(records, bool(found))
