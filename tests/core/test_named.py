@@ -271,3 +271,36 @@ def test_a_run_that_left_no_suite_is_called_a_run_and_how_it_goes_on(
         assert re.search(said, problem.message)
         assert hint in problem.hint
         assert ("genbench run as-typed" in problem.hint) == (about["state"] != "running")
+
+
+def test_a_folder_without_records_is_named_beside_one_that_has_them(toys: Run, tmp_path: Path) -> None:
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    (odd / "mine.json").write_text("{}")
+    for words in ([str(odd)], [str(toys.folder), str(odd)]):
+        problem = CliRunner().invoke(program, ["leaderboard", *words]).exception
+        assert isinstance(problem, GenbenchError), words
+        assert f"no records found in {odd}: none of cell-*.json, image_set-*.json, suite-*.json" in str(
+            problem
+        )
+        assert "it has 1 other .json file" in str(problem)
+    empty = tmp_path / "verifications"
+    empty.mkdir()
+    problem = (
+        CliRunner().invoke(program, ["leaderboard", str(toys.folder), "--verified", str(empty)]).exception
+    )
+    assert f"--verified {empty}: there is no .json file in it" in str(problem)
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "x.json").write_text("{}")
+    both = ["--verified", str(empty), "--verified", str(tmp_path / "found")]
+    problem = CliRunner().invoke(program, ["leaderboard", str(toys.folder), *both]).exception
+    assert "x.json" in str(problem)  # it is read: an empty folder beside others is a new repository's
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tex"])
+def test_a_form_that_would_lose_findings_is_refused(toys: Run, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"board.{suffix}"
+    words = ["leaderboard", str(toys.folder), "--evaluate", "usefulness", "-o", str(out)]
+    problem = CliRunner().invoke(program, words).exception
+    assert "would lose what it finds" in str(problem)
+    assert not out.exists()

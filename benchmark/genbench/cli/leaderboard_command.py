@@ -6,10 +6,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from genbench.cli._named import check_finished
 from genbench.cli._options import make_store, store_option
 from genbench.cli._output import echo, form_of_file
 from genbench.disk import check_file, write_output, writing_output
@@ -33,6 +34,7 @@ _BY_SUFFIX = {
     ".json": "json",
     ".txt": "text",
 }
+_WITHOUT_FINDINGS = ("csv", "latex")  #: what suite evaluators say has no place in these
 _SHOWN_FAILURES = 10  #: reasons
 _COMMANDS = {
     "submit": "Pack records, predictions and the plan of a run, for others to verify.",
@@ -124,12 +126,19 @@ def command(
     if out is not None:
         form = form_of_file(out, form, _BY_SUFFIX, "a board")
         check_file(out, "--out")
+    if evaluators and form in _WITHOUT_FINDINGS:
+        raise UsageError(
+            f"--evaluate {evaluators[0]}: {form} holds rows alone, and would lose what it finds",
+            hint="--format text|markdown|html|json   shows findings",
+        )
     with collector_paused():  # of 100,000 records it would take a sixth of the time, and find 2 % of memory
         found = list(indexed_records(records)) if records else list(_saved(make_store(store_folder)))
+        _check_places(records, bool(found))
         if not found:
             raise UsageError("no records found", hint="genbench run --generator ddpm --classifier resnet32")
         _refuse_unmeasured(found, records)
         found = _with_findings(evaluators, found)
+        _check_verified(verified)
         board = build_board(found, read_verified(verified))
         content = _rendered(found, board, form or "text", records, out)
     if out is None:
@@ -195,6 +204,50 @@ def _strips(places: Sequence[Path], out: Path | None) -> dict[str, str]:
         for name, one in _shown(places).items()
         if one.strip is not None
     }
+
+
+def _check_places(places: Sequence[Path], are_records: bool) -> None:
+    """Refuse a folder in which no record is: a board without what it should hold would look complete.
+
+    Args:
+        places: The files and folders that were named.
+        are_records: Whether anything was found in any of them; if so, a single place needs no look.
+
+    Raises:
+        UsageError: There is none; the message says what was looked for, and what is there.
+    """
+    from genbench.metrics import Subject
+    from genbench.records import files_of
+
+    if are_records and len(places) < 2:
+        return
+    for place in places:
+        if files_of([place]):
+            continue
+        check_finished(place)
+        others = sum(1 for _ in place.rglob("*.json"))
+        wanted = ", ".join(f"{subject}-*.json" for subject in get_args(Subject))
+        raise UsageError(
+            f"no records found in {place}: none of {wanted}, at any depth; it has "
+            f"{others or 'no'} other .json file{'' if others == 1 else 's'}",
+            hint="genbench runs   lists runs, whose folders have records; a record of another name is read "
+            "where its file is named",
+        )
+
+
+def _check_verified(places: Sequence[Path]) -> None:
+    """Refuse folders in which nothing is that `verify` wrote: every row would look as if nobody had checked.
+
+    One empty folder beside others is fine: a results repository starts with one.
+
+    Raises:
+        UsageError: There is nothing in any of them.
+    """
+    if places and not any(place.is_file() or any(place.rglob("*.json")) for place in places):
+        raise UsageError(
+            f"--verified {', '.join(map(str, places))}: there is no .json file in it, at any depth",
+            hint=f"genbench leaderboard verify SUBMISSION -o {places[0] / 'NAME.json'}   writes one",
+        )
 
 
 def _refuse_unmeasured(found: "Sequence[Record]", places: Sequence[Path]) -> None:
