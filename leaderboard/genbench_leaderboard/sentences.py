@@ -22,12 +22,16 @@ def count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def summary(board: Board) -> str:
-    """Say in one line what was counted."""
+_UNVERIFIED = "Nobody verified these records: every row is as its author reported it."
+
+
+def summary(board: Board, *, is_own: bool = True) -> str:
+    """Say in one line what was counted; of records of others that nobody verified, that, too."""
     parts = [count(board.cells, "cell measured", "cells measured")]
     failed = failures_counted(*(group.failures for group in board.groups), board.failures)
     parts += [f"{failed} failed"] if failed else []
-    return ", ".join(parts) + "."
+    unverified = not (board.verified or is_own)
+    return ", ".join(parts) + "." + (f" {_UNVERIFIED}" if unverified else "")
 
 
 def failure_line(failure: Failure) -> str:
@@ -139,7 +143,10 @@ def provenance(found: Provenance) -> str:
             f"Images: {data.train:,} train, {data.val:,} val, {data.test:,} test{reserve}{left_out}{digits}."
         )
     if found.recipe:
-        settings = ", ".join(f"{name} {plain(found.recipe[name])}" for name in sorted(found.recipe))
+        idle = {"epochs"} if found.recipe.get("steps") else set()  # steps stand in their place
+        settings = ", ".join(
+            f"{name} {plain(found.recipe[name])}" for name in sorted(found.recipe.keys() - idle)
+        )
         sentences.append(f"Recipe: {settings}; {count(found.tuning_trials, 'trial', 'trials')} of tuning.")
     return " ".join(sentences)
 

@@ -37,12 +37,13 @@ _UNBROKEN = "&nbsp;"
 _MAY_BREAK = "<wbr>"  # leaves no character in what is copied
 
 
-def render_markdown(board: Board, pictures: Mapping[str, str] | None = None) -> str:
+def render_markdown(board: Board, pictures: Mapping[str, str] | None = None, *, is_own: bool = True) -> str:
     """Return the board as GitHub Markdown.
 
     Args:
         board: What is shown.
         pictures: Path of a strip of synthetic images, as seen from the page, by `Row.images_id`.
+        is_own: Whether it is read by who made the records: nobody else could have verified them yet.
     """
     board = shown(board)
     told, across = predictors(board), findings_table(board)
@@ -52,7 +53,7 @@ def render_markdown(board: Board, pictures: Mapping[str, str] | None = None) -> 
     else:
         parts, overview = sections(board, pictures), side_by_side(board)
         said = headline(board)
-        blocks += [markdown_text(said), f"{summary(board)} [What the words mean](#terms)."]
+        blocks += [markdown_text(said), f"{summary(board, is_own=is_own)} [What the words mean](#terms)."]
         further = [(one.title, one.result) for one in told] + [(_ACROSS, "what else was found")] * bool(
             across
         )

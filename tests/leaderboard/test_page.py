@@ -23,6 +23,7 @@ from genbench_leaderboard.page.content import page_of
 from genbench_leaderboard.page.drawings import Drawing, group_drawings, row_labels, size_drawings
 from genbench_leaderboard.rows import Board, ShiftGain
 from genbench_leaderboard.statistics import Estimate
+from genbench_leaderboard.tables import render_markdown
 
 _VOID = {"meta", "br", "img", "input"}
 
@@ -102,6 +103,9 @@ def test_a_page_says_what_the_board_says(page: str) -> None:
         for row in group.rows:
             assert row.name in page
     assert "Nobody verified these records" in page
+    assert "Nobody verified these records" in render_markdown(board, is_own=False)
+    assert "Nobody verified" not in render_markdown(board)
+    assert "Nobody verified" not in render_markdown(replace(board, verified=True), is_own=False)
     kinds = {one["value"] for one in Reader(page).all("input") if one["type"] == "checkbox"}
     assert kinds == {"baseline", "reference", "cannot tell", "exploratory"}
     names = re.findall(r'<p class="name">(.*?)</p>', page)

@@ -96,6 +96,14 @@ def test_a_page_begins_with_its_headline_and_contents(page: str) -> None:
     assert alone.index("| images") > alone.index("<details>"), "and is short"
 
 
+def test_steps_stand_in_the_place_of_epochs(page: str) -> None:
+    """What a recipe would have taken is not what was run."""
+    recipes = [line for line in page.splitlines() if "Recipe: " in line]
+    assert any(" steps 938" in one for one in recipes)
+    assert any(" epochs 30.0" in one for one in recipes)
+    assert not any(" steps 938" in one and "epochs" in one for one in recipes)
+
+
 def test_terms_are_explained_once(published: Board, page: str) -> None:
     for term in terms(published):
         assert page[page.index("## Terms") :].count(f"\n- {term.name}: ") == 1

@@ -29,7 +29,7 @@ from genbench_leaderboard.plots import (
     scatter_plot,
 )
 from genbench_leaderboard.plots.scales import log_ticks, ticks
-from genbench_leaderboard.plots.svg import WIDTH, hatching, width_of
+from genbench_leaderboard.plots.svg import SMALL, WIDTH, hatching, width_of
 
 HOSTILE = '<script>"x"</script>&amp;\x1b[2J\u202e' + "y" * 400
 
@@ -125,6 +125,16 @@ def test_the_pareto_front_is_that_of_brute_force() -> None:
         assert sorted(pareto_front(dots)) == sorted(set(range(count)) - beaten)
 
 
+@pytest.mark.parametrize(("least", "is_there"), [(0.0, False), (-2.0, True), (0.5, False)])
+def test_a_cheaper_loss_is_on_no_front_where_something_does_without_one(least: float, is_there: bool) -> None:
+    """A training that was half a second shorter by chance is no reason to lose six points."""
+    dots = [Dot("loss", 55.0, -6.2), Dot("same", 55.6, least), Dot("dear", 60.0, -1.0 if is_there else 0.1)]
+    svg = scatter_plot(dots, "Gain", ("seconds", "points"))
+    told = next(element.text or "" for element in tree(svg).iter() if element.tag.endswith("desc"))
+    assert ("loss (" in told) == is_there
+    assert "same (" in told
+
+
 def test_dots_on_the_front_are_filled_and_cost_is_logarithmic() -> None:
     dots = [
         Dot("cheap", 10, 0.0, "baseline"),
@@ -193,6 +203,17 @@ def test_text_is_not_wider_than_its_place(text: str) -> None:
     """Names in capitals were cut at the edge, and covered the dots that they name."""
     drawn = ImageFont.load_default(40).getlength(text)
     assert 0.95 * drawn < width_of(text, 40) < 1.45 * drawn
+
+
+def test_names_of_a_heat_map_are_whole() -> None:
+    columns = ["computed-elastic_transform-3", "computed-jpeg_compression-3", "natural-shift-9"]
+    rows = ["more real images, standard", "DDPM filtered by confidence, standard"]
+    svg = heat_map(rows, columns, [[HeatCell(0.1)] * 3] * 2, "Shifts")
+    texts = {element.text for element in tree(svg).iter() if element.tag.endswith("text")}
+    assert set(columns) <= texts
+    written = labels(svg)
+    left = written["more real images, standard"][0] - 0.6 * SMALL * len("more real images, standard")
+    assert left >= 0, "the widest letters of any font fit"
 
 
 def test_a_heat_map_colours_what_an_interval_keeps_from_zero() -> None:

@@ -106,6 +106,12 @@ def test_what_has_no_interval_stays_across_the_rows() -> None:
     assert both.index(f"## {TITLE}") < both.index("## Across the rows")
 
 
+def test_the_contents_of_a_page_name_it() -> None:
+    one, other = (arm("none", BASE, declared("baseline"), dataset=name) for name in ("digits", "letters"))
+    page = render_page(replace(build_board([*one, *other]), findings=(RELATED, OPPOSED, UNCLEAR)), (), {})
+    assert page.count('href="#predictors-1"') == page.count('id="predictors-1"') == 1
+
+
 def test_every_form_shows_it() -> None:
     board = board_with([RELATED, OPPOSED, UNCLEAR])
     for page in (render_markdown(board), render_terminal(board), render_page(board, (), {})):

@@ -178,7 +178,7 @@ def _rendered(
 
         return render_page(board, found, _shown(places))
     if form == "markdown":
-        return tables.render_markdown(board, _strips(places, out))
+        return tables.render_markdown(board, _strips(places, out), is_own=False)
     renderers = {
         "text": tables.render_terminal,
         "latex": tables.render_latex,

@@ -32,7 +32,6 @@ _FOOTER = (
     "can be kept, mailed or printed. Pictures of synthetic images are of the first seed that can be shown; "
     "no real image is among them."
 )
-_UNVERIFIED = "Nobody verified these records: every row is as its author reported it."
 _NUMBER = re.compile(r"\s*[<>▲▼]?\s*([-+\u2212]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)")
 #: What the title of a row says already.
 _IN_TITLE = frozenset({"generator", "filter", "images", "mix", "augmentation", "synthetic per real"})
@@ -160,20 +159,22 @@ def page_of(
     groups = tuple(_group(group, section(group, board, title), opener) for group, title in ordered[:count])
     across, overview = findings_table(board), side_by_side(board)
     before = [Entry(f"overview-{place}", one.title, one.result) for place, one in enumerate(overview, 1)]
+    told = predictors(board)
+    after = [Entry(f"predictors-{place}", one.title, one.result) for place, one in enumerate(told, 1)]
     left_out = [Entry("", title, result_of(group)) for group, title in ordered[count:]]
     return Page(
         title=groups[0].title if len(groups) == 1 else "Leaderboard",
         headline=headline(board) if board.groups else NOTHING_MEASURED,
-        summary=sentences.summary(board) + ("" if board.verified or is_own else f" {_UNVERIFIED}"),
+        summary=sentences.summary(board, is_own=is_own),
         groups=groups,
         sizes=size_drawings(board),
         overviews=tuple(plain_table(one.title, one.columns, one.sentence) for one in overview),
-        predictors=tuple(plain_table(one.title, one.columns, one.sentence) for one in predictors(board)),
+        predictors=tuple(plain_table(one.title, one.columns, one.sentence) for one in told),
         findings=plain_table("Across the rows", across) if across else None,
         failures=tuple(failure_lines(board.failures)),
         notes=board.notes,
         notes_on_size=f"{_on_size(ordered, count)} {opener.left_out}".strip(),
-        contents=(*before, *(Entry(one.id, one.title, one.result) for one in groups), *left_out)
+        contents=(*before, *(Entry(one.id, one.title, one.result) for one in groups), *left_out, *after)
         if len(ordered) > 1
         else (),
         terms=terms(board),

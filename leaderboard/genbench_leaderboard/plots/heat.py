@@ -6,9 +6,21 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from genbench_leaderboard.plots.scales import finite, signed
-from genbench_leaderboard.plots.svg import SMALL, WIDTH, element, figure, folded, label, line, width_of
+from genbench_leaderboard.plots.svg import (
+    LETTER,
+    SMALL,
+    WIDTH,
+    element,
+    figure,
+    folded,
+    label,
+    line,
+    width_of,
+)
 
 _CELL, _ROW, _HEAD = 38.0, 20.0, 12.0
+_MOST_HEAD = 190.0  # room for names of columns, written upwards
+_SPARE = 1.1  # of room for names: fonts differ, and none may be cut
 _LONGEST_NAME = 26  # characters of a line of a row's label
 _GAIN, _LOSS = 0, 1  # series: blue and orange, which the colour-blind tell apart
 
@@ -63,15 +75,15 @@ def heat_map(
     """
     largest = max(finite(cell.excluded for line_ in cells for cell in line_), default=0.0) or 1.0
     names = [folded(name, width_of("n" * _LONGEST_NAME, SMALL), SMALL) for name in rows]
-    left = max((width_of(line_, SMALL) for name in names for line_ in name), default=40.0) + 8
+    left = _room([line_ for name in names for line_ in name]) + 8
     row_height = _ROW if all(len(name) == 1 for name in names) else 1.4 * _ROW
-    head = min(max((width_of(name, SMALL) for name in columns), default=20.0), 110.0) + _HEAD
+    head = min(_room(columns), _MOST_HEAD) + _HEAD
     wide = max(_CELL, min(60.0, (WIDTH - left) / max(len(columns), 1)))
     body: list[Markup] = []
     for place, name in enumerate(columns):
         x = left + wide * (place + 0.5) + 4
         turned = f"rotate(-90 {x:g} {head - 6:g})"
-        body.append(label(name, x, head - 6, size=SMALL, room=112, transform=turned))
+        body.append(label(name, x, head - 6, size=SMALL, room=head - 8, transform=turned))
     for place, (folds, whole) in enumerate(zip(names, rows, strict=True)):
         y = head + row_height * place
         for number, one in enumerate(folds):
@@ -83,6 +95,11 @@ def heat_map(
     height = head + row_height * len(rows) + 4
     told = description or _told(rows, columns, cells)
     return figure(title, told, (max(left + wide * len(columns) + 4, 120), height), body)
+
+
+def _room(names: Sequence[str]) -> float:
+    """Return how much room names take in a font of wide letters."""
+    return _SPARE * LETTER * SMALL * max(map(len, names), default=6)
 
 
 def _cell(

@@ -63,6 +63,12 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
+def _worth_it(dots: Sequence[Dot]) -> list[int]:
+    """Return the Pareto front; a loss, however cheap, is no part of it where something does without one."""
+    places = [place for place, dot in enumerate(dots) if dot.y >= 0] or list(range(len(dots)))
+    return [places[one] for one in pareto_front([(dots[place].x, dots[place].y) for place in places])]
+
+
 def scatter_plot(dots: Sequence[Dot], title: str, axes: tuple[str, str], description: str = "") -> Markup:
     """Draw gain against cost with a logarithmic axis of cost, and mark the Pareto front.
 
@@ -79,7 +85,7 @@ def scatter_plot(dots: Sequence[Dot], title: str, axes: tuple[str, str], descrip
         )
     x = Scale(*log_padded([dot.x for dot in dots]), _LEFT, _RIGHT, log=True)
     y = Scale(*padded([dot.y for dot in dots], include=(0.0,), share=0.1), _BOTTOM, _TOP)
-    front = pareto_front([(dot.x, dot.y) for dot in dots])
+    front = _worth_it(dots)
     body = [*_axes(x, y, axes), path(_corners([dots[place] for place in front], x, y), 1.2, "2 3")]
     for place, dot in enumerate(dots):
         shape, series = LOOKS.get(dot.role, LOOKS["contender"])
